@@ -1,0 +1,1 @@
+"""Dagster wiring only; the work is in `pipelines`."""

@@ -1,0 +1,192 @@
+"""The DuckDB catalog: views over the Parquet files with comments, aliases and the declarations as tables.
+
+The catalog is built beside the old one and put in its place by rename, so that readers who have the old one open keep it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from pipelines.lake.store import Store
+from schemas import SCHEMA_VERSION, TABLES, Column, Table
+from schemas.layout import CATALOG, glob_pattern
+
+LAKE_ROOT = "lake_root"
+"""Session variable that names the lake's place after it was moved: `SET VARIABLE lake_root = '/new/place'`."""
+
+
+def literal(text: str) -> str:
+    """Text as a SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _comment(column: Column) -> str:
+    return f"{column.description} [{column.unit}]" if column.unit else column.description
+
+
+def _empty_view(table: Table) -> str:
+    """A view without rows but with all columns, for tables that have no file yet: queries work and give nothing."""
+    columns = ", ".join(f"CAST(NULL AS {c.type.value}) AS {identifier(c.name)}" for c in table.columns)
+    return f"(SELECT {columns} WHERE false)"
+
+
+def _scan(table: Table, root: str) -> str:
+    path = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(root)}) || {literal('/' + glob_pattern(table))}"
+    options = ["union_by_name = false"]
+    if table.partition is not None:
+        options += ["hive_partitioning = true", f"hive_types = {{{literal(table.partition.name)}: {table.partition.type.value}}}"]
+    else:
+        options.append("hive_partitioning = false")
+    return f"read_parquet({path}, {', '.join(options)})"
+
+
+def view_sql(table: Table, root: str, *, has_files: bool) -> str:
+    """`CREATE VIEW` for a table: the declared columns, then the aliases of newer releases.
+
+    Args:
+        table: the declaration.
+        root: where the lake is at build time.
+        has_files: whether the lake has any file of the table.
+    """
+    source = _scan(table, root) if has_files else _empty_view(table)
+    columns = [identifier(c.name) for c in table.columns]
+    columns += [f"{identifier(c.name)} AS {identifier(c.alias)}" for c in table.columns if c.alias]
+    return f"CREATE VIEW {identifier(table.name)} AS SELECT {', '.join(columns)} FROM {source}"
+
+
+def _comments(table: Table) -> Iterator[str]:
+    name = identifier(table.name)
+    yield f"COMMENT ON VIEW {name} IS {literal(table.description)}"
+    for column in table.columns:
+        yield f"COMMENT ON COLUMN {name}.{identifier(column.name)} IS {literal(_comment(column))}"
+        if column.alias:
+            text = f"Newer name of {column.name}. {_comment(column)}"
+            yield f"COMMENT ON COLUMN {name}.{identifier(column.alias)} IS {literal(text)}"
+
+
+# Long views: one row per cell and frame, for people and tools that want scalars only. (name, list table, list columns, clock or None)
+_LONG_VIEWS: tuple[tuple[str, str, tuple[str, ...], str | None], ...] = (
+    ("dff_traces_long", "dff_traces", ("dff",), "ophys_timestamps"),
+    ("corrected_fluorescence_traces_long", "corrected_fluorescence_traces", ("corrected_fluorescence",), "ophys_timestamps"),
+    ("events_long", "events", ("events", "filtered_events"), "ophys_timestamps"),
+    ("demixed_traces_long", "demixed_traces", ("demixed_trace",), "ophys_timestamps"),
+    ("neuropil_traces_long", "neuropil_traces", ("neuropil_trace",), "ophys_timestamps"),
+    ("ophys_timestamps_long", "ophys_timestamps", ("timestamps",), None),
+    ("stimulus_timestamps_long", "stimulus_timestamps", ("timestamps",), None),
+    ("cell_pixels_long", "cell_specimens", ("roi_mask",), None),
+)
+
+
+def _long_view(name: str, table: Table, lists: tuple[str, ...], clock: str | None) -> Iterator[str]:
+    keys = [c for c in table.columns if not c.type.is_list and c.required or c.name == "cell_specimen_id"]
+    keys = [c for c in keys if c.name.endswith("_id")]
+    source = f"{identifier(table.name)} t"
+    timestamps = ""
+    if clock:
+        source += f" JOIN {identifier(clock)} c USING (ophys_experiment_id)"
+        timestamps = ", unnest(c.timestamps[1:len(t." + identifier(lists[0]) + ")]) AS timestamps"
+    items = ", ".join(f"unnest(t.{identifier(n)}) AS {identifier(n)}" for n in lists)
+    index = f"unnest(range(len(t.{identifier(lists[0])}))) AS frame"
+    if name == "cell_pixels_long":
+        yield (
+            f"CREATE VIEW {name} AS SELECT {', '.join(identifier(k.name) for k in keys)}, "
+            "CAST(pixel // field_of_view_width AS BIGINT) AS y, CAST(pixel % field_of_view_width AS BIGINT) AS x "
+            f"FROM (SELECT *, unnest(roi_mask) AS pixel FROM {identifier(table.name)})"
+        )
+    else:
+        yield f"CREATE VIEW {name} AS SELECT {', '.join('t.' + identifier(k.name) for k in keys)}, {index}{timestamps}, {items} FROM {source}"
+    yield f"COMMENT ON VIEW {name} IS {literal(f'{table.description} Long form: one row per item of the lists of {table.name}.')}"
+
+
+def _tables_rows() -> Iterator[list[Any]]:
+    for t in TABLES.values():
+        yield [
+            t.name,
+            t.subject.value,
+            t.description,
+            list(t.primary_key),
+            list(t.order),
+            t.storage.value,
+            t.partition.name if t.partition else None,
+            t.by_name_only,
+        ]
+
+
+def _columns_rows() -> Iterator[list[Any]]:
+    for t in TABLES.values():
+        for position, c in enumerate(t.columns, start=1):
+            yield [t.name, c.name, position, c.type.value, c.unit, c.description, c.source or None, c.documented, not c.required, c.alias]
+
+
+def _foreign_key_rows() -> Iterator[list[Any]]:
+    for t in TABLES.values():
+        for key in t.foreign_keys:
+            yield [t.name, list(key.columns), key.table, list(key.references)]
+
+
+_DECLARATIONS = (
+    (
+        "_tables",
+        "table_name VARCHAR PRIMARY KEY, subject VARCHAR, description VARCHAR, primary_key VARCHAR[], row_order VARCHAR[], "
+        "storage VARCHAR, partition_column VARCHAR, by_name_only BOOLEAN",
+        "Every table of the lake.",
+        _tables_rows,
+    ),
+    (
+        "_columns",
+        "table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR, unit VARCHAR, description VARCHAR, source VARCHAR, "
+        "documented BOOLEAN, nullable BOOLEAN, alias VARCHAR, PRIMARY KEY (table_name, column_name)",
+        "Every column of the lake, with unit, description and where its values are in the NWB files.",
+        _columns_rows,
+    ),
+    (
+        "_foreign_keys",
+        "table_name VARCHAR, columns VARCHAR[], referenced_table VARCHAR, referenced_columns VARCHAR[]",
+        "How the tables refer to each other; views can hold no constraints.",
+        _foreign_key_rows,
+    ),
+)
+
+
+def _fill(con: duckdb.DuckDBPyConnection, root: str, has_files: dict[str, bool], release: str) -> None:
+    for table in TABLES.values():
+        con.execute(view_sql(table, root, has_files=has_files[table.name]))
+        for statement in _comments(table):
+            con.execute(statement)
+    for name, source, lists, clock in _LONG_VIEWS:
+        for statement in _long_view(name, TABLES[source], lists, clock):
+            con.execute(statement)
+    for name, columns, comment, rows in _DECLARATIONS:
+        con.execute(f"CREATE TABLE {name} ({columns})")
+        values = list(rows())
+        con.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(values[0]))})", values)
+        con.execute(f"COMMENT ON TABLE {name} IS {literal(comment)}")
+    con.execute("CREATE TABLE _lake (release VARCHAR, schema_version VARCHAR, root VARCHAR, built_at TIMESTAMP)")
+    con.execute("INSERT INTO _lake VALUES (?, ?, ?, ?)", [release, SCHEMA_VERSION, root, datetime.now(UTC).replace(tzinfo=None)])
+    con.execute("COMMENT ON TABLE _lake IS 'The lake this catalog was built for.'")
+
+
+def build_catalog(store: Store, release: str) -> None:
+    """Builds the catalog from the files that are there and puts it in place atomically."""
+    store.staging.mkdir(parents=True, exist_ok=True)
+    staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
+    has_files = {name: bool(store.files(name)) for name in TABLES}
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH {literal(str(staged))} AS fresh")
+        con.execute("USE fresh")
+        _fill(con, store.root, has_files, release)
+        con.execute("USE memory")
+        con.execute("DETACH fresh")
+    store.publish(staged, CATALOG)
+
+

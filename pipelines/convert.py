@@ -1,0 +1,263 @@
+"""One NWB file to staged Parquet: the work of a worker process. Holds one table of one file in memory, traces in batches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.cache import FileCache
+from pipelines.lake.store import clear
+from pipelines.lake.writer import write_table
+from pipelines.nwb.readers import READERS
+from pipelines.nwb.recording import Recording, open_recording
+from pipelines.nwb.templates import signature
+from pipelines.planning import FileKind, FileTask
+from pipelines.sources import SourceSpec, open_source
+from schemas import SCHEMA_VERSION, TABLES, Subject, Table
+from schemas.casts import Values, conform
+from schemas.errors import DataError, IntegrityError, SourceError
+
+TEMPLATES = "stimulus_templates"
+_RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertSettings:
+    """What a worker needs to know beside the file; goes to other processes.
+
+    Attributes:
+        source: where the bucket is.
+        staging: folder for staged files.
+        cache: folder for whole objects of a remote source.
+        cache_bytes: bound on that folder.
+    """
+
+    source: SourceSpec
+    staging: Path
+    cache: Path
+    cache_bytes: int
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What a worker has to say of one file.
+
+    Attributes:
+        task: the file.
+        folder: where the staged tables lie, as `<table>.parquet`; tables without rows have no file.
+        row_counts: rows of every table that was read.
+        error: why the file could not be converted, None if it was.
+        image_set: the file's image set and the digest of its templates.
+        bytes_fetched: bytes moved from a remote source.
+        seconds: time spent.
+        warnings: what was unusual.
+    """
+
+    task: FileTask
+    folder: Path
+    row_counts: dict[str, int] = field(default_factory=dict[str, int])
+    error: str | None = None
+    image_set: str | None = None
+    image_signature: str | None = None
+    bytes_fetched: int = 0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    def staged(self, table: str) -> Path | None:
+        """Staged file of a table, None if it has no rows."""
+        return self.folder / f"{table}.parquet" if self.row_counts.get(table) else None
+
+
+def _keys(task: FileTask, table: Table) -> dict[str, Values]:
+    ids = {
+        "behavior_session_id": task.behavior_session_id,
+        "ophys_session_id": task.ophys_session_id,
+        "ophys_experiment_id": task.ophys_experiment_id,
+    }
+    names = {c.name for c in table.stored}
+    return {} if table.subject is Subject.STIMULUS else {k: v for k, v in ids.items() if k in names}
+
+
+def _check_ids(task: FileTask, recording: Recording) -> None:
+    """The file must be the one that the project tables say it is."""
+    claims = [("behavior_session_id", task.behavior_session_id, recording.behavior_session_id)]
+    if task.kind is FileKind.OPHYS_EXPERIMENT:
+        claims.append(("ophys_experiment_id", task.file_key, recording.ophys_experiment_id))
+        claims.append(("ophys_session_id", task.ophys_session_id, recording.ophys_session_id))
+    for name, expected, found in claims:
+        if expected != found:
+            raise IntegrityError(
+                "the file is of another recording than the release says",
+                file=task.object.key,
+                column=name,
+                expected=str(expected),
+                found=str(found),
+                hint="The manifest or the object is wrong.",
+            )
+
+
+def _in_order(table: Table, rows: pa.Table) -> pa.Table:
+    """Rows sorted by the table's order, which most files have already; ties keep the file's order."""
+    names = [n for n in table.order if n in rows.column_names and n not in ("behavior_session_id", "ophys_experiment_id", "ophys_session_id")]
+    if not names or rows.num_rows < 2:
+        return rows
+    if len(names) == 1 and pa.types.is_primitive(rows.schema.field(names[0]).type):
+        values = rows.column(names[0]).to_numpy()
+        if np.all(values[1:] >= values[:-1]):
+            return rows
+    # Arrow's sort is not stable: the row number decides ties.
+    numbered = rows.append_column("_row", pa.array(range(rows.num_rows), pa.int64()))
+    order = pc.sort_indices(numbered, sort_keys=[*((n, "ascending") for n in names), ("_row", "ascending")])
+    return rows.take(order)
+
+
+def _check_keys(table: Table, rows: pa.Table) -> None:
+    """Primary keys must not repeat within a file; rows are in key order."""
+    own = [n for n in table.primary_key if n in rows.column_names]
+    if not own or rows.num_rows < 2:
+        return
+    repeated = np.ones(rows.num_rows - 1, dtype=bool)
+    for name in own:
+        values = rows.column(name).to_numpy() if pa.types.is_primitive(rows.schema.field(name).type) else np.array(rows.column(name).to_pylist())
+        repeated &= values[1:] == values[:-1]
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0]) + 1
+        found = ", ".join(f"{n} {rows.column(n)[row]}" for n in own)
+        raise IntegrityError("a primary key repeats", table=table.name, column=", ".join(own), expected="unique keys", found=f"{found} twice")
+
+
+def _read(table: Table, task: FileTask, recording: Recording) -> Iterator[pa.Table]:
+    keys = _keys(task, table)
+    for rows in READERS[table.name](recording):
+        batch = _in_order(table, conform(table, {**keys, **rows.columns}, rows.count))
+        _check_keys(table, batch)
+        yield batch
+
+
+def write_staged(table: Table, task: FileTask, recording: Recording, folder: Path, **key_values: str) -> int:
+    """Reads one table of an open file and writes it to `<folder>/<table>.parquet`.
+
+    Returns:
+        Number of rows; there is no file if it is 0.
+
+    Raises:
+        DataError: anything wrong in the file; names file, table and column.
+    """
+    try:
+        rows = write_table(
+            table, folder / f"{table.name}.parquet", _read(table, task, recording), release=task.release, source=task.object.key, **key_values
+        )
+    except DataError as error:
+        raise error.located(file=task.object.key, table=table.name) from None
+    if not rows and table.rows_expected:
+        raise IntegrityError(
+            "the table is empty", file=task.object.key, table=table.name, expected="rows, as every session has them", found="none"
+        )
+    return rows
+
+
+@contextmanager
+def opened(task: FileTask, settings: ConvertSettings) -> Iterator[tuple[Recording, int]]:
+    """The file of a task, opened, and the bytes moved for it. The one seam between sources and readers."""
+    source = open_source(settings.source)
+    local = source.local_path(task.object.key)
+    if local is not None:
+        with open_recording(local, task.object.key) as recording:
+            yield recording, 0
+        return
+    with FileCache(settings.cache, settings.cache_bytes).get(source, task.object) as cached, open_recording(cached.path, task.object.key) as recording:
+        yield recording, cached.bytes_fetched
+
+
+def staging_folder(task: FileTask, settings: ConvertSettings) -> Path:
+    """Folder for the staged tables of a file."""
+    return settings.staging / f"{task.kind.value}_{task.file_key}"
+
+
+def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
+    """Converts the selected tables of one file to staged Parquet; never raises for what is wrong with the file or the network.
+
+    The image set's templates are not written here: which file gives them is decided by the process that publishes.
+    """
+    started = time.perf_counter()
+    folder = staging_folder(task, settings)
+    clear(folder)
+    folder.mkdir(parents=True)
+    counts: dict[str, int] = {}
+    warnings: list[str] = []
+    result = FileResult(task, folder)
+    try:
+        with opened(task, settings) as (recording, fetched):
+            _check_ids(task, recording)
+            for name in task.tables:
+                if name != TEMPLATES:
+                    counts[name] = write_staged(TABLES[name], task, recording, folder)
+            images = signature(recording) if TEMPLATES in task.tables else None
+            result = replace(result, image_set=recording.image_set if images else None, image_signature=images, bytes_fetched=fetched)
+            warnings = recording.warnings
+    except (DataError, SourceError) as error:
+        clear(folder)
+        text = str(error.located(file=task.object.key)) if isinstance(error, DataError) else str(error)
+        return replace(result, error=text, seconds=time.perf_counter() - started)
+    result = replace(result, row_counts=counts, warnings=tuple(warnings), seconds=time.perf_counter() - started)
+    _remember(result)
+    return result
+
+
+def convert_templates(task: FileTask, settings: ConvertSettings, image_signature: str) -> Path:
+    """Writes the templates of the file's image set to staged Parquet.
+
+    Returns:
+        The staged file.
+
+    Raises:
+        DataError: the templates cannot be read.
+    """
+    folder = settings.staging / f"templates_{task.kind.value}_{task.file_key}"
+    clear(folder)
+    folder.mkdir(parents=True)
+    with opened(task, settings) as (recording, _):
+        write_staged(TABLES[TEMPLATES], task, recording, folder, image_signature=image_signature)
+    return folder / f"{TEMPLATES}.parquet"
+
+
+def _fingerprint(task: FileTask) -> str:
+    return repr((SCHEMA_VERSION, task))
+
+
+def _remember(result: FileResult) -> None:
+    """Notes beside the staged files that they are complete, so that an interrupted run need not convert the file again."""
+    facts = {
+        "fingerprint": _fingerprint(result.task),
+        "row_counts": result.row_counts,
+        "image_set": result.image_set,
+        "image_signature": result.image_signature,
+        "bytes_fetched": result.bytes_fetched,
+        "warnings": result.warnings,
+    }
+    temporary = result.folder / f"{_RESULT}.part"
+    temporary.write_text(json.dumps(facts))
+    temporary.replace(result.folder / _RESULT)
+
+
+def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | None:
+    """The result of an earlier, interrupted run for exactly this task, if it got so far."""
+    folder = staging_folder(task, settings)
+    try:
+        facts = json.loads((folder / _RESULT).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    if facts.pop("fingerprint") != _fingerprint(task):
+        return None
+    facts["warnings"] = tuple(facts["warnings"])
+    return FileResult(task, folder, **facts)
+
+

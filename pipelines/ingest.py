@@ -1,0 +1,209 @@
+"""The main job: from a selection to a lake that holds it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.catalog import build_catalog
+from pipelines.convert import ConvertSettings, FileResult, finished_before
+from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
+from pipelines.lake.lock import writing
+from pipelines.lake.store import Store, create_lake, open_store, release_of
+from pipelines.planning import FileTask, MissingFile, Plan, Selection, plan
+from pipelines.pool import FilePool, default_workers
+from pipelines.project_tables import ProjectTables, read_project_tables
+from pipelines.publish import publish_mouse, publish_project_tables
+from pipelines.releases import Release, load_release
+from pipelines.sources import SourceSpec, open_source
+from schemas.errors import LakeError
+
+DATA_PREFIX = "visual-behavior-ophys/"
+_CACHE_BYTES = 20 << 30
+
+
+def default_cache() -> Path:
+    """Folder for whole objects of remote sources: $VBLAKE_CACHE, else below the user's cache folder."""
+    named = os.environ.get("VBLAKE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(named or f"{base}/vblake").expanduser()
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """What the user asked for.
+
+    Attributes:
+        source: where the bucket is.
+        lake: folder or `s3://` prefix.
+        release: `latest` or X.Y.Z.
+        selection: which files and tables.
+        force: convert again what is already in the lake.
+        workers: processes; None for as many as the machine has room for.
+        dask: address of a Dask scheduler to use instead.
+        cache: folder for whole objects of a remote source.
+        cache_bytes: bound on that folder.
+    """
+
+    source: SourceSpec
+    lake: str
+    release: str = "latest"
+    selection: Selection = field(default_factory=Selection)
+    force: bool = False
+    workers: int | None = None
+    dask: str | None = None
+    cache: Path = field(default_factory=default_cache)
+    cache_bytes: int = _CACHE_BYTES
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request after the release and the lake have been looked at; nothing has been written yet.
+
+    Attributes:
+        todo: files to convert.
+        done: files of the selection that the lake holds already.
+        missing: files that the release names but the source does not have.
+    """
+
+    request: IngestRequest
+    store: Store
+    release: Release
+    project: ProjectTables
+    plan: Plan
+    ledger: Ledger
+    todo: tuple[FileTask, ...]
+    done: tuple[FileTask, ...]
+
+    @property
+    def missing(self) -> tuple[MissingFile, ...]:
+        return tuple(self.plan.missing)
+
+    @property
+    def mice(self) -> list[int]:
+        """Mice with something to do, ascending."""
+        return sorted({t.mouse_id for t in self.todo} | {m.mouse_id for m in self._news()})
+
+    def _news(self) -> list[MissingFile]:
+        """Missing files that the ledger does not know of yet."""
+        known = {identity: entry.error for identity, entry in self.ledger.items() if entry.status is Status.SKIPPED}
+        return [m for m in self.missing if known.get((self.release.version, m.kind.value, m.file_key)) != m.reason]
+
+    def missing_of(self, mouse_id: int) -> list[MissingFile]:
+        """Missing files of a mouse that are to be noted in the ledger."""
+        return [m for m in self._news() if m.mouse_id == mouse_id]
+
+
+def prepare(request: IngestRequest) -> Prepared:
+    """Finds out what there is to do.
+
+    Raises:
+        UsageError, SourceError, ReleaseError, LakeError: see the functions called.
+    """
+    store = open_store(request.lake)
+    source = open_source(request.source)
+    release = load_release(source, request.release)
+    held = release_of(store)
+    if held is not None and held != release.version:
+        raise LakeError(
+            f"{store.root} holds release {held}, not {release.version}. Keep one lake per release: give another --lake, or --release {held}."
+        )
+    project = read_project_tables(source, release)
+    chosen = plan(project, release, request.selection, source.sizes(DATA_PREFIX))
+    ledger = read_ledger(store) if held is not None else {}
+    todo: list[FileTask] = []
+    done: list[FileTask] = []
+    for task in chosen.tasks:
+        entry = ledger.get((task.release, task.kind.value, task.file_key))
+        (done if entry and entry.covers(task) and not request.force else todo).append(task)
+    return Prepared(request, store, release, project, chosen, ledger, tuple(todo), tuple(done))
+
+
+@dataclass(frozen=True)
+class MouseReport:
+    """What became of the files of one mouse."""
+
+    mouse_id: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def quarantined(self) -> list[Entry]:
+        """Entries of files that could not be converted, or that the source does not have."""
+        return [e for e in self.entries if e.status is not Status.INGESTED]
+
+    @property
+    def row_counts(self) -> Mapping[str, int]:
+        """Rows by table that the files of this run gave."""
+        counts: dict[str, int] = {}
+        for entry in self.entries:
+            for table, rows in entry.row_counts.items():
+                counts[table] = counts.get(table, 0) + rows
+        return counts
+
+
+OnFile = Callable[[FileResult], None]
+OnMouse = Callable[[MouseReport], None]
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def ingest(prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: OnFile = _ignore, on_mouse: OnMouse = _ignore) -> list[MouseReport]:
+    """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
+
+    Args:
+        prepared: from `prepare`.
+        mice: only these.
+        on_file: called for each converted or failed file.
+        on_mouse: called when a mouse's files are in the lake.
+
+    Returns:
+        One report per mouse that had something to do. Files that fail are in the ledger as quarantined; the others go on.
+
+    Raises:
+        LakeError: the lake cannot be written, or another process writes to it.
+    """
+    request, store, release = prepared.request, prepared.store, prepared.release
+    wanted = prepared.mice if mice is None else [m for m in prepared.mice if m in set(mice)]
+    create_lake(store, release.version)
+    with writing(store):
+        publish_project_tables(store, prepared.project.tables, release.version)
+        settings = ConvertSettings(request.source, store.staging, request.cache, request.cache_bytes)
+        pool = FilePool(settings, request.workers or default_workers(), request.dask)
+        reports: list[MouseReport] = []
+        finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
+        tasks: list[FileTask] = []
+        left: dict[int, int] = {}
+        for mouse in wanted:
+            mine = [t for t in prepared.todo if t.mouse_id == mouse]
+            left[mouse] = len(mine)
+            # The longest first, so that no worker is left with a long file at the end.
+            tasks += sorted(mine, key=lambda t: -(t.bytes or 0))
+
+        def publish(mouse: int) -> None:
+            entries = publish_mouse(store, mouse, finished.pop(mouse), prepared.missing_of(mouse), release.version, pool.templates)
+            report = MouseReport(mouse, tuple(entries))
+            reports.append(report)
+            on_mouse(report)
+
+        def took(result: FileResult) -> None:
+            on_file(result)
+            mouse = result.task.mouse_id
+            finished[mouse].append(result)
+            left[mouse] -= 1
+            if not left[mouse]:
+                publish(mouse)
+
+        for mouse in [m for m in wanted if not left[m]]:
+            publish(mouse)
+        again = [] if request.force else [r for r in (finished_before(t, settings) for t in tasks) if r]
+        taken = {r.task.object.key for r in again}
+        for result in again:
+            took(result)
+        for result in pool.convert([t for t in tasks if t.object.key not in taken]):
+            took(result)
+        build_catalog(store, release.version)
+    return reports

@@ -1,0 +1,100 @@
+"""Small tables: the rows of new sources are merged into the mouse's file, which stays sorted and is replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.lake.store import Store
+from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
+from schemas import Table
+from schemas.arrow import arrow_schema
+
+
+def _runs(ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[tuple[int, int, int]]:
+    """Id, start and length of each run of equal ids."""
+    if not len(ids):
+        return
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(ids)) + 1))
+    for start, end in zip(starts, np.append(starts[1:], len(ids)), strict=True):
+        yield int(ids[start]), int(start), int(end - start)
+
+
+class _Rows:
+    """The rows of one Parquet file, taken in ascending order without holding the file."""
+
+    def __init__(self, file: pq.ParquetFile, schema: pa.Schema) -> None:
+        self._batches = file.iter_batches(batch_size=ROW_GROUP_ROWS)
+        self._schema = schema
+        self._batch: pa.Table = schema.empty_table()
+        self._start = 0
+
+    def take(self, start: int, length: int) -> Iterator[pa.Table]:
+        """Rows `start` to `start + length`; `start` must not be below that of the call before."""
+        while length:
+            if start >= self._start + self._batch.num_rows:
+                self._start += self._batch.num_rows
+                self._batch = pa.Table.from_batches([next(self._batches)]).cast(self._schema)
+                continue
+            part = self._batch.slice(start - self._start, length)
+            yield part
+            start += part.num_rows
+            length -= part.num_rows
+
+
+def _regroup(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Parts put together to full row groups."""
+    held: list[pa.Table] = []
+    rows = 0
+    for part in parts:
+        while rows + part.num_rows >= ROW_GROUP_ROWS:
+            room = ROW_GROUP_ROWS - rows
+            yield pa.concat_tables([*held, part.slice(0, room)])
+            part = part.slice(room)
+            held, rows = [], 0
+        if part.num_rows:
+            held.append(part)
+            rows += part.num_rows
+    if held:
+        yield pa.concat_tables(held)
+
+
+def merge_mouse(table: Table, store: Store, path: str, sources: dict[int, Path | None], target: Path, *, release: str) -> int:
+    """Writes the mouse's file with the rows of some sources added or replaced.
+
+    Args:
+        table: declaration; its `order` starts with its `unit_key`.
+        store: the lake.
+        path: the mouse's present file in the lake, which may be missing.
+        sources: by session or experiment id, the staged file with all its rows, or None if it has no rows any more.
+        target: local file to write.
+        release: kept in the file's metadata.
+
+    Returns:
+        Rows of the new file; 0 means that no file was written because no row is left.
+    """
+    key = table.unit_key
+    assert key is not None and table.order[0] == key, table.name
+    present = store.parquet(path)
+    schema = arrow_schema(table)
+    old = _Rows(present, schema) if present else None
+    runs = {unit: (start, length) for unit, start, length in _runs(_ids(present, key)) if unit not in sources} if present else {}
+
+    def parts() -> Iterator[pa.Table]:
+        for unit in sorted({*runs, *(u for u, p in sources.items() if p is not None)}):
+            if unit in runs and old is not None:
+                yield from old.take(*runs[unit])
+            else:
+                staged = sources[unit]
+                assert staged is not None
+                yield pq.read_table(staged, partitioning=None).cast(schema)
+
+    return write_table(table, target, _regroup(parts()), release=release)
+
+
+def _ids(file: pq.ParquetFile, key: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return file.read([key]).column(key).to_numpy()

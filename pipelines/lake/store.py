@@ -1,0 +1,223 @@
+"""A lake's storage: a local folder or an `s3://` prefix. Files appear and are replaced as a whole, atomically.
+
+Parquet is always written to a local file first and then published: by rename in a local lake, by one upload in S3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas import SCHEMA_VERSION
+from schemas.errors import LakeError
+from schemas.layout import MARKER, STAGING
+
+
+class Store(Protocol):
+    """What the pipelines need of a lake's storage. Paths are relative to the lake, with forward slashes."""
+
+    @property
+    def root(self) -> str:
+        """Absolute path or `s3://` URL of the lake."""
+        ...
+
+    @property
+    def staging(self) -> Path:
+        """Local folder for files that are not published yet; on the lake's own file system where that is local."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """A small file's bytes, None if there is none."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Puts a small file in place, atomically."""
+        ...
+
+    def publish(self, staged: Path, path: str) -> None:
+        """Moves a finished local file into place, atomically; replaces what was there."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Removes a file; no error if there is none."""
+        ...
+
+    def parquet(self, path: str) -> pq.ParquetFile | None:
+        """Opens a Parquet file, None if there is none."""
+        ...
+
+    def files(self, table: str) -> dict[str, int]:
+        """Path and bytes of every Parquet file of a table, sorted by path."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A lake in a local folder."""
+
+    folder: Path
+
+    @property
+    def root(self) -> str:
+        return str(self.folder)
+
+    @property
+    def staging(self) -> Path:
+        return self.folder / STAGING
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        self.staging.mkdir(parents=True, exist_ok=True)
+        staged = self.staging / f"write-{uuid.uuid4().hex}"
+        staged.write_bytes(data)
+        self.publish(staged, path)
+
+    def publish(self, staged: Path, path: str) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("rb") as file:
+            # Without this, a power cut after the rename can leave an empty file under the final name.
+            os.fsync(file.fileno())
+        os.replace(staged, target)
+
+    def remove(self, path: str) -> None:
+        (self.folder / path).unlink(missing_ok=True)
+
+    def parquet(self, path: str) -> pq.ParquetFile | None:
+        target = self.folder / path
+        return pq.ParquetFile(target) if target.is_file() else None
+
+    def files(self, table: str) -> dict[str, int]:
+        found = sorted((self.folder / table).glob("**/*.parquet"))
+        return {p.relative_to(self.folder).as_posix(): p.stat().st_size for p in found}
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """A lake under an `s3://` prefix, with credentials and endpoint from the usual AWS settings (AWS_ENDPOINT_URL, profiles, ...)."""
+
+    url: str
+
+    @property
+    def root(self) -> str:
+        return self.url.rstrip("/")
+
+    @property
+    def staging(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"vblake-staging-{os.getuid()}"
+
+    @property
+    def filesystem(self) -> Any:
+        """The s3fs file system; instances are cached by s3fs itself."""
+        import s3fs
+
+        return s3fs.S3FileSystem(use_listings_cache=False)
+
+    def _key(self, path: str) -> str:
+        return f"{self.root.removeprefix('s3://')}/{path}"
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return self.filesystem.cat_file(self._key(path))
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        self.filesystem.pipe_file(self._key(path), data)
+
+    def publish(self, staged: Path, path: str) -> None:
+        self.filesystem.put_file(str(staged), self._key(path))
+        staged.unlink()
+
+    def remove(self, path: str) -> None:
+        if self.filesystem.exists(self._key(path)):
+            self.filesystem.rm_file(self._key(path))
+
+    def parquet(self, path: str) -> pq.ParquetFile | None:
+        data = self.read(path)
+        return None if data is None else pq.ParquetFile(pa.BufferReader(data))
+
+    def files(self, table: str) -> dict[str, int]:
+        prefix = self._key("")
+        found: dict[str, dict[str, Any]] = self.filesystem.find(self._key(table), detail=True)
+        return {k.removeprefix(prefix): int(v["size"]) for k, v in sorted(found.items()) if k.endswith(".parquet")}
+
+
+def open_store(lake: str) -> Store:
+    """The storage of the lake at a local path or `s3://` URL; nothing is created or checked."""
+    if lake.startswith("s3://"):
+        return S3Store(lake)
+    if "://" in lake:
+        raise LakeError(f"{lake}: a lake is a local folder or an s3:// prefix")
+    return LocalStore(Path(lake).expanduser().absolute())
+
+
+def release_of(store: Store) -> str | None:
+    """The release a lake holds, None if there is no lake at that place."""
+    data = store.read(MARKER)
+    if data is None:
+        return None
+    try:
+        marker: dict[str, str] = json.loads(data)
+        return marker["release"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"{store.root}/{MARKER} is damaged ({error}); expected a JSON object with the release the lake holds") from error
+
+
+def require_lake(store: Store) -> str:
+    """The release of an existing lake.
+
+    Raises:
+        LakeError: there is no lake there.
+    """
+    release = release_of(store)
+    if release is None:
+        raise LakeError(
+            f"{store.root} is not a vblake lake: it has no {MARKER}. Check --lake (or VBLAKE_LAKE), or make one with `vblake ingest --lake {store.root}`."
+        )
+    return release
+
+
+def create_lake(store: Store, release: str) -> None:
+    """Makes sure that there is a lake of this release.
+
+    Raises:
+        LakeError: the folder holds something else, or another release.
+    """
+    present = release_of(store)
+    if present is not None and present != release:
+        raise LakeError(
+            f"{store.root} holds release {present}, not {release}. Ids mean the same in both, values may not: "
+            f"keep one lake per release and give another --lake."
+        )
+    if present is not None:
+        return
+    if isinstance(store, LocalStore):
+        if store.folder.exists() and not store.folder.is_dir():
+            raise LakeError(f"{store.root} is a file, not a folder. Give another --lake.")
+        if store.folder.is_dir() and any(p.name != STAGING for p in store.folder.iterdir()):
+            raise LakeError(f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). Give an empty or new folder as --lake.")
+        try:
+            store.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LakeError(f"{store.root} cannot be made: {error}. Give a folder that you may write to as --lake.") from error
+    store.write(MARKER, json.dumps({"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}, indent=2).encode())
+
+
+def clear(folder: Path) -> None:
+    """Removes a staging folder and all in it."""
+    shutil.rmtree(folder, ignore_errors=True)

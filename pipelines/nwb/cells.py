@@ -1,0 +1,133 @@
+"""ROIs of an imaging plane, its images and its motion correction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.nwb.recording import OPHYS, Recording, Rows
+from schemas.casts import NDArray, Ragged, Values
+
+CELL_TABLE = f"{OPHYS}/image_segmentation/cell_specimen_table"
+_IMAGES = f"{OPHYS}/images"
+
+# The attribute holds a tenth of the pixel size in mm, whatever its description says.
+_MM_PER_RESOLUTION = 10
+
+_PLAIN = (
+    "height",
+    "mask_image_plane",
+    "max_correction_down",
+    "max_correction_left",
+    "max_correction_right",
+    "max_correction_up",
+    "valid_roi",
+    "width",
+    "x",
+    "y",
+)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The ROI table of a plane.
+
+    Attributes:
+        roi_ids: cell_roi_id of every ROI of the file, valid or not, in file order, shape (n_roi,).
+        valid: rows of the valid ROIs, ascending by cell_roi_id, shape (n_valid,).
+        specimen_ids: cell_specimen_id of the valid ROIs, in the order of `valid`; -1 or NaN where not matched.
+    """
+
+    roi_ids: NDArray
+    valid: NDArray
+    specimen_ids: NDArray
+
+
+def read_cells(recording: Recording) -> Cells:
+    """Ids of all ROIs and which of them are cells.
+
+    Raises:
+        DataError: the plane has no ROI, or an id repeats.
+    """
+    hdf = recording.hdf
+    ids = hdf.numbers(f"{CELL_TABLE}/id")
+    if not len(ids):
+        raise hdf.error(f"{CELL_TABLE}/id", "the plane has no ROI", expected="at least one", found="an empty table")
+    if len(np.unique(ids)) != len(ids):
+        raise hdf.error(f"{CELL_TABLE}/id", "an ROI id repeats", expected="unique ids", found=f"{len(ids)} ids, {len(np.unique(ids))} different")
+    valid = np.flatnonzero(hdf.numbers(f"{CELL_TABLE}/valid_roi", rows=len(ids)) == 1)
+    valid = valid[np.argsort(ids[valid], kind="stable")]
+    return Cells(ids, valid, hdf.numbers(f"{CELL_TABLE}/cell_specimen_id", rows=len(ids))[valid])
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of the valid ROIs as flat pixel indices, and the size of the field of view in px."""
+
+    pixels: Ragged
+    height: int
+    width: int
+
+
+def read_masks(recording: Recording) -> Masks:
+    """Flat row-major indices of the pixels of each valid ROI, ascending by cell_roi_id."""
+    cells = recording.once(read_cells)
+    dataset = recording.hdf.checked(f"{CELL_TABLE}/image_mask", ndim=3, rows=len(cells.roi_ids))
+    # One mask at a time: all masks of a plane are 50 MB and more, their true pixels a few hundred kB.
+    found = [np.flatnonzero(dataset[int(row)]) for row in cells.valid]
+    lengths = np.array([len(f) for f in found], dtype=np.int64)
+    flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
+    _, height, width = dataset.shape
+    return Masks(Ragged(flat, np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))), int(height), int(width))
+
+
+def cell_specimens(recording: Recording) -> Iterator[Rows]:
+    """Valid ROIs, ascending by cell_roi_id."""
+    cells = recording.once(read_cells)
+    masks = recording.once(read_masks)
+    values: dict[str, Values] = {
+        "cell_roi_id": cells.roi_ids[cells.valid],
+        "cell_specimen_id": cells.specimen_ids,
+        **{name: recording.hdf.numbers(f"{CELL_TABLE}/{name}", rows=len(cells.roi_ids))[cells.valid] for name in _PLAIN},
+        "roi_mask": masks.pixels,
+        "field_of_view_height": masks.height,
+        "field_of_view_width": masks.width,
+    }
+    yield Rows(values, len(cells.valid))
+
+
+def _spacing(recording: Recording, image: str) -> float | None:
+    resolution = recording.hdf.attribute(f"{_IMAGES}/{image}", "resolution", None)
+    return None if resolution is None else float(resolution) * _MM_PER_RESOLUTION
+
+
+def projections(recording: Recording) -> Iterator[Rows]:
+    """The three images of the plane; the segmentation is made from the masks of the valid ROIs, as the released reader does."""
+    masks = recording.once(read_masks)
+    segmentation = np.zeros(masks.height * masks.width, dtype=np.float32)
+    segmentation[masks.pixels.values] = 1
+    stored = {"average_projection": "average_image", "max_projection": "max_projection"}
+    images = {name: recording.hdf.numbers(f"{_IMAGES}/{source}", ndim=2) for name, source in stored.items()}
+    images["segmentation_mask_image"] = segmentation.reshape(masks.height, masks.width)
+    sources = {**stored, "segmentation_mask_image": "max_projection"}
+    flat = [image.reshape(-1) for image in images.values()]
+    offsets = np.concatenate(([0], np.cumsum([len(f) for f in flat])))
+    spacing = [_spacing(recording, source) for source in sources.values()]
+    values: dict[str, Values] = {
+        "image_name": list(images),
+        "height": np.array([image.shape[0] for image in images.values()]),
+        "width": np.array([image.shape[1] for image in images.values()]),
+        "spacing_x": spacing,
+        "spacing_y": spacing,
+        "pixels": Ragged(np.concatenate(flat), offsets),
+    }
+    yield Rows(values, len(images))
+
+
+def motion_correction(recording: Recording) -> Iterator[Rows]:
+    """Shift of each imaging frame, px."""
+    x = recording.hdf.numbers(f"{OPHYS}/ophys_motion_correction_x/data")
+    y = recording.hdf.numbers(f"{OPHYS}/ophys_motion_correction_y/data", rows=len(x))
+    yield Rows({"frame": np.arange(len(x)), "x": x.astype(np.float64), "y": y.astype(np.float64)}, len(x))

@@ -1,0 +1,73 @@
+"""Eye tracking: ellipse fits and likely blinks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.nwb.recording import Recording, Rows
+from schemas import TABLES
+from schemas.casts import NDArray, Values
+
+_EYE_TRACKING = "/acquisition/EyeTracking"
+_SERIES = {"eye": "eye_tracking", "pupil": "pupil_tracking", "cr": "corneal_reflection_tracking"}
+_Z_THRESHOLD = 3.0
+_DILATION_FRAMES = 2
+
+
+def outliers(area: NDArray) -> NDArray:
+    """Frames whose area is missing or more than 3 population standard deviations from the mean; a constant area has none."""
+    missing = np.isnan(area)
+    present = area[~missing]
+    if not len(present):
+        return missing
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.abs(area - np.mean(present)) / np.std(present)
+        return missing | (z > _Z_THRESHOLD)
+
+
+def likely_blink(eye_area: NDArray, pupil_area: NDArray) -> NDArray:
+    """Frames within two of a frame in which either fit is missing or an outlier.
+
+    Args:
+        eye_area: raw eye area, shape (n,), px^2.
+        pupil_area: raw pupil area, shape (n,), px^2.
+    """
+    bad = outliers(eye_area) | outliers(pupil_area)
+    blink = bad.copy()
+    for shift in range(1, _DILATION_FRAMES + 1):
+        blink[shift:] |= bad[:-shift]
+        blink[:-shift] |= bad[shift:]
+    return blink
+
+
+def eye_tracking(recording: Recording) -> Iterator[Rows]:
+    """One row per video frame; none where the session has no eye tracking."""
+    hdf = recording.hdf
+    if not hdf.has(_EYE_TRACKING):
+        names = [c.name for c in TABLES["eye_tracking"].stored if c.name != "behavior_session_id"]
+        yield Rows({name: np.empty(0) for name in names}, 0)
+        return
+    times = hdf.numbers(f"{_EYE_TRACKING}/eye_tracking/timestamps")
+    n = len(times)
+    columns: dict[str, Values] = {"frame": np.arange(n), "timestamps": times}
+    raw: dict[str, NDArray] = {}
+    for part, series in _SERIES.items():
+        raw[part] = hdf.numbers(f"{_EYE_TRACKING}/{series}/area_raw", rows=n)
+        columns[f"{part}_area_raw"] = raw[part]
+    blink = likely_blink(raw["eye"], raw["pupil"])
+    columns["likely_blink"] = blink
+    for part, series in _SERIES.items():
+        at = f"{_EYE_TRACKING}/{series}"
+        columns[f"{part}_area"] = np.where(blink, np.nan, raw[part])
+        centre = hdf.numbers(f"{at}/data", ndim=2, rows=n)
+        if centre.shape[1] != 2:
+            raise hdf.error(f"{at}/data", "a dataset has another shape", expected=f"({n}, 2)", found=str(centre.shape))
+        columns[f"{part}_center_x"] = centre[:, 0]
+        columns[f"{part}_center_y"] = centre[:, 1]
+        for name, dataset in (("width", "width"), ("height", "height"), ("phi", "angle")):
+            values = hdf.numbers(f"{at}/{dataset}", rows=n)
+            # The corneal reflection is kept as fitted, blinks included.
+            columns[f"{part}_{name}"] = values if part == "cr" else np.where(blink, np.nan, values)
+    yield Rows(columns, n)

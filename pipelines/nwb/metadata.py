@@ -1,0 +1,148 @@
+"""The metadata dictionaries of session and experiment, and the task's parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.nwb.cells import CELL_TABLE
+from pipelines.nwb.recording import METADATA, TASK, Recording, Rows
+from schemas.casts import Ragged, Values
+
+_SUBJECT = "/general/subject"
+_PLANE = f"{CELL_TABLE}/imaging_plane"
+
+# The reporter line names the indicator; the imaging plane's own `indicator` is not used by the released reader.
+_INDICATORS = {"GCaMP6f": "GCaMP6f", "GC6f": "GCaMP6f", "GCaMP6s": "GCaMP6s"}
+
+
+def age_in_days(age: str) -> int | None:
+    """Days from text like P213D; None for anything else (unknown ages are written as `null`)."""
+    digits = re.search(r"\d+", age) if age.startswith("P") else None
+    return int(digits.group()) if digits else None
+
+
+def cre_line(genotype: str) -> str | None:
+    """First allele of a genotype, without /wt; None where the genotype has only one."""
+    first, separator, _ = genotype.partition(";")
+    return first.replace("/wt", "") if separator else None
+
+
+def image_set_of(session_type: str) -> str | None:
+    """`images_<letter>` or `gratings` from the third part of a session type; None where it names neither."""
+    parts = session_type.split("_")
+    if len(parts) > 3 and parts[2] == "images":
+        return f"images_{parts[3]}"
+    return "gratings" if len(parts) > 2 and parts[2] == "gratings" else None
+
+
+def _one_row(values: dict[str, Any]) -> Rows:
+    row: dict[str, Values] = {k: v if isinstance(v, Ragged) else [v] for k, v in values.items()}
+    return Rows(row, 1)
+
+
+def _behavior(recording: Recording) -> dict[str, Any]:
+    hdf = recording.hdf
+    genotype = hdf.text(f"{_SUBJECT}/genotype")
+    lines = hdf.texts(_SUBJECT, "driver_line")
+    return {
+        "equipment_name": hdf.attribute(METADATA, "equipment_name"),
+        "sex": hdf.text(f"{_SUBJECT}/sex"),
+        "age_in_days": age_in_days(hdf.text(f"{_SUBJECT}/age")),
+        "stimulus_frame_rate": hdf.attribute(METADATA, "stimulus_frame_rate"),
+        "session_type": recording.session_type,
+        "date_of_acquisition": hdf.text("/session_start_time"),
+        "reporter_line": hdf.attribute(_SUBJECT, "reporter_line", None),
+        "cre_line": cre_line(genotype),
+        "behavior_session_uuid": hdf.attribute(METADATA, "behavior_session_uuid", None),
+        "driver_line": sorted(lines) if lines is not None else None,
+        # The released reader has this text, not a missing value, for files written before the attribute existed.
+        "project_code": hdf.attribute(METADATA, "project_code", "Not Available"),
+        "full_genotype": genotype,
+    }
+
+
+def behavior_metadata(recording: Recording) -> Iterator[Rows]:
+    """The behaviour metadata dictionary, one row."""
+    yield _one_row(_behavior(recording))
+
+
+def indicator(reporter_line: str | None) -> str | None:
+    """Calcium indicator named by a reporter line."""
+    return next((name for part, name in _INDICATORS.items() if reporter_line and part in reporter_line), None)
+
+
+def experiment_metadata(recording: Recording) -> Iterator[Rows]:
+    """The experiment metadata dictionary, one row."""
+    hdf = recording.hdf
+    values = _behavior(recording)
+    container = hdf.attribute(METADATA, "ophys_container_id", None)
+    groups = int(hdf.attribute(METADATA, "imaging_plane_group_count", 0))
+    values |= {
+        "indicator": indicator(values["reporter_line"]),
+        "emission_lambda": hdf.scalar(f"{_PLANE}/{_channel(recording)}/emission_lambda"),
+        "excitation_lambda": hdf.scalar(f"{_PLANE}/excitation_lambda"),
+        "experiment_container_id": hdf.attribute(METADATA, "experiment_container_id") if container is None else container,
+        "field_of_view_height": hdf.attribute(METADATA, "field_of_view_height"),
+        "field_of_view_width": hdf.attribute(METADATA, "field_of_view_width"),
+        "imaging_depth": hdf.attribute(METADATA, "imaging_depth"),
+        "targeted_imaging_depth": hdf.attribute(METADATA, "targeted_imaging_depth", None),
+        # Single planes are stored as group -1 of 1.
+        "imaging_plane_group": hdf.attribute(METADATA, "imaging_plane_group") if groups > 1 else None,
+        "imaging_plane_group_count": groups if groups > 1 else 0,
+        "ophys_frame_rate": frame_rate(recording),
+        "targeted_structure": hdf.text(f"{_PLANE}/location"),
+    }
+    yield _one_row(values)
+
+
+def _channel(recording: Recording) -> str:
+    channels = [name for name in recording.hdf.members(_PLANE) if recording.hdf.has(f"{_PLANE}/{name}/emission_lambda")]
+    if len(channels) != 1:
+        raise recording.hdf.error(f"{_PLANE}/*/emission_lambda", "no single optical channel", expected="one", found=str(len(channels)))
+    return channels[0]
+
+
+def frame_rate(recording: Recording) -> float:
+    """Imaging rate of the plane, Hz."""
+    return recording.hdf.scalar(f"{_PLANE}/imaging_rate")
+
+
+def task_parameters(recording: Recording) -> Iterator[Rows]:
+    """The task's parameters, one row."""
+    hdf = recording.hdf
+    session_type = str(hdf.attribute(TASK, "session_type"))
+    image_set = image_set_of(session_type)
+    if image_set is None:
+        recording.warn(f"task_parameters.image_set: session type {session_type} names no image set")
+    plain = (
+        "auto_reward_volume",
+        "n_stimulus_frames",
+        "omitted_flash_fraction",
+        "reward_volume",
+        "stimulus",
+        "stimulus_distribution",
+        "stimulus_duration_sec",
+        "task",
+    )
+    yield _one_row(
+        {
+            **{name: hdf.attribute(TASK, name) for name in plain},
+            "session_type": session_type,
+            "stimulus_name": hdf.attribute(TASK, "stimulus_name", None),
+            "image_set": image_set,
+            **{name: _seconds(recording, name) for name in ("blank_duration_sec", "response_window_sec")},
+        }
+    )
+
+
+def _seconds(recording: Recording, name: str) -> list[float] | None:
+    """A pair of durations, which the files hold as text."""
+    texts = recording.hdf.texts(TASK, name)
+    try:
+        return None if texts is None else [float(t) for t in texts]
+    except ValueError as error:
+        raise recording.hdf.error(f"{TASK}@{name}", "a duration is not a number", expected="texts like 0.5", found=repr(texts)) from error
+
+

@@ -1,0 +1,181 @@
+"""Reward rate, rolling performance and session metrics, bit for bit as the released reader computes them.
+
+Formulas: docs/formulas.md. All arrays have one value per trial unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.nwb.recording import TASK, Recording, Rows
+from pipelines.nwb.series import read_rewards
+from pipelines.nwb.trials import Trials, read_trials
+from schemas.casts import NDArray, Ragged, Values
+
+_FIRST_RATED_TRIAL = 10
+_HALF_WINDOW = 25
+_RESPONSE_WINDOW_END_S = 0.75
+_ROLLING_TRIALS = 100
+_DPRIME_LIMITS = (0.01, 0.99)
+_ENGAGED_RATE = 2.0
+
+
+def response_latencies(lick_times: Ragged, change_time: NDArray, window_start: float) -> NDArray:
+    """Time from the change to the first lick later than the start of the response window; +inf where there is none.
+
+    Args:
+        lick_times: seconds, one list per trial.
+        change_time: seconds, NaN where there was no change.
+        window_start: first value of `response_window_sec`, seconds.
+    """
+    offsets = lick_times.offsets
+    trial = np.repeat(np.arange(len(change_time)), np.diff(offsets))
+    delay = lick_times.values - change_time[trial]
+    latency = np.full(len(change_time), np.inf)
+    late = np.flatnonzero(delay > window_start)[::-1]
+    # Assigned from the last lick to the first, so the first one stays.
+    latency[trial[late]] = delay[late]
+    return latency
+
+
+def reward_rate(start_time: NDArray, latency: NDArray) -> NDArray:
+    """Responses per minute in a window of 25 trials back and 25 forward; NaN for the first ten trials.
+
+    Args:
+        start_time: start of each trial, seconds.
+        latency: from `response_latencies`.
+    """
+    n = len(start_time)
+    rate = np.full(n, np.nan)
+    trial = np.arange(_FIRST_RATED_TRIAL, n)
+    if not len(trial):
+        return rate
+    first = np.maximum(0, trial - _HALF_WINDOW)
+    last = np.minimum(trial + _HALF_WINDOW, n)
+    responses = np.concatenate(([0], np.cumsum(latency < _RESPONSE_WINDOW_END_S)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = (responses[last] - responses[first]) / (start_time[last - 1] - start_time[first]) * 60
+    rate[trial] = np.where(np.isinf(values), np.nan, values)
+    return rate
+
+
+def rolling_rate(yes: NDArray, no: NDArray) -> tuple[NDArray, NDArray]:
+    """Share of `yes` among `yes` and `no` over the last 100 rows, raw and kept within 1/(2N) of 0 and 1.
+
+    Args:
+        yes: shape (n,) bool.
+        no: shape (n,) bool.
+    """
+    ends = np.arange(1, len(yes) + 1)
+    starts = np.maximum(0, ends - _ROLLING_TRIALS)
+    hits = np.concatenate(([0], np.cumsum(yes)))
+    either = np.concatenate(([0], np.cumsum(yes | no)))
+    total = (either[ends] - either[starts]).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        raw = (hits[ends] - hits[starts]) / total
+        margin = 1 / (2 * total)
+        corrected = np.minimum(np.maximum(raw, margin), 1 - margin)
+    none = total == 0
+    raw[none] = np.nan
+    corrected[none] = np.nan
+    return raw, corrected
+
+
+def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
+    """Difference of the normal quantiles of the two rates, each clipped to [0.01, 0.99]."""
+    from scipy.special import ndtri  # 0.2 s to import; only behaviour files need it
+
+    clipped = [np.clip(rate, *_DPRIME_LIMITS) for rate in (hit_rate, false_alarm_rate)]
+    return np.asarray(ndtri(clipped[0])) - np.asarray(ndtri(clipped[1]))
+
+
+def _window_start(recording: Recording) -> float:
+    window = recording.hdf.texts(TASK, "response_window_sec")
+    if not window:
+        raise recording.hdf.error(f"{TASK}@response_window_sec", "an attribute is missing", expected="two texts", found="nothing")
+    return float(window[0])
+
+
+def read_performance(recording: Recording) -> dict[str, NDArray]:
+    """The columns of `rolling_performance`, one value per trial."""
+    table: Trials = recording.once(read_trials)
+    latency = response_latencies(table.lick_times, table.numbers("change_time"), _window_start(recording))
+    columns = {"reward_rate": reward_rate(table.numbers("start_time"), latency)}
+    kept = table.numbers("aborted") == 0
+    outcome = {name: table.numbers(name)[kept] == 1 for name in ("hit", "miss", "false_alarm", "correct_reject")}
+    hit_raw, hit = rolling_rate(outcome["hit"], outcome["miss"])
+    alarm_raw, alarm = rolling_rate(outcome["false_alarm"], outcome["correct_reject"])
+    volume = table.numbers("reward_volume")
+    passive = bool(np.all(volume == 0)) and not len(table.lick_times.values)
+    rates = {
+        "hit_rate_raw": hit_raw,
+        "hit_rate": hit,
+        "false_alarm_rate_raw": alarm_raw,
+        "false_alarm_rate": alarm,
+        "rolling_dprime": np.zeros(len(hit)) if passive else dprime(hit, alarm),
+    }
+    for name, values in rates.items():
+        columns[name] = np.full(table.count, np.nan)
+        columns[name][kept] = values
+    return columns
+
+
+def rolling_performance(recording: Recording) -> Iterator[Rows]:
+    """Performance around each trial."""
+    table = recording.once(read_trials)
+    yield Rows({"trials_id": table.numbers("trials_id"), **recording.once(read_performance)}, table.count)
+
+
+def mean(values: NDArray) -> float:
+    """Mean without NaN as pandas has it: NaN becomes 0 in place, then NumPy's pairwise sum. Another order differs in the last bits."""
+    present = ~np.isnan(values)
+    count = int(present.sum())
+    return float(np.where(present, values, 0.0).sum() / count) if count else np.nan
+
+
+def largest(values: NDArray) -> float:
+    """Maximum without NaN, NaN if there is nothing else."""
+    present = values[~np.isnan(values)]
+    return float(present.max()) if len(present) else np.nan
+
+
+def performance_metrics(recording: Recording) -> Iterator[Rows]:
+    """The 23 figures of the session, one row."""
+    table = recording.once(read_trials)
+    rolling = recording.once(read_performance)
+    volume, _, _ = read_rewards(recording)
+    engaged = rolling["reward_rate"] > _ENGAGED_RATE
+
+    def total(name: str) -> int:
+        return int((table.numbers(name) == 1).sum())
+
+    values: dict[str, float] = {
+        "trial_count": table.count,
+        "go_trial_count": total("go"),
+        "catch_trial_count": total("catch"),
+        "hit_trial_count": total("hit"),
+        "miss_trial_count": total("miss"),
+        "false_alarm_trial_count": total("false_alarm"),
+        "correct_reject_trial_count": total("correct_reject"),
+        "auto_rewarded_trial_count": total("auto_rewarded"),
+        "rewarded_trial_count": total("hit"),
+        "total_reward_count": len(volume),
+        "total_reward_volume": float(volume.sum()),
+        "maximum_reward_rate": largest(rolling["reward_rate"]),
+        "engaged_trial_count": int(engaged.sum()),
+    }
+    for rate in ("hit_rate", "false_alarm_rate"):
+        values[f"mean_{rate}"] = mean(rolling[rate])
+        values[f"mean_{rate}_uncorrected"] = mean(rolling[f"{rate}_raw"])
+        values[f"mean_{rate}_engaged"] = mean(rolling[rate][engaged])
+    sensitivity = rolling["rolling_dprime"]
+    values |= {
+        "mean_dprime": mean(sensitivity),
+        "mean_dprime_engaged": mean(sensitivity[engaged]),
+        "max_dprime": largest(sensitivity),
+        "max_dprime_engaged": largest(sensitivity[engaged]),
+    }
+    row: dict[str, Values] = {name: np.array([value]) for name, value in values.items()}
+    yield Rows(row, 1)

@@ -1,0 +1,196 @@
+"""Stimulus presentations: the groups of the file put together, in time order, with what the reader recomputes.
+
+Formulas: docs/formulas.md; they follow the released reader step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.nwb.recording import Recording, Rows
+from pipelines.nwb.trials import Trials, read_trials
+from schemas import TABLES, Column, Type
+from schemas.casts import NDArray, Values
+
+_IGNORED = frozenset(("tags", "tags_index", "timeseries", "timeseries_index", "id"))
+_RECOMPUTED = frozenset(("is_change", "flashes_since_change"))
+_NO_TRIAL = -99
+
+
+def _declared() -> dict[str, Column]:
+    keys = ("behavior_session_id", "stimulus_presentations_id")
+    return {c.name: c for c in TABLES["stimulus_presentations"].stored if c.name not in keys}
+
+
+def _groups(recording: Recording) -> list[str]:
+    names = [n for n in recording.hdf.members("/intervals") if n.endswith("_presentations")]
+    if not names:
+        raise recording.hdf.error("/intervals/*_presentations", "no stimulus presentations", expected="at least one group", found="none")
+    return [f"/intervals/{n}" for n in names]
+
+
+def _read_group(recording: Recording, group: str, declared: dict[str, Column]) -> tuple[dict[str, NDArray], int]:
+    hdf = recording.hdf
+    start = hdf.numbers(f"{group}/start_time")
+    columns: dict[str, NDArray] = {"start_time": start}
+    for name in hdf.column_names(group):
+        if name in _IGNORED or name in _RECOMPUTED or name == "start_time":
+            continue
+        if name not in declared:
+            recording.warn(f"stimulus_presentations.{name}: the file has a column that this version of vblake does not know; it is not in the lake")
+            continue
+        columns[name] = hdf.array(f"{group}/{name}", rows=len(start))
+    return columns, len(start)
+
+
+def _stack(parts: list[NDArray | None], counts: list[int], column: Column) -> NDArray:
+    """One column over all groups; None where a group lacks it, because it was all null when the file was written."""
+    present = [p for p in parts if p is not None]
+    if len(present) == len(parts) and len({p.dtype.kind for p in present}) == 1:
+        return np.concatenate(present)
+    if column.type is Type.STRING:
+        return np.concatenate([np.full(n, None, dtype=object) if p is None else p.astype(object) for p, n in zip(parts, counts, strict=True)])
+    return np.concatenate([np.full(n, np.nan) if p is None else p.astype(np.float64) for p, n in zip(parts, counts, strict=True)])
+
+
+def _text(values: NDArray) -> NDArray:
+    """Text as str; None where there is no value. The word N/A reads as empty text, which still counts as a name."""
+    out = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values.tolist()):
+        text = value.decode("utf-8") if isinstance(value, bytes) else value
+        out[i] = "" if text == "N/A" else text
+    return out
+
+
+def is_change(image_name: NDArray, omitted: NDArray) -> NDArray:
+    """Rows whose image differs from that of the last row before them that was shown.
+
+    Args:
+        image_name: shape (n,), text or None, in time order.
+        omitted: shape (n,), float, NaN where it does not apply (gray screen, movie). Only rows with 0 are considered; the first is no change.
+    """
+    shown = np.flatnonzero(omitted == 0)
+    change = np.zeros(len(image_name), dtype=bool)
+    names = image_name[shown]
+    change[shown[1:]] = names[1:] != names[:-1]
+    return change
+
+
+def flashes_since_change(image_name: NDArray, omitted: NDArray, change: NDArray) -> NDArray:
+    """Count of presentations since the last change; omissions keep the value before them.
+
+    Args:
+        image_name: shape (n,), text or None, in time order.
+        omitted: shape (n,), float, NaN where it does not apply.
+        change: shape (n,), from `is_change`.
+    """
+    if not len(change):
+        return np.zeros(0, dtype=np.int64)
+    kept = (omitted == 1) | (image_name == "omitted")
+    reset = change & ~kept
+    reset[0] = True
+    counted = np.cumsum(~kept & ~reset)
+    last_reset = np.maximum.accumulate(np.where(reset, np.arange(len(reset)), 0))
+    return counted - counted[last_reset]
+
+
+def trials_of(start_time: NDArray, named: NDArray, trials: Trials) -> NDArray:
+    """Id of the last trial, in table order, that started before each presentation; -99 where there is none.
+
+    Args:
+        start_time: shape (n,), seconds.
+        named: shape (n,), whether the presentation has an image name.
+        trials: of the same session.
+    """
+    starts = trials.numbers("start_time")
+    order = np.argsort(starts, kind="stable")
+    latest = np.maximum.accumulate(order)
+    before = np.searchsorted(starts[order], start_time, side="left") - 1
+    inside = named & (before >= 0) & (start_time < np.max(trials.numbers("stop_time")))
+    ids = trials.numbers("trials_id").astype(np.int64)
+    return np.where(inside, ids[latest[np.maximum(before, 0)]], _NO_TRIAL)
+
+
+def active_rows(start_time: NDArray, named: NDArray, block: NDArray | None, trials: Trials) -> NDArray:
+    """Presentations within the task; a block with one such row counts whole.
+
+    Args:
+        start_time: shape (n,), seconds.
+        named: shape (n,), whether the presentation has an image name.
+        block: shape (n,), stimulus_block, or None where the file has no blocks.
+        trials: of the same session.
+    """
+    first, last = np.min(trials.numbers("start_time")), np.max(trials.numbers("stop_time"))
+    active = (start_time > first) & (start_time < last) & named
+    return active if block is None else np.isin(block, np.unique(block[active]))
+
+
+def sham_changes(start_frame: NDArray, trials_id: NDArray, trials: Trials) -> NDArray:
+    """Presentations that start at the change frame of a catch trial that has presentations."""
+    ids = trials.numbers("trials_id")
+    catch = (trials.numbers("catch") == 1) & np.isin(ids, trials_id)
+    return np.isin(start_frame, trials.numbers("change_frame")[catch])
+
+
+def _image_sets(recording: Recording, columns: dict[str, NDArray | None], named: NDArray, count: int) -> NDArray | None:
+    """Image set of each presentation where the file does not store it: the template whose name its stimulus_name begins."""
+    template = recording.image_set
+    if template is None:
+        return None
+    stimulus = columns.get("stimulus_name")
+    if stimulus is None:
+        is_image = named & (columns["image_name"] is not None)
+    else:
+        is_image = np.array([template.split(".", maxsplit=1)[0] == name for name in _text(stimulus)], dtype=bool)
+    values = np.full(count, None, dtype=object)
+    values[is_image] = template
+    return values
+
+
+def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
+    """All presentations of the session in time order."""
+    declared = _declared()
+    parts = [_read_group(recording, group, declared) for group in _groups(recording)]
+    counts = [n for _, n in parts]
+    count = sum(counts)
+    stored = {name for columns, _ in parts for name in columns}
+    order = np.argsort(np.concatenate([c["start_time"] for c, _ in parts]), kind="stable")
+    columns: dict[str, NDArray | None] = {
+        name: _stack([c.get(name) for c, _ in parts], counts, column)[order] if name in stored else None for name, column in declared.items()
+    }
+    start_time = columns["start_time"]
+    assert start_time is not None
+    image_name = np.full(count, None, dtype=object) if columns["image_name"] is None else _text(columns["image_name"])
+    named = np.array([v is not None for v in image_name], dtype=bool)
+    omitted = np.full(count, np.nan) if columns["omitted"] is None else columns["omitted"].astype(np.float64)
+    change = is_change(image_name, omitted)
+    columns |= {
+        "image_name": image_name,
+        "is_change": change,
+        "flashes_since_change": flashes_since_change(image_name, omitted, change),
+    }
+    if columns["index"] is None:
+        columns["index"] = np.arange(count)
+    if columns["image_set"] is None:
+        columns["image_set"] = _image_sets(recording, columns, named, count)
+    _add_trials(recording, columns, start_time, named)
+    values: dict[str, Values] = {"stimulus_presentations_id": np.arange(count), **columns}
+    yield Rows(values, count)
+
+
+def _add_trials(recording: Recording, columns: dict[str, NDArray | None], start_time: NDArray, named: NDArray) -> None:
+    """Fills active, trials_id and is_sham_change where the file, of an older release, lacks them."""
+    if all(columns[name] is not None for name in ("active", "trials_id", "is_sham_change")):
+        return
+    trials = recording.once(read_trials)
+    if not trials.count:
+        return
+    block = columns["stimulus_block"]
+    if columns["active"] is None:
+        columns["active"] = active_rows(start_time, named, block, trials)
+    if columns["trials_id"] is None:
+        columns["trials_id"] = trials_of(start_time, named, trials)
+    if columns["is_sham_change"] is None and block is not None and columns["start_frame"] is not None:
+        columns["is_sham_change"] = sham_changes(columns["start_frame"], columns["trials_id"], trials)

@@ -1,0 +1,40 @@
+"""Which function reads which table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from pipelines.nwb import cells, eye_tracking, metadata, performance, presentations, series, templates, traces, trials
+from pipelines.nwb.recording import Recording, Rows
+
+Reader = Callable[[Recording], Iterator[Rows]]
+
+READERS: Mapping[str, Reader] = {
+    function.__name__: function
+    for function in (
+        metadata.behavior_metadata,
+        metadata.experiment_metadata,
+        trials.trials,
+        presentations.stimulus_presentations,
+        templates.stimulus_templates,
+        metadata.task_parameters,
+        performance.rolling_performance,
+        performance.performance_metrics,
+        series.licks,
+        series.rewards,
+        series.running_speed,
+        series.raw_running_speed,
+        series.stimulus_timestamps,
+        eye_tracking.eye_tracking,
+        cells.cell_specimens,
+        traces.dff_traces,
+        traces.corrected_fluorescence_traces,
+        traces.events,
+        traces.demixed_traces,
+        traces.neuropil_traces,
+        traces.ophys_timestamps,
+        cells.motion_correction,
+        cells.projections,
+    )
+}
+"""Readers by table; each yields the rows of one file in the table's order, without the keys."""

@@ -1,0 +1,128 @@
+"""One NWB file of the release, opened, with what several tables need read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
+
+import numpy as np
+
+from pipelines.nwb.hdf5 import HdfFile, open_hdf5
+from schemas.casts import NDArray, Values
+from schemas.errors import NotNwbError
+
+T = TypeVar("T")
+
+METADATA = "/general/metadata"
+TASK = "/general/task_parameters"
+OPHYS = "/processing/ophys"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a table: values by column name, the keys left out."""
+
+    columns: dict[str, Values]
+    count: int
+
+
+@dataclass
+class Recording:
+    """One open file of the release.
+
+    Attributes:
+        hdf: the file.
+        warnings: what was unusual but did not stop the reading; ends up in the ledger.
+    """
+
+    hdf: HdfFile
+    warnings: list[str] = field(default_factory=list[str])
+    _memo: dict[str, object] = field(default_factory=dict[str, object], repr=False)
+
+    @cached_property
+    def behavior_session_id(self) -> int:
+        """Id of the behaviour session in the file."""
+        return int(self.hdf.attribute(METADATA, "behavior_session_id"))
+
+    @cached_property
+    def is_experiment(self) -> bool:
+        """Whether the file holds an imaging plane."""
+        return self.hdf.has(OPHYS)
+
+    @cached_property
+    def ophys_session_id(self) -> int:
+        """Id of the imaging session; experiment files only."""
+        return int(self.hdf.attribute(METADATA, "ophys_session_id"))
+
+    @cached_property
+    def ophys_experiment_id(self) -> int:
+        """Id of the experiment, from `/identifier`."""
+        text = self.hdf.text("/identifier")
+        if not text.isdigit():
+            raise self.hdf.error("/identifier", "the identifier is not a number", expected="ophys_experiment_id", found=repr(text))
+        return int(text)
+
+    @cached_property
+    def stimulus_timestamps(self) -> NDArray:
+        """Stimulus clock, seconds, shape (n_frames,)."""
+        return self.hdf.numbers("/processing/stimulus/timestamps/timestamps")
+
+    @cached_property
+    def licks(self) -> tuple[NDArray, NDArray]:
+        """Lick times in seconds and stimulus frames, each shape (n_licks,); empty where the session has none."""
+        if not self.hdf.has("/processing/licking"):
+            return np.empty(0), np.empty(0, dtype=np.int64)
+        times = self.hdf.numbers("/processing/licking/licks/timestamps")
+        return times, self.hdf.numbers("/processing/licking/licks/data", rows=len(times))
+
+    @cached_property
+    def session_type(self) -> str:
+        """Stage of the task."""
+        return str(self.hdf.attribute(METADATA, "session_type"))
+
+    @cached_property
+    def image_set(self) -> str | None:
+        """Name of the file's image templates, None where it has none.
+
+        Raises:
+            DataError: there is more than one; the release never has that.
+        """
+        sets = [s for s in self.hdf.members("/stimulus/templates") if "movie" not in s.lower()]
+        if len(sets) > 1:
+            raise self.hdf.error("/stimulus/templates", "several image sets in one file", expected="at most one", found=", ".join(sets))
+        return sets[0] if sets else None
+
+    def once(self, make: Callable[[Recording], T]) -> T:
+        """`make(self)`, computed the first time and remembered: trials serve four tables, the ROI table all traces."""
+        if make.__qualname__ not in self._memo:
+            self._memo[make.__qualname__] = make(self)
+        return cast(T, self._memo[make.__qualname__])
+
+    def warn(self, text: str) -> None:
+        """Notes something unusual once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+@contextmanager
+def open_recording(source: Path | BinaryIO, name: str) -> Iterator[Recording]:
+    """Opens a file of the release.
+
+    Raises:
+        NotNwbError: not HDF5, or HDF5 without what every NWB file of this dataset has.
+    """
+    with open_hdf5(source, name) as hdf:
+        for path in ("/identifier", METADATA):
+            if not hdf.has(path):
+                raise NotNwbError(
+                    "the file is HDF5, but not an NWB file of this dataset",
+                    file=name,
+                    column=path,
+                    expected=f"{path}, which every file of the release has",
+                    found="nothing",
+                )
+        yield Recording(hdf)

@@ -1,0 +1,60 @@
+"""Licks, rewards, running and the stimulus clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.nwb.recording import Recording, Rows
+from schemas.casts import NDArray, Ragged
+
+_REWARDS = "/processing/rewards"
+_RUNNING = "/processing/running"
+
+
+def licks(recording: Recording) -> Iterator[Rows]:
+    """Licks; none where the session has no licking module."""
+    times, frames = recording.licks
+    yield Rows({"timestamps": times, "frame": frames}, len(times))
+
+
+def rewards(recording: Recording) -> Iterator[Rows]:
+    """Rewards; none where the session has no rewards module."""
+    volume, times, free = read_rewards(recording)
+    yield Rows({"volume": volume, "timestamps": times, "autorewarded": free}, len(times))
+
+
+def read_rewards(recording: Recording) -> tuple[NDArray, NDArray, NDArray]:
+    """Volume (mL), time (s) and whether free of each reward, in file order."""
+    hdf = recording.hdf
+    if not hdf.has(_REWARDS):
+        return np.empty(0), np.empty(0), np.empty(0, dtype=bool)
+    times = hdf.numbers(f"{_REWARDS}/autorewarded/timestamps")
+    volume = hdf.numbers(f"{_REWARDS}/volume/data", rows=len(times))
+    return volume, times, hdf.numbers(f"{_REWARDS}/autorewarded/data", rows=len(times))
+
+
+def _running(recording: Recording, series: str) -> Iterator[Rows]:
+    times = recording.hdf.numbers(f"{_RUNNING}/{series}/timestamps")
+    speed = recording.hdf.numbers(f"{_RUNNING}/{series}/data", rows=len(times))
+    # The encoder of some rigs was wired the other way round; the released reader flips each table on its own.
+    present = speed[~np.isnan(speed)]
+    if len(present) and np.mean(present) < -1:
+        speed = -speed
+    yield Rows({"timestamps": times, "speed": speed}, len(times))
+
+
+def running_speed(recording: Recording) -> Iterator[Rows]:
+    """Filtered running speed, cm/s."""
+    return _running(recording, "speed")
+
+
+def raw_running_speed(recording: Recording) -> Iterator[Rows]:
+    """Unfiltered running speed, cm/s."""
+    return _running(recording, "speed_unfiltered")
+
+
+def stimulus_timestamps(recording: Recording) -> Iterator[Rows]:
+    """The stimulus clock as one list."""
+    yield Rows({"timestamps": Ragged.one(recording.stimulus_timestamps)}, 1)

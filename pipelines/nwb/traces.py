@@ -1,0 +1,170 @@
+"""Traces and events: stored time by ROI, delivered one list per cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.nwb.cells import read_cells
+from pipelines.nwb.metadata import frame_rate
+from pipelines.nwb.recording import OPHYS, Recording, Rows
+from schemas.casts import NDArray, Ragged, Values
+
+CELLS_PER_BATCH = 16
+"""Cells per row group: bounds memory, and one cell's trace is found by reading one group."""
+
+_TRANSPOSED_FRAMES = 1024
+"""Frames transposed at a time: a block fits the cache, which halves the time of a plain transpose."""
+
+_FILTER_FRAMES = 20
+_EVENTS = f"{OPHYS}/event_detection"
+
+
+def read_ophys_timestamps(recording: Recording) -> NDArray:
+    """Imaging clock, seconds, shape (n_frames,)."""
+    return recording.hdf.numbers(f"{OPHYS}/dff/traces/timestamps")
+
+
+def ophys_timestamps(recording: Recording) -> Iterator[Rows]:
+    """The imaging clock as one list."""
+    yield Rows({"timestamps": Ragged.one(recording.once(read_ophys_timestamps))}, 1)
+
+
+def transposed(data: NDArray, columns: NDArray) -> NDArray:
+    """Some columns of a (time, ROI) array as contiguous rows, shape (len(columns), time)."""
+    out = np.empty((len(columns), len(data)), dtype=data.dtype)
+    adjacent = len(columns) > 0 and bool(np.all(np.diff(columns) == 1))
+    selection = slice(int(columns[0]), int(columns[-1]) + 1) if adjacent else columns
+    for start in range(0, len(data), _TRANSPOSED_FRAMES):
+        block = data[start : start + _TRANSPOSED_FRAMES]
+        out[:, start : start + len(block)] = block[:, selection].T
+    return out
+
+
+def _read_traces(recording: Recording, interface: str) -> NDArray:
+    """A (time, ROI) array whose columns are the rows of the ROI table.
+
+    Raises:
+        DataError: it has more frames than the clock, or other columns than the ROI table has rows.
+    """
+    hdf = recording.hdf
+    path = f"{OPHYS}/{interface}/traces/data"
+    cells = recording.once(read_cells)
+    frames = len(recording.once(read_ophys_timestamps))
+    shape = hdf.checked(path, ndim=2).shape
+    if shape[1] != len(cells.roi_ids):
+        raise hdf.error(path, "traces and ROIs do not match", expected=f"{len(cells.roi_ids)} columns, one per ROI", found=f"shape {shape}")
+    if shape[0] > frames or not shape[0]:
+        raise hdf.error(path, "traces and clock do not match", expected=f"at most {frames} frames, and some", found=f"shape {shape}")
+    rois = f"{OPHYS}/{interface}/traces/rois"
+    if hdf.has(rois) and not np.array_equal(hdf.numbers(rois), np.arange(shape[1])):
+        raise hdf.error(rois, "traces are not in the order of the ROI table", expected=f"0 to {shape[1] - 1}", found="another order")
+    return hdf.numbers(path, ndim=2)
+
+
+def _batches(recording: Recording, data: NDArray, columns: NDArray, cells: NDArray) -> Iterator[tuple[dict[str, Values], NDArray, slice]]:
+    """Key columns, transposed traces and positions of `CELLS_PER_BATCH` cells at a time.
+
+    Args:
+        data: shape (time, n_columns).
+        columns: column of `data` for each cell.
+        cells: position in `Cells.valid` of each cell.
+    """
+    table = recording.once(read_cells)
+    for start in range(0, len(columns), CELLS_PER_BATCH):
+        part = slice(start, start + CELLS_PER_BATCH)
+        keys: dict[str, Values] = {
+            "cell_roi_id": table.roi_ids[table.valid[cells[part]]],
+            "cell_specimen_id": table.specimen_ids[cells[part]],
+        }
+        yield keys, transposed(data, columns[part]), part
+
+
+def _traces(recording: Recording, interface: str, column: str, extra: dict[str, NDArray]) -> Iterator[Rows]:
+    data = _read_traces(recording, interface)
+    cells = recording.once(read_cells)
+    everyone = np.arange(len(cells.valid))
+    for keys, traces, part in _batches(recording, data, cells.valid, everyone):
+        columns = {**keys, column: Ragged.matrix(traces), **{name: values[part] for name, values in extra.items()}}
+        yield Rows(columns, len(traces))
+
+
+def dff_traces(recording: Recording) -> Iterator[Rows]:
+    """dF/F of each valid ROI."""
+    return _traces(recording, "dff", "dff", {})
+
+
+def corrected_fluorescence_traces(recording: Recording) -> Iterator[Rows]:
+    """Corrected fluorescence of each valid ROI, with r and RMSE where the release has both."""
+    cells = recording.once(read_cells)
+    at = f"{OPHYS}/corrected_fluorescence"
+    extra: dict[str, NDArray] = {}
+    if recording.hdf.has(f"{at}/r") and recording.hdf.has(f"{at}/RMSE"):
+        extra = {name: recording.hdf.numbers(f"{at}/{name}/data", rows=len(cells.roi_ids))[cells.valid] for name in ("r", "RMSE")}
+    return _traces(recording, "corrected_fluorescence", "corrected_fluorescence", extra)
+
+
+def demixed_traces(recording: Recording) -> Iterator[Rows]:
+    """Demixed fluorescence of each valid ROI; none before release 1.1.0."""
+    return _traces_since_1_1(recording, "demixed_trace")
+
+
+def neuropil_traces(recording: Recording) -> Iterator[Rows]:
+    """Neuropil fluorescence around each valid ROI; none before release 1.1.0."""
+    return _traces_since_1_1(recording, "neuropil_trace")
+
+
+def _traces_since_1_1(recording: Recording, name: str) -> Iterator[Rows]:
+    if not recording.hdf.has(f"{OPHYS}/{name}"):
+        return iter(())
+    return _traces(recording, name, name, {})
+
+
+def filter_weights(rate: float) -> NDArray:
+    """Half-normal weights over 20 frames that sum to 1; the scale is 2/31 s at any frame rate.
+
+    Args:
+        rate: frame rate, Hz.
+    """
+    scale = (2.0 / 31.0) * rate
+    k = np.arange(_FILTER_FRAMES) / scale
+    weights = np.sqrt(2 / np.pi) * np.exp(-k * k / 2) / scale
+    return weights / np.sum(weights)
+
+
+def events(recording: Recording) -> Iterator[Rows]:
+    """Events and filtered events of the valid ROIs that have them.
+
+    Where some valid cells have no events, cells without a lambda or noise_std are left out too, as the released reader does.
+    """
+    hdf = recording.hdf
+    cells = recording.once(read_cells)
+    rois = hdf.numbers(f"{_EVENTS}/rois").astype(np.int64)
+    if len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids)):
+        raise hdf.error(f"{_EVENTS}/rois", "events refer to ROIs that do not exist", expected=f"0 to {len(cells.roi_ids) - 1}", found=f"{rois.min()} to {rois.max()}")
+    if len(np.unique(rois)) != len(rois):
+        raise hdf.error(f"{_EVENTS}/rois", "an ROI has events twice", expected="each ROI once", found=f"{len(rois)} columns, {len(np.unique(rois))} ROIs")
+    shape = hdf.checked(f"{_EVENTS}/data", ndim=2).shape
+    frames = len(recording.once(read_ophys_timestamps))
+    if shape[1] != len(rois) or shape[0] > frames:
+        raise hdf.error(f"{_EVENTS}/data", "events do not match", expected=f"at most {frames} frames of {len(rois)} ROIs", found=f"shape {shape}")
+    lambdas = hdf.numbers(f"{_EVENTS}/lambdas", rows=len(rois))
+    noise = hdf.numbers(f"{_EVENTS}/noise_stds", rows=len(rois))
+    column_of = np.full(len(cells.roi_ids), -1)
+    column_of[rois] = np.arange(len(rois))
+    columns = column_of[cells.valid]
+    present = columns >= 0
+    if not present.all():
+        recording.warn(f"events: {int((~present).sum())} of {len(columns)} valid cells have no events")
+        present &= ~(np.isnan(lambdas[columns]) | np.isnan(noise[columns]))
+    columns = columns[present]
+    weights = filter_weights(frame_rate(recording))
+    data = hdf.numbers(f"{_EVENTS}/data", ndim=2)
+    for keys, traces, part in _batches(recording, data, columns, np.flatnonzero(present)):
+        traces = traces.astype(np.float64, copy=False)
+        filtered = np.empty_like(traces)
+        for row, trace in zip(filtered, traces, strict=True):
+            row[:] = np.convolve(trace, weights)[: len(trace)]
+        own = {"lambda": lambdas[columns[part]], "noise_std": noise[columns[part]]}
+        yield Rows({**keys, "events": Ragged.matrix(traces), "filtered_events": Ragged.matrix(filtered), **own}, len(traces))

@@ -1,0 +1,25 @@
+"""The lake's contract as data: every table, declared once.
+
+`TABLES` maps names to declarations, in the order in which tables are published: what others refer to comes first.
+`schemas.arrow` turns declarations into Arrow schemas and `schemas.dictionary` into the data dictionary. No I/O here.
+"""
+
+from __future__ import annotations
+
+from schemas.behavior import BEHAVIOR_SERIES_TABLES
+from schemas.ledger import SOURCE_FILES
+from schemas.metadata import METADATA_TABLES
+from schemas.model import Column, Encoding, ForeignKey, Storage, Subject, Table, Type
+from schemas.ophys import OPHYS_TABLES
+from schemas.project import PROJECT_TABLES
+from schemas.task import TASK_TABLES
+
+SCHEMA_VERSION = "1"
+"""Raised whenever a file written before no longer has the declared schema; kept in every file and in the ledger."""
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (*PROJECT_TABLES, *METADATA_TABLES, *TASK_TABLES, *BEHAVIOR_SERIES_TABLES, *OPHYS_TABLES, SOURCE_FILES)
+}
+
+__all__ = ["SCHEMA_VERSION", "TABLES", "Column", "Encoding", "ForeignKey", "Storage", "Subject", "Table", "Type"]

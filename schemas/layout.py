@@ -1,0 +1,47 @@
+"""Where the rows of a table lie in the lake. Pure names, no I/O."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from schemas.model import Storage, Table
+
+CATALOG = "catalog.duckdb"
+MARKER = "_lake.json"
+"""Says that a folder is a lake, and of which release. Names with a leading underscore are no data to any reader that globs."""
+STAGING = "_staging"
+
+
+def relative_path(
+    table: Table,
+    *,
+    mouse_id: int | str | None = None,
+    behavior_session_id: int | str | None = None,
+    ophys_experiment_id: int | str | None = None,
+    image_set: str | None = None,
+) -> str:
+    """Path of a table's file below the lake, for the source the ids name.
+
+    Args:
+        table: the declaration.
+        mouse_id: Hive partition of all tables but the project tables and the templates.
+        behavior_session_id: needed where each session has a file.
+        ophys_experiment_id: needed where each experiment has a file.
+        image_set: Hive partition of the templates; quoted, since it comes from a file.
+    """
+    match table.storage:
+        case Storage.PROJECT:
+            return f"{table.name}/{table.name}.parquet"
+        case Storage.MOUSE:
+            return f"{table.name}/mouse_id={mouse_id}/{table.name}.parquet"
+        case Storage.SESSION:
+            return f"{table.name}/mouse_id={mouse_id}/behavior_session_{behavior_session_id}.parquet"
+        case Storage.EXPERIMENT:
+            return f"{table.name}/mouse_id={mouse_id}/ophys_experiment_{ophys_experiment_id}.parquet"
+        case Storage.IMAGE_SET:
+            return f"{table.name}/image_set={quote(image_set or '', safe='')}/{table.name}.parquet"
+
+
+def glob_pattern(table: Table) -> str:
+    """Pattern below the lake that matches every file of a table."""
+    return f"{table.name}/**/*.parquet"

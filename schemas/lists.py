@@ -1,0 +1,185 @@
+"""Casts of list columns. Numbers are kept bit for bit, NaN included; only a list as a whole can be NULL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.arrow import ROW_COUNT_FIELDS, arrow_type, from_numpy, list_array, string_array
+from schemas.errors import CastError, IntegrityError
+from schemas.exact import HINT, NDArray, exact, exact_objects, misfit, misfit_value, plain, shown
+from schemas.model import Column, Type
+
+_ITEMS_PER_ARRAY = 2**31
+
+_ITEM_DTYPES: dict[Type, np.dtype[Any]] = {
+    Type.LIST_FLOAT64: np.dtype(np.float64),
+    Type.LIST_FLOAT32: np.dtype(np.float32),
+    Type.LIST_INT64: np.dtype(np.int64),
+    Type.LIST_UINT32: np.dtype(np.uint32),
+    Type.LIST_UINT8: np.dtype(np.uint8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Lists as flat values and offsets: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: NDArray
+    offsets: NDArray
+
+    @classmethod
+    def one(cls, values: NDArray) -> Ragged:
+        """A single row that holds the whole 1-D array."""
+        return cls(values, np.array([0, len(values)]))
+
+    @classmethod
+    def matrix(cls, rows: NDArray) -> Ragged:
+        """One row per first index of an array; the rest is flattened row-major."""
+        flat = np.ascontiguousarray(rows).reshape(-1)
+        width = flat.size // len(rows) if len(rows) else 0
+        return cls(flat, np.arange(len(rows) + 1, dtype=np.int64) * width)
+
+    @classmethod
+    def rows(cls, rows: Sequence[Sequence[Any]], dtype: Any) -> Ragged:
+        """From Python lists of numbers; for small tables only.
+
+        Raises:
+            CastError: a number is not exact in `dtype`.
+        """
+        items = [plain(x) for r in rows for x in r]
+        flat, bad = exact_objects(items, np.dtype(dtype))
+        if bad is not None:
+            raise CastError(
+                "a list item does not fit",
+                expected=f"numbers that are exact as {np.dtype(dtype)}",
+                found=shown(items[bad]),
+            )
+        return cls(flat, _offsets([len(r) for r in rows]))
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return max(len(self.offsets) - 1, 0)
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray:
+    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(np.array(lengths, dtype=np.int64))))
+
+
+def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
+    """Items and offsets from 0, without items that are in no row."""
+    items, offsets = lists.values, lists.offsets
+    whole = items.ndim == 1 and offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype.kind in "iu"
+    offsets = offsets.astype(np.int64) if whole else offsets
+    if not whole or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(items):
+        raise IntegrityError(
+            "the offsets of the lists are damaged",
+            column=column.name,
+            expected=f"ascending offsets within {items.size} items",
+            found=f"{offsets.dtype} offsets from {shown(offsets.flat[0])} to {shown(offsets.flat[-1])}"
+            if offsets.size
+            else "no offsets",
+            hint=HINT,
+        )
+    items = items[offsets[0] : offsets[-1]]
+    if len(items) >= _ITEMS_PER_ARRAY:
+        raise CastError(
+            "too many list items in one batch",
+            column=column.name,
+            expected="fewer than 2^31",
+            found=str(len(items)),
+            hint="Write fewer rows at a time.",
+        )
+    return items, offsets - offsets[0]
+
+
+def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
+    flat, offsets = _checked(column, lists)
+    if column.type is Type.LIST_STRING:
+        return list_array(offsets, _texts(column, flat.tolist(), offsets), arrow_type(column))
+    if flat.dtype.kind not in "biuf" or flat.dtype.itemsize > 8:
+        raise misfit(column, "list items are not numbers", f"dtype {flat.dtype}")
+    dtype = _ITEM_DTYPES[column.type]
+    cast, bad = exact(flat, dtype)
+    if bad is not None:
+        row = int(np.searchsorted(offsets, bad, side="right")) - 1
+        raise misfit_value(column, row, flat[bad], f"numbers that are exact as {dtype}")
+    return list_array(offsets, from_numpy(cast), arrow_type(column))
+
+
+def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
+    """List items of text, kept as they are; words that mean nothing stay words."""
+    for index, item in enumerate(items):
+        try:
+            string_array([item])
+        except (TypeError, UnicodeError):
+            row = int(np.searchsorted(offsets, index, side="right")) - 1
+            raise misfit_value(column, row, item, "lists of text in UTF-8") from None
+    return string_array(items)
+
+
+def _counts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
+    """The ledger's row counts, from mappings with the struct's two keys or from pairs."""
+    names: list[str] = []
+    numbers: list[int] = []
+    for index, item in enumerate(items):
+        pair: Any = item
+        if isinstance(item, Mapping) and item.keys() == {"table_name", "row_count"}:
+            pair = (item["table_name"], item["row_count"])
+        if not (isinstance(pair, tuple) and len(pair) == 2 and type(pair[0]) is str and type(pair[1]) is int):
+            row = int(np.searchsorted(offsets, index, side="right")) - 1
+            raise misfit_value(column, row, item, "table_name (text) and row_count (integer)")
+        names.append(pair[0])
+        numbers.append(pair[1])
+    arrays = [string_array(names), from_numpy(np.array(numbers, dtype=np.int64))]
+    return pa.StructArray.from_arrays(arrays, fields=ROW_COUNT_FIELDS)
+
+
+def _numbers_of(column: Column, rows: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
+    """Items of rows that are Python lists or arrays; each row is cast alone, so that none decides another's dtype."""
+    dtype = _ITEM_DTYPES[column.type]
+    parts: list[NDArray] = [np.empty(0, dtype)]
+    for row, value in enumerate(rows):
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+            part, bad = exact(value, dtype)
+        else:
+            value = [plain(v) for v in value]
+            part, bad = exact_objects(value, dtype)
+            bad = value.index(None) if bad is None and None in value else bad
+        if bad is not None:
+            raise misfit_value(column, row, value[bad], f"numbers that are exact as {dtype}")
+        parts.append(part)
+    return from_numpy(np.concatenate(parts))
+
+
+def to_list(column: Column, values: Ragged | Sequence[Any] | NDArray) -> pa.Array[Any]:
+    """The lists of one column as an Arrow array of its declared type.
+
+    Args:
+        column: the declaration.
+        values: one list, 1-D array or None per row, or a 2-D array of numbers.
+
+    Raises:
+        CastError: an item does not fit, or a row is no list.
+        IntegrityError: the offsets of a `Ragged` do not describe its items.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "biuf":
+        values = Ragged.matrix(values)
+    if isinstance(values, Ragged):
+        return _ragged_items(column, values)
+    missing = np.fromiter((v is None for v in values), bool, len(values))
+    rows: list[Any] = [() if v is None else v for v in values]
+    for row, value in enumerate(rows):
+        if not isinstance(value, (list, tuple)) and not (isinstance(value, np.ndarray) and value.ndim == 1):
+            raise misfit_value(column, row, value, "a list")
+    offsets = _offsets([len(r) for r in rows])
+    if column.type in _ITEM_DTYPES:
+        items = _numbers_of(column, rows, offsets)
+    else:
+        flat = [x for r in rows for x in r]
+        items = (_texts if column.type is Type.LIST_STRING else _counts)(column, flat, offsets)
+    return list_array(offsets, items, arrow_type(column), missing)
