@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipelines.catalog import build_catalog
 from pipelines.convert import ConvertSettings, FileResult, finished_before
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
-from pipelines.lake.store import Store, create_lake, open_store, release_of
+from pipelines.lake.store import Store, clear, create_lake, open_store, release_of
 from pipelines.planning import FileTask, MissingFile, Plan, Selection, plan
 from pipelines.pool import FilePool, default_workers
 from pipelines.project_tables import ProjectTables, read_project_tables
@@ -19,6 +21,7 @@ from pipelines.publish import publish_mouse, publish_project_tables
 from pipelines.releases import Release, load_release
 from pipelines.sources import SourceSpec, open_source
 from schemas.errors import LakeError
+from schemas.layout import CATALOG
 
 DATA_PREFIX = "visual-behavior-ophys/"
 _CACHE_BYTES = 20 << 30
@@ -121,6 +124,29 @@ def prepare(request: IngestRequest) -> Prepared:
     return Prepared(request, store, release, project, chosen, ledger, tuple(todo), tuple(done))
 
 
+def mice_of_release(source: SourceSpec, release: str) -> set[int]:
+    """Ids of all mice of a release."""
+    opened = open_source(source)
+    project = read_project_tables(opened, load_release(opened, release))
+    return set(project.tables["behavior_sessions"].column("mouse_id").to_pylist())
+
+
+def refresh_project_tables(request: IngestRequest) -> Mapping[str, pa.Table]:
+    """Publishes the project tables of the release, and nothing else.
+
+    Returns:
+        The tables by name.
+    """
+    source = open_source(request.source)
+    release = load_release(source, request.release)
+    project = read_project_tables(source, release)
+    store = open_store(request.lake)
+    create_lake(store, release.version)
+    with writing(store):
+        publish_project_tables(store, project.tables, release.version)
+    return project.tables
+
+
 @dataclass(frozen=True)
 class MouseReport:
     """What became of the files of one mouse."""
@@ -205,5 +231,7 @@ def ingest(prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: On
             took(result)
         for result in pool.convert([t for t in tasks if t.object.key not in taken]):
             took(result)
-        build_catalog(store, release.version)
+        if reports or not store.exists(CATALOG):
+            build_catalog(store, release.version)
+        clear(store.staging)
     return reports

@@ -5,6 +5,7 @@ Parquet is always written to a local file first and then published: by rename in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -37,6 +38,10 @@ class Store(Protocol):
 
     def read(self, path: str) -> bytes | None:
         """A small file's bytes, None if there is none."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file."""
         ...
 
     def write(self, path: str, data: bytes) -> None:
@@ -80,6 +85,9 @@ class LocalStore:
         except FileNotFoundError:
             return None
 
+    def exists(self, path: str) -> bool:
+        return (self.folder / path).is_file()
+
     def write(self, path: str, data: bytes) -> None:
         self.staging.mkdir(parents=True, exist_ok=True)
         staged = self.staging / f"write-{uuid.uuid4().hex}"
@@ -118,7 +126,8 @@ class S3Store:
 
     @property
     def staging(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"vblake-staging-{os.getuid()}"
+        name = hashlib.blake2b(self.root.encode(), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"vblake-{os.getuid()}-{name}"
 
     @property
     def filesystem(self) -> Any:
@@ -135,6 +144,9 @@ class S3Store:
             return self.filesystem.cat_file(self._key(path))
         except FileNotFoundError:
             return None
+
+    def exists(self, path: str) -> bool:
+        return bool(self.filesystem.exists(self._key(path)))
 
     def write(self, path: str, data: bytes) -> None:
         self.filesystem.pipe_file(self._key(path), data)

@@ -1,0 +1,52 @@
+# Every target sets up what it needs; `make demo` and `make test` work in a fresh clone.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test test-unit lint format types docs audit clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,s3,dev]'
+	@touch $@
+
+setup: $(READY) ## Make the virtual environment with everything in it
+
+demo: $(READY) ## Write a small synthetic bucket, ingest it through Dagster, answer a question from the lake
+	@$(BIN)/python -m assets.demo demo
+
+test: $(READY) ## All tests, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+test-unit: $(READY) ## The tests that take seconds
+	$(BIN)/python -m pytest -m 'not integration' -q
+
+lint: $(READY) ## Style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## Types, strict in schemas/ and pipelines/
+	$(BIN)/pyright
+
+docs: $(READY) ## Write the pages that are made from the declarations
+	$(BIN)/python -m schemas.dictionary > docs/tables.md
+
+audit: $(READY) ## Known vulnerabilities in what is installed
+	$(BIN)/pip-audit --skip-editable
+
+clean: ## Remove the environment and what the demo made
+	rm -rf $(VENV) demo

@@ -1,0 +1,64 @@
+"""Dagster resources: where source and lake are, and what a run that was started by `vblake ingest` shares with the command."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dagster import Config, ConfigurableResource
+from pydantic import Field
+
+from pipelines.convert import FileResult
+from pipelines.ingest import IngestRequest, MouseReport, Prepared
+from pipelines.planning import Selection
+from pipelines.sources import SourceSpec
+
+PUBLIC_BUCKET = "s3://visual-behavior-ophys-data"
+
+
+class LakeResource(ConfigurableResource):
+    """Where to read and where to write. Defaults come from the same environment variables as the command's."""
+
+    source: str = Field(default_factory=lambda: os.environ.get("VBLAKE_SOURCE", PUBLIC_BUCKET), description="Bucket or folder with its keys.")
+    endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; none for AWS.")
+    anonymous: bool = Field(default=True, description="Send unsigned requests.")
+    lake: str = Field(default_factory=lambda: os.environ.get("VBLAKE_LAKE", "lake"), description="Folder or s3:// prefix of the lake.")
+    release: str = Field(default="latest", description="latest or X.Y.Z.")
+    workers: int | None = Field(default=None, description="Worker processes; none for as many as there is room for.")
+    dask: str | None = Field(default=None, description="Address of a Dask scheduler to use instead of processes.")
+
+    def source_spec(self) -> SourceSpec:
+        """The source as the pipelines take it."""
+        return SourceSpec(self.source, self.endpoint_url, self.anonymous)
+
+    def request(self, selection: Selection, *, force: bool = False) -> IngestRequest:
+        """An ingest of a selection from this source into this lake."""
+        return IngestRequest(
+            self.source_spec(), self.lake, release=self.release, selection=selection, force=force, workers=self.workers, dask=self.dask
+        )
+
+
+class IngestConfig(Config):
+    """What a run ingests beside its partitions; empty means everything."""
+
+    mice: list[int] = Field(default_factory=list[int], description="Only these mice of the run's partitions.")
+    behavior_sessions: list[int] = Field(default_factory=list[int], description="Only these behaviour sessions.")
+    experiments: list[int] = Field(default_factory=list[int], description="Only these experiments.")
+    where: str | None = Field(default=None, description="SQL boolean over the columns of the project tables.")
+    force: bool = Field(default=False, description="Convert again what the lake holds already.")
+
+
+@dataclass
+class SharedRun:
+    """What the command and the run it started in its own process share; empty for runs started from the UI.
+
+    Attributes:
+        prepared: the plan, so that it is made only once.
+        on_file: called for each file.
+        on_mouse: called for each published mouse.
+        error: what stopped the run, if anything did.
+    """
+
+    prepared: Prepared | None = None
+    on_file: Callable[[FileResult], None] = lambda _: None
+    on_mouse: Callable[[MouseReport], None] = lambda _: None
+    error: BaseException | None = field(default=None)

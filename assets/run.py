@@ -1,0 +1,98 @@
+"""The main job as a Dagster run in this process, recorded where `vblake ui` shows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+from dagster._core.instance.ref import InstanceRef
+
+from assets.automation import range_tags
+from assets.lake import catalog, nwb_tables, project_tables, register_mice
+from assets.resources import LakeResource, SharedRun
+from pipelines.ingest import IngestRequest, Prepared
+from schemas import TABLES, Subject
+
+_PROJECT = Path(__file__).resolve().parents[1]
+
+
+def dagster_home() -> Path:
+    """The folder of Dagster's settings: the clone vblake was installed from, $DAGSTER_HOME, or a folder of the user's."""
+    if (_PROJECT / "dagster.yaml").is_file():
+        return _PROJECT
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named) if named else Path("~/.local/share/vblake").expanduser()
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _absolute(settings: Any, home: Path) -> Any:
+    """Settings with relative `base_dir`s taken from the home folder; Dagster itself takes them from the working directory."""
+    if not isinstance(settings, dict):
+        return settings
+    return {k: str(home / v) if k == "base_dir" and isinstance(v, str) else _absolute(v, home) for k, v in settings.items()}
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The project's Dagster instance, whatever the working directory is."""
+    home = dagster_home()
+    file = home / "dagster.yaml"
+    overrides: dict[str, Any] = _absolute(yaml.safe_load(file.read_text()), home) if file.is_file() else {}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+
+
+def _run_config(request: IngestRequest, mice: list[int]) -> dict[str, Any]:
+    chosen = request.selection
+    lake = {
+        "source": request.source.url,
+        "endpoint_url": request.source.endpoint_url,
+        "anonymous": request.source.anonymous,
+        "lake": request.lake,
+        "release": request.release,
+        "workers": request.workers,
+        "dask": request.dask,
+    }
+    config = {
+        "mice": mice,
+        "behavior_sessions": list(chosen.behavior_sessions),
+        "experiments": list(chosen.experiments),
+        "where": chosen.where,
+        "force": request.force,
+    }
+    return {
+        "ops": {"nwb_tables": {"config": config}},
+        "resources": {"lake": {"config": lake}},
+        # The command has its own progress display; Dagster's events are in the UI.
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+
+
+def run_ingest(prepared: Prepared, shared: SharedRun) -> bool:
+    """Runs the job for a prepared ingest in this process.
+
+    Args:
+        prepared: what is to do.
+        shared: how the run reports while it goes; `error` is set if something other than a bad file stopped it.
+
+    Returns:
+        Whether every partition of the run was good.
+    """
+    shared.prepared = prepared
+    asked = {name for task in prepared.todo for name in task.tables}
+    tables = [t.name for t in TABLES.values() if t.name in asked or t.subject is Subject.LEDGER]
+    mice = prepared.mice
+    with open_instance() as instance:
+        register_mice(instance, set(prepared.project.tables["behavior_sessions"].column("mouse_id").to_pylist()))
+        result = dg.materialize(
+            [project_tables, nwb_tables, catalog],
+            selection=dg.AssetSelection.assets(*tables, "catalog"),
+            instance=instance,
+            resources={"lake": LakeResource(), "shared": dg.ResourceDefinition.hardcoded_resource(shared)},
+            run_config=_run_config(prepared.request, mice),
+            tags=range_tags(instance, {str(m) for m in mice}),
+            raise_on_error=False,
+        )
+    return result.success

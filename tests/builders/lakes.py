@@ -1,0 +1,49 @@
+"""Questions to a lake that several tests ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import h5py
+
+from schemas import TABLES
+
+
+def query(lake: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a query through the lake's catalog, wherever the lake is now."""
+    with duckdb.connect(str(lake / "catalog.duckdb"), read_only=True) as con:
+        con.execute("SET VARIABLE lake_root = ?", [str(lake)])
+        return con.execute(sql).fetchall()
+
+
+def contents(lake: Path, *, without: tuple[str, ...] = ("source_files",)) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, with numbers as text so that NaN equals NaN."""
+    return {name: query(lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL") for name in TABLES if name not in without}
+
+
+def files(lake: Path) -> dict[str, tuple[int, int, int]]:
+    """Inode, time and size of every file that a reader sees."""
+    found = [p for p in lake.rglob("*") if p.is_file() and not p.name.startswith(("_", "."))]
+    return {str(p.relative_to(lake)): (p.stat().st_ino, p.stat().st_mtime_ns, p.stat().st_size) for p in found}
+
+
+def experiment_file(bucket: Path, nth: int = 0) -> Path:
+    """One experiment file of a bucket."""
+    return sorted((bucket / "visual-behavior-ophys/behavior_ophys_experiments").glob("*.nwb"))[nth]
+
+
+def behavior_file(bucket: Path, nth: int = 0) -> Path:
+    """One behaviour file of a bucket."""
+    return sorted((bucket / "visual-behavior-ophys/behavior_sessions").glob("*.nwb"))[nth]
+
+
+def file_key(path: Path) -> int:
+    """The id in a file's name."""
+    return int(path.stem.rsplit("_", 1)[1])
+
+
+def edit(path: Path) -> h5py.File:
+    """The file, open for changes."""
+    return h5py.File(path, "r+")
