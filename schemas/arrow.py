@@ -58,7 +58,7 @@ def arrow_schema(table: Table, *, partition: bool = False, **key_values: str) ->
         key_values: further entries of the file's key-value metadata (release, schema_version, ...).
     """
     columns = table.columns if partition else table.stored
-    metadata = {
+    metadata: dict[str | bytes, str | bytes] = {
         "table": table.name,
         "description": table.description,
         "primary_key": json.dumps(table.primary_key),
@@ -67,11 +67,15 @@ def arrow_schema(table: Table, *, partition: bool = False, **key_values: str) ->
     return pa.schema([arrow_field(c) for c in columns], metadata=metadata)
 
 
+def _buffer(values: Any) -> pa.Buffer:
+    return pa.py_buffer(values)
+
+
 def _validity(missing: np.ndarray[Any, Any] | None) -> tuple[pa.Buffer | None, int]:
     """Validity bitmap and number of NULLs; no bitmap where nothing is missing."""
     if missing is None or not missing.any():
         return None, 0
-    return pa.py_buffer(np.packbits(~missing, bitorder="little")), int(missing.sum())
+    return _buffer(np.packbits(~missing, bitorder="little")), int(missing.sum())
 
 
 def from_numpy(
@@ -88,11 +92,11 @@ def from_numpy(
     values = np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "A"])
     validity, null_count = _validity(missing)
     if values.dtype == np.bool_:
-        bits = pa.py_buffer(np.packbits(values, bitorder="little"))
+        bits = _buffer(np.packbits(values, bitorder="little"))
         return pa.Array.from_buffers(pa.bool_(), len(values), [validity, bits], null_count)
     if type_ is None:
         type_ = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(type_, len(values), [validity, pa.py_buffer(values)], null_count)
+    return pa.Array.from_buffers(type_, len(values), [validity, _buffer(values)], null_count)
 
 
 def string_array(values: Sequence[str | bytes | None]) -> pa.Array[Any]:
@@ -121,7 +125,7 @@ def string_array(values: Sequence[str | bytes | None]) -> pa.Array[Any]:
     offsets = np.zeros(len(values) + 1, dtype=np.int32)
     np.cumsum(np.fromiter(map(len, encoded), np.int32, len(values)), out=offsets[1:])
     validity, null_count = _validity(missing)
-    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
+    buffers = [validity, _buffer(offsets), _buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(values), buffers, null_count)
 
 
@@ -139,6 +143,6 @@ def list_array(
         type_: the list type.
         missing: shape (n,) bool, True where the list is NULL.
     """
-    buffer = pa.py_buffer(np.ascontiguousarray(offsets, dtype=np.int32))
+    buffer = _buffer(np.ascontiguousarray(offsets, dtype=np.int32))
     validity, null_count = _validity(missing)
     return pa.Array.from_buffers(type_, len(offsets) - 1, [validity, buffer], null_count, children=[values])

@@ -12,9 +12,7 @@ LICKS = Table(
     storage=Storage.MOUSE,
     columns=(
         *BEHAVIOR_KEYS,
-        documented(
-            "timestamps", Type.FLOAT64, "Time of the lick.", "s", "/processing/licking/licks/timestamps", required=True
-        ),
+        documented("timestamps", Type.FLOAT64, "Time of the lick.", "s", "/processing/licking/licks/timestamps", required=True),
         documented(
             "frame",
             Type.INT64,
@@ -123,15 +121,9 @@ def _ellipse(name: str, part: str, series: str, *, blanked: bool) -> tuple[Colum
     note, blank = (", NULL in likely blinks", ", NULL where likely_blink") if blanked else ("", "")
     return (
         documented(f"{name}_center_x", Type.FLOAT64, f"Centre of the {part} ellipse, x.", "px", f"{at}/data[:, 0]"),
-        documented(
-            f"{name}_center_y", Type.FLOAT64, f"Centre of the {part} ellipse, y (down).", "px", f"{at}/data[:, 1]"
-        ),
-        documented(
-            f"{name}_width", Type.FLOAT64, f"Half axis of the {part} ellipse{note}.", "px", f"{at}/width{blank}"
-        ),
-        documented(
-            f"{name}_height", Type.FLOAT64, f"Other half axis of the {part} ellipse{note}.", "px", f"{at}/height{blank}"
-        ),
+        documented(f"{name}_center_y", Type.FLOAT64, f"Centre of the {part} ellipse, y (down).", "px", f"{at}/data[:, 1]"),
+        documented(f"{name}_width", Type.FLOAT64, f"Half axis of the {part} ellipse{note}.", "px", f"{at}/width{blank}"),
+        documented(f"{name}_height", Type.FLOAT64, f"Other half axis of the {part} ellipse{note}.", "px", f"{at}/height{blank}"),
         documented(
             f"{name}_phi",
             Type.FLOAT64,

@@ -42,9 +42,7 @@ def _objects(values: Sequence[Any] | NDArray) -> list[Any]:
     out: list[Any] = []
     for value in values:
         value = plain(value)
-        if (isinstance(value, (str, bytes)) and value in _NO_TEXT) or (
-            isinstance(value, float) and not math.isfinite(value)
-        ):
+        if (isinstance(value, (str, bytes)) and value in _NO_TEXT) or (isinstance(value, float) and not math.isfinite(value)):
             value = None
         out.append(value)
     return out
@@ -59,9 +57,7 @@ def _is_objects(column: Column, values: Sequence[Any] | NDArray) -> bool:
     return False
 
 
-def _to_numbers(
-    column: Column, values: Sequence[Any] | NDArray, dtype: np.dtype[Any], expected: str
-) -> tuple[NDArray, NDArray | None]:
+def _to_numbers(column: Column, values: Sequence[Any] | NDArray, dtype: np.dtype[Any], expected: str) -> tuple[NDArray, NDArray | None]:
     """Numbers in a dtype, and which are missing."""
     if _is_objects(column, values):
         objects = _objects(values)
@@ -150,6 +146,16 @@ def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[A
     return from_numpy(out, missing, arrow_type(column))
 
 
+def _nulls(column: Column, rows: int) -> pa.Array[Any]:
+    nulls: Any = pa.nulls  # the stubs know some types only
+    return nulls(rows, arrow_type(column))
+
+
+def _repeated(array: pa.Array[Any], rows: int) -> pa.Array[Any]:
+    repeat: Any = pa.repeat
+    return repeat(array[0], rows)
+
+
 def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
     """The values of one column as an Arrow array of its declared type.
 
@@ -163,10 +169,10 @@ def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
         IntegrityError: the number of values is not the number of rows, or a required value is missing.
     """
     if values is None:
-        array = pa.nulls(rows, arrow_type(column))
+        array = _nulls(column, rows)
     elif isinstance(values, (str, bytes, int, float, np.generic, datetime)):
         array = _cast_many(column, [values], 1)
-        array = pa.repeat(array[0], rows) if rows != 1 else array
+        array = _repeated(array, rows) if rows != 1 else array
     else:
         array = _cast_many(column, values, rows)
     if column.required and array.null_count:

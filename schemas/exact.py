@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,9 @@ _LARGEST_EXACT = 2**53
 
 def plain(value: Any) -> Any:
     """The Python value behind a NumPy scalar."""
-    return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        return cast(Any, value).item()
+    return value
 
 
 def shown(value: Any) -> str:
@@ -55,9 +57,9 @@ def exact(values: NDArray, dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
         return values.astype(dtype), None
     if dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
-            cast = values.astype(dtype)
+            converted = values.astype(dtype)
             if source == "f":
-                bad = (cast != values) & ~np.isnan(values)
+                bad = (converted != values) & ~np.isnan(values)
             else:
                 # Beyond, floats skip integers; casting back and comparing would miss those at the ends of the range.
                 limit = 2 ** (np.finfo(dtype).nmant + 1)
@@ -68,11 +70,11 @@ def exact(values: NDArray, dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
             wide = values.astype(np.float64, copy=False)
             fits = (wide == np.trunc(wide)) & (np.abs(wide) < _LARGEST_EXACT) & (wide >= info.min) & (wide <= info.max)
             bad = ~fits
-            cast = np.where(bad, 0, wide).astype(dtype)
+            converted = np.where(bad, 0, wide).astype(dtype)
         else:
             bad = (values < info.min) | (values > info.max)
-            cast = values.astype(dtype)
-    return cast, first(bad) if bad.any() else None
+            converted = values.astype(dtype)
+    return converted, first(bad) if bad.any() else None
 
 
 def _fits(dtype: np.dtype[Any]) -> Callable[[Any], bool]:

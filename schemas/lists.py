@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +70,22 @@ def _offsets(lengths: Sequence[int]) -> NDArray:
     return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(np.array(lengths, dtype=np.int64))))
 
 
+def _row_of(item: int, offsets: NDArray) -> int:
+    return int(np.searchsorted(offsets, item, side="right")) - 1
+
+
+def _is_numeric(values: Any) -> TypeGuard[NDArray]:
+    # Long double (16 bytes) has values that no type of the lake can hold.
+    if not isinstance(values, np.ndarray):
+        return False
+    dtype = cast(NDArray, values).dtype
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
+def _is_list(value: Any) -> bool:
+    return cast(NDArray, value).ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, (list, tuple))
+
+
 def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
     """Items and offsets from 0, without items that are in no row."""
     items, offsets = lists.values, lists.offsets
@@ -80,7 +96,7 @@ def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
             "the offsets of the lists are damaged",
             column=column.name,
             expected=f"ascending offsets within {items.size} items",
-            found=f"{offsets.dtype} offsets from {shown(offsets.flat[0])} to {shown(offsets.flat[-1])}"
+            found=f"{lists.offsets.dtype} offsets from {shown(offsets.flat[0])} to {shown(offsets.flat[-1])}"
             if offsets.size
             else "no offsets",
             hint=HINT,
@@ -101,14 +117,13 @@ def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
     flat, offsets = _checked(column, lists)
     if column.type is Type.LIST_STRING:
         return list_array(offsets, _texts(column, flat.tolist(), offsets), arrow_type(column))
-    if flat.dtype.kind not in "biuf" or flat.dtype.itemsize > 8:
+    if not _is_numeric(flat) or column.type not in _ITEM_DTYPES:
         raise misfit(column, "list items are not numbers", f"dtype {flat.dtype}")
     dtype = _ITEM_DTYPES[column.type]
-    cast, bad = exact(flat, dtype)
+    converted, bad = exact(flat, dtype)
     if bad is not None:
-        row = int(np.searchsorted(offsets, bad, side="right")) - 1
-        raise misfit_value(column, row, flat[bad], f"numbers that are exact as {dtype}")
-    return list_array(offsets, from_numpy(cast), arrow_type(column))
+        raise misfit_value(column, _row_of(bad, offsets), flat[bad], f"numbers that are exact as {dtype}")
+    return list_array(offsets, from_numpy(converted), arrow_type(column))
 
 
 def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
@@ -117,8 +132,7 @@ def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[A
         try:
             string_array([item])
         except (TypeError, UnicodeError):
-            row = int(np.searchsorted(offsets, index, side="right")) - 1
-            raise misfit_value(column, row, item, "lists of text in UTF-8") from None
+            raise misfit_value(column, _row_of(index, offsets), item, "lists of text in UTF-8") from None
     return string_array(items)
 
 
@@ -127,31 +141,32 @@ def _counts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[
     names: list[str] = []
     numbers: list[int] = []
     for index, item in enumerate(items):
-        pair: Any = item
-        if isinstance(item, Mapping) and item.keys() == {"table_name", "row_count"}:
-            pair = (item["table_name"], item["row_count"])
-        if not (isinstance(pair, tuple) and len(pair) == 2 and type(pair[0]) is str and type(pair[1]) is int):
-            row = int(np.searchsorted(offsets, index, side="right")) - 1
-            raise misfit_value(column, row, item, "table_name (text) and row_count (integer)")
-        names.append(pair[0])
-        numbers.append(pair[1])
+        match item:
+            case {"table_name": str(name), "row_count": int(number)} if len(cast("dict[str, Any]", item)) == 2:
+                pass
+            case (str(name), int(number)):
+                pass
+            case _:
+                raise misfit_value(column, _row_of(index, offsets), item, "table_name (text) and row_count (integer)")
+        names.append(name)
+        numbers.append(number)
     arrays = [string_array(names), from_numpy(np.array(numbers, dtype=np.int64))]
-    return pa.StructArray.from_arrays(arrays, fields=ROW_COUNT_FIELDS)
+    return cast(Any, pa.StructArray).from_arrays(arrays, fields=ROW_COUNT_FIELDS)
 
 
-def _numbers_of(column: Column, rows: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
+def _numbers_of(column: Column, rows: Sequence[Any]) -> pa.Array[Any]:
     """Items of rows that are Python lists or arrays; each row is cast alone, so that none decides another's dtype."""
     dtype = _ITEM_DTYPES[column.type]
     parts: list[NDArray] = [np.empty(0, dtype)]
-    for row, value in enumerate(rows):
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-            part, bad = exact(value, dtype)
+    for row, items in enumerate(rows):
+        if _is_numeric(items):
+            part, bad = exact(items, dtype)
         else:
-            value = [plain(v) for v in value]
-            part, bad = exact_objects(value, dtype)
-            bad = value.index(None) if bad is None and None in value else bad
+            items = [plain(v) for v in items]
+            part, bad = exact_objects(items, dtype)
+            bad = items.index(None) if bad is None and None in items else bad
         if bad is not None:
-            raise misfit_value(column, row, value[bad], f"numbers that are exact as {dtype}")
+            raise misfit_value(column, row, items[bad], f"numbers that are exact as {dtype}")
         parts.append(part)
     return from_numpy(np.concatenate(parts))
 
@@ -174,11 +189,11 @@ def to_list(column: Column, values: Ragged | Sequence[Any] | NDArray) -> pa.Arra
     missing = np.fromiter((v is None for v in values), bool, len(values))
     rows: list[Any] = [() if v is None else v for v in values]
     for row, value in enumerate(rows):
-        if not isinstance(value, (list, tuple)) and not (isinstance(value, np.ndarray) and value.ndim == 1):
+        if not _is_list(value):
             raise misfit_value(column, row, value, "a list")
     offsets = _offsets([len(r) for r in rows])
     if column.type in _ITEM_DTYPES:
-        items = _numbers_of(column, rows, offsets)
+        items = _numbers_of(column, rows)
     else:
         flat = [x for r in rows for x in r]
         items = (_texts if column.type is Type.LIST_STRING else _counts)(column, flat, offsets)

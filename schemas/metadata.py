@@ -19,18 +19,12 @@ _BEHAVIOR: tuple[Column, ...] = (
         "d",
         f"first number in {_SUBJECT}/age (P213D)",
     ),
-    documented(
-        "stimulus_frame_rate", Type.FLOAT64, "Frame rate of the stimulus, rounded.", "Hz", f"{_M}@stimulus_frame_rate"
-    ),
+    documented("stimulus_frame_rate", Type.FLOAT64, "Frame rate of the stimulus, rounded.", "Hz", f"{_M}@stimulus_frame_rate"),
     documented("session_type", Type.STRING, "Stage of the task.", source=f"{_M}@session_type"),
     documented("date_of_acquisition", Type.TIMESTAMP, "Start of the recording.", "UTC", "/session_start_time"),
     documented("reporter_line", Type.STRING, "Reporter line.", source=f"{_SUBJECT}@reporter_line"),
-    documented(
-        "cre_line", Type.STRING, "Cre driver line.", source=f"{_SUBJECT}/genotype before the first ';', without /wt"
-    ),
-    documented(
-        "behavior_session_uuid", Type.STRING, "UUID of the behaviour session.", source=f"{_M}@behavior_session_uuid"
-    ),
+    documented("cre_line", Type.STRING, "Cre driver line.", source=f"{_SUBJECT}/genotype before the first ';', without /wt"),
+    documented("behavior_session_uuid", Type.STRING, "UUID of the behaviour session.", source=f"{_M}@behavior_session_uuid"),
     documented(
         "driver_line",
         Type.LIST_STRING,
@@ -67,9 +61,7 @@ EXPERIMENT_METADATA = Table(
         *OPHYS_KEYS,
         *_BEHAVIOR,
         documented("indicator", Type.STRING, "Calcium indicator.", source="from reporter_line"),
-        documented(
-            "emission_lambda", Type.FLOAT64, "Emission wavelength.", "nm", f"{_PLANE}/channel_1/emission_lambda"
-        ),
+        documented("emission_lambda", Type.FLOAT64, "Emission wavelength.", "nm", f"{_PLANE}/channel_1/emission_lambda"),
         documented("excitation_lambda", Type.FLOAT64, "Wavelength of the laser.", "nm", f"{_PLANE}/excitation_lambda"),
         documented(
             "experiment_container_id",
@@ -78,13 +70,9 @@ EXPERIMENT_METADATA = Table(
             source=f"{_M}@ophys_container_id or experiment_container_id",
             alias="ophys_container_id",
         ),
-        documented(
-            "field_of_view_height", Type.INT64, "Height of the field of view.", "px", f"{_M}@field_of_view_height"
-        ),
+        documented("field_of_view_height", Type.INT64, "Height of the field of view.", "px", f"{_M}@field_of_view_height"),
         documented("field_of_view_width", Type.INT64, "Width of the field of view.", "px", f"{_M}@field_of_view_width"),
-        documented(
-            "imaging_depth", Type.INT64, "Depth of the plane below the cortical surface.", "um", f"{_M}@imaging_depth"
-        ),
+        documented("imaging_depth", Type.INT64, "Depth of the plane below the cortical surface.", "um", f"{_M}@imaging_depth"),
         column(
             "targeted_imaging_depth",
             Type.INT64,
@@ -106,9 +94,7 @@ EXPERIMENT_METADATA = Table(
             "Groups of planes; 0 for single planes.",
             source=f"{_M}@imaging_plane_group_count, 0 unless above 1",
         ),
-        documented(
-            "ophys_frame_rate", Type.FLOAT64, "Frame rate of the plane, rounded.", "Hz", f"{_PLANE}/imaging_rate"
-        ),
+        documented("ophys_frame_rate", Type.FLOAT64, "Frame rate of the plane, rounded.", "Hz", f"{_PLANE}/imaging_rate"),
         documented("targeted_structure", Type.STRING, "Visual area of the field of view.", source=f"{_PLANE}/location"),
     ),
     primary_key=("ophys_experiment_id",),

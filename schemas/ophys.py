@@ -157,9 +157,7 @@ EVENTS = _traces(
         "docs/formulas.md, filtered events",
         required=True,
     ),
-    documented(
-        "lambda", Type.FLOAT64, "Regularisation of the event detection.", source=f"{_O}/event_detection/lambdas[cell]"
-    ),
+    documented("lambda", Type.FLOAT64, "Regularisation of the event detection.", source=f"{_O}/event_detection/lambdas[cell]"),
     documented("noise_std", Type.FLOAT64, "Noise of the trace.", "dF/F", f"{_O}/event_detection/noise_stds[cell]"),
     encoding=Encoding.SPARSE,
 )

@@ -111,9 +111,7 @@ _PLANES = (
         source="num_depths_per_area",
         optional=True,
     ),
-    column(
-        "num_targeted_structures", Type.INT64, "Visual areas imaged.", source="num_targeted_structures", optional=True
-    ),
+    column("num_targeted_structures", Type.INT64, "Visual areas imaged.", source="num_targeted_structures", optional=True),
 )
 _FILE_ID = documented(
     "file_id",
@@ -132,9 +130,7 @@ _FILE_PATH = column(
 
 
 def _count(name: str, description: str) -> Column:
-    return column(
-        name, Type.INT64, description + " Counted by the release from the stimulus log.", source=name, optional=True
-    )
+    return column(name, Type.INT64, description + " Counted by the release from the stimulus log.", source=name, optional=True)
 
 
 _TRIAL_COUNTS = (
@@ -202,9 +198,7 @@ OPHYS_EXPERIMENTS = Table(
         _id("ophys_experiment_id", "Experiment: one imaging plane in one session.", required=True),
         _id("ophys_container_id", "Container: the same field of view over sessions."),
         *_ANIMAL,
-        documented(
-            "imaging_depth", Type.INT64, "Depth of the plane below the cortical surface.", "um", "imaging_depth"
-        ),
+        documented("imaging_depth", Type.INT64, "Depth of the plane below the cortical surface.", "um", "imaging_depth"),
         documented("targeted_structure", Type.STRING, "Visual area of the field of view.", source="targeted_structure"),
         column(
             "targeted_imaging_depth",
@@ -229,9 +223,7 @@ OPHYS_EXPERIMENTS = Table(
             optional=True,
         ),
         *_SESSION,
-        column(
-            "passive", Type.BOOL, "Whether the mouse watched without the lick spout.", source="passive", optional=True
-        ),
+        column("passive", Type.BOOL, "Whether the mouse watched without the lick spout.", source="passive", optional=True),
         column("published_at", Type.TIMESTAMP, "Day of publication.", "UTC", "published_at", optional=True),
         column(
             "isi_experiment_id",
@@ -262,9 +254,7 @@ OPHYS_CELLS = Table(
             source="cell_specimen_id",
             sentinels=(-1,),
         ),
-        column(
-            "ophys_experiment_id", Type.INT64, "Experiment of the ROI.", source="ophys_experiment_id", required=True
-        ),
+        column("ophys_experiment_id", Type.INT64, "Experiment of the ROI.", source="ophys_experiment_id", required=True),
     ),
     primary_key=("cell_roi_id",),
     order=("ophys_experiment_id", "cell_roi_id"),

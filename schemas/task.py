@@ -138,9 +138,7 @@ STIMULUS_PRESENTATIONS = Table(
             "Running number given by the release, else the row number.",
             source=f"{_P}/index, else row number",
         ),
-        _newer(
-            "movie_frame_index", Type.INT64, "Frame of the natural movie; NULL elsewhere.", "frame", sentinels=(-99,)
-        ),
+        _newer("movie_frame_index", Type.INT64, "Frame of the natural movie; NULL elsewhere.", "frame", sentinels=(-99,)),
         _newer("movie_repeat", Type.INT64, "Repeat of the natural movie, from 0; NULL elsewhere.", sentinels=(-99,)),
         _shown("duration", Type.FLOAT64, "Duration on the monitor; 0.25 s for omissions.", "s"),
         _shown("start_time", Type.FLOAT64, "Start on the monitor, its delay included.", "s", required=True),
@@ -154,9 +152,7 @@ STIMULUS_PRESENTATIONS = Table(
             source=f"{_FORMULA}, is_change",
             required=True,
         ),
-        _newer(
-            "is_image_novel", Type.BOOL, "Whether the image was new to the mouse in this session; NULL if no image."
-        ),
+        _newer("is_image_novel", Type.BOOL, "Whether the image was new to the mouse in this session; NULL if no image."),
         _shown("omitted", Type.BOOL, "Whether the flash was left out; NULL for gray screen and movie."),
         column(
             "flashes_since_change",
@@ -185,9 +181,7 @@ STIMULUS_PRESENTATIONS = Table(
             source=f"{_P}/is_sham_change, else {_FORMULA}, is_sham_change",
             optional=True,
         ),
-        _newer(
-            "stimulus_name", Type.STRING, "Stimulus: image set cut at its first dot, grating, movie or spontaneous."
-        ),
+        _newer("stimulus_name", Type.STRING, "Stimulus: image set cut at its first dot, grating, movie or spontaneous."),
         _newer("orientation", Type.FLOAT64, "Orientation of a grating.", "deg"),
         _newer("phase", Type.FLOAT64, "Phase of a grating, in the stimulus program's own unit."),
         _newer("spatial_frequency", Type.FLOAT64, "Spatial frequency of a grating.", "cycles/deg"),
@@ -262,16 +256,12 @@ TASK_PARAMETERS = Table(
         ),
         _parameter("n_stimulus_frames", Type.INT64, "Stimulus frames shown.", "frame"),
         _parameter("omitted_flash_fraction", Type.FLOAT64, "Probability of an omission; NULL where the task had none."),
-        _parameter(
-            "response_window_sec", Type.LIST_FLOAT64, "Start and end of the response window, after a change.", "s"
-        ),
+        _parameter("response_window_sec", Type.LIST_FLOAT64, "Start and end of the response window, after a change.", "s"),
         _parameter("reward_volume", Type.FLOAT64, "Volume of an earned reward.", "mL"),
         _parameter("session_type", Type.STRING, "Stage of the task."),
         _parameter("stimulus", Type.STRING, "Kind of stimulus: images or grating."),
         _parameter("stimulus_distribution", Type.STRING, "Distribution of the change times: exponential or geometric."),
-        _parameter(
-            "stimulus_duration_sec", Type.FLOAT64, "Duration of a flash; NULL for gratings shown steadily.", "s"
-        ),
+        _parameter("stimulus_duration_sec", Type.FLOAT64, "Duration of a flash; NULL for gratings shown steadily.", "s"),
         column(
             "stimulus_name",
             Type.STRING,
