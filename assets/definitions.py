@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.automation import lake_job, mice_in_release, weekly
-#from assets.checks import lake_verified
+from assets.checks import lake_verified
 from assets.lake import catalog, nwb_tables, project_tables
 from assets.resources import LakeResource, SharedRun
 
@@ -13,7 +13,7 @@ RESOURCES = {"lake": LakeResource(), "shared": dg.ResourceDefinition.hardcoded_r
 
 defs = dg.Definitions(
     assets=[project_tables, nwb_tables, catalog],
-#    asset_checks=[lake_verified],
+    asset_checks=[lake_verified],
     jobs=[lake_job],
     schedules=[weekly],
     sensors=[mice_in_release],

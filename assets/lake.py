@@ -4,6 +4,7 @@ Keep data processing out of this folder: an asset calls one function of `pipelin
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -16,6 +17,8 @@ from pipelines.planning import Selection
 from schemas import TABLES, Subject, Table
 from schemas.errors import VblakeError
 
+Results = Iterator[dg.MaterializeResult[Any]]
+
 MICE = dg.DynamicPartitionsDefinition(name="mouse")
 """A partition is a mouse: 107 in the release. A partition per file would cost over an hour of bookkeeping."""
 
@@ -24,9 +27,7 @@ _INGESTED = [t for t in TABLES.values() if t.subject is not Subject.PROJECT]
 
 
 def _spec(table: Table, deps: Iterable[str] = ()) -> dg.AssetSpec:
-    columns = dg.TableSchema(
-        columns=[dg.TableColumn(name=c.name, type=c.type.value, description=f"{c.description} [{c.unit}]" if c.unit else c.description) for c in table]
-    )
+    columns = dg.TableSchema(columns=[dg.TableColumn(name=c.name, type=c.type.value, description=c.comment) for c in table])
     return dg.AssetSpec(
         table.name,
         deps=list(deps),
@@ -47,7 +48,7 @@ def register_mice(instance: dg.DagsterInstance, mice: Iterable[int]) -> None:
 
 
 @dg.multi_asset(name="project_tables", specs=[_spec(t) for t in _PROJECT], can_subset=True)
-def project_tables(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.MaterializeResult]:
+def project_tables(context: dg.AssetExecutionContext, lake: LakeResource) -> Results:
     """The release's own tables; their mice become the partitions."""
     tables = refresh_project_tables(lake.request(Selection()))
     register_mice(context.instance, set(tables["behavior_sessions"].column("mouse_id").to_pylist()))
@@ -64,9 +65,7 @@ def project_tables(context: dg.AssetExecutionContext, lake: LakeResource) -> Ite
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
 )
-def nwb_tables(
-    context: dg.AssetExecutionContext, config: IngestConfig, lake: LakeResource, shared: dg.ResourceParam[SharedRun]
-) -> Iterator[dg.MaterializeResult]:
+def nwb_tables(context: dg.AssetExecutionContext, config: IngestConfig, lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> Results:
     """Every table that comes from NWB files, for the mice of the run."""
     selected = [k.to_user_string() for k in context.selected_asset_keys]
     asked = {int(key) for key in context.partition_keys}
@@ -78,6 +77,7 @@ def nwb_tables(
         where=config.where,
         tables=tuple(t.name for t in _INGESTED if t.name in selected and t.subject is not Subject.LEDGER),
     )
+
     def note(report: MouseReport) -> None:
         shared.on_mouse(report)
         context.log.info(f"mouse {report.mouse_id}: {len(report.entries)} files, {len(report.quarantined)} quarantined")
@@ -97,9 +97,7 @@ def nwb_tables(
         )
 
 
-def _results(
-    context: dg.AssetExecutionContext, selected: list[str], mice: set[int], bad: set[int], reports: list[MouseReport]
-) -> Iterator[dg.MaterializeResult]:
+def _results(context: dg.AssetExecutionContext, selected: list[str], mice: set[int], bad: set[int], reports: list[MouseReport]) -> Results:
     """Reports good partitions.
 
     Plain results would mark every partition of the run's range, failed ones and those between the selected ones too. So they are used
@@ -124,10 +122,8 @@ def _results(
 
 
 @dg.asset(deps=[t.name for t in TABLES.values()], group_name="catalog", kinds={"duckdb"})
-def catalog(lake: LakeResource) -> dg.MaterializeResult:
+def catalog(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables."""
     store = open_store(lake.lake)
     build_catalog(store, require_lake(store))
     return dg.MaterializeResult(metadata={"path": f"{store.root}/catalog.duckdb"})
-
-

@@ -15,10 +15,12 @@ from pipelines.sources import SourceSpec
 PUBLIC_BUCKET = "s3://visual-behavior-ophys-data"
 
 
-class LakeResource(ConfigurableResource):
+class LakeResource(ConfigurableResource[None]):
     """Where to read and where to write. Defaults come from the same environment variables as the command's."""
 
-    source: str = Field(default_factory=lambda: os.environ.get("VBLAKE_SOURCE", PUBLIC_BUCKET), description="Bucket or folder with its keys.")
+    source: str = Field(
+        default_factory=lambda: os.environ.get("VBLAKE_SOURCE", PUBLIC_BUCKET), description="Bucket or folder with its keys."
+    )
     endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; none for AWS.")
     anonymous: bool = Field(default=True, description="Send unsigned requests.")
     lake: str = Field(default_factory=lambda: os.environ.get("VBLAKE_LAKE", "lake"), description="Folder or s3:// prefix of the lake.")

@@ -1,0 +1,1 @@
+"""The work, as plain functions that know nothing of Dagster."""

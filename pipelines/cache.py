@@ -1,7 +1,8 @@
 """Whole objects on the local disk, checked against the manifest and bounded in size.
 
-Several processes may share the folder. Locks are `flock`s on the files themselves, so a killed process leaves nothing locked: whoever
-uses a file holds it shared, whoever fetches a file holds its part file exclusively, and only files that nobody holds are evicted.
+Several processes may share the folder. Locks are `flock`s on the files themselves, so a killed process leaves nothing
+locked: whoever uses a file holds it shared, whoever fetches a file holds its part file exclusively, and only files that
+nobody holds are evicted.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ class CachedFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 
@@ -51,8 +50,8 @@ class FileCache:
 
     Args:
         folder: made where it does not exist. It belongs to the cache alone.
-        max_bytes: bound for the folder; files that were not used for longest go first. Files in use are never removed, so what
-            is in use at one time may exceed the bound.
+        max_bytes: bound for the folder; files that were not used for longest go first. Files in use are never removed,
+            so what is in use at one time may exceed the bound.
 
     Raises:
         LakeError: the folder cannot be made.
@@ -64,14 +63,12 @@ class FileCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LakeError(
-                f"The cache folder {folder} cannot be made ({error.strerror}). Give a folder that can be written."
-            ) from None
+            raise LakeError(f"The cache folder {folder} cannot be made ({error.strerror}). Give a folder that can be written.") from None
 
     def get(self, source: Source, obj: ReleaseObject) -> CachedFile:
         """The object as a local file, fetched where it is not there yet.
 
-        Objects without a hash in the manifest are fetched every time, since nothing tells whether a copy is still right.
+        Objects without a hash in the manifest are fetched every time: nothing tells whether a copy is still right.
 
         Raises:
             IntegrityError: after fetching twice, the content still is not what the manifest pins; nothing is kept.
@@ -96,9 +93,7 @@ class FileCache:
                 self._evict()
                 return fetched
 
-    def _fetch(
-        self, source: Source, obj: ReleaseObject, part: BinaryIO, part_path: Path, path: Path
-    ) -> CachedFile | None:
+    def _fetch(self, source: Source, obj: ReleaseObject, part: BinaryIO, part_path: Path, path: Path) -> CachedFile | None:
         """Fetches into the locked part file and puts it in place; None where it was evicted before it could be held."""
         try:
             moved = source.fetch(obj.key, obj.version_id, part_path)
@@ -108,7 +103,7 @@ class FileCache:
                 # Once more: a transfer can be damaged. A second time it is the object.
                 moved += source.fetch(obj.key, obj.version_id, part_path)
                 obj.check(_digest(part_path))
-            os.replace(part_path, path)
+            part_path.replace(path)
         except BaseException:
             part_path.unlink(missing_ok=True)
             part.close()
@@ -121,7 +116,7 @@ class FileCache:
         return CachedFile(path, moved, part)
 
     def _evict(self) -> None:
-        """Removes what was not used for longest until the folder is within its bound, and part files that nobody is writing."""
+        """Removes what was not used for longest until the folder is within its bound, and part files nobody writes."""
         files: list[tuple[float, int, Path]] = []
         for path in self._folder.iterdir():
             try:
@@ -147,9 +142,7 @@ def _hold(path: Path, lock: int, *, create: bool = False) -> BinaryIO | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LakeError(
-            f"{path} in the cache folder cannot be opened ({error.strerror}). Give a folder that can be written."
-        ) from None
+        raise LakeError(f"{path} in the cache folder cannot be opened ({error.strerror}). Give a folder that can be written.") from None
     try:
         fcntl.flock(file, lock)
     except BlockingIOError:

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from pipelines.lake.store import Store
-from schemas import SCHEMA_VERSION, TABLES, Column, Table
+from schemas import SCHEMA_VERSION, TABLES, Table
 from schemas.layout import CATALOG, glob_pattern
 
 LAKE_ROOT = "lake_root"
@@ -28,10 +28,6 @@ def literal(text: str) -> str:
 def identifier(name: str) -> str:
     """A name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _comment(column: Column) -> str:
-    return f"{column.description} [{column.unit}]" if column.unit else column.description
 
 
 def _empty_view(table: Table) -> str:
@@ -68,9 +64,9 @@ def _comments(table: Table) -> Iterator[str]:
     name = identifier(table.name)
     yield f"COMMENT ON VIEW {name} IS {literal(table.description)}"
     for column in table.columns:
-        yield f"COMMENT ON COLUMN {name}.{identifier(column.name)} IS {literal(_comment(column))}"
+        yield f"COMMENT ON COLUMN {name}.{identifier(column.name)} IS {literal(column.comment)}"
         if column.alias:
-            text = f"Newer name of {column.name}. {_comment(column)}"
+            text = f"Newer name of {column.name}. {column.comment}"
             yield f"COMMENT ON COLUMN {name}.{identifier(column.alias)} IS {literal(text)}"
 
 
@@ -88,8 +84,7 @@ _LONG_VIEWS: tuple[tuple[str, str, tuple[str, ...], str | None], ...] = (
 
 
 def _long_view(name: str, table: Table, lists: tuple[str, ...], clock: str | None) -> Iterator[str]:
-    keys = [c for c in table.columns if not c.type.is_list and c.required or c.name == "cell_specimen_id"]
-    keys = [c for c in keys if c.name.endswith("_id")]
+    keys = [c for c in table.columns if c.name.endswith("_id")]
     source = f"{identifier(table.name)} t"
     timestamps = ""
     if clock:
@@ -104,7 +99,8 @@ def _long_view(name: str, table: Table, lists: tuple[str, ...], clock: str | Non
             f"FROM (SELECT *, unnest(roi_mask) AS pixel FROM {identifier(table.name)})"
         )
     else:
-        yield f"CREATE VIEW {name} AS SELECT {', '.join('t.' + identifier(k.name) for k in keys)}, {index}{timestamps}, {items} FROM {source}"
+        selected = ", ".join("t." + identifier(k.name) for k in keys)
+        yield f"CREATE VIEW {name} AS SELECT {selected}, {index}{timestamps}, {items} FROM {source}"
     yield f"COMMENT ON VIEW {name} IS {literal(f'{table.description} Long form: one row per item of the lists of {table.name}.')}"
 
 
@@ -188,5 +184,3 @@ def build_catalog(store: Store, release: str) -> None:
         con.execute("USE memory")
         con.execute("DETACH fresh")
     store.publish(staged, CATALOG)
-
-

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.cache import FileCache
 from pipelines.lake.store import clear
@@ -22,6 +21,7 @@ from pipelines.nwb.templates import signature
 from pipelines.planning import FileKind, FileTask
 from pipelines.sources import SourceSpec, open_source
 from schemas import SCHEMA_VERSION, TABLES, Subject, Table
+from schemas.arrow import from_numpy
 from schemas.casts import Values, conform
 from schemas.errors import DataError, IntegrityError, SourceError
 
@@ -88,7 +88,7 @@ def _keys(task: FileTask, table: Table) -> dict[str, Values]:
 
 def _check_ids(task: FileTask, recording: Recording) -> None:
     """The file must be the one that the project tables say it is."""
-    claims = [("behavior_session_id", task.behavior_session_id, recording.behavior_session_id)]
+    claims: list[tuple[str, int | None, int]] = [("behavior_session_id", task.behavior_session_id, recording.behavior_session_id)]
     if task.kind is FileKind.OPHYS_EXPERIMENT:
         claims.append(("ophys_experiment_id", task.file_key, recording.ophys_experiment_id))
         claims.append(("ophys_session_id", task.ophys_session_id, recording.ophys_session_id))
@@ -106,7 +106,9 @@ def _check_ids(task: FileTask, recording: Recording) -> None:
 
 def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     """Rows sorted by the table's order, which most files have already; ties keep the file's order."""
-    names = [n for n in table.order if n in rows.column_names and n not in ("behavior_session_id", "ophys_experiment_id", "ophys_session_id")]
+    names = [
+        n for n in table.order if n in rows.column_names and n not in ("behavior_session_id", "ophys_experiment_id", "ophys_session_id")
+    ]
     if not names or rows.num_rows < 2:
         return rows
     if len(names) == 1 and pa.types.is_primitive(rows.schema.field(names[0]).type):
@@ -114,9 +116,8 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
         if np.all(values[1:] >= values[:-1]):
             return rows
     # Arrow's sort is not stable: the row number decides ties.
-    numbered = rows.append_column("_row", pa.array(range(rows.num_rows), pa.int64()))
-    order = pc.sort_indices(numbered, sort_keys=[*((n, "ascending") for n in names), ("_row", "ascending")])
-    return rows.take(order)
+    numbered = rows.append_column("_row", from_numpy(np.arange(rows.num_rows)))
+    return numbered.sort_by([*((n, "ascending") for n in names), ("_row", "ascending")]).drop_columns(["_row"])
 
 
 def _check_keys(table: Table, rows: pa.Table) -> None:
@@ -126,12 +127,16 @@ def _check_keys(table: Table, rows: pa.Table) -> None:
         return
     repeated = np.ones(rows.num_rows - 1, dtype=bool)
     for name in own:
-        values = rows.column(name).to_numpy() if pa.types.is_primitive(rows.schema.field(name).type) else np.array(rows.column(name).to_pylist())
+        values = (
+            rows.column(name).to_numpy() if pa.types.is_primitive(rows.schema.field(name).type) else np.array(rows.column(name).to_pylist())
+        )
         repeated &= values[1:] == values[:-1]
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0]) + 1
         found = ", ".join(f"{n} {rows.column(n)[row]}" for n in own)
-        raise IntegrityError("a primary key repeats", table=table.name, column=", ".join(own), expected="unique keys", found=f"{found} twice")
+        raise IntegrityError(
+            "a primary key repeats", table=table.name, column=", ".join(own), expected="unique keys", found=f"{found} twice"
+        )
 
 
 def _read(table: Table, task: FileTask, recording: Recording) -> Iterator[pa.Table]:
@@ -153,7 +158,12 @@ def write_staged(table: Table, task: FileTask, recording: Recording, folder: Pat
     """
     try:
         rows = write_table(
-            table, folder / f"{table.name}.parquet", _read(table, task, recording), release=task.release, source=task.object.key, **key_values
+            table,
+            folder / f"{table.name}.parquet",
+            _read(table, task, recording),
+            release=task.release,
+            source=task.object.key,
+            **key_values,
         )
     except DataError as error:
         raise error.located(file=task.object.key, table=table.name) from None
@@ -165,7 +175,7 @@ def write_staged(table: Table, task: FileTask, recording: Recording, folder: Pat
 
 
 @contextmanager
-def opened(task: FileTask, settings: ConvertSettings) -> Iterator[tuple[Recording, int]]:
+def opened(task: FileTask, settings: ConvertSettings) -> Generator[tuple[Recording, int]]:
     """The file of a task, opened, and the bytes moved for it. The one seam between sources and readers."""
     source = open_source(settings.source)
     local = source.local_path(task.object.key)
@@ -173,7 +183,10 @@ def opened(task: FileTask, settings: ConvertSettings) -> Iterator[tuple[Recordin
         with open_recording(local, task.object.key) as recording:
             yield recording, 0
         return
-    with FileCache(settings.cache, settings.cache_bytes).get(source, task.object) as cached, open_recording(cached.path, task.object.key) as recording:
+    with (
+        FileCache(settings.cache, settings.cache_bytes).get(source, task.object) as cached,
+        open_recording(cached.path, task.object.key) as recording,
+    ):
         yield recording, cached.bytes_fetched
 
 
@@ -259,5 +272,3 @@ def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | N
         return None
     facts["warnings"] = tuple(facts["warnings"])
     return FileResult(task, folder, **facts)
-
-

@@ -68,7 +68,6 @@ class Prepared:
     Attributes:
         todo: files to convert.
         done: files of the selection that the lake holds already.
-        missing: files that the release names but the source does not have.
     """
 
     request: IngestRequest
@@ -82,6 +81,7 @@ class Prepared:
 
     @property
     def missing(self) -> tuple[MissingFile, ...]:
+        """Files that the release names but the source does not have."""
         return tuple(self.plan.missing)
 
     @property
@@ -111,7 +111,8 @@ def prepare(request: IngestRequest) -> Prepared:
     held = release_of(store)
     if held is not None and held != release.version:
         raise LakeError(
-            f"{store.root} holds release {held}, not {release.version}. Keep one lake per release: give another --lake, or --release {held}."
+            f"{store.root} holds release {held}, not {release.version}. "
+            f"Keep one lake per release: give another --lake, or --release {held}."
         )
     project = read_project_tables(source, release)
     chosen = plan(project, release, request.selection, source.sizes(DATA_PREFIX))
@@ -177,7 +178,9 @@ def _ignore(_: object) -> None:
     pass
 
 
-def ingest(prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: OnFile = _ignore, on_mouse: OnMouse = _ignore) -> list[MouseReport]:
+def ingest(
+    prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: OnFile = _ignore, on_mouse: OnMouse = _ignore
+) -> list[MouseReport]:
     """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
 
     Args:

@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ MANIFEST_NAMES = {
 """The lake's names of the project tables and the manifest's."""
 
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)  # pandas writes a column with gaps as 1091957586.0
-_BARE_WORD = re.compile(r"[\w./;+-]+")
+_BARE_WORD = re.compile(r"[A-Za-z][\w./;+-]*")
 _BOOLEANS = {
     "True": True,
     "true": True,
@@ -44,13 +44,16 @@ _BOOLEANS = {
 }
 _LONGEST_LITERAL = 10_000
 """Characters of a list cell; the longest real one has 100. It bounds the depth of what `ast.literal_eval` is given."""
-_LARGEST_EXACT = 2**53
+_LARGEST_EXACT = 2**53 - 1
 _INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectTables:
-    """The project tables by the lake's names (ophys_cells is missing before release 1.0.0), and what in the CSV files is not in them."""
+    """The project tables by the lake's names, and what in the CSV files is not in them.
+
+    `ophys_cells` is missing before release 1.0.0.
+    """
 
     tables: Mapping[str, pa.Table]
     warnings: tuple[str, ...]
@@ -60,7 +63,8 @@ def read_project_tables(source: Source, release: Release) -> ProjectTables:
     """Reads the CSV files of a release (NWB_TABLES.md 7.4), sorted in the declared order.
 
     Raises:
-        IntegrityError: a file is not the one the manifest pins, is no table, has no rows, lacks a column or value, or its keys repeat.
+        IntegrityError: a file is not the one the manifest pins, is no table, has no rows, lacks a column or value, or
+            its keys repeat.
         CastError: a value does not fit its declared type.
         SourceError: a file could not be read.
     """
@@ -126,9 +130,7 @@ def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise IntegrityError("the file is no CSV table", expected="CSV in UTF-8", found=str(error), hint=hint) from None
     if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise IntegrityError(
-            "column names repeat", expected="each once", found=", ".join(map(repr, repeated)), hint=hint
-        )
+        raise IntegrityError("column names repeat", expected="each once", found=", ".join(map(repr, repeated)), hint=hint)
     for number, row in enumerate(rows):
         if len(row) != len(header):
             raise IntegrityError(
@@ -140,8 +142,14 @@ def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def rows_of(table: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
+    """The rows of a small table as Python values of the named columns."""
+    lists: list[list[Any]] = [table.column(name).to_pylist() for name in columns]
+    return list(zip(*lists, strict=True))
+
+
 def _check_unique(table: Table, made: pa.Table) -> None:
-    keys = list(zip(*(made.column(name).to_pylist() for name in table.primary_key), strict=True))
+    keys = rows_of(made, *table.primary_key)
     if len(set(keys)) != len(keys):
         seen: set[tuple[Any, ...]] = set()
         twice = next(key for key in keys if key in seen or seen.add(key))
@@ -155,13 +163,9 @@ def _check_unique(table: Table, made: pa.Table) -> None:
 
 def _check_mice(tables: Mapping[str, pa.Table], release: Release) -> None:
     """One session, one mouse: the mouse decides into which partition the rows of a file go."""
-    sessions = tables["behavior_sessions"]
-    mouse_of = dict(
-        zip(sessions.column("behavior_session_id").to_pylist(), sessions.column("mouse_id").to_pylist(), strict=True)
-    )
+    mouse_of: dict[int, int] = dict(rows_of(tables["behavior_sessions"], "behavior_session_id", "mouse_id"))
     for name in ("ophys_sessions", "ophys_experiments"):
-        columns = (tables[name].column(column).to_pylist() for column in ("behavior_session_id", "mouse_id"))
-        for session, mouse in zip(*columns, strict=True):
+        for session, mouse in rows_of(tables[name], "behavior_session_id", "mouse_id"):
             if mouse_of.get(session, mouse) != mouse:
                 raise IntegrityError(
                     f"behaviour session {session} belongs to two mice",
@@ -197,10 +201,10 @@ def _integers(column: Column, cells: Sequence[str]) -> np.ndarray[Any, Any]:
     numbers = [None if cell in NULL_WORDS else _whole(column, row, cell) for row, cell in enumerate(cells)]
     if None not in numbers:
         return np.array(numbers, dtype=np.int64)
-    # NaN says "no value" to `conform`; as doubles, integers are exact up to 2^53 only.
+    # NaN says "no value" to `conform`; as doubles, integers are exact below 2^53 only.
     for row, number in enumerate(numbers):
         if number is not None and abs(number) > _LARGEST_EXACT:
-            raise _bad(column, row, cells[row], "a whole number of at most 2^53 in a column with gaps")
+            raise _bad(column, row, cells[row], "a whole number below 2^53 in a column with gaps")
     return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
 
 
@@ -228,9 +232,7 @@ def _text(column: Column, cells: Sequence[str]) -> Sequence[str]:
 
 
 def _lists(column: Column, cells: Sequence[str]) -> list[list[Any] | None]:
-    known: dict[str, list[Any] | None] = dict.fromkeys(
-        NULL_WORDS
-    )  # cells repeat: every session of a mouse has its driver lines
+    known: dict[str, list[Any] | None] = dict.fromkeys(NULL_WORDS)  # cells repeat: every session of a mouse has its driver lines
     for row, cell in enumerate(cells):
         if cell not in known:
             known[cell] = _list(column, row, cell.strip())
@@ -238,7 +240,7 @@ def _lists(column: Column, cells: Sequence[str]) -> list[list[Any] | None]:
 
 
 def _list(column: Column, row: int, cell: str) -> list[Any]:
-    """A Python list literal, or the one item that stands where a list should be. Anything else, code included, is refused unrun."""
+    """A Python list literal, or one item where a list should be. Anything else, code included, is refused unrun."""
     integers = column.type is Type.LIST_INT64
     expected = "a list of whole numbers" if integers else "a list of texts"
     if integers and _INTEGER.fullmatch(cell):
@@ -252,12 +254,9 @@ def _list(column: Column, row: int, cell: str) -> list[Any]:
         value: Any = ast.literal_eval(cell)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise _bad(column, row, cell, expected) from None
-    items: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
+    items = list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else [value]
     if integers:
-        return [
-            _whole(column, row, repr(item)) if type(item) in (int, float) else _refuse(column, row, cell, expected)
-            for item in items
-        ]
+        return [_whole(column, row, repr(item)) if type(item) in (int, float) else _refuse(column, row, cell, expected) for item in items]
     return [item if isinstance(item, str) else _refuse(column, row, cell, expected) for item in items]
 
 

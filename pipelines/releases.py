@@ -54,13 +54,13 @@ class ReleaseObject:
                 file=self.key,
                 expected=f"BLAKE2b-512 {self.file_hash}",
                 found=found_hash,
-                hint="The copy is damaged, or of another version: fetch this object again, or read from the released bucket.",
+                hint="The copy is damaged or of another version: fetch it again, or read from the released bucket.",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release: the objects of its project tables (by their names in the manifest) and of its NWB files (by file_id)."""
+    """A release: the objects of its project tables, by the manifest's names, and of its NWB files, by file_id."""
 
     version: str
     tables: Mapping[str, ReleaseObject]
@@ -78,13 +78,14 @@ def versions(source: Source) -> list[str]:
     names = [match["version"] for key in source.sizes(MANIFESTS) if (match := _MANIFEST.fullmatch(key))]
     if not names:
         raise UsageError(
-            f"{source.spec.url} holds no release: expected {MANIFESTS}{PROJECT}_project_manifest_vX.Y.Z.json, found no such object. "
-            f"Give the bucket, or the folder that holds {PROJECT!r}, as the source."
+            f"{source.spec.url} holds no release: expected {MANIFESTS}{PROJECT}_project_manifest_vX.Y.Z.json, "
+            f"found no such object. Give the bucket, or the folder that holds {PROJECT!r}, as the source."
         )
     usable = [name for name in names if _VERSION.fullmatch(name)]
     if not usable:
         raise ReleaseError(
-            f"{source.spec.url}/{MANIFESTS}: expected manifests of versions X.Y.Z, found only {', '.join(sorted(names))}. Check the file names."
+            f"{source.spec.url}/{MANIFESTS}: expected manifests of versions X.Y.Z, found only "
+            f"{', '.join(sorted(names))}. Check the file names."
         )
     return sorted(usable, key=semantic)
 
@@ -110,9 +111,7 @@ def load_release(source: Source, version: str = "latest") -> Release:
     if version == "latest":
         version = known[-1]
     elif version not in known:
-        raise UsageError(
-            f"There is no release {version!r} in {source.spec.url}. Give latest or one of {', '.join(known)}."
-        )
+        raise UsageError(f"There is no release {version!r} in {source.spec.url}. Give latest or one of {', '.join(known)}.")
     key = f"{MANIFESTS}{PROJECT}_project_manifest_v{version}.json"
     return _Manifest(key).parse(source.read(key, None), version)
 
@@ -146,9 +145,7 @@ class _Manifest:
             raise self._wrong("data_files", "the NWB files of the release", "none")
         for file_id in data_files:
             if not _FILE_ID.fullmatch(file_id):
-                raise self._wrong(
-                    f"data_files[{file_id!r}]", "a file_id: a whole number without sign or leading zeros", repr(file_id)
-                )
+                raise self._wrong(f"data_files[{file_id!r}]", "a file_id: a whole number without sign or leading zeros", repr(file_id))
         return Release(version, tables, {int(file_id): obj for file_id, obj in data_files.items()})
 
     def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -171,9 +168,7 @@ class _Manifest:
         if missing := [name for name in ("url", "version_id", "file_hash") if name not in fields]:
             raise self._wrong(where, "url, version_id and file_hash", f"no {', '.join(missing)}")
         version_id, file_hash = fields["version_id"], fields["file_hash"]
-        if version_id is not None and not (
-            isinstance(version_id, str) and 0 < len(version_id) <= 1024 and version_id.isprintable()
-        ):
+        if version_id is not None and not (isinstance(version_id, str) and 0 < len(version_id) <= 1024 and version_id.isprintable()):
             raise self._wrong(f"{where}.version_id", "the version of an S3 object, or null", repr(version_id))
         if file_hash is not None and not (isinstance(file_hash, str) and _HASH.fullmatch(file_hash)):
             raise self._wrong(f"{where}.file_hash", "a BLAKE2b-512 of 128 hexadecimal digits, or null", repr(file_hash))
@@ -198,13 +193,9 @@ class _Manifest:
             raise self._wrong(where, "a URL without query and fragment", repr(url))
         self.bucket = self.bucket or host["bucket"]
         if host["bucket"] != self.bucket:
-            raise self._wrong(
-                where, f"the bucket {self.bucket}, as in the entries before", f"the bucket {host['bucket']}"
-            )
+            raise self._wrong(where, f"the bucket {self.bucket}, as in the entries before", f"the bucket {host['bucket']}")
         if not key.isprintable() or "\\" in key or any(part in ("", ".", "..") for part in key.split("/")):
-            raise self._wrong(
-                where, "a key without '.', '..', empty parts, backslashes and control characters", repr(key)
-            )
+            raise self._wrong(where, "a key without '.', '..', empty parts, backslashes and control characters", repr(key))
         if not key.startswith(f"{PROJECT}/"):
             raise self._wrong(where, f"a key under {PROJECT}/", repr(key))
         return key

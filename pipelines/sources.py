@@ -14,7 +14,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from schemas.errors import LakeError, SourceError, TransientSourceError, UsageError
@@ -55,7 +55,6 @@ class SourceSpec:
     attempts: int = 5
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work, before it is passed on to other processes."""
         for name, url in (("source", self.url), ("endpoint url", self.endpoint_url or "")):
             parts = urlsplit(url if "://" in url else "")
             if "@" in parts.netloc or parts.query or parts.fragment:
@@ -66,10 +65,8 @@ class SourceSpec:
         bucket = self.url.removeprefix("s3://")
         if "://" in bucket or not bucket or (bucket != self.url and bucket.startswith("/")):
             raise UsageError(f"The source {self.url!r} cannot be used. Give a folder or s3://bucket[/prefix].")
-        if self.endpoint_url is not None and not self.endpoint_url.startswith(("http://", "https://")):
+        if not (self.endpoint_url or "http://").startswith(("http://", "https://")):
             raise UsageError(f"The endpoint url {self.endpoint_url!r} does not start with http:// or https://.")
-        if self.attempts < 1:
-            raise UsageError(f"The number of attempts is {self.attempts}; it must be at least 1.")
 
 
 class Source(Protocol):
@@ -115,13 +112,13 @@ def open_source(spec: SourceSpec) -> Source:
 
 
 class LocalSource:
-    """A folder with the bucket's keys. It holds one version of each object: version ids are ignored, only hashes tell."""
+    """A folder with the bucket's keys. It holds one version of each object: version ids are ignored, hashes tell."""
 
     def __init__(self, spec: SourceSpec) -> None:
         self.spec = spec
         self._root = Path(spec.url).expanduser().resolve()
         if not self._root.is_dir():
-            raise UsageError(f"There is no source folder {spec.url}. Give the folder that holds 'visual-behavior-ophys'.")
+            raise UsageError(f"There is no source folder {spec.url}. Give the one that holds 'visual-behavior-ophys'.")
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """See `Source.sizes`. Links that lead out of the folder are left out."""
@@ -135,9 +132,10 @@ class LocalSource:
         for folder, _, names in os.walk(base, onerror=unreadable) if base.is_dir() else ():
             for path in (Path(folder, name) for name in names):
                 key = f"{parent}/{path.relative_to(base).as_posix()}" if parent else path.relative_to(base).as_posix()
-                outside = path.is_symlink() and not path.resolve().is_relative_to(self._root)
-                # A dangling link, or a file removed meanwhile, is no file: as in a bucket, it is not there.
-                if key.startswith(prefix) and not outside and path.is_file():
+                # A dangling link, or one that goes round in circles, is no file: as in a bucket, it is not there.
+                if not key.startswith(prefix) or not path.is_file():
+                    continue
+                if not path.is_symlink() or path.resolve().is_relative_to(self._root):
                     found[key] = path.stat().st_size
         return dict(sorted(found.items()))
 
@@ -245,11 +243,7 @@ class S3Source:
                 skip_instance_cache=True,
             )
             self._pid = os.getpid()
-
-        async def awaited() -> _T:
-            return await work
-
-        return fsspec.asyn.sync(self._filesystem.loop, awaited)
+        return cast("Any", fsspec.asyn).sync(self._filesystem.loop, lambda: work)
 
     async def _try(self, request: Callable[[Any], Awaitable[_T]], what: str, version_id: str | None) -> _T:
         """Runs a request on the client, again after transient errors, waiting 0.25 to 8 s in between."""
@@ -264,30 +258,30 @@ class S3Source:
                 error: SourceError = caught
             except (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, ConnectionError) as caught:
                 error = self._explained(caught, what, version_id, attempt)
+            except RecursionError:  # botocore follows a server that redirects everything, e.g. from http to https
+                error = SourceError(f"{what}: the server redirects every request. Check endpoint url (http, https) and region.")
             if not error.retryable or attempt >= self.spec.attempts:
                 raise error from None  # not from the library's error, whose text can hold request URLs and keys
             await asyncio.sleep(min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.0))
             attempt += 1
 
     def _explained(self, caught: Exception, what: str, version_id: str | None, attempt: int) -> SourceError:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
         from botocore.exceptions import ConnectionError as BotoConnectionError
 
-        kind = type(caught).__name__
+        kind, response = type(caught).__name__, cast("dict[str, Any]", getattr(caught, "response", {}))
         if isinstance(caught, ClientError):
-            response: Any = caught.response
             code = str(response.get("Error", {}).get("Code", "unknown"))
             status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             answer = f"the server answered HTTP {status} {code}"
-            if status >= 500 or status == 429 or code in _TRANSIENT_CODES:
+            # 412: an object that is not pinned was replaced between two of its parts.
+            if status >= 500 or status in (412, 429) or code in _TRANSIENT_CODES:
                 return TransientSourceError(f"{what}: {answer}, {attempt} times in all. Try again later.")
-            if status == 412:
-                return TransientSourceError(f"{what}: it changed while it was being read ({answer}). Try again.")
-            how = "unsigned requests" if self.spec.anonymous else "these credentials"
             if code == "NoSuchBucket":
                 cause = "there is no such bucket. Check source and endpoint url"
             elif status == 403:
-                cause = f"{how} may not read it, or it does not exist. A bucket that is not public needs AWS credentials"
+                how = "unsigned requests" if self.spec.anonymous else "these credentials"
+                cause = f"{how} may not read it, or it does not exist. Buckets that are not public need credentials"
             elif version_id is not None and status in (400, 404, 405):
                 cause = "the bucket has no such version of it, which the manifest pins: this copy is not complete"
             elif status == 404:
@@ -295,12 +289,10 @@ class S3Source:
             else:
                 cause = "the request was refused. Check source, endpoint url and region"
             return SourceError(f"{what}: {cause} ({answer}).")
-        network = (BotoConnectionError, HTTPClientError, IncompleteReadError)
-        if isinstance(caught, BotoCoreError) and not isinstance(caught, network):
-            return SourceError(f"{what}: no request could be made ({kind}). Check source, endpoint url and AWS credentials.")
-        return TransientSourceError(
-            f"{what}: the connection failed ({kind}), {attempt} times in all. Check network and endpoint url, or try later."
-        )
+        if isinstance(caught, BotoCoreError) and not isinstance(caught, (BotoConnectionError, HTTPClientError)):
+            return SourceError(f"{what}: the request failed ({kind}). Check source, endpoint url and AWS credentials.")
+        times = f"{attempt} times in all. Check network and endpoint url, or try again later."
+        return TransientSourceError(f"{what}: the connection failed ({kind}), {times}")
 
     async def _sizes(self, prefix: str) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -318,13 +310,15 @@ class S3Source:
             request["ContinuationToken"] = token
 
     async def _get(self, method: Callable[..., Awaitable[Any]], key: str, version_id: str | None, **extra: str) -> Any:
-        """One head or get request, its answer of the version asked for: some servers ignore that and send the newest."""
+        """One head or get request, its answer of the version asked for: some servers send the newest all the same."""
         pinned = {} if version_id is None else {"VersionId": version_id}
         response = await method(Bucket=self._bucket, Key=self._prefix + key, **pinned, **extra)
         found = response.get("VersionId")
-        if "ContentLength" not in response or (version_id is not None and found != version_id):
+        if version_id is not None and found != version_id:
+            if "Body" in response:
+                response["Body"].close()
             raise SourceError(
-                f"{_named(self.spec, key, version_id)}: the server sent {f'version {found}' if found else 'no version id'}. "
+                f"{_named(self.spec, key, version_id)}: the server sent {found or 'no version id'}. "
                 "It does not keep versions as S3 does: read from the released bucket or from a local copy."
             )
         return response
@@ -377,10 +371,9 @@ class S3Source:
                 async with asyncio.TaskGroup() as parts:  # all have ended when the file is closed, whatever happens
                     for start in range(0, size, _PART):
                         parts.create_task(part(file.fileno(), start))
-        except* OSError as errors:
-            raise _unwritable(to, _first(errors)) from None
-        except* Exception as errors:
-            raise _first(errors) from None
+        except (OSError, ExceptionGroup) as error:
+            first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+            raise (_unwritable(to, first) if isinstance(first, OSError) else first) from None
         return size
 
 
@@ -391,14 +384,12 @@ def _named(spec: SourceSpec, key: str, version_id: str | None) -> str:
 
 def _check_small(size: int, what: str) -> None:
     if size > READ_LIMIT:
-        raise SourceError(
-            f"{what} has {size} bytes; a manifest or table was expected, of at most {READ_LIMIT}. Check the source."
-        )
+        raise SourceError(f"{what} has {size} bytes; expected a manifest or table, at most {READ_LIMIT}. Check the source.")
 
 
 def _check_complete(received: int, expected: int, what: str) -> None:
     if received != expected:
-        raise TransientSourceError(f"{what}: the transfer broke off after {received} of {expected} bytes. Try again later.")
+        raise TransientSourceError(f"{what}: the transfer broke off after {received} of {expected} bytes. Try again.")
 
 
 def _unwritable(path: Path, error: OSError) -> LakeError:

@@ -18,8 +18,7 @@ SCHEMA_VERSION = "1"
 """Raised whenever a file written before no longer has the declared schema; kept in every file and in the ledger."""
 
 TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (*PROJECT_TABLES, *METADATA_TABLES, *TASK_TABLES, *BEHAVIOR_SERIES_TABLES, *OPHYS_TABLES, SOURCE_FILES)
+    table.name: table for table in (*PROJECT_TABLES, *METADATA_TABLES, *TASK_TABLES, *BEHAVIOR_SERIES_TABLES, *OPHYS_TABLES, SOURCE_FILES)
 }
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "Column", "Encoding", "ForeignKey", "Storage", "Subject", "Table", "Type"]

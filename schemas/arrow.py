@@ -7,7 +7,7 @@ behaviour file takes), and `pa.array` cuts 1.5 to 1 inside an integer list. So a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,22 +49,20 @@ def arrow_field(column: Column) -> pa.Field[Any]:
     )
 
 
-def arrow_schema(table: Table, *, partition: bool = False, **key_values: str) -> pa.Schema:
+def arrow_schema(table: Table, key_values: Mapping[str, str] | None = None) -> pa.Schema:
     """Arrow schema of a table's files.
 
     Args:
         table: the declaration.
-        partition: also include the Hive column, which the files do not hold.
         key_values: further entries of the file's key-value metadata (release, schema_version, ...).
     """
-    columns = table.columns if partition else table.stored
     metadata: dict[str | bytes, str | bytes] = {
         "table": table.name,
         "description": table.description,
         "primary_key": json.dumps(table.primary_key),
-        **key_values,
     }
-    return pa.schema([arrow_field(c) for c in columns], metadata=metadata)
+    metadata |= key_values or {}
+    return pa.schema([arrow_field(c) for c in table.stored], metadata=metadata)
 
 
 def _buffer(values: Any) -> pa.Buffer:

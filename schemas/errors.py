@@ -76,9 +76,7 @@ class DataError(VblakeError):
 
     def __str__(self) -> str:
         where = ", ".join(
-            f"{name} {value}"
-            for name, value in (("file", self.file), ("table", self.table), ("column", self.column))
-            if value
+            f"{name} {value}" for name, value in (("file", self.file), ("table", self.table), ("column", self.column)) if value
         )
         parts = [f"{where}: {self.problem}" if where else self.problem]
         if self.expected is not None:

@@ -104,6 +104,11 @@ class Column:
     alias: str | None = None
     partition: bool = False
 
+    @property
+    def comment(self) -> str:
+        """Description and unit in one line."""
+        return f"{self.description} [{self.unit}]" if self.unit else self.description
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
@@ -171,8 +176,6 @@ def column(name: str, type_: Type, description: str, unit: str | None = None, so
     return Column(name, type_, description, unit, source, **flags)
 
 
-def documented(
-    name: str, type_: Type, description: str, unit: str | None = None, source: str = "", **flags: Any
-) -> Column:
+def documented(name: str, type_: Type, description: str, unit: str | None = None, source: str = "", **flags: Any) -> Column:
     """A column that the user's document of the dataset lists."""
     return Column(name, type_, description, unit, source, documented=True, **flags)

@@ -128,5 +128,3 @@ def publish_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release
     staged = store.staging / f"ledger-{mouse_id}.parquet"
     write_table(LEDGER, staged, [conform(LEDGER, columns, len(rows))], release=release)
     store.publish(staged, relative_path(LEDGER, mouse_id=mouse_id))
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from pipelines.lake.store import LocalStore, Store
@@ -14,7 +14,7 @@ _LOCK = "_lock"
 
 
 @contextmanager
-def writing(store: Store) -> Iterator[None]:
+def writing(store: Store) -> Generator[None]:
     """Holds the lake's write lock. Readers need no lock: files are replaced as a whole.
 
     A lake in S3 has no lock; run one ingest at a time there.
@@ -31,7 +31,9 @@ def writing(store: Store) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise LakeError(f"{store.root} is being written to by another vblake process (pid {owner}). Wait until it has finished.") from None
+            raise LakeError(
+                f"{store.root} is being written to by another vblake process (pid {owner}). Wait until it has finished."
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

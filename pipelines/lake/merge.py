@@ -78,7 +78,8 @@ def merge_mouse(table: Table, store: Store, path: str, sources: dict[int, Path |
         Rows of the new file; 0 means that no file was written because no row is left.
     """
     key = table.unit_key
-    assert key is not None and table.order[0] == key, table.name
+    assert key is not None
+    assert table.order[0] == key, table.name
     present = store.parquet(path)
     schema = arrow_schema(table)
     old = _Rows(present, schema) if present else None
@@ -91,7 +92,7 @@ def merge_mouse(table: Table, store: Store, path: str, sources: dict[int, Path |
             else:
                 staged = sources[unit]
                 assert staged is not None
-                yield pq.read_table(staged, partitioning=None).cast(schema)
+                yield pq.ParquetFile(staged).read().cast(schema)
 
     return write_table(table, target, _regroup(parts()), release=release)
 

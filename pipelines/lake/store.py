@@ -100,7 +100,7 @@ class LocalStore:
         with staged.open("rb") as file:
             # Without this, a power cut after the rename can leave an empty file under the final name.
             os.fsync(file.fileno())
-        os.replace(staged, target)
+        staged.replace(target)
 
     def remove(self, path: str) -> None:
         (self.folder / path).unlink(missing_ok=True)
@@ -199,7 +199,8 @@ def require_lake(store: Store) -> str:
     release = release_of(store)
     if release is None:
         raise LakeError(
-            f"{store.root} is not a vblake lake: it has no {MARKER}. Check --lake (or VBLAKE_LAKE), or make one with `vblake ingest --lake {store.root}`."
+            f"{store.root} is not a vblake lake: it has no {MARKER}. Check --lake (or VBLAKE_LAKE), "
+            f"or make one with `vblake ingest --lake {store.root}`."
         )
     return release
 

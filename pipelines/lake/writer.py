@@ -51,7 +51,8 @@ def write_table(table: Table, path: Path, batches: Iterable[pa.Table], *, releas
     Returns:
         Number of rows. If it is 0 there is no file.
     """
-    schema = arrow_schema(table, release=release, schema_version=SCHEMA_VERSION, **key_values)
+    facts = {"release": release, "schema_version": SCHEMA_VERSION, **key_values}
+    schema = arrow_schema(table, facts)
     writer: pq.ParquetWriter | None = None
     rows = 0
     try:

@@ -1,0 +1,137 @@
+"""The two commands that need Dagster, added to those of `pipelines.cli`; and the entry point.
+
+Dagster takes over a second to import, so it is imported only once one of the two has work to do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import app as cli
+from pipelines.cli.app import BUILD_PANEL, USE_PANEL
+from pipelines.cli.options import (
+    DEFAULT_LAKE,
+    DEFAULT_SOURCE,
+    BehaviorSessionOption,
+    CacheOption,
+    DaskOption,
+    EndpointUrlOption,
+    ExperimentOption,
+    ForceOption,
+    LakeOption,
+    MouseOption,
+    NoAnonOption,
+    ReleaseOption,
+    SourceOption,
+    TablesOption,
+    WhereOption,
+    WorkersOption,
+    request_from_options,
+)
+
+QUARANTINED = 3
+"""Exit code of an ingest in which some files failed and the rest is in the lake."""
+
+
+@cli.app.command(rich_help_panel=BUILD_PANEL)
+def ingest(
+    lake: LakeOption = DEFAULT_LAKE,
+    source: SourceOption = DEFAULT_SOURCE,
+    endpoint_url: EndpointUrlOption = None,
+    no_anon: NoAnonOption = False,
+    cache: CacheOption = None,
+    release: ReleaseOption = "latest",
+    mouse: MouseOption = None,
+    behavior_session: BehaviorSessionOption = None,
+    experiment: ExperimentOption = None,
+    where: WhereOption = None,
+    tables: TablesOption = None,
+    force: ForceOption = False,
+    workers: WorkersOption = None,
+    dask: DaskOption = None,
+) -> None:
+    """Bring the selected files into the lake; files that are there already are not read again.
+
+    Runs as a Dagster run in this process, so `vblake ui` shows it afterwards. Exit code 0: all done; 3: some files are quarantined,
+    the rest is done; 2: bad arguments; 1: anything else.
+
+    Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
+    """
+    from pipelines.cli.progress import Progress, print_summary
+    from pipelines.ingest import ingest as ingest_nothing
+    from pipelines.ingest import prepare
+
+    request = request_from_options(
+        lake=lake,
+        source=source,
+        endpoint_url=endpoint_url,
+        no_anon=no_anon,
+        cache=cache,
+        release=release,
+        mouse=mouse,
+        behavior_session=behavior_session,
+        experiment=experiment,
+        where=where,
+        tables=tables,
+        force=force,
+        workers=workers,
+        dask=dask,
+    )
+    prepared = prepare(request)
+    if not prepared.mice:
+        # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
+        reports = ingest_nothing(prepared)
+    else:
+        from assets.resources import SharedRun
+        from assets.run import run_ingest
+
+        reports = []
+        with Progress() as progress:
+            progress.start(len(prepared.todo), sum(t.bytes or 0 for t in prepared.todo))
+            shared = SharedRun(on_file=progress.file_done, on_mouse=lambda r: (reports.append(r), progress.mouse_done(r))[-1])
+            good = run_ingest(prepared, shared)
+            progress.finish()
+        if shared.error is not None:
+            raise shared.error
+        if not good and not any(r.quarantined for r in reports):
+            raise RuntimeError("the Dagster run failed for a reason of its own; `vblake ui` shows it")
+    print_summary(prepared, reports)
+    if any(r.quarantined for r in reports):
+        raise typer.Exit(QUARANTINED)
+
+
+@cli.app.command(rich_help_panel=USE_PANEL)
+def ui(
+    lake: LakeOption = DEFAULT_LAKE,
+    source: SourceOption = DEFAULT_SOURCE,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
+) -> None:
+    """Start Dagster's web interface with the project's settings: assets, partitions, runs, checks, schedules.
+
+    Example: vblake ui --lake lake
+    """
+    from assets.run import dagster_home
+
+    home = dagster_home()
+    environment = os.environ | {
+        "DAGSTER_HOME": str(home),
+        "VBLAKE_LAKE": lake if "://" in lake else os.path.abspath(lake),  # noqa: PTH100 - text in, text out
+        "VBLAKE_SOURCE": source if "://" in source else os.path.abspath(source),  # noqa: PTH100
+    }
+    command = [sys.executable, "-m", "dagster", "dev", "--module-name", "assets.definitions", "--host", host, "--port", str(port)]
+    raise typer.Exit(subprocess.run(command, env=environment, cwd=home, check=False).returncode)
+
+
+def main() -> None:
+    """Entry point of `vblake`."""
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

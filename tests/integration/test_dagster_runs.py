@@ -1,0 +1,121 @@
+"""The main job as Dagster runs it: which partitions it marks, what a bad file does to them, subsets, the UI's view of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from builders.lakes import behavior_file, contents, file_key, query
+
+from assets.automation import range_tags
+from assets.checks import lake_verified
+from assets.definitions import defs
+from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
+from assets.resources import LakeResource, SharedRun
+from schemas import TABLES, Subject
+
+pytestmark = pytest.mark.integration
+
+FROM_NWB = {t.name for t in TABLES.values() if t.subject is not Subject.PROJECT and not t.by_name_only}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def _mice(lake: Path) -> list[int]:
+    return [m for (m,) in query(lake, "SELECT DISTINCT mouse_id FROM behavior_sessions ORDER BY 1")]
+
+
+def _run(instance: dg.DagsterInstance, bucket: Path, lake: Path, mice: list[int], selection: set[str], **config: object) -> dg.ExecuteInProcessResult:
+    register_mice(instance, mice)
+    return dg.materialize(
+        [project_tables, nwb_tables, catalog],
+        selection=dg.AssetSelection.assets(*selection),
+        instance=instance,
+        resources={"lake": LakeResource(), "shared": dg.ResourceDefinition.hardcoded_resource(SharedRun())},
+        run_config={
+            "ops": {"nwb_tables": {"config": config}},
+            "resources": {"lake": {"config": {"source": str(bucket), "lake": str(lake), "workers": 2}}},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        tags=range_tags(instance, {str(m) for m in mice}),
+        raise_on_error=False,
+    )
+
+
+def _marked(instance: dg.DagsterInstance, table: str) -> set[str]:
+    return set(instance.get_materialized_partitions(dg.AssetKey(table)))
+
+
+def test_the_graph_has_an_asset_per_table_and_the_catalog_after_all() -> None:
+    graph = defs.resolve_asset_graph()
+    names = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert names == {*TABLES, "catalog"}
+    assert {key.to_user_string() for key in graph.get(dg.AssetKey("catalog")).parent_keys} == set(TABLES)
+    partitioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).partitions_def is not None}
+    assert partitioned == {t.name for t in TABLES.values() if t.subject is not Subject.PROJECT}
+    assert graph.get(dg.AssetKey("trials")).partitions_def == MICE
+
+
+def test_one_run_over_all_mice_marks_every_partition(
+    instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    mice = _mice(sample_lake)
+    result = _run(instance, sample_bucket, lake, mice, {*FROM_NWB, "catalog"})
+    assert result.success
+    assert contents(lake) == contents(sample_lake)
+    for table in FROM_NWB:
+        assert _marked(instance, table) == {str(m) for m in mice}
+    assert instance.get_latest_materialization_event(dg.AssetKey("catalog")) is not None
+    assert len(instance.get_runs()) == 1
+
+
+def test_a_bad_file_marks_all_but_its_mouse_and_fails_the_run(
+    instance: dg.DagsterInstance, bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    mice = _mice(sample_lake)
+    bad = behavior_file(bucket)
+    bad.write_bytes(b"")
+    ((bad_mouse,),) = query(sample_lake, f"SELECT mouse_id FROM source_files WHERE file_key = {file_key(bad)}")
+    result = _run(instance, bucket, lake, mice, {*FROM_NWB, "catalog"})
+    assert not result.success
+    for table in FROM_NWB:
+        assert _marked(instance, table) == {str(m) for m in mice if m != bad_mouse}
+    assert query(lake, "SELECT status, count(*) FROM source_files GROUP BY 1 ORDER BY 1")[1] == ("quarantined", 1)
+    (failure,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    assert failure.step_failure_data.user_failure_data is not None
+    assert failure.step_failure_data.user_failure_data.description == "1 files of 1 mice were quarantined; all others are in the lake"
+
+
+def test_a_selection_of_mice_marks_only_those_of_its_range(
+    instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    mice = _mice(sample_lake)
+    result = _run(instance, sample_bucket, tmp_path / "lake", mice, {"trials", "source_files", "catalog"}, mice=mice[:1])
+    assert result.success
+    assert _marked(instance, "trials") == {str(mice[0])}
+    assert query(tmp_path / "lake", "SELECT DISTINCT mouse_id FROM trials") == [(mice[0],)]
+    assert query(tmp_path / "lake", "SELECT count(*) FROM licks") == [(0,)]
+
+
+def test_project_tables_make_the_partitions(instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+    result = dg.materialize(
+        [project_tables],
+        instance=instance,
+        resources={"lake": LakeResource(source=str(sample_bucket), lake=str(tmp_path / "lake"))},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    assert result.success
+    assert instance.get_dynamic_partitions("mouse") == [str(m) for m in _mice(sample_lake)]
+
+
+def test_checks_report_per_table(sample_lake: Path) -> None:
+    checks = {r.asset_key.to_user_string(): r.passed for r in lake_verified(lake=LakeResource(lake=str(sample_lake)))}
+    assert checks == dict.fromkeys(TABLES, True)

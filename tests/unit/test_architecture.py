@@ -1,0 +1,48 @@
+"""Imports run one way: assets -> pipelines -> schemas. Dagster stays in assets/."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("schemas", {"dagster", "pipelines", "assets", "h5py", "duckdb", "s3fs", "fsspec", "polars"}),
+        ("pipelines", {"dagster", "assets"}),
+    ],
+)
+def test_imports_run_one_way(folder: str, forbidden: set[str]) -> None:
+    files = list((ROOT / folder).rglob("*.py"))
+    assert files
+    wrong = {str(p.relative_to(ROOT)): bad for p in files if (bad := _imports(p) & forbidden)}
+    assert wrong == {}
+
+
+def test_modules_stay_short() -> None:
+    long = {p.name: n for folder in ("schemas", "pipelines", "assets") for p in (ROOT / folder).rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+@pytest.mark.parametrize("command", [["--help"], ["sql", "--help"], ["describe", "trials"], ["status", "--help"]])
+def test_quick_commands_do_not_load_dagster(command: list[str]) -> None:
+    program = f"import sys; sys.argv = ['vblake', *{command!r}]\nfrom assets.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\nprint('dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "False"

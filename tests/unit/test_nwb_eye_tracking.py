@@ -1,0 +1,148 @@
+"""Eye tracking: where each column comes from, likely blinks, and what they blank."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from builders.nwb import EYE, NAME, NAN, columns, eye_tracking, metadata, problem, without
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.nwb.eye_tracking import likely_blink, outliers
+
+BLANKED = ("cr_area", "eye_area", "pupil_area", "eye_width", "eye_height", "eye_phi", "pupil_width", "pupil_height", "pupil_phi")
+
+
+def test_every_column_has_its_source() -> None:
+    content = metadata() | eye_tracking([10.0, 11.0], [20.0, 21.0])
+    assert columns("eye_tracking", content) == {
+        "frame": [0, 1],
+        "timestamps": [0.0, 1 / 30],
+        "cr_area": [7.0, 7.0],
+        "eye_area": [10.0, 11.0],
+        "pupil_area": [20.0, 21.0],
+        "likely_blink": [False, False],
+        "pupil_area_raw": [20.0, 21.0],
+        "cr_area_raw": [7.0, 7.0],
+        "eye_area_raw": [10.0, 11.0],
+        "cr_center_x": [300.0, 301.0],
+        "cr_center_y": [310.0, 311.0],
+        "cr_width": [320.0, 321.0],
+        "cr_height": [330.0, 331.0],
+        "cr_phi": [340.0, 341.0],
+        "eye_center_x": [100.0, 101.0],
+        "eye_center_y": [110.0, 111.0],
+        "eye_width": [120.0, 121.0],
+        "eye_height": [130.0, 131.0],
+        "eye_phi": [140.0, 141.0],
+        "pupil_center_x": [200.0, 201.0],
+        "pupil_center_y": [210.0, 211.0],
+        "pupil_width": [220.0, 221.0],
+        "pupil_height": [230.0, 231.0],
+        "pupil_phi": [240.0, 241.0],
+    }
+
+
+def test_a_blink_blanks_nine_columns_two_frames_around() -> None:
+    content = metadata() | eye_tracking([10.0] * 8, [20.0, 20, 20, NAN, 20, 20, 20, 20])
+    got = columns("eye_tracking", content)
+    blink = [False, True, True, True, True, True, False, False]
+    assert got["likely_blink"] == blink
+    for name, values in got.items():
+        missing = [v is None for v in values]
+        if name in BLANKED:
+            assert missing == blink, name
+        elif name != "pupil_area_raw":
+            assert not any(missing), name
+    assert got["pupil_area_raw"] == [20.0, 20.0, 20.0, None, 20.0, 20.0, 20.0, 20.0]
+    assert got["eye_width"] == [120.0, None, None, None, None, None, 126.0, 127.0]
+
+
+def test_no_eye_tracking_is_no_error() -> None:
+    assert columns("eye_tracking", metadata())["timestamps"] == []
+
+
+def test_the_stored_blinks_and_areas_are_not_used() -> None:
+    content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
+    with_stored = content | {
+        f"{EYE}/likely_blink/data": np.array([True] * 3),
+        f"{EYE}/eye_tracking/area": np.zeros(3),
+        f"{EYE}/pupil_tracking/area": np.zeros(3),
+    }
+    assert columns("eye_tracking", with_stored) == columns("eye_tracking", content)
+
+
+@pytest.mark.parametrize(
+    ("eye", "pupil", "blink"),
+    [
+        ([], [], []),
+        ([10.0], [20.0], [False]),
+        ([NAN], [20.0], [True]),
+        ([10.0, NAN], [20.0, 20.0], [True, True]),
+        ([10.0, 10.0, NAN], [20.0] * 3, [True, True, True]),
+        ([10.0, 10, 10, NAN], [20.0] * 4, [False, True, True, True]),
+        ([NAN, 10.0, 10, 10], [20.0] * 4, [True, True, True, False]),
+        ([NAN] * 3, [NAN] * 3, [True] * 3),
+    ],
+)
+def test_blinks_at_the_ends(eye: list[float], pupil: list[float], blink: list[bool]) -> None:
+    assert likely_blink(np.array(eye, dtype=float), np.array(pupil, dtype=float)).tolist() == blink
+
+
+def test_outliers_are_more_than_three_standard_deviations_off() -> None:
+    # One value of n differs: its z is sqrt(n - 1), so 3 with ten values, above with eleven.
+    assert not outliers(np.array([0.0] * 9 + [1.0])).any()
+    assert outliers(np.array([0.0] * 10 + [1.0])).tolist() == [False] * 10 + [True]
+    # Missing values do not count for mean and deviation.
+    assert outliers(np.array([0.0] * 9 + [1.0, NAN])).tolist() == [False] * 10 + [True]
+    assert not outliers(np.array([4.2] * 50)).any()
+
+
+def blinks_by_loop(eye: list[float], pupil: list[float]) -> list[bool]:
+    """NWB_TABLES.md 2.9, row by row."""
+    bad = [False] * len(eye)
+    for areas in (eye, pupil):
+        numbers = np.array([a for a in areas if not math.isnan(a)])
+        for i, area in enumerate(areas):
+            if math.isnan(area):
+                bad[i] = True
+            elif numbers.std() > 0 and abs(area - numbers.mean()) / numbers.std() > 3.0:
+                bad[i] = True
+    return [any(bad[max(i - 2, 0) : i + 3]) for i in range(len(bad))]
+
+
+AREAS = st.one_of(st.just(NAN), st.sampled_from([10.0, 11.0, 12.0]), st.floats(0, 1e6))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(AREAS, AREAS), max_size=60))
+def test_blinks_are_those_of_a_loop(areas: list[tuple[float, float]]) -> None:
+    eye, pupil = [a for a, _ in areas], [b for _, b in areas]
+    got = likely_blink(np.array(eye, dtype=float), np.array(pupil, dtype=float))
+    assert got.tolist() == blinks_by_loop(eye, pupil)
+
+
+def test_centres_need_two_coordinates() -> None:
+    content = metadata() | eye_tracking([10.0] * 2, [20.0] * 2) | {f"{EYE}/pupil_tracking/data": np.zeros((2, 3))}
+    assert problem("eye_tracking", content) == (
+        f"file {NAME}, column {EYE}/pupil_tracking/data: a dataset has another shape; expected (2, 2); found (2, 3)"
+    )
+
+
+@pytest.mark.parametrize("dataset", ["area_raw", "data", "width", "height", "angle"])
+@pytest.mark.parametrize("part", ["eye_tracking", "pupil_tracking", "corneal_reflection_tracking"])
+def test_every_dataset_must_be_there_and_whole(part: str, dataset: str) -> None:
+    path = f"{EYE}/{part}/{dataset}"
+    content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
+    missing = f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
+    assert problem("eye_tracking", without(content, path)) == missing
+    short = f"file {NAME}, column {path}: lengths disagree; expected 3 rows; found 2 rows"
+    assert problem("eye_tracking", content | {path: content[path][:2]}) == short
+
+
+def test_other_parts_need_not_have_their_own_times() -> None:
+    content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
+    bare = without(content, f"{EYE}/pupil_tracking/timestamps", f"{EYE}/corneal_reflection_tracking/timestamps")
+    assert columns("eye_tracking", bare) == columns("eye_tracking", content)

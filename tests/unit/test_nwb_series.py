@@ -1,0 +1,134 @@
+"""Licks, rewards, running and the stimulus clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.nwb import NAME, NAN, Content, column, columns, licks, metadata, problem, recording, series, without
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+RUNNING = "/processing/running"
+
+
+def test_licks() -> None:
+    assert columns("licks", metadata() | licks()) == {"timestamps": [2.75, 3.0, 5.5], "frame": [11, 12, 22]}
+
+
+def test_a_passive_session_has_no_licks_and_no_rewards() -> None:
+    passive = without(metadata() | series(), "/processing/rewards")
+    assert columns("licks", passive) == {"timestamps": [], "frame": []}
+    assert columns("rewards", passive) == {"volume": [], "timestamps": [], "autorewarded": []}
+
+
+def test_licks_stored_as_other_numbers() -> None:
+    for dtype in (np.uint8, np.int32, np.float64, ">i4"):
+        content = metadata() | licks() | {"/processing/licking/licks/data": np.array([11, 12, 22], dtype=dtype)}
+        assert column("licks", content, "frame") == [11, 12, 22]
+
+
+def test_licks_without_their_series() -> None:
+    content = without(metadata() | licks(), "/processing/licking/licks") | {"/processing/licking": None}
+    assert problem("licks", content) == (
+        f"file {NAME}, column /processing/licking/licks/timestamps: a dataset is missing; expected a dataset; found nothing"
+    )
+
+
+def test_licks_of_disagreeing_lengths() -> None:
+    content = metadata() | licks() | {"/processing/licking/licks/data": np.array([11, 12])}
+    assert problem("licks", content) == f"file {NAME}, column /processing/licking/licks/data: lengths disagree; expected 3 rows; found 2 rows"
+
+
+def test_a_lick_must_have_a_time() -> None:
+    content = metadata() | licks() | {"/processing/licking/licks/timestamps": np.array([2.75, NAN, 5.5])}
+    assert "column timestamps: a required value is missing; expected DOUBLE, never empty; found no value in row 1" in problem("licks", content)
+
+
+def test_times_of_rewards_are_those_of_autorewarded() -> None:
+    content = (
+        metadata()
+        | series()
+        | {
+            "/processing/rewards/volume/data": np.array([0.005, 0.007]),
+            "/processing/rewards/volume/timestamps": np.array([8.0, 9.0]),
+            "/processing/rewards/autorewarded/data": np.array([True, False]),
+            "/processing/rewards/autorewarded/timestamps": np.array([1.0, 2.0]),
+        }
+    )
+    assert columns("rewards", content) == {"volume": [0.005, 0.007], "timestamps": [1.0, 2.0], "autorewarded": [True, False]}
+
+
+@pytest.mark.parametrize("stored", [np.array([1, 0], dtype=np.int8), np.array([1.0, 0.0])])
+def test_autorewarded_stored_as_numbers(stored: Any) -> None:
+    content = metadata() | {
+        "/processing/rewards/volume/data": np.array([0.005, NAN]),
+        "/processing/rewards/autorewarded/data": stored,
+        "/processing/rewards/autorewarded/timestamps": np.array([1.0, 2.0]),
+    }
+    assert columns("rewards", content) == {"volume": [0.005, None], "timestamps": [1.0, 2.0], "autorewarded": [True, False]}
+
+
+def test_rewards_of_disagreeing_lengths() -> None:
+    content = metadata() | series() | {"/processing/rewards/volume/data": np.array([0.005, 0.005])}
+    assert problem("rewards", content) == f"file {NAME}, column /processing/rewards/volume/data: lengths disagree; expected 1 rows; found 2 rows"
+
+
+def test_running() -> None:
+    content = metadata() | series()
+    assert columns("running_speed", content) == {"timestamps": [0.0, 0.25, 0.5], "speed": [1.5, None, -0.5]}
+    assert columns("raw_running_speed", content) == {"timestamps": [0.0, 0.25, 0.5], "speed": [2.0, 3.0, -1.0]}
+
+
+@pytest.mark.parametrize(
+    ("stored", "delivered"),
+    [
+        ([-4.0, NAN, 1.0], [4.0, None, -1.0]),  # mean -1.5
+        ([-4.0, 2.0], [-4.0, 2.0]),  # mean -1: not below
+        ([-1.5, -0.5001], [1.5, 0.5001]),
+        ([NAN, NAN], [None, None]),
+        ([], []),
+        ([-3, -2], [3.0, 2.0]),
+    ],
+)
+def test_running_backwards_is_flipped(stored: list[float], delivered: list[float | None]) -> None:
+    content = metadata() | {f"{RUNNING}/speed/data": np.array(stored), f"{RUNNING}/speed/timestamps": np.arange(len(stored)) / 60}
+    assert column("running_speed", content, "speed") == delivered
+
+
+def test_each_running_table_is_flipped_on_its_own() -> None:
+    content = metadata() | series() | {f"{RUNNING}/speed/data": np.array([-5.0, -5.0, -5.0])}
+    assert column("running_speed", content, "speed") == [5.0, 5.0, 5.0]
+    assert column("raw_running_speed", content, "speed") == [2.0, 3.0, -1.0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.just(NAN), st.floats(-50, 50)), max_size=20))
+def test_polarity_is_that_of_a_loop(speeds: list[float]) -> None:
+    numbers = [s for s in speeds if s == s]
+    flip = bool(numbers) and float(np.mean(np.array(numbers))) < -1
+    content = metadata() | {f"{RUNNING}/speed/data": np.array(speeds), f"{RUNNING}/speed/timestamps": np.arange(len(speeds)) / 60}
+    expected = [None if s != s else (-s if flip else s) for s in speeds]
+    assert column("running_speed", content, "speed") == expected
+
+
+def test_running_must_be_there() -> None:
+    content: Content = without(metadata() | series(), f"{RUNNING}/speed")
+    assert problem("running_speed", content) == (
+        f"file {NAME}, column {RUNNING}/speed/timestamps: a dataset is missing; expected a dataset; found nothing"
+    )
+
+
+def test_the_stimulus_clock_is_one_list() -> None:
+    clock = np.array([0.1, 0.30000000000000004, 0.2])
+    content = metadata() | {"/processing/stimulus/timestamps/timestamps": clock}
+    assert column("stimulus_timestamps", content, "timestamps") == [clock.tolist()]
+    assert recording(content).stimulus_timestamps.tolist() == clock.tolist()
+
+
+def test_a_stimulus_clock_of_another_rank() -> None:
+    content = metadata() | {"/processing/stimulus/timestamps/timestamps": np.zeros((2, 2))}
+    assert problem("stimulus_timestamps", content) == (
+        f"file {NAME}, column /processing/stimulus/timestamps/timestamps: a dataset has another rank; expected 1 dimensions; found shape (2, 2)"
+    )

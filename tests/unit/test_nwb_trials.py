@@ -1,0 +1,262 @@
+"""Trials: names, nulls, and the licks of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.nwb import (
+    INF,
+    NAME,
+    NAN,
+    TRIALS,
+    Content,
+    behavior_file,
+    column,
+    columns,
+    licks,
+    metadata,
+    old_behavior_file,
+    problem,
+    ragged,
+    recording,
+    series,
+    trials,
+    trials_of,
+    without,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.nwb.trials import read_trials
+
+TRIAL_FILE = metadata() | series() | licks() | trials()
+
+EXPECTED: dict[str, list[Any]] = {
+    "trials_id": [0, 1, 2, 3],
+    "start_time": [0.0, 4.5, 6.5, 10.5],
+    "stop_time": [3.5, 8.0, 10.0, 14.0],
+    "initial_image_name": ["im065", "im065", "im065", "im065"],
+    "change_image_name": ["im077", "im065", "im065", "im077"],
+    "stimulus_change": [True, False, False, True],
+    "change_time": [2.25, None, 8.25, 12.25],
+    "go": [True, False, False, True],
+    "catch": [False, False, True, False],
+    "lick_times": [[2.75, 3.0], [5.5], [], []],
+    "response_time": [2.75, None, None, None],
+    "response_latency": [0.5, None, None, None],
+    "reward_time": [2.75, None, None, None],
+    "reward_volume": [0.005, 0.0, 0.0, 0.0],
+    "hit": [True, False, False, False],
+    "false_alarm": [False, False, False, False],
+    "miss": [False, False, False, True],
+    "correct_reject": [False, False, True, False],
+    "aborted": [False, True, False, False],
+    "auto_rewarded": [False, False, False, False],
+    "change_frame": [8, None, 32, 48],
+    "trial_length": [3.5, 3.5, 3.5, 3.5],
+}
+
+
+def test_every_column() -> None:
+    assert columns("trials", TRIAL_FILE) == EXPECTED
+
+
+def test_older_releases_give_the_same() -> None:
+    # stimulus_change instead of is_change, change_frame as float with NaN.
+    assert columns("trials", old_behavior_file()) == EXPECTED
+
+
+def test_a_catch_trial_without_lick_has_no_latency() -> None:
+    assert TRIAL_FILE[f"{TRIALS}/response_latency"][2] == INF
+    assert column("trials", TRIAL_FILE, "response_latency")[2] is None
+
+
+def test_rows_keep_the_order_of_the_file_and_ids_may_be_narrow() -> None:
+    content = TRIAL_FILE | {f"{TRIALS}/id": np.array([7, 3, 5, 250], dtype=np.uint8)}
+    assert recording(content).once(read_trials).numbers("trials_id").tolist() == [7, 3, 5, 250]
+    assert column("trials", content, "trials_id") == [7, 3, 5, 250]
+
+
+def test_outcomes_stored_as_numbers() -> None:
+    content = TRIAL_FILE | {f"{TRIALS}/hit": np.array([1.0, 0, 0, 0]), f"{TRIALS}/miss": np.array([0, 0, 0, 1], dtype=np.uint8)}
+    assert columns("trials", content) == EXPECTED
+
+
+def test_lick_events_are_dropped_and_new_columns_warned_of() -> None:
+    content = TRIAL_FILE | {f"{TRIALS}/lick_events": np.zeros(9), f"{TRIALS}/lick_events_index": np.arange(4)}
+    content |= {f"{TRIALS}/tags": ["a"] * 4, f"{TRIALS}/odd": np.zeros(4)}
+    content[f"{TRIALS}@colnames"] = [*content[f"{TRIALS}@colnames"], "lick_events", "tags", "odd"]
+    opened = recording(content)
+    assert columns("trials", opened) == EXPECTED
+    assert opened.warnings == ["trials.odd: the file has a column that this version of vblake does not know; it is not in the lake"]
+
+
+@pytest.mark.parametrize("index_dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int64])
+def test_an_index_of_any_width(index_dtype: Any) -> None:
+    rows = [[float(i) for i in range(100)], [], [7.0] * 100, [1.0]]
+    content = TRIAL_FILE | ragged(f"{TRIALS}/lick_times", rows, index_dtype)
+    assert column("trials", content, "lick_times") == rows
+
+
+def test_a_passive_session_has_no_lick_in_any_trial() -> None:
+    content = TRIAL_FILE | ragged(f"{TRIALS}/lick_times", [[], [], [], []])
+    assert content[f"{TRIALS}/lick_times"] == [""]
+    assert column("trials", content, "lick_times") == [[], [], [], []]
+    empty = content | {f"{TRIALS}/lick_times": np.empty(0)}
+    assert column("trials", empty, "lick_times") == [[], [], [], []]
+    no_index = without(content, f"{TRIALS}/lick_times_index")
+    assert column("trials", no_index, "lick_times") == [[], [], [], []]
+
+
+def test_one_trial_only() -> None:
+    content = metadata() | series() | trials_of(["miss"], [1.0], [3.25], [[]])
+    assert column("trials", content, "lick_times") == [[]]
+    assert column("trials", content, "trials_id") == [0]
+
+
+def no_index(stored: list[float], session: list[float], starts: list[float]) -> Content:
+    n = len(starts)
+    content = metadata() | series() | trials_of(["miss"] * n, starts, [NAN] * n, [[]] * n)
+    del content[f"{TRIALS}/lick_times_index"]
+    times = {"/processing/licking/licks/timestamps": np.array(session), "/processing/licking/licks/data": np.array(session) * 4}
+    return content | {f"{TRIALS}/lick_times": np.array(stored)} | times
+
+
+def test_licks_without_index_are_given_back_to_their_trials() -> None:
+    # As many licks as trials: the writer drops the index. 0.5 is before the first trial, 1.0 on its start; 4.0, on the start of the
+    # second, belongs to the first; 60.0, in the movie after the task, was in no trial.
+    content = no_index([2.0, 2.5, 4.0], [0.5, 1.0, 2.0, 2.5, 4.0, 60.0], [1.0, 4.0, 9.0])
+    opened = recording(content)
+    assert column("trials", opened, "lick_times") == [[2.0, 2.5, 4.0], [], []]
+    assert opened.warnings == ["trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time"]
+
+
+def test_one_trial_with_one_lick_has_no_index() -> None:
+    assert column("trials", no_index([2.0], [2.0], [1.0]), "lick_times") == [[2.0]]
+
+
+@pytest.mark.parametrize(
+    ("stored", "session", "starts"),
+    [
+        ([2.0, 5.0], [2.0, 5.5], [1.0, 4.0]),  # other licks than the session's
+        ([0.5, 5.0], [0.5, 5.0], [1.0, 4.0]),  # one before the first trial
+        ([2.0, 5.0], [2.0, 5.0], [4.0, 1.0]),  # trials out of order
+        ([5.0, 2.0], [2.0, 5.0], [1.0, 4.0]),  # licks out of order
+        ([2.0, 5.0], [2.0], [1.0, 4.0]),  # more than the session has
+    ],
+)
+def test_licks_that_cannot_be_given_back_are_an_error(stored: list[float], session: list[float], starts: list[float]) -> None:
+    text = problem("trials", no_index(stored, session, starts))
+    after = sum(s > starts[0] for s in session)
+    assert text == (
+        f"file {NAME}, column {TRIALS}/lick_times_index: the index of the trials' licks is missing and cannot be made again; expected the "
+        f"session's licks after the first trial's start as the 2 stored ones, and trials in time order; found {len(session)} licks, {after} "
+        "of them after the first trial's start, that are not these"
+    )
+
+
+def test_a_missing_index_of_other_lengths_is_no_quirk_but_damage() -> None:
+    content = without(TRIAL_FILE, f"{TRIALS}/lick_times_index")
+    assert problem("trials", content) == (
+        f"file {NAME}, column {TRIALS}/lick_times_index: a dataset is missing; expected ends of the licks of 4 trials; found nothing"
+    )
+
+
+def rebuilt_by_loop(session: list[float], starts: list[float]) -> list[list[float]]:
+    """NWB_TABLES.md 2.6: licks in (start, next start], the last trial takes what is left."""
+    ends = [*starts[1:], float("inf")]
+    return [[t for t in session if start < t <= end] for start, end in zip(starts, ends, strict=True)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8, unique=True), st.data())
+def test_rebuilt_licks_are_those_of_a_loop(start_frames: list[int], data: st.DataObject) -> None:
+    starts = [f / 4 for f in sorted(start_frames)]
+    inside = data.draw(st.lists(st.integers(sorted(start_frames)[0] + 1, 60), min_size=len(starts), max_size=len(starts), unique=True))
+    before = data.draw(st.lists(st.integers(0, sorted(start_frames)[0]), max_size=3, unique=True))
+    stored = [f / 4 for f in sorted(inside)]
+    session = [f / 4 for f in sorted(before)] + stored
+    assert column("trials", no_index(stored, session, starts), "lick_times") == rebuilt_by_loop(session, starts)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.floats(0, 5000), max_size=4), min_size=1, max_size=8))
+def test_ragged_rows_come_back(rows: list[list[float]]) -> None:
+    n = len(rows)
+    content = metadata() | series() | trials_of(["miss"] * n, [float(i) for i in range(n)], [NAN] * n, rows)
+    assert column("trials", content, "lick_times") == rows
+
+
+DAMAGED = f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is damaged; expected integers that ascend to the number of items, 3; "
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        (np.array([2, 1, 3, 3], dtype=np.uint8), "uint8 from 1 to 3, last 3"),
+        (np.array([2, 3, 3, 4], dtype=np.uint8), "uint8 from 2 to 4, last 4"),
+        (np.array([2, 2, 2, 2], dtype=np.uint8), "uint8 from 2 to 2, last 2"),
+        (np.array([0, 0, 0, 0], dtype=np.uint8), "uint8 from 0 to 0, last 0"),
+        (np.array([-1, 3, 3, 3]), "int64 from -1 to 3, last 3"),
+        (np.array([2.5, 3, 3, 3]), "float64 from 2.5 to 3.0, last 3.0"),
+    ],
+)
+def test_a_damaged_index_is_an_error(index: Any, found: str) -> None:
+    assert problem("trials", TRIAL_FILE | {f"{TRIALS}/lick_times_index": index}) == f"{DAMAGED}found {found}"
+
+
+def test_an_index_of_another_length() -> None:
+    content = TRIAL_FILE | {f"{TRIALS}/lick_times_index": np.array([2, 3, 3], dtype=np.uint8)}
+    assert problem("trials", content) == f"file {NAME}, column {TRIALS}/lick_times_index: lengths disagree; expected 4 rows; found 3 rows"
+
+
+def test_licks_as_text() -> None:
+    for content in (TRIAL_FILE, without(TRIAL_FILE, f"{TRIALS}/lick_times_index")):
+        assert problem("trials", content | {f"{TRIALS}/lick_times": ["2.75", "3.0", "5.5"]}) == (
+            f"file {NAME}, column {TRIALS}/lick_times: list items are not numbers; "
+            "expected numbers, or empty text where there are none; found dtype object"
+        )
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"trials_id", "lick_times", "stimulus_change"}))
+def test_every_column_must_be_there(name: str) -> None:
+    content = without(TRIAL_FILE, f"{TRIALS}/{name}")
+    for table in ("trials", "rolling_performance", "performance_metrics"):
+        assert problem(table, content) == (
+            f"file {NAME}, column {TRIALS}/{name}: a column is missing; expected {TRIALS}/{name}; found no such name in colnames"
+        )
+
+
+def test_a_change_needs_one_of_its_two_names() -> None:
+    assert problem("trials", without(TRIAL_FILE, f"{TRIALS}/is_change")) == (
+        f"file {NAME}, column {TRIALS}/stimulus_change: a column is missing; expected {TRIALS}/is_change or stimulus_change; "
+        "found no such name in colnames"
+    )
+
+
+def test_a_column_that_is_named_but_not_there() -> None:
+    content = TRIAL_FILE | {f"{TRIALS}@colnames": [*TRIAL_FILE[f"{TRIALS}@colnames"]]}
+    del content[f"{TRIALS}/go"]
+    assert problem("trials", content) == f"file {NAME}, column {TRIALS}/go: a dataset is missing; expected a dataset; found nothing"
+
+
+def test_text_where_numbers_should_be_and_the_reverse() -> None:
+    assert problem("trials", TRIAL_FILE | {f"{TRIALS}/go": ["True"] * 4}) == (
+        f"file {NAME}, column {TRIALS}/go: values are not numbers; expected a numeric dataset; found dtype object"
+    )
+    assert problem("trials", TRIAL_FILE | {f"{TRIALS}/initial_image_name": np.zeros(4)}) == (
+        f"file {NAME}, column {TRIALS}/initial_image_name: values are not text; expected a text dataset; found dtype float64"
+    )
+
+
+def test_no_trials_at_all() -> None:
+    content = without(behavior_file(), TRIALS)
+    assert problem("trials", content) == f"file {NAME}, column {TRIALS}/id: a dataset is missing; expected a dataset; found nothing"
+
+
+def test_a_value_that_does_not_fit() -> None:
+    text = problem("trials", TRIAL_FILE | {f"{TRIALS}/change_frame": np.array([8.5, -99, 32, 48])})
+    assert text.startswith("table trials, column change_frame: a value does not fit its declared type BIGINT (row 0); ")
+    assert "found 8.5" in text

@@ -1,0 +1,335 @@
+"""Planning: which files and tables a selection means, and what a hostile `--where` cannot do."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from builders.bucket import PROJECT, Bucket
+
+from pipelines.planning import FileKind, Plan, Selection, plan
+from pipelines.project_tables import ProjectTables, read_project_tables
+from pipelines.releases import Release, ReleaseObject
+from pipelines.sources import SourceSpec, open_source
+from schemas import TABLES, Subject
+from schemas.errors import UsageError
+
+Known = tuple[Release, ProjectTables]
+
+BEHAVIOR_TABLES = tuple(name for name, t in TABLES.items() if t.subject in (Subject.BEHAVIOR, Subject.STIMULUS) and not t.by_name_only)
+OPHYS_TABLES = tuple(name for name, t in TABLES.items() if t.subject is Subject.OPHYS and not t.by_name_only)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+    return Bucket().read(tmp_path_factory.mktemp("bucket"))
+
+
+def _plan(known: Known, *, sizes: dict[str, int] | None = None, **selection: object) -> Plan:
+    release, project = known
+    return plan(project, release, Selection(**selection), sizes or {})  # pyright: ignore[reportArgumentType]
+
+
+def _keys(planned: Plan) -> list[int]:
+    return [task.file_key for task in planned.tasks]
+
+
+def test_everything_in_order_of_mouse_session_and_experiment(known: Known) -> None:
+    planned = _plan(known)
+    assert [(task.mouse_id, task.behavior_session_id, task.ophys_experiment_id) for task in planned.tasks] == [
+        (100001, 1001, None),
+        (100001, 1002, 5001),
+        (100002, 1003, 5002),
+        (100002, 1003, 5003),
+        (100002, 1003, 5004),
+        (100002, 1004, None),
+    ]
+    assert (planned.missing, planned.warnings) == ([], [])
+
+
+def test_a_task_says_what_to_read(known: Known) -> None:
+    key = f"{PROJECT}/behavior_ophys_experiments/behavior_ophys_experiment_5003.nwb"
+    task = next(t for t in _plan(known, sizes={key: 12345}).tasks if t.file_key == 5003)
+    assert (task.release, task.kind, task.ophys_session_id) == ("1.1.0", FileKind.OPHYS_EXPERIMENT, 2003)
+    assert task.object is known[0].files[1]
+    assert (task.object.key, task.bytes) == (key, 12345)
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+def test_behaviour_comes_from_the_behaviour_file_or_the_first_listed_plane(known: Known) -> None:
+    tasks = {task.file_key: task for task in _plan(known).tasks}
+    assert {key for key, task in tasks.items() if task.gives_behavior} == {1001, 1004, 5001, 5003}
+    assert tasks[1001].tables == BEHAVIOR_TABLES
+    assert tasks[5003].tables == tuple(name for name in TABLES if name in BEHAVIOR_TABLES + OPHYS_TABLES)
+    assert tasks[5002].tables == OPHYS_TABLES
+    assert "stimulus_templates" in tasks[1001].tables
+    assert "stimulus_templates" not in tasks[5004].tables
+    assert not any(name in task.tables for task in tasks.values() for name in ("source_files", "behavior_sessions", "demixed_traces"))
+
+
+def test_an_imaged_session_with_a_behaviour_file_is_read_from_that(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][2]["file_id"] = "23"
+    bucket.files[23] = f"{PROJECT}/behavior_sessions/behavior_session_1002.nwb"
+    tasks = _plan(bucket.read(tmp_path), mice=(100001,)).tasks
+    assert [(task.kind, task.file_key, task.gives_behavior) for task in tasks] == [
+        (FileKind.BEHAVIOR_SESSION, 1001, True),
+        (FileKind.BEHAVIOR_SESSION, 1002, True),
+        (FileKind.OPHYS_EXPERIMENT, 5001, False),
+    ]
+    assert tasks[1].ophys_session_id == 2002
+
+
+@pytest.mark.parametrize(
+    ("selection", "keys"),
+    [
+        ({"mice": (100001,)}, [1001, 5001]),
+        ({"mice": (100001, 100002)}, [1001, 5001, 5002, 5003, 5004, 1004]),
+        ({"behavior_sessions": (1001,)}, [1001]),
+        ({"behavior_sessions": (1003,)}, [5002, 5003, 5004]),
+        ({"behavior_sessions": (1003, 1001)}, [1001, 5002, 5003, 5004]),
+        ({"experiments": (5004,)}, [5004]),
+        ({"experiments": (5004, 5001)}, [5001, 5004]),
+        ({"mice": (100002,), "behavior_sessions": (1003, 1001)}, [5002, 5003, 5004]),
+        ({"behavior_sessions": (1003,), "experiments": (5002, 5001)}, [5002]),
+        ({"mice": (100002,), "where": "passive is null"}, [1004]),
+        ({"where": "true"}, [1001, 5001, 5002, 5003, 5004, 1004]),
+    ],
+)
+def test_selection(known: Known, selection: dict[str, object], keys: list[int]) -> None:
+    assert _keys(_plan(known, **selection)) == keys
+
+
+def test_another_plane_does_not_pull_in_the_first(known: Known) -> None:
+    (task,) = _plan(known, experiments=(5004,)).tasks
+    assert not task.gives_behavior
+    assert task.tables == OPHYS_TABLES
+    (first,) = _plan(known, experiments=(5003,)).tasks
+    assert set(BEHAVIOR_TABLES) < set(first.tables)
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted"),
+    [
+        (("trials",), {1001: ("trials",), 5001: ("trials",), 5003: ("trials",), 1004: ("trials",)}),
+        (("motion_correction", "dff_traces"), dict.fromkeys((5001, 5002, 5003, 5004), ("dff_traces", "motion_correction"))),
+        (("demixed_traces",), dict.fromkeys((5001, 5002, 5003, 5004), ("demixed_traces",))),
+        (("licks", "behavior_sessions"), dict.fromkeys((1001, 5001, 5003, 1004), ("licks",))),
+        (("behavior_sessions",), {}),
+    ],
+)
+def test_tables_leave_out_files_that_do_not_give_them(known: Known, tables: tuple[str, ...], wanted: dict[int, tuple[str, ...]]) -> None:
+    assert {task.file_key: task.tables for task in _plan(known, tables=tables).tasks} == wanted
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"mice": (1, 100001, 2)}, "The release has no mouse 1, 2. Check it, or choose another release."),
+        ({"behavior_sessions": (5001,)}, "The release has no behaviour session 5001. "),
+        ({"experiments": (5001, 9)}, "The release has no experiment 9. "),
+        ({"mice": tuple(range(1, 13))}, "no mouse 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more. "),
+        ({"tables": ("dff_trace",)}, "There is no table 'dff_trace' to select. Did you mean dff_traces"),
+        ({"tables": ("xyzzy",)}, "There is no table 'xyzzy' to select. The tables are behavior_sessions, "),
+        ({"tables": ("source_files",)}, "There is no table 'source_files' to select. "),
+        (
+            {"mice": (100001,), "experiments": (5004,)},
+            "Nothing is selected: no file of release 1.1.0 answers to mouse 100001; experiment 5004.",
+        ),
+        ({"behavior_sessions": (1001,), "tables": ("dff_traces",)}, "Nothing is selected: "),
+        ({"experiments": (5004,), "tables": ("trials",)}, "answers to experiment 5004; tables trials."),
+        ({"where": "false"}, "answers to where false."),
+        ({"where": "null::boolean"}, "answers to where null::boolean."),
+    ],
+)
+def test_selections_that_mean_nothing(known: Known, selection: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        _plan(known, **selection)
+    assert message in str(caught.value)
+
+
+def test_files_that_the_manifest_lacks_are_missing_not_fatal(tmp_path: Path) -> None:
+    bucket = Bucket()
+    sessions, experiments = bucket.tables["behavior_session_table"], bucket.tables["ophys_experiment_table"]
+    sessions[1]["file_id"] = "-999"  # 1001: no file, no experiment
+    sessions[0]["file_id"] = "77"  # 1004: not in the manifest
+    sessions[2]["ophys_experiment_id"] = "[5002]"  # 1002: an experiment of another session
+    experiments[1]["file_id"] = "-999"  # 5002
+    known = bucket.read(tmp_path)
+    planned = _plan(known)
+    assert [(m.kind.value, m.file_key, m.behavior_session_id, m.reason) for m in planned.missing] == [
+        ("behavior_session", 1001, 1001, "behavior_sessions gives neither a file_id nor an experiment to read its behaviour from"),
+        ("behavior_session", 1002, 1002, "its behaviour is in experiment 5002, which ophys_experiments has not for it"),
+        ("ophys_experiment", 5002, 1003, "the project tables give it no file_id (empty or -999)"),
+        ("behavior_session", 1004, 1004, "its file_id 77 is not in the manifest of release 1.1.0"),
+    ]
+    assert [(task.file_key, task.gives_behavior) for task in planned.tasks] == [(5001, False), (5003, True), (5004, False)]
+    assert [m.file_key for m in _plan(known, tables=("dff_traces",)).missing] == [5002]
+    only_missing = _plan(known, behavior_sessions=(1001,))
+    assert (only_missing.tasks, [m.file_key for m in only_missing.missing]) == ([], [1001])
+
+
+def test_file_id_0_is_an_experiment_but_no_behaviour_file(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][2]["file_id"] = "0"
+    tasks = _plan(bucket.read(tmp_path), behavior_sessions=(1002,)).tasks
+    assert [(task.file_key, task.gives_behavior) for task in tasks] == [(5001, True)]
+
+
+def test_an_object_that_two_rows_claim_is_given_to_neither(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.files[2] = bucket.files[3]
+    planned = _plan(bucket.read(tmp_path), behavior_sessions=(1003,))
+    assert _keys(planned) == [5003]
+    assert [m.file_key for m in planned.missing] == [5002, 5004]
+    assert "to another session or experiment as well" in planned.missing[0].reason
+
+
+def test_experiments_without_a_behaviour_session_are_reported(tmp_path: Path) -> None:
+    bucket = Bucket()
+    del bucket.tables["behavior_session_table"][2]
+    planned = _plan(bucket.read(tmp_path), experiments=(5001,))
+    assert [(task.file_key, task.tables) for task in planned.tasks] == [(5001, OPHYS_TABLES)]
+    assert planned.warnings == ["behaviour sessions 1002 have experiments but no row in behavior_sessions: their behaviour is not read"]
+
+
+def test_objects_that_the_listing_lacks_stay_planned(known: Known) -> None:
+    listed = known[0].files[0].key
+    planned = _plan(known, sizes={listed: 5})
+    assert {task.file_key: task.bytes for task in planned.tasks} == {1001: None, 5001: 5, 5002: None, 5003: None, 5004: None, 1004: None}
+    assert planned.warnings == [f"5 of 6 files are not in the source's listing, first {known[0].files[21].key}"]
+
+
+@pytest.mark.parametrize(
+    ("where", "keys"),
+    [
+        ("cre_line like 'Sst%'", [1001, 5001]),
+        ("cre_line = 'Sst-IRES-Cre' and sex = 'F' or imaging_depth >= 300", [1001, 5001, 5004]),
+        ("targeted_structure = 'VISl'", [5003, 5004]),
+        ("trial_count > 250", [5001, 5002, 5003, 5004, 1004]),  # experiments have their session's
+        ("image_set = 'A'", [5001, 5002, 5003, 5004]),  # an experiment's own value, not its session's
+        ("image_set = 'images_A'", [1001, 1004]),
+        ("ophys_experiment_id in (5001, 5004)", [5001, 5004]),
+        ("ophys_experiment_id is null", [1001, 1004]),
+        ("not passive", [5001, 5002, 5003, 5004]),
+        ("list_contains(driver_line, 'Camk2a-tTA')", [5002, 5003, 5004, 1004]),
+        ("full_genotype = 'A-Cre/wt;B-tTA/wt' and mouse_id = 100001", [1001, 5001]),
+        ("date_of_acquisition < '2020-01-03 09:00:00'", [1001, 5001, 5002, 5003, 5004]),  # 10:00 at +02:00 is 8:00 UTC
+        ("session_type ~ 'TRAINING.*' -- only training", [1001, 1004]),
+        ("mouse_id = 100001 /* the first */", [1001, 5001]),
+        ("file_id = 0\n", [5001]),
+        ("date_trunc('day', date_of_acquisition) - interval 1 day = date '2020-01-01'", [5001]),
+        ("year(date_of_acquisition) = 2020 and session_number between 2 and 4", [5002, 5003, 5004]),
+        ("cre_line ilike 'sst%' and coalesce(imaging_depth, 0) + 1 < 100", [1001]),
+        ("case when passive is null then age_in_days::double else 0 end > 1", [1001, 1004]),
+        ("'Sst-IRES-Cre' in driver_line or driver_line[2] = 'x'", [1001, 5001]),
+        ("session_type similar to 'OPHYS_[0-9].*' and mouse_id not in (100001)", [5002, 5003, 5004]),
+    ],
+)
+def test_where_is_judged_per_file(known: Known, where: str, keys: list[int]) -> None:
+    assert _keys(_plan(known, where=where)) == keys
+
+
+HOSTILE = [
+    "exists (select * from read_csv('/etc/passwd'))",
+    "(select count(*) from read_text('/etc/passwd')) > 0",
+    "read_csv('/etc/passwd')",
+    "read_text('/etc/passwd') is not null",
+    "true in (select true from '/etc/passwd')",
+    "mouse_id in (select mouse_id from files)",
+    "exists (select 1 from files f where f.mouse_id = mouse_id + 1)",
+    "(with x as (select 1) select true from x)",
+    "exists (select * from known)",
+    "exists (select * from duckdb_settings())",
+    "count(*) over () > 1",
+    "count(*) > 1",
+    "COPY files TO '{out}'",
+    "true); COPY files TO '{out}'; select (true",
+    "ATTACH '{out}'",
+    "true); ATTACH '{out}'; --",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET enable_external_access = true",
+    "true); SET enable_external_access = true; select (true",
+    "PRAGMA database_list",
+    "1; DROP TABLE files",
+    "true; DROP TABLE files",
+    "true;",
+    "true) or (true",
+    "true) FROM files; --",
+    "true FROM read_csv('/etc/passwd')",
+    "true UNION ALL SELECT true",
+    "true LIMIT 1",
+    "true, true",
+    "true AS x",
+    "*",
+    "COLUMNS(*)",
+    "unnest([true, false])",
+    "unnest([true])",
+    "getenv('HOME') = '/root'",
+    "getvariable('x') = 1 and ?",
+    "$1",
+    "",
+    " ",
+    "--",
+    "/*",
+    "'",
+    "mouse_id",
+    "'true'",
+    "1",
+    "null",
+    "[true]",
+    "no_such_column = 1",
+    "mouse_id = 'abc'",
+    "true\0",
+    "cre_line = '\udce9'",
+    "list_sum(range(1000000000)) > 0",
+    "len(list_transform(driver_line, lambda x: x)) > 0",
+    "len([x for x in driver_line]) > 0",
+    "length(repeat(cre_line, 1000000000)) > 0",
+    "length(replace(cre_line, 'S', 'SSSSSSSSSS')) > 0",
+    "null::boolean[100000] is null",
+    "mouse_id = any([1, 2])",
+    "current_setting('memory_limit') is not null",
+    "random() < 0.5",
+    "#1",
+    "default",
+    "(" * 5000,
+    "not " * 5000 + "true",
+]
+
+
+@pytest.mark.parametrize("where", HOSTILE)
+def test_hostile_where_is_refused_and_does_nothing(known: Known, tmp_path: Path, where: str) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError) as caught:
+        _plan(known, where=where.replace("{out}", str(out)))
+    assert str(caught.value).startswith("--where ")
+    assert len(str(caught.value)) < 3000
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_error_quotes_duckdb_and_lists_the_columns(known: Known) -> None:
+    with pytest.raises(UsageError) as caught:
+        _plan(known, where="cre_lin = 'x'")
+    assert 'Binder Error: Referenced column "cre_lin" not found' in str(caught.value)
+    assert "over the columns mouse_id, behavior_session_id, " in str(caught.value)
+    with pytest.raises(UsageError, match="it gives BIGINT, not true or false"):
+        _plan(known, where="mouse_id + 1")
+
+
+def test_published_tables_without_file_ids_give_missing_files_only() -> None:
+    folder = Path(__file__).parents[2].parent / "shared" / "reference" / "project_metadata"
+    if not folder.is_dir():
+        pytest.skip(f"no published tables at {folder}")
+    objects = {path.stem: ReleaseObject(path.name, None, None) for path in folder.glob("*.csv")}
+    release = Release("0.3.0", objects, {0: ReleaseObject(f"{PROJECT}/x.nwb", None, None)})
+    project = read_project_tables(open_source(SourceSpec(str(folder))), release)
+    planned = plan(project, release, Selection(), {})
+    assert planned.tasks == []
+    # Every training session, and every experiment; imaged sessions are not missing themselves.
+    assert len(planned.missing) == (4787 - 704) + 1941
+    selected = plan(project, release, Selection(where="targeted_structure = 'VISp' and imaging_depth < 200"), {})
+    assert {m.kind for m in selected.missing} == {FileKind.OPHYS_EXPERIMENT}
+    assert 0 < len(selected.missing) < 1941

@@ -1,0 +1,359 @@
+"""Project tables: CSV to exactly the declared Arrow tables, and what is refused on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from builders.bucket import PROJECT, Bucket, to_csv
+
+from pipelines.project_tables import ProjectTables, read_project_tables
+from pipelines.releases import Release, ReleaseObject, load_release
+from pipelines.sources import SourceSpec, open_source
+from schemas import TABLES
+from schemas.arrow import arrow_schema
+from schemas.errors import CastError, DataError, IntegrityError
+
+BEHAVIOR = f"{PROJECT}/project_metadata/behavior_session_table.csv"
+
+
+def _read(bucket: Bucket, folder: Path) -> ProjectTables:
+    return bucket.read(folder)[1]
+
+
+def _error(bucket: Bucket, folder: Path, kind: type[DataError] = CastError) -> DataError:
+    with pytest.raises(kind) as caught:
+        _read(bucket, folder)
+    assert caught.value.file is not None
+    return caught.value
+
+
+def _rows(project: ProjectTables, table: str, key: str) -> dict[int, dict[str, Any]]:
+    return {row[key]: row for row in project.tables[table].to_pylist()}
+
+
+def test_tables_have_exactly_the_declared_schema_and_order(tmp_path: Path) -> None:
+    project = _read(Bucket(), tmp_path)
+    assert list(project.tables) == ["behavior_sessions", "ophys_sessions", "ophys_experiments", "ophys_cells"]
+    for name, table in project.tables.items():
+        assert table.schema.equals(arrow_schema(TABLES[name]), check_metadata=True)
+        keys = list(zip(*(table.column(column).to_pylist() for column in TABLES[name].order), strict=True))
+        assert keys == sorted(keys)
+        table.validate(full=True)
+    assert project.warnings == ()
+
+
+def test_values(tmp_path: Path) -> None:
+    project = _read(Bucket(), tmp_path)
+    sessions = _rows(project, "behavior_sessions", "behavior_session_id")
+    assert list(sessions) == [1001, 1002, 1003, 1004]
+    training, imaged, planes = sessions[1001], sessions[1002], sessions[1003]
+    assert training["mouse_id"] == 100001
+    assert training["ophys_session_id"] is None
+    assert training["ophys_experiment_id"] is None
+    assert training["session_number"] is None
+    assert training["file_id"] == 21
+    assert imaged["file_id"] is None  # -999
+    assert imaged["ophys_session_id"] == 2002
+    assert imaged["session_number"] == 1
+    assert planes["ophys_experiment_id"] == [5003, 5002, 5004]
+    assert planes["driver_line"] == ["Slc17a7-IRES2-Cre", "Camk2a-tTA"]
+    experiment = _rows(project, "ophys_experiments", "ophys_experiment_id")[5001]
+    assert (experiment["file_id"], experiment["ophys_container_id"], experiment["passive"]) == (0, 7001, False)
+    cells = project.tables["ophys_cells"].to_pylist()
+    assert cells == [
+        {"cell_roi_id": 9001, "cell_specimen_id": 1091957586, "ophys_experiment_id": 5001},
+        {"cell_roi_id": 9002, "cell_specimen_id": 8002, "ophys_experiment_id": 5001},
+        {"cell_roi_id": 9003, "cell_specimen_id": None, "ophys_experiment_id": 5002},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2019-05-17 14:46:33.550000+00:00", datetime(2019, 5, 17, 14, 46, 33, 550000, tzinfo=UTC)),
+        ("2019-05-17 14:46:33.550000", datetime(2019, 5, 17, 14, 46, 33, 550000, tzinfo=UTC)),
+        ("2019-05-17 14:46:33", datetime(2019, 5, 17, 14, 46, 33, tzinfo=UTC)),
+        ("2019-05-17T14:46:33-07:00", datetime(2019, 5, 17, 21, 46, 33, tzinfo=UTC)),
+        ("", None),
+        ("NaT", None),
+    ],
+)
+def test_dates_without_offset_are_utc(tmp_path: Path, text: str, moment: datetime | None) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][1]["date_of_acquisition"] = text
+    sessions = _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")
+    assert sessions[1001]["date_of_acquisition"] == moment
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("12", 12),
+        ("12.0", 12),
+        ("12.", 12),
+        ("+7", 7),
+        ("-3", -3),
+        ("9007199254740991", 2**53 - 1),
+        ("9007199254740991.0", 2**53 - 1),
+        ("", None),
+        ("nan", None),
+        ("<NA>", None),
+    ],
+)
+def test_integers_are_exact_in_columns_with_gaps(tmp_path: Path, cell: str, number: int | None) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][0]["age_in_days"] = ""
+    bucket.tables["behavior_session_table"][1]["age_in_days"] = cell
+    assert _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")[1001]["age_in_days"] == number
+
+
+def test_integers_without_gaps_use_all_64_bits(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.tables["ophys_cells_table"] = [
+        {"cell_roi_id": cell, "cell_specimen_id": "1", "ophys_experiment_id": "5001"}
+        for cell in ("9223372036854775807", "9223372036854775806.0", "9007199254740993")
+    ]
+    cells = _read(bucket, tmp_path).tables["ophys_cells"].column("cell_roi_id").to_pylist()
+    assert cells == [9007199254740993, 9223372036854775806, 9223372036854775807]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["12.5", "1e9", "1_000", "0x10", "twelve", "9223372036854775808", "9" * 5000, "١٢", "inf", "1 OR 1=1", "9007199254740992"],
+)
+def test_what_is_no_exact_integer_is_refused(tmp_path: Path, cell: str) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][0]["age_in_days"] = ""
+    bucket.tables["behavior_session_table"][1]["age_in_days"] = cell
+    error = _error(bucket, tmp_path)
+    assert (error.file, error.table, error.column) == (BEHAVIOR, "behavior_sessions", "age_in_days")
+    assert "row 1" in str(error)
+    assert error.found is not None
+    assert repr(cell)[:100] in error.found
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        ("[5003, 5002, 5004]", [5003, 5002, 5004]),
+        ("[5003]", [5003]),
+        ("[5003.0, 5002]", [5003, 5002]),
+        ("(5003, 5002)", [5003, 5002]),
+        ("5003", [5003]),
+        ("5003.0", [5003]),
+        ("[]", []),
+        ("", None),
+        ("None", None),
+    ],
+)
+def test_lists_of_ids(tmp_path: Path, cell: str, items: list[int] | None) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][3]["ophys_experiment_id"] = cell
+    sessions = _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")
+    assert sessions[1003]["ophys_experiment_id"] == items
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        ("['Sst-IRES-Cre']", ["Sst-IRES-Cre"]),
+        ('["Sst-IRES-Cre", "Camk2a-tTA"]', ["Sst-IRES-Cre", "Camk2a-tTA"]),
+        ("Sst-IRES-Cre", ["Sst-IRES-Cre"]),
+        ("'Sst-IRES-Cre'", ["Sst-IRES-Cre"]),
+        ("['Ai93(TITL-GCaMP6f)']", ["Ai93(TITL-GCaMP6f)"]),
+    ],
+)
+def test_lists_of_texts(tmp_path: Path, cell: str, items: list[str]) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][3]["driver_line"] = cell
+    sessions = _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")
+    assert sessions[1003]["driver_line"] == items
+
+
+HOSTILE = [
+    "__import__('os').system('touch /tmp/owned')",
+    "[__import__('os').getcwd()]",
+    "[x for x in (1, 2)]",
+    "'; DROP TABLE behavior_sessions; --",
+    "1); DROP TABLE behavior_sessions",
+    "=HYPERLINK(1)",
+    "[1, [2]]",
+    "[True]",
+    "[None]",
+    "[1, 'a']",
+    "{1, 2}",
+    "{'a': 1}",
+    "[1, 2",
+    "[1e400]",
+    "[b'a']",
+    "['\\d']",
+    "(" * 5000,
+    "-" * 9000 + "1",
+    "[" + "1," * 6000 + "]",
+    "1+1j",
+]
+
+
+@pytest.mark.parametrize("column", ["ophys_experiment_id", "driver_line"])
+@pytest.mark.parametrize("cell", HOSTILE)
+def test_lists_that_are_code_are_refused_and_not_run(tmp_path: Path, column: str, cell: str) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][3][column] = cell
+    error = _error(bucket, tmp_path)
+    assert (error.file, error.table, error.column) == (BEHAVIOR, "behavior_sessions", column)
+    assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [("passive", "maybe"), ("date_of_acquisition", "yesterday"), ("date_of_acquisition", "2019-13-01"), ("imaging_depth", "x")],
+)
+def test_other_values_that_do_not_fit(tmp_path: Path, column: str, cell: str) -> None:
+    bucket = Bucket()
+    bucket.tables["ophys_experiment_table"][2][column] = cell
+    error = _error(bucket, tmp_path)
+    assert (error.table, error.column) == ("ophys_experiments", column)
+    assert repr(cell) in str(error)
+
+
+def test_missing_column_names_file_table_and_column(tmp_path: Path) -> None:
+    bucket = Bucket()
+    for row in bucket.tables["behavior_session_table"]:
+        del row["cre_line"]
+    error = _error(bucket, tmp_path, IntegrityError)
+    assert str(error).startswith(
+        f"file {BEHAVIOR}, table behavior_sessions, column cre_line: a column is missing; expected a CSV column 'cre_line'"
+    )
+
+
+def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
+    bucket = Bucket()
+    for row in bucket.tables["behavior_session_table"]:
+        del row["image_set"], row["trial_count"]
+    sessions = _read(bucket, tmp_path).tables["behavior_sessions"]
+    assert sessions.column("image_set").null_count == sessions.num_rows
+
+
+def test_columns_and_tables_of_newer_releases_are_reported(tmp_path: Path) -> None:
+    bucket = Bucket()
+    for row in bucket.tables["ophys_session_table"]:
+        row |= {"donor_id": "7", "rig weather": "fine"}
+    bucket.tables["lick_table"] = [{"a": "1"}]
+    assert _read(bucket, tmp_path).warnings == (
+        "release 1.1.0 has the table lick_table, which vblake does not know: it is not in the lake",
+        f"{PROJECT}/project_metadata/ophys_session_table.csv: columns that the lake's table ophys_sessions does not have "
+        "were left out: 'donor_id', 'rig weather'",
+    )
+
+
+@pytest.mark.parametrize("table", ["behavior_session_table", "ophys_session_table", "ophys_experiment_table", "ophys_cells_table"])
+def test_empty_tables_are_refused(tmp_path: Path, table: str) -> None:
+    bucket = Bucket()
+    bucket.contents[table] = to_csv(bucket.tables[table]).splitlines(keepends=True)[0]
+    error = _error(bucket, tmp_path, IntegrityError)
+    assert error.file == f"{PROJECT}/project_metadata/{table}.csv"
+    assert "the table has no rows" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("behavior_session_table", "behavior_session_id"),
+        ("ophys_session_table", "ophys_session_id"),
+        ("ophys_experiment_table", "ophys_experiment_id"),
+        ("ophys_cells_table", "cell_roi_id"),
+    ],
+)
+def test_keys_are_unique_and_not_null(tmp_path: Path, table: str, key: str) -> None:
+    bucket = Bucket()
+    rows = bucket.tables[table]
+    kept = rows[0][key]
+    rows[0][key] = rows[1][key]
+    error = _error(bucket, tmp_path / "twice", IntegrityError)
+    assert (error.column, error.found) == (key, f"{rows[1][key]} in 2 rows")
+    rows[0][key] = ""
+    error = _error(bucket, tmp_path / "null", IntegrityError)
+    assert (error.column, error.problem) == (key, "a required value is missing")
+    rows[0][key] = kept
+    assert _read(bucket, tmp_path / "good").tables
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the table has no rows"),
+        (b"\xff\xfe\x00", "the file is no CSV table"),
+        (b'a,b\n"1,2\n', "the file is no CSV table"),
+        (b"a,b\n1,2,3\n", "row 0 has the wrong number of cells"),
+        (b"a,a\n1,2\n", "column names repeat"),
+        (b"a\n" + b"x" * 200_000, "the file is no CSV table"),
+        (b"<html>not found</html>", "the table has no rows"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path: Path, content: bytes, problem: str) -> None:
+    bucket = Bucket()
+    bucket.contents["behavior_session_table"] = content
+    error = _error(bucket, tmp_path, IntegrityError)
+    assert (error.file, error.table, error.problem) == (BEHAVIOR, "behavior_sessions", problem)
+
+
+def test_byte_order_mark_and_quoted_line_ends_are_csv(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][0]["equipment_name"] = "a,\n b"
+    bucket.contents["behavior_session_table"] = b"\xef\xbb\xbf" + to_csv(bucket.tables["behavior_session_table"])
+    sessions = _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")
+    assert sessions[1004]["equipment_name"] == "a,\n b"
+
+
+def test_content_is_checked_against_the_manifest(tmp_path: Path) -> None:
+    bucket = Bucket()
+    source = bucket.write(tmp_path)
+    path = tmp_path / BEHAVIOR
+    path.write_bytes(path.read_bytes().replace(b"100001", b"100003"))
+    with pytest.raises(IntegrityError, match=rf"file {BEHAVIOR}: the content is not what the manifest pins"):
+        read_project_tables(source, load_release(source))
+
+
+def test_table_without_a_hash_is_reported(tmp_path: Path) -> None:
+    bucket = Bucket()
+    manifest = bucket.manifest()
+    manifest["metadata_files"]["ophys_cells_table"]["file_hash"] = None
+    source = bucket.write(tmp_path, manifest)
+    assert read_project_tables(source, load_release(source)).warnings == (
+        f"{PROJECT}/project_metadata/ophys_cells_table.csv: the manifest gives no hash, so the content was not checked",
+    )
+
+
+def test_a_session_has_one_mouse(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.tables["ophys_experiment_table"][3]["mouse_id"] = "100001"
+    error = _error(bucket, tmp_path, IntegrityError)
+    assert (error.problem, error.table) == ("behaviour session 1003 belongs to two mice", "ophys_experiments")
+    assert (error.expected, error.found) == ("100002, as in behavior_sessions", "100001")
+
+
+def test_release_before_1_0_0_gives_three_tables(tmp_path: Path) -> None:
+    bucket = Bucket("0.2.0")
+    del bucket.tables["ophys_cells_table"]
+    assert list(_read(bucket, tmp_path).tables) == ["behavior_sessions", "ophys_sessions", "ophys_experiments"]
+
+
+def test_published_tables_at_full_size() -> None:
+    folder = Path(__file__).parents[2].parent / "shared" / "reference" / "project_metadata"
+    if not folder.is_dir():
+        pytest.skip(f"no published tables at {folder}")
+    objects = {path.stem: ReleaseObject(path.name, None, hashlib.blake2b(path.read_bytes()).hexdigest()) for path in folder.glob("*.csv")}
+    project = read_project_tables(open_source(SourceSpec(str(folder))), Release("0.3.0", objects, {}))
+    sessions, experiments = project.tables["behavior_sessions"], project.tables["ophys_experiments"]
+    assert (sessions.num_rows, project.tables["ophys_sessions"].num_rows, experiments.num_rows) == (4787, 704, 1941)
+    assert len(set(sessions.column("mouse_id").to_pylist())) == 107
+    assert sessions.column("file_id").null_count == 4787  # -999 throughout
+    listed = {e for cell in sessions.column("ophys_experiment_id").to_pylist() for e in cell or ()}
+    assert listed == set(experiments.column("ophys_experiment_id").to_pylist())
+    assert sessions.column("date_of_acquisition").null_count == 0
+    assert pa.types.is_timestamp(sessions.schema.field("date_of_acquisition").type)

@@ -1,0 +1,239 @@
+"""Manifests: which releases there are, and what a hostile or broken manifest may not do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.bucket import HOST, PROJECT, Bucket, manifest_key
+
+from pipelines.releases import load_release, versions
+from pipelines.sources import SourceSpec, open_source
+from schemas.errors import IntegrityError, ReleaseError, UsageError
+
+KEY = f"{PROJECT}/behavior_sessions/behavior_session_1001.nwb"
+
+
+def test_latest_release_maps_tables_and_files_to_pinned_objects(tmp_path: Path) -> None:
+    bucket = Bucket()
+    release = load_release(bucket.write(tmp_path))
+    manifest = bucket.manifest()
+    assert release.version == "1.1.0"
+    assert list(release.tables) == list(bucket.tables)
+    assert {file_id: obj.key for file_id, obj in release.files.items()} == bucket.files
+    assert release.files[21].version_id == manifest["data_files"]["21"]["version_id"]
+    assert release.files[21].file_hash == manifest["data_files"]["21"]["file_hash"]
+
+
+def test_versions_are_ordered_as_numbers_and_other_names_are_passed_over(tmp_path: Path) -> None:
+    for version in ("0.9.0", "0.10.0", "1.0.0", "0.2.0"):
+        source = Bucket(version).write(tmp_path)
+    for name in ("_project_manifest_v1.2.json", "_project_manifest_v2.0.0.json.bak", "_project_manifest_v03.0.0.json"):
+        (tmp_path / PROJECT / "manifests" / f"{PROJECT}{name}").write_text("{}")
+    assert versions(source) == ["0.2.0", "0.9.0", "0.10.0", "1.0.0"]
+    assert load_release(source).version == "1.0.0"
+    assert load_release(source, "0.9.0").version == "0.9.0"
+
+
+@pytest.mark.parametrize("asked", ["1.2.0", "v1.1.0", "newest", "../1.1.0", ""])
+def test_unknown_release_lists_what_there_is(tmp_path: Path, asked: str) -> None:
+    Bucket("1.0.0").write(tmp_path)
+    source = Bucket("1.1.0").write(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        load_release(source, asked)
+    assert str(caught.value) == f"There is no release {asked!r} in {tmp_path}. Give latest or one of 1.0.0, 1.1.0."
+
+
+def test_folder_that_is_no_bucket(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"holds no release: expected visual-behavior-ophys/manifests/.*found no such"):
+        versions(open_source(SourceSpec(str(tmp_path))))
+
+
+def test_manifests_without_a_usable_version(tmp_path: Path) -> None:
+    path = tmp_path / manifest_key("final")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    with pytest.raises(ReleaseError, match=r"versions X\.Y\.Z, found only final"):
+        versions(open_source(SourceSpec(str(tmp_path))))
+
+
+def test_releases_before_1_0_0_have_no_cells_table(tmp_path: Path) -> None:
+    bucket = Bucket("0.3.0")
+    del bucket.tables["ophys_cells_table"]
+    assert "ophys_cells_table" not in load_release(bucket.write(tmp_path / "old")).tables
+    bucket.version = "1.0.0"
+    with pytest.raises(ReleaseError, match=r"metadata_files: expected the tables .*; found no ophys_cells_table"):
+        load_release(bucket.write(tmp_path / "new"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"project_name": "a", "project_name": "b"}', b"[]", b"null", b'"text"'],
+    ids=["empty", "cut off", "not UTF-8", "nested", "repeated name", "list", "null", "text"],
+)
+def test_file_that_is_no_manifest(tmp_path: Path, content: bytes) -> None:
+    source = Bucket().write(tmp_path, content)
+    with pytest.raises(ReleaseError, match=rf"manifest {manifest_key('1.1.0')}, .*expected .*found .*Nothing of this"):
+        load_release(source)
+
+
+def _without(*path: str) -> Callable[[dict[str, Any]], None]:
+    def change(manifest: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            manifest = manifest[name]
+        del manifest[path[-1]]
+
+    return change
+
+
+def _with(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
+    def change(manifest: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            manifest = manifest[name]
+        manifest[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (_without("project_name"), "project_name: expected 'visual-behavior-ophys'; found nothing"),
+        (_with("visual-coding", "project_name"), "project_name: expected"),
+        (_with("1.0.0", "manifest_version"), "manifest_version: expected '1.1.0'; found '1.0.0'"),
+        (_with("row", "metadata_file_id_column_name"), "metadata_file_id_column_name: expected 'file_id'"),
+        (_without("metadata_files"), "metadata_files: expected"),
+        (_without("metadata_files", "ophys_session_table"), "metadata_files: expected the tables"),
+        (_without("data_files"), "data_files: expected"),
+        (_with({}, "data_files"), "data_files: expected the NWB files"),
+        (_with([], "data_files"), "data_files: expected a JSON object; found a list"),
+        (_with("x", "data_files", "21"), "data_files['21']: expected a JSON object; found a str"),
+        (_without("data_files", "21", "url"), "data_files['21']: expected url, version_id and file_hash; found no url"),
+        (_without("data_files", "21", "version_id"), "found no version_id"),
+        (_without("data_files", "21", "file_hash"), "found no file_hash"),
+        (_with("abc", "data_files", "21", "file_hash"), "data_files['21'].file_hash: expected a BLAKE2b-512"),
+        (_with("G" * 128, "data_files", "21", "file_hash"), "data_files['21'].file_hash"),
+        (_with(7, "data_files", "21", "version_id"), "data_files['21'].version_id: expected"),
+        (_with("a\nb", "data_files", "21", "version_id"), "data_files['21'].version_id"),
+        (_with("", "data_files", "21", "version_id"), "data_files['21'].version_id"),
+        (_with(None, "data_files", "21", "url"), "data_files['21'].url: expected a URL; found None"),
+    ],
+)
+def test_broken_entries_are_named(tmp_path: Path, change: Callable[[dict[str, Any]], None], where: str) -> None:
+    bucket = Bucket()
+    manifest = bucket.manifest()
+    change(manifest)
+    with pytest.raises(ReleaseError) as caught:
+        load_release(bucket.write(tmp_path, manifest))
+    assert str(caught.value).startswith(f"manifest {manifest_key('1.1.0')}, ")
+    assert where in str(caught.value)
+
+
+@pytest.mark.parametrize("file_id", ["-1", "007", "1.0", "", "x", "1" * 30, "²", " 5"])
+def test_file_ids_are_plain_whole_numbers(tmp_path: Path, file_id: str) -> None:
+    bucket = Bucket()
+    manifest = bucket.manifest()
+    manifest["data_files"][file_id] = manifest["data_files"]["21"]
+    with pytest.raises(ReleaseError, match="expected a file_id"):
+        load_release(bucket.write(tmp_path, manifest))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{HOST}/{PROJECT}/../secret.nwb",
+        f"{HOST}/{PROJECT}/%2e%2e/secret.nwb",
+        f"{HOST}/{PROJECT}/a/%2E%2E%2F%2E%2E/secret.nwb",
+        f"{HOST}/{PROJECT}/./a.nwb",
+        f"{HOST}/{PROJECT}//a.nwb",
+        f"{HOST}//{PROJECT}/a.nwb",
+        f"{HOST}/%2Fetc/passwd",
+        f"{HOST}/{PROJECT}/a%5Cb.nwb",
+        f"{HOST}/{PROJECT}/a\\b.nwb",
+        f"{HOST}/{PROJECT}/a%00b.nwb",
+        f"{HOST}/{PROJECT}/a%0Ab.nwb",
+        f"{HOST}/{PROJECT}/a\nb.nwb",
+        f"{HOST}/{PROJECT}/a\tb.nwb",
+        f"{HOST}/{PROJECT}/%ff.nwb",
+        f"{HOST}/{PROJECT}/",
+        f"{HOST}/{PROJECT}",
+        f"{HOST}/visual-behavior-ophys-2/a.nwb",
+        f"{HOST}/other/a.nwb",
+        f"{HOST}/{KEY}?versionId=x",
+        f"{HOST}/{KEY}#part",
+        HOST,
+        "",
+        KEY,
+        f"/{KEY}",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        f"http://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{KEY}",
+        f"s3://visual-behavior-ophys-data/{KEY}",
+        f"https://example.org/{KEY}",
+        f"https://s3.us-west-2.amazonaws.com/visual-behavior-ophys-data/{KEY}",
+        f"https://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com.example.org/{KEY}",
+        f"https://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com:8080/{KEY}",
+        f"https://user:pass@visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{KEY}",
+        f"https://another-bucket.s3.us-west-2.amazonaws.com/{KEY}",
+        f"https://[::1/{KEY}",
+        f"https://169.254.169.254/{KEY}",
+    ],
+)
+def test_hostile_urls_are_refused(tmp_path: Path, url: str) -> None:
+    bucket = Bucket()
+    manifest = bucket.manifest()
+    manifest["data_files"]["21"]["url"] = url
+    with pytest.raises(ReleaseError, match=r"data_files\['21'\]\.url: expected .*; found "):
+        load_release(bucket.write(tmp_path, manifest))
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        (f"https://visual-behavior-ophys-data.s3.amazonaws.com/{KEY}", KEY),
+        (f"https://visual-behavior-ophys-data.s3-us-west-2.amazonaws.com/{KEY}", KEY),
+        (f"{HOST}/{PROJECT}/a%20b%2Bc.nwb", f"{PROJECT}/a b+c.nwb"),
+        (f"{HOST}/{PROJECT}/%252e%252e/a.nwb", f"{PROJECT}/%2e%2e/a.nwb"),
+    ],
+)
+def test_good_urls_are_decoded_once(tmp_path: Path, url: str, key: str) -> None:
+    bucket = Bucket()
+    manifest = bucket.manifest()
+    manifest["data_files"]["21"]["url"] = url
+    assert load_release(bucket.write(tmp_path, manifest)).files[21].key == key
+
+
+def test_no_version_and_no_hash_must_be_said(tmp_path: Path) -> None:
+    bucket = Bucket()
+    manifest = bucket.manifest()
+    manifest["data_files"]["21"] |= {"version_id": None, "file_hash": None}
+    obj = load_release(bucket.write(tmp_path, manifest)).files[21]
+    assert (obj.version_id, obj.file_hash) == (None, None)
+    obj.check("0" * 128)
+
+
+def test_wrong_hash_says_what_was_expected_and_found(tmp_path: Path) -> None:
+    obj = load_release(Bucket().write(tmp_path)).files[21]
+    with pytest.raises(IntegrityError) as caught:
+        obj.check("0" * 128)
+    assert str(caught.value) == (
+        f"file {KEY}: the content is not what the manifest pins (version {obj.version_id}); "
+        f"expected BLAKE2b-512 {obj.file_hash}; found {'0' * 128}. "
+        "The copy is damaged or of another version: fetch it again, or read from the released bucket."
+    )
+
+
+def test_manifest_of_the_reference_bucket() -> None:
+    folder = Path(__file__).parents[2].parent / "shared" / "reference" / "bucket"
+    if not folder.is_dir():
+        pytest.skip(f"no reference bucket at {folder}")
+    release = load_release(open_source(SourceSpec(str(folder))))
+    manifest = json.loads((folder / manifest_key(release.version)).read_text())
+    assert {str(file_id): obj.file_hash for file_id, obj in release.files.items()} == {
+        file_id: entry["file_hash"] for file_id, entry in manifest["data_files"].items()
+    }
+    assert all((folder / obj.key).is_file() for obj in (*release.files.values(), *release.tables.values()))
