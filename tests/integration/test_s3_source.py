@@ -6,7 +6,7 @@ import itertools
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -121,11 +121,13 @@ def test_missing_object_version_and_bucket(store: Store, tmp_path: Path) -> None
         open_source(SourceSpec("s3://no-such-bucket", store.endpoint)).sizes("")
 
 
-def test_listing_is_paged_and_relative_to_the_prefix(store: Store) -> None:
-    keys = [f"mirror/visual-behavior-ophys/listed/{i:04} +%.nwb" for i in range(1003)]
+def test_listing_is_paged_and_relative_to_the_prefix(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
+    keys = [f"mirror/visual-behavior-ophys/listed/{i:04} +%.nwb" for i in range(8)]
     for i, key in enumerate(keys):
         store.put(key, b"x" * (i % 3))
     expected = {key.removeprefix("mirror/"): i % 3 for i, key in enumerate(keys)}
+    assert store.client.list_objects_v2(Bucket=BUCKET, Prefix="mirror/")["IsTruncated"]
     mirror = open_source(SourceSpec(f"s3://{BUCKET}/mirror/", store.endpoint))
     assert mirror.sizes("visual-behavior-ophys/listed/") == expected
     assert mirror.read("visual-behavior-ophys/listed/0002 +%.nwb", None) == b"xx"
@@ -133,12 +135,14 @@ def test_listing_is_paged_and_relative_to_the_prefix(store: Store) -> None:
 
 
 def test_unsigned_reads_of_what_is_not_public_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    version = store.client.put_object(Bucket=BUCKET, Key="a/private.nwb", Body=b"content")["VersionId"]
+    store.client.create_bucket(Bucket="private", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    store.client.put_object(Bucket="private", Key="a/b.nwb", Body=b"content")
+    spec = SourceSpec("s3://private", store.endpoint, attempts=2)
     with pytest.raises(SourceError, match=r"unsigned requests may not read it, or it does not exist. Buckets that are not public need"):
-        store.source().read("a/private.nwb", version)
+        open_source(spec).read("a/b.nwb", None)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert store.source(anonymous=False).read("a/private.nwb", version) == b"content"
+    assert open_source(replace(spec, anonymous=False)).read("a/b.nwb", None) == b"content"
 
 
 def test_cache_checks_what_it_fetched(store: Store, tmp_path: Path) -> None:
@@ -288,7 +292,7 @@ def test_refusals_are_not_tried_again(scripted: Callable[..., Scripted], status:
 
 
 def test_server_that_redirects_everything_is_given_up(scripted: Callable[..., Scripted]) -> None:
-    server = scripted((301, {"Location": "https://127.0.0.1/"}, b"", None))
+    server = scripted(_refusal(301, "PermanentRedirect"))
     with pytest.raises(SourceError, match=r"the server redirects every request. Check endpoint url"):
         server.source().read("k", None)
 
@@ -322,7 +326,7 @@ def test_server_that_ignores_ranges_is_not_believed(
 def test_full_disk_is_not_a_fault_of_the_source(scripted: Callable[..., Scripted]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine")
-    with pytest.raises(LakeError, match=r"/dev/full cannot be written \(No space left on device\)|/dev/full cannot be written"):
+    with pytest.raises(LakeError, match=r"/dev/full cannot be written \(No space left on device\)"):
         scripted(GOOD).source().fetch("k", "v1", Path("/dev/full"))
 
 

@@ -176,7 +176,7 @@ def test_lists_of_texts(tmp_path: Path, cell: str, items: list[str]) -> None:
 
 
 HOSTILE = [
-    "__import__('os').system('touch /tmp/owned')",
+    "__import__('os').system('touch owned')",
     "[__import__('os').getcwd()]",
     "[x for x in (1, 2)]",
     "'; DROP TABLE behavior_sessions; --",
@@ -201,12 +201,14 @@ HOSTILE = [
 
 @pytest.mark.parametrize("column", ["ophys_experiment_id", "driver_line"])
 @pytest.mark.parametrize("cell", HOSTILE)
-def test_lists_that_are_code_are_refused_and_not_run(tmp_path: Path, column: str, cell: str) -> None:
+def test_lists_that_are_code_are_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, cell: str) -> None:
+    monkeypatch.chdir(tmp_path)
     bucket = Bucket()
     bucket.tables["behavior_session_table"][3][column] = cell
-    error = _error(bucket, tmp_path)
+    error = _error(bucket, tmp_path / "bucket")
     assert (error.file, error.table, error.column) == (BEHAVIOR, "behavior_sessions", column)
     assert len(str(error)) < 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["bucket"]
 
 
 @pytest.mark.parametrize(
