@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import pyarrow as pa
 from pipelines.cache import FileCache
 from pipelines.lake.store import clear
 from pipelines.lake.writer import write_table
+from pipelines.nwb.needs import prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import signature
 from pipelines.planning import FileKind, FileTask
+from pipelines.ranges import RangeFile
 from pipelines.sources import SourceSpec, open_source
 from schemas import SCHEMA_VERSION, TABLES, Subject, Table
 from schemas.arrow import from_numpy
@@ -36,12 +38,14 @@ class ConvertSettings:
     Attributes:
         source: where the bucket is.
         staging: folder for staged files.
-        cache: folder for whole objects of a remote source.
+        verify_hash: fetch objects of a remote source whole and check their hash, instead of reading the needed ranges.
+        cache: folder for whole objects.
         cache_bytes: bound on that folder.
     """
 
     source: SourceSpec
     staging: Path
+    verify_hash: bool
     cache: Path
     cache_bytes: int
 
@@ -174,20 +178,40 @@ def write_staged(table: Table, task: FileTask, recording: Recording, folder: Pat
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A release file, open for reading."""
+
+    recording: Recording
+    _fetched: Callable[[], int]
+
+    @property
+    def bytes_fetched(self) -> int:
+        """Bytes moved from a remote source so far."""
+        return self._fetched()
+
+
 @contextmanager
-def opened(task: FileTask, settings: ConvertSettings) -> Generator[tuple[Recording, int]]:
-    """The file of a task, opened, and the bytes moved for it. The one seam between sources and readers."""
-    source = open_source(settings.source)
-    local = source.local_path(task.object.key)
+def opened(task: FileTask, settings: ConvertSettings, tables: Sequence[str]) -> Generator[Opened]:
+    """The file of a task. The one seam between sources and readers.
+
+    A file of a local folder is opened in place. Of a remote object just the ranges that `tables` are read from are fetched, ahead of the
+    readers; or, with `verify_hash`, the whole object.
+    """
+    source, obj = open_source(settings.source), task.object
+    local = source.local_path(obj.key)
     if local is not None:
-        with open_recording(local, task.object.key) as recording:
-            yield recording, 0
-        return
-    with (
-        FileCache(settings.cache, settings.cache_bytes).get(source, task.object) as cached,
-        open_recording(cached.path, task.object.key) as recording,
-    ):
-        yield recording, cached.bytes_fetched
+        with open_recording(local, obj.key) as recording:
+            yield Opened(recording, lambda: 0)
+    elif settings.verify_hash:
+        with FileCache(settings.cache, settings.cache_bytes).get(source, obj) as cached, open_recording(cached.path, obj.key) as recording:
+            yield Opened(recording, lambda: cached.bytes_fetched)
+    else:
+        size = source.size(obj.key, obj.version_id)
+        remote = RangeFile(lambda start, stop: source.read_range(obj.key, obj.version_id, start, stop), size)
+        with closing(remote), open_recording(remote, obj.key) as recording:
+            prefetch(recording.hdf, tables, remote)
+            yield Opened(recording, lambda: remote.bytes_fetched)
 
 
 def staging_folder(task: FileTask, settings: ConvertSettings) -> Path:
@@ -208,13 +232,15 @@ def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
     warnings: list[str] = []
     result = FileResult(task, folder)
     try:
-        with opened(task, settings) as (recording, fetched):
+        own = [name for name in task.tables if name != TEMPLATES]
+        with opened(task, settings, own) as file:
+            recording = file.recording
             _check_ids(task, recording)
-            for name in task.tables:
-                if name != TEMPLATES:
-                    counts[name] = write_staged(TABLES[name], task, recording, folder)
+            for name in own:
+                counts[name] = write_staged(TABLES[name], task, recording, folder)
             images = signature(recording) if TEMPLATES in task.tables else None
-            result = replace(result, image_set=recording.image_set if images else None, image_signature=images, bytes_fetched=fetched)
+            result = replace(result, image_set=recording.image_set if images else None, image_signature=images)
+            result = replace(result, bytes_fetched=file.bytes_fetched)
             warnings = recording.warnings
     except (DataError, SourceError) as error:
         clear(folder)
@@ -237,8 +263,8 @@ def convert_templates(task: FileTask, settings: ConvertSettings, image_signature
     folder = settings.staging / f"templates_{task.kind.value}_{task.file_key}"
     clear(folder)
     folder.mkdir(parents=True)
-    with opened(task, settings) as (recording, _):
-        write_staged(TABLES[TEMPLATES], task, recording, folder, image_signature=image_signature)
+    with opened(task, settings, [TEMPLATES]) as file:
+        write_staged(TABLES[TEMPLATES], task, file.recording, folder, image_signature=image_signature)
     return folder / f"{TEMPLATES}.parquet"
 
 

@@ -46,7 +46,8 @@ class IngestRequest:
         force: convert again what is already in the lake.
         workers: processes; None for as many as the machine has room for.
         dask: address of a Dask scheduler to use instead.
-        cache: folder for whole objects of a remote source.
+        verify_hash: fetch objects of a remote source whole and check them against the manifest's hash.
+        cache: folder for whole objects.
         cache_bytes: bound on that folder.
     """
 
@@ -57,6 +58,7 @@ class IngestRequest:
     force: bool = False
     workers: int | None = None
     dask: str | None = None
+    verify_hash: bool = False
     cache: Path = field(default_factory=default_cache)
     cache_bytes: int = _CACHE_BYTES
 
@@ -200,7 +202,7 @@ def ingest(
     create_lake(store, release.version)
     with writing(store):
         publish_project_tables(store, prepared.project.tables, release.version)
-        settings = ConvertSettings(request.source, store.staging, request.cache, request.cache_bytes)
+        settings = ConvertSettings(request.source, store.staging, request.verify_hash, request.cache, request.cache_bytes)
         pool = FilePool(settings, request.workers or default_workers(), request.dask)
         reports: list[MouseReport] = []
         finished: dict[int, list[FileResult]] = {m: [] for m in wanted}

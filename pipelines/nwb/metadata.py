@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.recording import METADATA, TASK, Recording, Rows
@@ -47,15 +50,15 @@ def _behavior(recording: Recording) -> dict[str, Any]:
     genotype = hdf.text(f"{_SUBJECT}/genotype")
     lines = hdf.texts(_SUBJECT, "driver_line")
     return {
-        "equipment_name": hdf.attribute(METADATA, "equipment_name"),
+        "equipment_name": hdf.word(METADATA, "equipment_name"),
         "sex": hdf.text(f"{_SUBJECT}/sex"),
         "age_in_days": age_in_days(hdf.text(f"{_SUBJECT}/age")),
         "stimulus_frame_rate": hdf.attribute(METADATA, "stimulus_frame_rate"),
         "session_type": recording.session_type,
         "date_of_acquisition": hdf.text("/session_start_time"),
-        "reporter_line": hdf.attribute(_SUBJECT, "reporter_line", None),
+        "reporter_line": hdf.word(_SUBJECT, "reporter_line"),
         "cre_line": cre_line(genotype),
-        "behavior_session_uuid": hdf.attribute(METADATA, "behavior_session_uuid", None),
+        "behavior_session_uuid": _uuid(recording),
         "driver_line": sorted(lines) if lines is not None else None,
         # The released reader has this text, not a missing value, for files written before the attribute existed.
         "project_code": hdf.attribute(METADATA, "project_code", "Not Available"),
@@ -63,14 +66,26 @@ def _behavior(recording: Recording) -> dict[str, Any]:
     }
 
 
+def _uuid(recording: Recording) -> str | None:
+    """UUID of the session in its usual spelling."""
+    text = recording.hdf.word(METADATA, "behavior_session_uuid")
+    try:
+        return None if text == "None" else str(uuid.UUID(text))
+    except ValueError as error:
+        found = repr(text)
+        raise recording.hdf.error(
+            f"{METADATA}@behavior_session_uuid", "a value is no UUID", expected="a UUID or None", found=found
+        ) from error
+
+
 def behavior_metadata(recording: Recording) -> Iterator[Rows]:
     """The behaviour metadata dictionary, one row."""
     yield _one_row(_behavior(recording))
 
 
-def indicator(reporter_line: str | None) -> str | None:
+def indicator(reporter_line: str) -> str | None:
     """Calcium indicator named by a reporter line."""
-    return next((name for part, name in _INDICATORS.items() if reporter_line and part in reporter_line), None)
+    return next((name for part, name in _INDICATORS.items() if part in reporter_line), None)
 
 
 def experiment_metadata(recording: Recording) -> Iterator[Rows]:
@@ -78,7 +93,7 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
     hdf = recording.hdf
     values = _behavior(recording)
     container = hdf.attribute(METADATA, "ophys_container_id", None)
-    groups = int(hdf.attribute(METADATA, "imaging_plane_group_count", 0))
+    groups = hdf.integer(METADATA, "imaging_plane_group_count")
     values |= {
         "indicator": indicator(values["reporter_line"]),
         "emission_lambda": hdf.scalar(f"{_PLANE}/{_channel(recording)}/emission_lambda"),
@@ -112,7 +127,7 @@ def frame_rate(recording: Recording) -> float:
 def task_parameters(recording: Recording) -> Iterator[Rows]:
     """The task's parameters, one row."""
     hdf = recording.hdf
-    session_type = str(hdf.attribute(TASK, "session_type"))
+    session_type = hdf.word(TASK, "session_type")
     image_set = image_set_of(session_type)
     if image_set is None:
         recording.warn(f"task_parameters.image_set: session type {session_type} names no image set")
@@ -132,17 +147,22 @@ def task_parameters(recording: Recording) -> Iterator[Rows]:
             "session_type": session_type,
             "stimulus_name": hdf.attribute(TASK, "stimulus_name", None),
             "image_set": image_set,
-            **{name: _seconds(recording, name) for name in ("blank_duration_sec", "response_window_sec")},
+            **{name: durations(recording, name) for name in ("blank_duration_sec", "response_window_sec")},
         }
     )
 
 
-def _seconds(recording: Recording, name: str) -> list[float] | None:
-    """A pair of durations, which the files hold as text."""
-    texts = recording.hdf.texts(TASK, name)
+def durations(recording: Recording, name: str) -> list[float]:
+    """A pair of durations, which the files hold as text, in seconds.
+
+    Raises:
+        DataError: the attribute is missing, or not two numbers.
+    """
+    values: list[Any] = np.atleast_1d(recording.hdf.attribute(TASK, name)).tolist()
     try:
-        return None if texts is None else [float(t) for t in texts]
-    except ValueError as error:
-        raise recording.hdf.error(f"{TASK}@{name}", "a duration is not a number", expected="texts like 0.5", found=repr(texts)) from error
-
-
+        seconds = [float(v) for v in values]
+    except (TypeError, ValueError):
+        seconds = []
+    if len(seconds) != 2:
+        raise recording.hdf.error(f"{TASK}@{name}", "not a pair of durations", expected="two texts like 0.5", found=repr(values))
+    return seconds

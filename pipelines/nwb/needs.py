@@ -23,6 +23,7 @@ _EYE = "/acquisition/EyeTracking"
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "trials": _TRIALS,
+    "stimulus_templates": ("/stimulus/templates/*/data", "/stimulus/templates/*/unwarped", "/stimulus/templates/*/control_description"),
     "stimulus_presentations": ("/intervals/*_presentations/*",),
     "rolling_performance": _TRIALS,
     "performance_metrics": (*_TRIALS, "/processing/rewards/*/*"),

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.nwb.recording import TASK, Recording, Rows
+from pipelines.nwb.metadata import durations
+from pipelines.nwb.recording import Recording, Rows
 from pipelines.nwb.series import read_rewards
 from pipelines.nwb.trials import Trials, read_trials
 from schemas.casts import NDArray, Ragged, Values
@@ -85,23 +86,17 @@ def rolling_rate(yes: NDArray, no: NDArray) -> tuple[NDArray, NDArray]:
 
 def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
     """Difference of the normal quantiles of the two rates, each clipped to [0.01, 0.99]."""
-    from scipy.special import ndtri  # 0.2 s to import; only behaviour files need it
+    # 0.2 s to import, and only behaviour files need it.
+    from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
 
     clipped = [np.clip(rate, *_DPRIME_LIMITS) for rate in (hit_rate, false_alarm_rate)]
     return np.asarray(ndtri(clipped[0])) - np.asarray(ndtri(clipped[1]))
 
 
-def _window_start(recording: Recording) -> float:
-    window = recording.hdf.texts(TASK, "response_window_sec")
-    if not window:
-        raise recording.hdf.error(f"{TASK}@response_window_sec", "an attribute is missing", expected="two texts", found="nothing")
-    return float(window[0])
-
-
 def read_performance(recording: Recording) -> dict[str, NDArray]:
     """The columns of `rolling_performance`, one value per trial."""
     table: Trials = recording.once(read_trials)
-    latency = response_latencies(table.lick_times, table.numbers("change_time"), _window_start(recording))
+    latency = response_latencies(table.lick_times, table.numbers("change_time"), durations(recording, "response_window_sec")[0])
     columns = {"reward_rate": reward_rate(table.numbers("start_time"), latency)}
     kept = table.numbers("aborted") == 0
     outcome = {name: table.numbers(name)[kept] == 1 for name in ("hit", "miss", "false_alarm", "correct_reject")}
@@ -162,7 +157,7 @@ def performance_metrics(recording: Recording) -> Iterator[Rows]:
         "auto_rewarded_trial_count": total("auto_rewarded"),
         "rewarded_trial_count": total("hit"),
         "total_reward_count": len(volume),
-        "total_reward_volume": float(volume.sum()),
+        "total_reward_volume": float(np.where(np.isnan(volume), 0.0, volume).sum()),
         "maximum_reward_rate": largest(rolling["reward_rate"]),
         "engaged_trial_count": int(engaged.sum()),
     }

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.nwb.recording import Recording, Rows
-from pipelines.nwb.trials import Trials, read_trials
+from pipelines.nwb.trials import TRIALS, Trials, read_trials
 from schemas import TABLES, Column, Type
 from schemas.casts import NDArray, Values
 
 _IGNORED = frozenset(("tags", "tags_index", "timeseries", "timeseries_index", "id"))
 _RECOMPUTED = frozenset(("is_change", "flashes_since_change"))
 _NO_TRIAL = -99
+
+_MAY_BE_MISSING = _RECOMPUTED | {"index", "image_set", "trials_id", "active", "end_frame"}
+"""Columns of every lake that a file may lack: made up for here, or, the end_frame of sessions of one image, all null."""
 
 
 def _declared() -> dict[str, Column]:
@@ -32,6 +35,7 @@ def _groups(recording: Recording) -> list[str]:
 
 
 def _read_group(recording: Recording, group: str, declared: dict[str, Column]) -> tuple[dict[str, NDArray], int]:
+    """The known columns of a group and its number of rows; text as bytes."""
     hdf = recording.hdf
     start = hdf.numbers(f"{group}/start_time")
     columns: dict[str, NDArray] = {"start_time": start}
@@ -39,9 +43,12 @@ def _read_group(recording: Recording, group: str, declared: dict[str, Column]) -
         if name in _IGNORED or name in _RECOMPUTED or name == "start_time":
             continue
         if name not in declared:
-            recording.warn(f"stimulus_presentations.{name}: the file has a column that this version of vblake does not know; it is not in the lake")
+            recording.warn(
+                f"stimulus_presentations.{name}: the file has a column that this version of vblake does not know; it is not in the lake"
+            )
             continue
-        columns[name] = hdf.array(f"{group}/{name}", rows=len(start))
+        read = hdf.words if declared[name].type is Type.STRING else hdf.numbers
+        columns[name] = read(f"{group}/{name}", rows=len(start))
     return columns, len(start)
 
 
@@ -51,16 +58,20 @@ def _stack(parts: list[NDArray | None], counts: list[int], column: Column) -> ND
     if len(present) == len(parts) and len({p.dtype.kind for p in present}) == 1:
         return np.concatenate(present)
     if column.type is Type.STRING:
-        return np.concatenate([np.full(n, None, dtype=object) if p is None else p.astype(object) for p, n in zip(parts, counts, strict=True)])
+        return np.concatenate(
+            [np.full(n, None, dtype=object) if p is None else p.astype(object) for p, n in zip(parts, counts, strict=True)]
+        )
     return np.concatenate([np.full(n, np.nan) if p is None else p.astype(np.float64) for p, n in zip(parts, counts, strict=True)])
 
 
-def _text(values: NDArray) -> NDArray:
+def _text(recording: Recording, name: str, values: NDArray) -> NDArray:
     """Text as str; None where there is no value. The word N/A reads as empty text, which still counts as a name."""
+    path = f"/intervals/*_presentations/{name}"
     out = np.empty(len(values), dtype=object)
     for i, value in enumerate(values.tolist()):
-        text = value.decode("utf-8") if isinstance(value, bytes) else value
-        out[i] = "" if text == "N/A" else text
+        if value is not None:
+            text = recording.hdf.decoded(path, value)
+            out[i] = "" if text == "N/A" else text
     return out
 
 
@@ -69,12 +80,14 @@ def is_change(image_name: NDArray, omitted: NDArray) -> NDArray:
 
     Args:
         image_name: shape (n,), text or None, in time order.
-        omitted: shape (n,), float, NaN where it does not apply (gray screen, movie). Only rows with 0 are considered; the first is no change.
+        omitted: shape (n,), float, NaN where it does not apply (gray screen, movie). Only rows with 0 are considered; the first of
+            them is no change.
     """
     shown = np.flatnonzero(omitted == 0)
     change = np.zeros(len(image_name), dtype=bool)
     names = image_name[shown]
-    change[shown[1:]] = names[1:] != names[:-1]
+    # No name equals no other, not even none: pandas compares missing values so.
+    change[shown[1:]] = (names[1:] != names[:-1]) | np.array([n is None for n in names[1:]], dtype=bool)
     return change
 
 
@@ -124,7 +137,7 @@ def active_rows(start_time: NDArray, named: NDArray, block: NDArray | None, tria
     """
     first, last = np.min(trials.numbers("start_time")), np.max(trials.numbers("stop_time"))
     active = (start_time > first) & (start_time < last) & named
-    return active if block is None else np.isin(block, np.unique(block[active]))
+    return active if block is None else active | np.isin(block, block[active])
 
 
 def sham_changes(start_frame: NDArray, trials_id: NDArray, trials: Trials) -> NDArray:
@@ -141,30 +154,42 @@ def _image_sets(recording: Recording, columns: dict[str, NDArray | None], named:
         return None
     stimulus = columns.get("stimulus_name")
     if stimulus is None:
-        is_image = named & (columns["image_name"] is not None)
+        is_image = named
     else:
-        is_image = np.array([template.split(".", maxsplit=1)[0] == name for name in _text(stimulus)], dtype=bool)
+        # The writer spells TRAINING in lower case where it makes names of stimuli.
+        start = template.split(".", maxsplit=1)[0].lower()
+        is_image = np.array([n is not None and n.lower() == start for n in _text(recording, "stimulus_name", stimulus)], dtype=bool)
     values = np.full(count, None, dtype=object)
     values[is_image] = template
     return values
 
 
 def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
-    """All presentations of the session in time order."""
+    """All presentations of the session in time order.
+
+    Raises:
+        DataError: a column is in no group, of another length, or text where numbers should be.
+    """
     declared = _declared()
     parts = [_read_group(recording, group, declared) for group in _groups(recording)]
     counts = [n for _, n in parts]
     count = sum(counts)
     stored = {name for columns, _ in parts for name in columns}
+    for name, column in declared.items():
+        if name not in stored and not column.optional and name not in _MAY_BE_MISSING:
+            raise recording.hdf.error(column.source, "a column is missing", expected="it in at least one group", found="it in none")
     order = np.argsort(np.concatenate([c["start_time"] for c, _ in parts]), kind="stable")
     columns: dict[str, NDArray | None] = {
-        name: _stack([c.get(name) for c, _ in parts], counts, column)[order] if name in stored else None for name, column in declared.items()
+        name: _stack([c.get(name) for c, _ in parts], counts, column)[order] if name in stored else None
+        for name, column in declared.items()
     }
     start_time = columns["start_time"]
     assert start_time is not None
-    image_name = np.full(count, None, dtype=object) if columns["image_name"] is None else _text(columns["image_name"])
+    assert columns["image_name"] is not None
+    assert columns["omitted"] is not None
+    image_name = _text(recording, "image_name", columns["image_name"])
     named = np.array([v is not None for v in image_name], dtype=bool)
-    omitted = np.full(count, np.nan) if columns["omitted"] is None else columns["omitted"].astype(np.float64)
+    omitted = columns["omitted"].astype(np.float64)
     change = is_change(image_name, omitted)
     columns |= {
         "image_name": image_name,
@@ -184,8 +209,8 @@ def _add_trials(recording: Recording, columns: dict[str, NDArray | None], start_
     """Fills active, trials_id and is_sham_change where the file, of an older release, lacks them."""
     if all(columns[name] is not None for name in ("active", "trials_id", "is_sham_change")):
         return
-    trials = recording.once(read_trials)
-    if not trials.count:
+    trials = recording.once(read_trials) if recording.hdf.has(TRIALS) else None
+    if trials is None or not trials.count:
         return
     block = columns["stimulus_block"]
     if columns["active"] is None:

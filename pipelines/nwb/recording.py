@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,7 +46,7 @@ class Recording:
     @cached_property
     def behavior_session_id(self) -> int:
         """Id of the behaviour session in the file."""
-        return int(self.hdf.attribute(METADATA, "behavior_session_id"))
+        return self.hdf.integer(METADATA, "behavior_session_id")
 
     @cached_property
     def is_experiment(self) -> bool:
@@ -56,13 +56,13 @@ class Recording:
     @cached_property
     def ophys_session_id(self) -> int:
         """Id of the imaging session; experiment files only."""
-        return int(self.hdf.attribute(METADATA, "ophys_session_id"))
+        return self.hdf.integer(METADATA, "ophys_session_id")
 
     @cached_property
     def ophys_experiment_id(self) -> int:
         """Id of the experiment, from `/identifier`."""
         text = self.hdf.text("/identifier")
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit()):
             raise self.hdf.error("/identifier", "the identifier is not a number", expected="ophys_experiment_id", found=repr(text))
         return int(text)
 
@@ -82,7 +82,7 @@ class Recording:
     @cached_property
     def session_type(self) -> str:
         """Stage of the task."""
-        return str(self.hdf.attribute(METADATA, "session_type"))
+        return self.hdf.word(METADATA, "session_type")
 
     @cached_property
     def image_set(self) -> str | None:
@@ -109,7 +109,7 @@ class Recording:
 
 
 @contextmanager
-def open_recording(source: Path | BinaryIO, name: str) -> Iterator[Recording]:
+def open_recording(source: Path | BinaryIO, name: str) -> Generator[Recording]:
     """Opens a file of the release.
 
     Raises:

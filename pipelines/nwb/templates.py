@@ -15,8 +15,12 @@ _SAMPLED_LINES = 8
 
 
 def _names(recording: Recording, group: str) -> list[str]:
-    names = recording.hdf.array(f"{group}/control_description").tolist()
-    return [n.decode("utf-8") if isinstance(n, bytes) else str(n) for n in names]
+    path = f"{group}/control_description"
+    names = [recording.hdf.decoded(path, name) for name in recording.hdf.words(path).tolist()]
+    # Images go out one by one, so nothing later on sees two of one name.
+    if len(set(names)) != len(names):
+        raise recording.hdf.error(path, "an image name repeats", expected="unique names", found=", ".join(names))
+    return names
 
 
 def stimulus_templates(recording: Recording) -> Iterator[Rows]:
@@ -30,14 +34,14 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
     if warped.shape != unwarped.shape:
         raise recording.hdf.error(group, "warped and unwarped images differ in size", expected=str(warped.shape), found=str(unwarped.shape))
     for i in sorted(range(len(names)), key=names.__getitem__):
-        image = warped[i]
+        image = recording.hdf.part(f"{group}/data", warped, i)
         yield Rows(
             {
                 "image_name": [names[i]],
                 "height": int(image.shape[0]),
                 "width": int(image.shape[1]),
                 "warped": Ragged.matrix(image[np.newaxis]),
-                "unwarped": Ragged.matrix(unwarped[i][np.newaxis]),
+                "unwarped": Ragged.matrix(recording.hdf.part(f"{group}/unwarped", unwarped, i)[np.newaxis]),
             },
             1,
         )
@@ -57,8 +61,10 @@ def signature(recording: Recording) -> str | None:
     for part in ("data", "unwarped"):
         dataset = recording.hdf.checked(f"{group}/{part}", ndim=3, rows=len(names))
         digest.update(f"{part} {dataset.shape} {dataset.dtype}".encode())
-        lines = np.unique(np.linspace(0, dataset.shape[1] - 1, _SAMPLED_LINES).astype(int)) if dataset.shape[1] else []
-        for i in range(len(names)):
-            line = lines[i % len(lines)] if len(lines) else 0
-            digest.update(np.ascontiguousarray(dataset[i, line]).tobytes())
+        height: int = dataset.shape[1]
+        # Distinct lines, evenly spread from the first to the last; none of images without any.
+        lines = sorted({i * (height - 1) // (_SAMPLED_LINES - 1) for i in range(_SAMPLED_LINES)}) if height else []
+        for i in range(len(names) if lines else 0):
+            line = recording.hdf.part(f"{group}/{part}", dataset, (i, lines[i % len(lines)]))
+            digest.update(np.ascontiguousarray(line).tobytes())
     return digest.hexdigest()

@@ -26,6 +26,21 @@ def read_ophys_timestamps(recording: Recording) -> NDArray:
     return recording.hdf.numbers(f"{OPHYS}/dff/traces/timestamps")
 
 
+def _frames(recording: Recording) -> int:
+    """Frames of the plane's movie, those of dF/F. The clock may go on after them.
+
+    Raises:
+        DataError: there are none, or more than times.
+    """
+    path = f"{OPHYS}/dff/traces/data"
+    frames, times = recording.hdf.checked(path, ndim=2).shape[0], len(recording.once(read_ophys_timestamps))
+    if not 0 < frames <= times:
+        raise recording.hdf.error(
+            path, "traces and clock do not match", expected=f"at most {times} frames, and some", found=f"{frames} frames"
+        )
+    return int(frames)
+
+
 def ophys_timestamps(recording: Recording) -> Iterator[Rows]:
     """The imaging clock as one list."""
     yield Rows({"timestamps": Ragged.one(recording.once(read_ophys_timestamps))}, 1)
@@ -46,17 +61,17 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
     """A (time, ROI) array whose columns are the rows of the ROI table.
 
     Raises:
-        DataError: it has more frames than the clock, or other columns than the ROI table has rows.
+        DataError: it has other frames than dF/F, dF/F more than the clock, or other columns than the ROI table has rows.
     """
     hdf = recording.hdf
     path = f"{OPHYS}/{interface}/traces/data"
     cells = recording.once(read_cells)
-    frames = len(recording.once(read_ophys_timestamps))
-    shape = hdf.checked(path, ndim=2).shape
+    frames = recording.once(_frames)
+    shape: tuple[int, int] = hdf.checked(path, ndim=2).shape
     if shape[1] != len(cells.roi_ids):
         raise hdf.error(path, "traces and ROIs do not match", expected=f"{len(cells.roi_ids)} columns, one per ROI", found=f"shape {shape}")
-    if shape[0] > frames or not shape[0]:
-        raise hdf.error(path, "traces and clock do not match", expected=f"at most {frames} frames, and some", found=f"shape {shape}")
+    if shape[0] != frames:
+        raise hdf.error(path, "traces differ in length", expected=f"{frames} frames, as dF/F has", found=f"shape {shape}")
     rois = f"{OPHYS}/{interface}/traces/rois"
     if hdf.has(rois) and not np.array_equal(hdf.numbers(rois), np.arange(shape[1])):
         raise hdf.error(rois, "traces are not in the order of the ROI table", expected=f"0 to {shape[1] - 1}", found="another order")
@@ -67,6 +82,7 @@ def _batches(recording: Recording, data: NDArray, columns: NDArray, cells: NDArr
     """Key columns, transposed traces and positions of `CELLS_PER_BATCH` cells at a time.
 
     Args:
+        recording: the file.
         data: shape (time, n_columns).
         columns: column of `data` for each cell.
         cells: position in `Cells.valid` of each cell.
@@ -86,7 +102,7 @@ def _traces(recording: Recording, interface: str, column: str, extra: dict[str, 
     cells = recording.once(read_cells)
     everyone = np.arange(len(cells.valid))
     for keys, traces, part in _batches(recording, data, cells.valid, everyone):
-        columns = {**keys, column: Ragged.matrix(traces), **{name: values[part] for name, values in extra.items()}}
+        columns: dict[str, Values] = {**keys, column: Ragged.matrix(traces), **{name: values[part] for name, values in extra.items()}}
         yield Rows(columns, len(traces))
 
 
@@ -136,28 +152,39 @@ def filter_weights(rate: float) -> NDArray:
 def events(recording: Recording) -> Iterator[Rows]:
     """Events and filtered events of the valid ROIs that have them.
 
-    Where some valid cells have no events, cells without a lambda or noise_std are left out too, as the released reader does.
+    Cells without a lambda or noise_std are left out, as the released reader does.
     """
     hdf = recording.hdf
     cells = recording.once(read_cells)
-    rois = hdf.numbers(f"{_EVENTS}/rois").astype(np.int64)
-    if len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids)):
-        raise hdf.error(f"{_EVENTS}/rois", "events refer to ROIs that do not exist", expected=f"0 to {len(cells.roi_ids) - 1}", found=f"{rois.min()} to {rois.max()}")
+    rois = hdf.numbers(f"{_EVENTS}/rois")
+    if rois.dtype.kind not in "iu" or (len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids))):
+        found = f"{rois.dtype} from {rois.min()} to {rois.max()}" if len(rois) else str(rois.dtype)
+        raise hdf.error(
+            f"{_EVENTS}/rois",
+            "events refer to ROIs that do not exist",
+            expected=f"integers from 0 to {len(cells.roi_ids) - 1}",
+            found=found,
+        )
     if len(np.unique(rois)) != len(rois):
-        raise hdf.error(f"{_EVENTS}/rois", "an ROI has events twice", expected="each ROI once", found=f"{len(rois)} columns, {len(np.unique(rois))} ROIs")
+        raise hdf.error(
+            f"{_EVENTS}/rois",
+            "an ROI has events twice",
+            expected="each ROI once",
+            found=f"{len(rois)} columns, {len(np.unique(rois))} ROIs",
+        )
     shape = hdf.checked(f"{_EVENTS}/data", ndim=2).shape
-    frames = len(recording.once(read_ophys_timestamps))
-    if shape[1] != len(rois) or shape[0] > frames:
-        raise hdf.error(f"{_EVENTS}/data", "events do not match", expected=f"at most {frames} frames of {len(rois)} ROIs", found=f"shape {shape}")
+    frames = recording.once(_frames)
+    if shape != (frames, len(rois)):
+        raise hdf.error(f"{_EVENTS}/data", "events do not match", expected=f"{frames} frames of {len(rois)} ROIs", found=f"shape {shape}")
     lambdas = hdf.numbers(f"{_EVENTS}/lambdas", rows=len(rois))
     noise = hdf.numbers(f"{_EVENTS}/noise_stds", rows=len(rois))
     column_of = np.full(len(cells.roi_ids), -1)
     column_of[rois] = np.arange(len(rois))
     columns = column_of[cells.valid]
     present = columns >= 0
+    present[present] = ~(np.isnan(lambdas) | np.isnan(noise))[columns[present]]
     if not present.all():
         recording.warn(f"events: {int((~present).sum())} of {len(columns)} valid cells have no events")
-        present &= ~(np.isnan(lambdas[columns]) | np.isnan(noise[columns]))
     columns = columns[present]
     weights = filter_weights(frame_rate(recording))
     data = hdf.numbers(f"{_EVENTS}/data", ndim=2)

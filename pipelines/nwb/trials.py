@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.nwb.hdf5 import HdfFile
 from pipelines.nwb.recording import Recording, Rows
-from schemas import TABLES
+from schemas import TABLES, Type
 from schemas.casts import NDArray, Ragged, Values
 
 TRIALS = "/intervals/trials"
@@ -27,7 +27,7 @@ class Trials:
     count: int
 
     def numbers(self, name: str) -> NDArray:
-        """A numeric column, shape (n_trials,)."""
+        """A numeric column of the declaration, shape (n_trials,); `read_trials` has seen to it that it is there."""
         values = self.columns[name]
         assert isinstance(values, np.ndarray)
         return values
@@ -37,50 +37,58 @@ def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
     """A ragged column: `path` holds the items, `path_index` the exclusive ends.
 
     Raises:
-        DataError: the ends decrease, or go past the items.
+        DataError: the items are not numbers, or the ends are not integers that ascend to the number of items.
     """
-    ends = hdf.numbers(f"{path}_index", rows=rows).astype(np.int64)
-    offsets = np.concatenate((np.zeros(1, dtype=np.int64), ends))
-    items = hdf.array(path)
-    if np.any(np.diff(offsets) < 0) or (rows and ends[-1] > len(items)):
+    ends = hdf.numbers(f"{path}_index", rows=rows)
+    items = _items(hdf, path)
+    # Narrow unsigned integers would wrap in differences.
+    offsets = np.concatenate((np.zeros(1, dtype=np.int64), ends.astype(np.int64)))
+    if ends.dtype.kind not in "iu" or np.any(np.diff(offsets) < 0) or offsets[-1] != len(items):
         raise hdf.error(
             f"{path}_index",
             "a ragged index is damaged",
-            expected=f"ascending ends up to {len(items)} items",
-            found=f"ends from {ends.min() if rows else 0} to {ends.max() if rows else 0}",
+            expected=f"integers that ascend to the number of items, {len(items)}",
+            found=f"{ends.dtype} from {ends.min()} to {ends.max()}, last {ends[-1]}" if rows else "no rows",
         )
+    return Ragged(items, offsets)
+
+
+def _items(hdf: HdfFile, path: str) -> NDArray:
+    """The items of a ragged column of numbers. A column without any is written as one empty text."""
+    items = hdf.array(path)
     if items.dtype.kind not in "biuf":
-        # A column without any item is written as one empty text with an all-zero index.
-        if rows and ends[-1] != 0:
-            raise hdf.error(path, "list items are not numbers", expected="numbers", found=f"dtype {items.dtype}")
-        items = np.empty(0)
-    return Ragged(items[: offsets[-1]], offsets)
+        if any(v not in (b"", "") for v in items.tolist()):
+            raise hdf.error(
+                path, "list items are not numbers", expected="numbers, or empty text where there are none", found=f"dtype {items.dtype}"
+            )
+        return np.empty(0)
+    return items
 
 
-def _licks_by_frame(recording: Recording, start_times: NDArray, stored: NDArray) -> Ragged:
+def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) -> Ragged:
     """Licks per trial where the file lost the index.
 
     If a session has as many licks in its trials as trials, the release's writer stores them as a plain column: row i holds the i-th
-    lick, not that of trial i. The licks of a trial are those with frame in (its start frame, the next trial's start frame].
+    lick, not that of trial i. The licks of a trial are those with frame in (its start frame, the next trial's start frame], the last
+    trial takes what is left. Trials hold no frames, but their times are the clock's at those frames, as the licks' are.
     """
-    times, frames = recording.licks
-    clock = recording.stimulus_timestamps
-    order = np.argsort(frames, kind="stable")
-    times, frames = times[order], frames[order]
-    starts = np.searchsorted(clock, start_times, side="left")
-    offsets = np.searchsorted(frames, starts, side="right").astype(np.int64)
-    # The last trial takes what is left; where its licks end follows from how many were stored.
-    end = offsets[0] + len(stored)
-    rebuilt = Ragged(times[offsets[0] : end], np.append(offsets, end) - offsets[0])
-    if end < offsets[-1] or not np.array_equal(rebuilt.values, stored):
+    offsets = np.append(np.searchsorted(stored, start_times, side="right"), len(stored)).astype(np.int64)
+    times = np.sort(recording.licks[0])
+    first = int(np.searchsorted(times, float(start_times[0]), side="right"))
+    if (
+        np.any(np.diff(start_times) < 0)
+        or np.any(np.diff(stored) < 0)
+        or offsets[0] != 0
+        or not np.array_equal(times[first : first + len(stored)], stored)
+    ):
         raise recording.hdf.error(
             f"{TRIALS}/lick_times_index",
-            "the index of the trials' licks is missing and the licks do not give it back",
-            expected=f"the {len(stored)} stored lick times",
-            found=f"{len(rebuilt.values)} licks in the trials by frame, or other times",
+            "the index of the trials' licks is missing and cannot be made again",
+            expected=f"the session's licks after the first trial's start as the {len(stored)} stored ones, and trials in time order",
+            found=f"{len(times)} licks, {len(times) - first} of them after the first trial's start, that are not these",
         )
-    recording.warn("trials.lick_times: the file has no lick_times_index; licks were assigned to trials by frame")
-    return rebuilt
+    recording.warn("trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time")
+    return Ragged(stored, offsets)
 
 
 def _lick_times(recording: Recording, start_times: NDArray) -> Ragged:
@@ -88,20 +96,26 @@ def _lick_times(recording: Recording, start_times: NDArray) -> Ragged:
     rows = len(start_times)
     if hdf.has(f"{TRIALS}/lick_times_index"):
         return ragged(hdf, f"{TRIALS}/lick_times", rows)
-    stored = hdf.array(f"{TRIALS}/lick_times")
-    if stored.dtype.kind not in "biuf":
-        if any(v not in (b"", "") for v in stored.tolist()):
-            raise hdf.error(f"{TRIALS}/lick_times", "lick times are not numbers", expected="numbers", found=f"dtype {stored.dtype}")
-        return Ragged(np.empty(0), np.zeros(rows + 1, dtype=np.int64))
-    return _licks_by_frame(recording, start_times, stored)
+    stored = _items(hdf, f"{TRIALS}/lick_times")
+    if not len(stored):
+        return Ragged(stored, np.zeros(rows + 1, dtype=np.int64))
+    if len(stored) != rows:
+        raise hdf.error(
+            f"{TRIALS}/lick_times_index", "a dataset is missing", expected=f"ends of the licks of {rows} trials", found="nothing"
+        )
+    return _licks_by_time(recording, start_times, stored)
 
 
 def read_trials(recording: Recording) -> Trials:
-    """All trials of the session, in file order."""
+    """All trials of the session, in file order.
+
+    Raises:
+        DataError: a column that the declaration has is missing, of another length, or text where numbers should be.
+    """
     hdf = recording.hdf
     ids = hdf.numbers(f"{TRIALS}/id")
     columns: dict[str, Values] = {"trials_id": ids}
-    known = {c.name for c in TABLES["trials"].columns}
+    known = {c.name: c for c in TABLES["trials"].stored if c.name not in ("behavior_session_id", "trials_id")}
     for name in hdf.column_names(TRIALS):
         target = _RENAMED.get(name, name)
         if target in ("lick_times", *_IGNORED):
@@ -109,7 +123,11 @@ def read_trials(recording: Recording) -> Trials:
         if target not in known:
             recording.warn(f"trials.{name}: the file has a column that this version of vblake does not know; it is not in the lake")
             continue
-        columns[target] = hdf.array(f"{TRIALS}/{name}", rows=len(ids))
+        read = hdf.words if known[target].type is Type.STRING else hdf.numbers
+        columns[target] = read(f"{TRIALS}/{name}", rows=len(ids))
+    for name, column in known.items():
+        if name not in columns and name != "lick_times":
+            raise hdf.error(f"{TRIALS}/{name}", "a column is missing", expected=column.source, found="no such name in colnames")
     licks = _lick_times(recording, hdf.numbers(f"{TRIALS}/start_time", rows=len(ids)))
     columns["lick_times"] = licks
     return Trials(columns, licks, len(ids))

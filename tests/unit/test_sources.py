@@ -14,7 +14,8 @@ from builders.bucket import blake2b
 from pipelines import sources
 from pipelines.cache import FileCache
 from pipelines.releases import ReleaseObject
-from pipelines.sources import LocalSource, S3Source, SourceSpec, open_source
+from pipelines.s3 import S3Source
+from pipelines.sources import LocalSource, SourceSpec, open_source
 from schemas.errors import IntegrityError, LakeError, SourceError, TransientSourceError, UsageError
 
 KEY = "visual-behavior-ophys/a/b.nwb"

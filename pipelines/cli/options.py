@@ -1,0 +1,159 @@
+"""Options that several commands share, and the request they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.ingest import IngestRequest
+
+DEFAULT_LAKE = "lake"
+DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
+
+_SOURCE_PANEL = "Source"
+_SELECTION_PANEL = "Selection (options of one kind add up, different kinds restrict each other)"
+_WORK_PANEL = "Work"
+
+LakeOption = Annotated[str, typer.Option("--lake", envvar="VBLAKE_LAKE", metavar="PATH", help="The lake: a folder or an s3:// prefix.")]
+SourceOption = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        envvar="VBLAKE_SOURCE",
+        metavar="PATH_OR_URL",
+        help="The released bucket, or a folder with the same keys.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
+]
+EndpointUrlOption = Annotated[
+    str | None,
+    typer.Option("--endpoint-url", metavar="URL", help="Address of an S3-compatible server for the source.", rich_help_panel=_SOURCE_PANEL),
+]
+NoAnonOption = Annotated[
+    bool,
+    typer.Option("--no-anon", help="Sign requests to the source with the usual AWS credentials.", rich_help_panel=_SOURCE_PANEL),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        envvar="VBLAKE_CACHE",
+        metavar="DIR",
+        help="Folder for files that --verify-hash fetches. [dim]\\[default: ~/.cache/vblake][/dim]",
+        show_default=False,
+        rich_help_panel=_SOURCE_PANEL,
+    ),
+]
+VerifyHashOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify-hash",
+        help="Fetch remote files whole and check the manifest's hash; else only the needed byte ranges are moved.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
+]
+ReleaseOption = Annotated[
+    str,
+    typer.Option("--release", metavar="X.Y.Z", help="Release of the dataset: latest or X.Y.Z.", rich_help_panel=_SELECTION_PANEL),
+]
+MouseOption = Annotated[
+    list[int] | None,
+    typer.Option("--mouse", metavar="ID", help="Only this mouse; repeatable.", rich_help_panel=_SELECTION_PANEL),
+]
+BehaviorSessionOption = Annotated[
+    list[int] | None,
+    typer.Option("--behavior-session", metavar="ID", help="Only this behaviour session; repeatable.", rich_help_panel=_SELECTION_PANEL),
+]
+ExperimentOption = Annotated[
+    list[int] | None,
+    typer.Option("--experiment", metavar="ID", help="Only this experiment; repeatable.", rich_help_panel=_SELECTION_PANEL),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="SQL",
+        help="Only files for which this is true; over the columns of the project tables.",
+        rich_help_panel=_SELECTION_PANEL,
+    ),
+]
+TablesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tables",
+        metavar="A,B,C",
+        help="Only these tables, comma separated; repeatable. See `vblake tables`.",
+        rich_help_panel=_SELECTION_PANEL,
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Convert again what is already in the lake.", rich_help_panel=_WORK_PANEL)]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Processes. [dim]\\[default: one per core, as far as memory goes][/dim]",
+        show_default=False,
+        rich_help_panel=_WORK_PANEL,
+    ),
+]
+DaskOption = Annotated[
+    str | None,
+    typer.Option("--dask", metavar="ADDRESS", help="Use the workers of a Dask scheduler.", rich_help_panel=_WORK_PANEL),
+]
+
+
+def split_names(given: Iterable[str] | None) -> tuple[str, ...]:
+    """Names from a repeatable, comma separated option; each once, in the order given."""
+    return tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
+
+
+def request_from_options(
+    *,
+    lake: str = DEFAULT_LAKE,
+    source: str = DEFAULT_SOURCE,
+    endpoint_url: str | None = None,
+    no_anon: bool = False,
+    release: str = "latest",
+    mouse: Iterable[int] | None = None,
+    behavior_session: Iterable[int] | None = None,
+    experiment: Iterable[int] | None = None,
+    where: str | None = None,
+    tables: Iterable[str] | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    cache: Path | None = None,
+    verify_hash: bool = False,
+    force: bool = False,
+) -> IngestRequest:
+    """The request that the options of `plan` and `ingest` make.
+
+    Raises:
+        UsageError: the source or endpoint cannot be used.
+    """
+    from pipelines.ingest import IngestRequest, default_cache
+    from pipelines.planning import Selection
+    from pipelines.sources import SourceSpec
+
+    return IngestRequest(
+        source=SourceSpec(source, endpoint_url=endpoint_url, anonymous=not no_anon),
+        lake=lake,
+        release=release,
+        selection=Selection(
+            mice=tuple(mouse or ()),
+            behavior_sessions=tuple(behavior_session or ()),
+            experiments=tuple(experiment or ()),
+            where=where,
+            tables=split_names(tables),
+        ),
+        force=force,
+        workers=workers,
+        dask=dask,
+        verify_hash=verify_hash,
+        cache=cache.expanduser() if cache else default_cache(),
+    )

@@ -1,0 +1,230 @@
+"""Looking things up: `sql`, `tables`, `describe`, and `catalog`, which they read."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.options import DEFAULT_LAKE, LakeOption
+from pipelines.cli.terminal import counted, print_json, print_table, width
+from schemas.errors import LakeError, UsageError, VblakeError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from pipelines.lake.store import Store
+    from schemas import Table
+
+
+class Format(StrEnum):
+    """How `sql` prints a result."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(metavar="SQL", help="One statement that reads, or - to read it from stdin.")],
+    lake: LakeOption = DEFAULT_LAKE,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="[dim]\\[default: by the ending of --output, else table][/dim]", show_default=False),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="Most rows that a table shows.")] = 100,
+) -> None:
+    """Run SQL on the lake's catalog, read-only.
+
+    Every table is a view of that name (vblake tables), *_long views have
+    one row per sample, and _tables, _columns and _foreign_keys describe them.
+    Nothing but the lake can be read, and nothing can be changed.
+
+    [dim]Examples:[/dim]
+
+      vblake sql "SELECT mouse_id, count(*) FROM trials WHERE hit GROUP BY 1"
+      vblake sql --output hits.parquet "SELECT * FROM trials WHERE hit"
+      vblake sql - < query.sql
+    """
+    from pipelines.lake.store import open_store
+
+    chosen = _format(format_, output)
+    text = sys.stdin.read() if statement == "-" else statement
+    store = open_store(lake)
+    if output is None:
+        _run(store, text, chosen, None, rows)
+        return
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output} cannot be written: there is no folder {output.absolute().parent}. Make it, or give another --output.")
+    part = output.absolute().with_name(f".{output.name}.part")
+    try:
+        written = _run(store, text, chosen, part, rows)
+        part.replace(output)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written ({error.strerror}). Give another --output.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    typer.echo(f"{counted(written, 'row')} in {output}", err=True)
+
+
+def _format(given: Format | None, output: Path | None) -> Format:
+    known = [f.value for f in Format if f is not Format.TABLE]
+    if given is None:
+        if output is None:
+            return Format.TABLE
+        ending = output.suffix.removeprefix(".").lower()
+        if ending not in known:
+            raise UsageError(f"{output} does not end in .{', .'.join(known)}. Say what to write with --format.")
+        return Format(ending)
+    if given is Format.PARQUET and output is None:
+        raise UsageError("--format parquet needs a file to write to. Give --output FILE.")
+    if given is Format.TABLE and output is not None:
+        raise UsageError(f"--output writes {', '.join(known)}, not a table. Choose one with --format.")
+    return given
+
+
+def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int) -> int:
+    """Runs a statement and prints or writes the result; returns the rows written."""
+    import duckdb
+
+    from pipelines.cli import results
+    from pipelines.cli.statements import checked_query
+    from pipelines.connect import connect_restricted
+
+    # The lake's marker is not asked for: a catalog is all that is needed here.
+    with connect_restricted(store, output=output) as con:
+        query = checked_query(con, text)
+        if query.explain and chosen is not Format.TABLE:
+            raise UsageError(f"{query.explain} gives a plan to read, not rows for {chosen.value}. Leave --format and --output away.")
+        try:
+            if query.explain:
+                results.show_plan(con, query)
+            elif chosen is Format.TABLE:
+                results.show_table(con, query, rows)
+            elif chosen is Format.PARQUET and output is not None:
+                return results.write_parquet(con, query, output)
+            else:
+                write = results.write_csv if chosen is Format.CSV else results.write_json
+                with results.text_output(output) as out:
+                    return write(con, query, out)
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except duckdb.Error as error:
+            raise _explained(error, store) from None
+    return 0
+
+
+def _explained(error: duckdb.Error, store: Store) -> VblakeError:
+    """What DuckDB says, as an error of ours."""
+    import duckdb
+
+    from pipelines.cli.results import explained
+    from pipelines.connect import lake_root
+
+    text = explained(error)
+    if isinstance(error, duckdb.InternalException):
+        return LakeError(
+            f"DuckDB failed at an error of its own: {text.splitlines()[0]}. One that is known in DuckDB 1.5: min and max of mouse_id or "
+            "image_set fail where only one file is read; write max(mouse_id | 0)."
+        )
+    if isinstance(error, (duckdb.OperationalError, duckdb.OutOfMemoryException)) or lake_root(store) in text:
+        return LakeError(
+            f"{text}\nWhere files were replaced while the query ran, run it again; else see `vblake verify --lake {store.root}`."
+        )
+    return UsageError(text)
+
+
+def tables(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the tables of the lake. Needs no lake.
+
+    [dim]Example:[/dim]  vblake tables
+    """
+    from schemas import TABLES
+    from schemas.dictionary import path_pattern
+
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": t.name,
+                    "subject": t.subject.value,
+                    "description": t.description,
+                    "primary_key": list(t.primary_key),
+                    "files": path_pattern(t),
+                    "by_name_only": t.by_name_only,
+                }
+                for t in TABLES.values()
+            ]
+        )
+        return
+    rows = [
+        (t.name, t.subject.value, ", ".join(t.primary_key) or "-", t.description + (" Ingested by name only." if t.by_name_only else ""))
+        for t in TABLES.values()
+    ]
+    print_table(("table", "subject", "primary key", "~description"), rows)
+    typer.echo("vblake describe TABLE lists the columns of a table.")
+
+
+def describe(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table of the lake.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the source of each column.")] = False,
+) -> None:
+    """Describe a table and its columns. Needs no lake.
+
+    [dim]Example:[/dim]  vblake describe trials
+    """
+    from schemas.dictionary import column_rows, table_summary
+
+    declared = _declared(table)
+    facts = table_summary(declared)
+    if as_json:
+        print_json({**{label.replace(" ", "_"): text for label, text in facts}, "columns": column_rows(declared)})
+        return
+    label_width = max(len(label) for label, _ in facts)
+    for label, text in facts:
+        typer.echo(f"{typer.style(label.ljust(label_width), bold=True)}  {text}")
+    rows = [
+        (c["name"] + (f" (alias {c['alias']})" if c["alias"] else ""), c["type"], c["unit"], c["null"], c["description"])
+        for c in column_rows(declared)
+    ]
+    print_table(("column", "type", "unit", "NULL", "~description"), rows)
+    if width() is not None:
+        typer.echo("--json also has the source of each column in the NWB files.")
+
+
+def _declared(name: str) -> Table:
+    from schemas import TABLES
+
+    if name in TABLES:
+        return TABLES[name]
+    near = difflib.get_close_matches(name.lower(), TABLES, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "See `vblake tables`."
+    raise UsageError(f"There is no table {name!r}. {hint}")
+
+
+def catalog(lake: LakeOption = DEFAULT_LAKE) -> None:
+    """Rebuild the catalog from the lake's files.
+
+    Needed after files were changed by hand, or where the catalog is lost;
+    ingest does it by itself.
+
+    [dim]Example:[/dim]  vblake catalog --lake lake
+    """
+    from pipelines.catalog import build_catalog
+    from pipelines.lake.lock import writing
+    from pipelines.lake.store import open_store, require_lake
+    from schemas.layout import CATALOG
+
+    store = open_store(lake)
+    release = require_lake(store)
+    with writing(store):
+        build_catalog(store, release)
+    typer.echo(f"{store.root}/{CATALOG} describes release {release}")

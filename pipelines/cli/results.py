@@ -1,0 +1,197 @@
+"""Query results as a table for people, CSV, JSON or Parquet.
+
+Values become text inside DuckDB. So one format needs neither Arrow nor pandas (0.3 s to import), a trace of 140,000 samples is cut
+before it reaches Python, and all formats but the table stream.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from pipelines.cli.statements import Query
+from pipelines.cli.terminal import shortened, width
+
+if TYPE_CHECKING:
+    import duckdb
+
+_CELL = 60
+"""Characters of a cell in a table."""
+_ITEMS = 4
+"""Items of a list that a table shows; longer lists show their length and one item less."""
+_ROWS_AT_ONCE = 10_000
+
+_NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "HUGEINT")
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    type: str
+    alias: str
+    """Name inside the statements made here. The user's may hold anything; where they repeat, DuckDB numbers them."""
+
+
+def _columns(con: duckdb.DuckDBPyConnection, query: Query) -> list[_Column]:
+    described = con.execute(f"SELECT * FROM {bracketed(query)} LIMIT 0").description or []
+    return [_Column(str(d[0]), str(d[1]), f"c{i}") for i, d in enumerate(described)]
+
+
+def _from(query: Query, columns: list[_Column]) -> str:
+    return f"FROM {bracketed(query)} AS q({', '.join(c.alias for c in columns)})"
+
+
+def bracketed(query: Query) -> str:
+    """The user's SQL in brackets. It starts on line 2, so that DuckDB's messages quote nothing but the user's own text."""
+    return f"(\n{query.sql}\n)"
+
+
+def explained(error: duckdb.Error) -> str:
+    """What DuckDB says, with the line numbers of the user's text."""
+    return re.sub(r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", str(error).strip(), flags=re.MULTILINE)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+# --- table -------------------------------------------------------------------------------------------------------------------
+
+
+def show_plan(con: duckdb.DuckDBPyConnection, query: Query) -> None:
+    """Prints a query plan."""
+    for _, plan in con.execute(f"{query.explain}\n{query.sql}").fetchall():
+        typer.echo(plan)
+
+
+def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
+    """Prints at most `rows` rows as a table, then how many there are."""
+    columns = _columns(con, query)
+    shown = con.execute(f"SELECT {', '.join(map(_short, columns))} {_from(query, columns)}").fetchmany(rows + 1)
+    more = len(shown) > rows
+    shown = shown[:rows]
+    # Counting lets DuckDB read far less than the rows themselves; for a plain table, only the files' footers.
+    total = _count(con, query) if more else len(shown)
+    left_out = _print_table(columns, shown)
+    notes = [f"{total:,} row{'s' if total != 1 else ''}"]
+    if more:
+        notes.append(f"the first {rows:,} are shown (--rows N shows more, --format csv all)")
+    if left_out:
+        notes.append(f"{left_out} of {len(columns)} columns do not fit (name those you want, or --format csv)")
+    typer.echo("; ".join(notes))
+
+
+def _count(con: duckdb.DuckDBPyConnection, query: Query) -> int:
+    row = con.execute(f"SELECT count(*) FROM {bracketed(query)}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _short(column: _Column) -> str:
+    """SQL for a cell: its text, cut."""
+    name = column.alias
+    text = f"CAST({name} AS VARCHAR)"
+    if column.type.endswith("[]"):
+        cut = f"len({name}) || ' items: ' || rtrim(CAST({name}[:{_ITEMS - 1}] AS VARCHAR), ']') || ', …'"
+        text = f"CASE WHEN len({name}) > {_ITEMS} THEN {cut} ELSE {text} END"
+    return f"left({text}, {_CELL + 1})"
+
+
+def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> int:
+    """Prints as many columns as fit; returns the number of the others."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.cli.terminal import console
+
+    cells = [[Text("NULL", style="dim") if v is None else Text(_one_line(v)) for v in row] for row in rows]
+    room = (width() or sys.maxsize) - 1
+    table = Table(header_style="bold", box=box.ROUNDED)
+    fitting = 0
+    for position, column in enumerate(columns):
+        natural = max([len(column.name), *(row[position].cell_len for row in cells)]) + 3
+        if fitting and natural > room:
+            break
+        room -= natural
+        fitting += 1
+        number = column.type.startswith(("U", *_NUMBERS)) or column.type in ("BIGINT", "SMALLINT", "TINYINT")
+        table.add_column(Text(column.name), justify="right" if number and not column.type.endswith("]") else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*row[:fitting])
+    console().print(table)
+    return len(columns) - fitting
+
+
+def _one_line(text: str) -> str:
+    # Values come from files: control characters could steer the terminal.
+    return shortened("".join(c if c.isprintable() else "·" for c in text), _CELL)
+
+
+# --- files -------------------------------------------------------------------------------------------------------------------
+
+
+def write_csv(con: duckdb.DuckDBPyConnection, query: Query, out: TextIO) -> int:
+    """Writes CSV with a header; NULL is empty, lists are as DuckDB writes them. Returns the number of rows."""
+    columns = _columns(con, query)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(c.name for c in columns)
+    cells = ", ".join(f"CAST({c.alias} AS VARCHAR)" for c in columns)
+    rows = 0
+    for chunk in _chunks(con, f"SELECT {cells} {_from(query, columns)}"):
+        writer.writerows(chunk)
+        rows += len(chunk)
+    return rows
+
+
+def write_json(con: duckdb.DuckDBPyConnection, query: Query, out: TextIO) -> int:
+    """Writes an array with an object per row; NaN and infinities become null, as JSON has none. Returns the number of rows."""
+    columns = _columns(con, query)
+    fields = ", ".join(f"{_quoted(c.name)} := {c.alias}" for c in columns)
+    rows = 0
+    out.write("[")
+    for chunk in _chunks(con, f"SELECT CAST(to_json(struct_pack({fields})) AS VARCHAR) {_from(query, columns)}"):
+        lines = [_strict(text) for (text,) in chunk]
+        out.write(",\n" if rows else "\n")
+        out.write(",\n".join(lines))
+        rows += len(lines)
+    out.write("\n]\n" if rows else "]\n")
+    return rows
+
+
+def _strict(text: str) -> str:
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False, separators=(",", ":"))
+
+
+def write_parquet(con: duckdb.DuckDBPyConnection, query: Query, path: Path) -> int:
+    """Writes a Parquet file; the connection must be allowed to. Returns the number of rows."""
+    target = str(path).replace("'", "''")
+    row = con.execute(f"COPY {bracketed(query)} TO '{target}' (FORMAT parquet, COMPRESSION zstd)").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _chunks(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[Any]]:
+    cursor = con.execute(sql)
+    while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
+        yield chunk
+
+
+@contextmanager
+def text_output(path: Path | None) -> Generator[TextIO]:
+    """A text file, or stdout for None."""
+    if path is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield file

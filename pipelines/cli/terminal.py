@@ -1,0 +1,71 @@
+"""Small things for printing: widths, sizes, tables. Rich is imported when something is printed with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def width() -> int | None:
+    """Columns of the terminal, None if stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def console() -> Console:
+    """For stdout. In a file or pipe, lines are as long as they are: nothing is cut or wrapped."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=width() or 1_000_000)
+
+
+def size(count: float) -> str:
+    """Bytes for people, e.g. `1.5 GB`; powers of 1,000, as the AWS console and `rich` have them."""
+    for unit in _UNITS:
+        if abs(count) < 1000 or unit == _UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, cut with an ellipsis if it is longer."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, footer: Sequence[str] | None = None) -> None:
+    """Prints a table; a column whose header starts with `>` is right-aligned, one with `~` may wrap."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_footer=footer is not None, footer_style="bold")
+    for position, title in enumerate(header):
+        table.add_column(
+            title.lstrip(">~"),
+            justify="right" if title.startswith(">") else "left",
+            no_wrap=not title.startswith("~"),
+            footer=Text(footer[position]) if footer else "",
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
