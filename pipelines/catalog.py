@@ -12,22 +12,11 @@ from typing import Any
 
 import duckdb
 
+from pipelines.connect import connect_files
 from pipelines.lake.store import Store
+from pipelines.sqltext import LAKE_ROOT, identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, Table
 from schemas.layout import CATALOG, glob_pattern
-
-LAKE_ROOT = "lake_root"
-"""Session variable that names the lake's place after it was moved: `SET VARIABLE lake_root = '/new/place'`."""
-
-
-def literal(text: str) -> str:
-    """Text as a SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """A name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _empty_view(table: Table) -> str:
@@ -177,7 +166,7 @@ def build_catalog(store: Store, release: str) -> None:
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     has_files = {name: bool(store.files(name)) for name in TABLES}
-    with duckdb.connect() as con:
+    with connect_files(store) as con:
         con.execute(f"ATTACH {literal(str(staged))} AS fresh")
         con.execute("USE fresh")
         _fill(con, store.root, has_files, release)

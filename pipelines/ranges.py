@@ -1,13 +1,14 @@
 """A remote object as a file that h5py can read, moving only the bytes that are needed.
 
-Two phases. HDF5's own metadata is read through an aligned block cache, a block at a time, since nobody knows beforehand where it is. Then
-the byte ranges of the datasets that will be read are announced with `prefetch`: they are fetched concurrently, in the order of their use,
-within a bound of bytes held, and dropped once they have been read. A read of anything else still works; it costs a block.
+Two phases. What HDF5 reads to find its way is fetched by the block, or several places at once with `load`, and stays. Then the byte ranges
+of the datasets that will be read are announced with `prefetch`: they are fetched concurrently, in the order of their use, within a bound of
+bytes held, and dropped once they have been read. A read of anything else still works; it costs a request.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from bisect import bisect_right
 from collections import deque
@@ -16,22 +17,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.errors import SourceError
+
 Fetch = Callable[[int, int], bytes]
 """`fetch(start, stop)` gives exactly the bytes [start, stop) of the object; safe to call from several threads."""
 
-BLOCK = 256 << 10
-"""Metadata lies in clusters between the datasets; a smaller block needs more requests, a larger one moves more in vain."""
+BLOCK = 32 << 10
+"""HDF5 keeps its metadata in clusters of 2 to 8 kB between the datasets, of which `load` is told the addresses; a larger block moves more
+in vain, a smaller one cuts more clusters in two."""
 
 GAP = 128 << 10
 """Ranges closer than this are fetched as one: at 30 ms a request and 40 MB/s, a request costs as much as 1.2 MB, but the bytes between are
 in vain, and most gaps are either a few kB of metadata or megabytes of other datasets."""
 
 PART = 4 << 20
-"""Longer ranges are fetched in parts, so that several connections share them."""
+"""Longer ranges are fetched in parts of up to this, which several connections share; at 40 MB/s one takes three times the latency."""
 
 CONNECTIONS = 8
 HELD = 96 << 20
 """Bytes fetched and not yet read, and in flight: bounds memory, and is over two seconds of a 40 MB/s connection ahead of the reader."""
+
+KEPT = 32 << 20
+"""Bytes of blocks that were read without having been announced; the oldest go first. Of the released files it is under 2 MB."""
 
 Range = tuple[int, int]
 
@@ -50,11 +57,11 @@ def merged(ranges: Iterable[Range], gap: int = 0) -> list[Range]:
 def without(ranges: Iterable[Range], held: Iterable[Range]) -> list[Range]:
     """What of `ranges` is not in `held`; both ascending and without overlaps."""
     out: list[Range] = []
-    holes = list(held)
+    holes, first = list(held), 0
     for start, stop in ranges:
-        for a, b in holes:
-            if b <= start:
-                continue
+        while first < len(holes) and holes[first][1] <= start:
+            first += 1
+        for a, b in itertools.islice(holes, first, None):
             if a >= stop:
                 break
             if a > start:
@@ -65,35 +72,36 @@ def without(ranges: Iterable[Range], held: Iterable[Range]) -> list[Range]:
     return out
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Part:
-    """Bytes [start, stop) that were announced.
+    """Bytes [start, stop) of the object, here or under way.
 
     Attributes:
-        unread: ranges of datasets in it that were not read yet; the part is dropped when there are none left.
-        keep: whether it stays until the file is closed.
-        data: the bytes; None before they were asked for and after they were dropped.
+        unread: ranges of datasets in it that were not read yet; the part is dropped when there are none left. None: it stays.
+        data: the bytes; None before they were asked for.
     """
 
     start: int
     stop: int
-    unread: list[Range]
-    keep: bool
+    unread: list[Range] | None
     data: Future[bytes] | None = None
-    dropped: bool = False
 
 
 class RangeFile(io.RawIOBase):
-    """A remote object as a read-only file. Reads must come from one thread.
+    """A remote object as a read-only file. Reads must come from one thread, in the process that made it.
+
+    After a fetch that failed every read raises that same error: HDF5 asks for some things only to see whether they are there, and must not
+    go on as if they were not.
 
     Args:
         fetch: gives a byte range.
         size: bytes of the object.
-        held: bound on bytes fetched ahead of the reader.
+        held: bound on bytes that are fetched ahead of the reader.
 
     Attributes:
         bytes_fetched: bytes moved so far.
         requests: requests made so far.
+        failure: the error of the fetch that failed, once its bytes were to be read.
     """
 
     def __init__(self, fetch: Fetch, size: int, *, held: int = HELD) -> None:
@@ -101,15 +109,18 @@ class RangeFile(io.RawIOBase):
         self._fetch = fetch
         self._size = size
         self._position = 0
-        self._blocks: dict[int, bytes] = {}
+        # In ascending order and without overlaps; their starts apart, for bisection.
         self._parts: list[_Part] = []
         self._starts: list[int] = []
         self._waiting: deque[_Part] = deque()
+        self._asides: deque[_Part] = deque()
+        self._asides_bytes = 0
         self._room = held
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="vblake-fetch")
         self._count = threading.Lock()
         self.bytes_fetched = 0
         self.requests = 0
+        self.failure: BaseException | None = None
 
     def readable(self) -> bool:
         """Always."""
@@ -129,116 +140,153 @@ class RangeFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fills the buffer from the position on."""
+        """Fills the buffer from the position on, as far as the object goes."""
         view = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view) and self._position < self._size:
-            taken = self._copy(view[done:])
-            done += taken
-            self._position += taken
-        return done
-
-    def _copy(self, view: memoryview) -> int:
-        """Copies what the part or block at the position has; at least one byte."""
-        position = self._position
-        index = bisect_right(self._starts, position) - 1
-        if index >= 0 and position < self._parts[index].stop and not self._parts[index].dropped:
-            part = self._parts[index]
-            start, data = part.start, self._bytes(part)
-            count = min(len(view), part.stop - position)
-            view[:count] = memoryview(data)[position - start : position - start + count]
-            self._was_read(part, position, position + count)
-            return count
-        # Up to the next part, whose bytes need not be fetched a second time with the block.
-        number, offset = divmod(position, BLOCK)
-        data = self._block(number)
-        following = self._starts[index + 1] if index + 1 < len(self._starts) else self._size
-        count = min(len(view), len(data) - offset, max(following - position, 1))
-        view[:count] = memoryview(data)[offset : offset + count]
-        return count
-
-    def _bytes(self, part: _Part) -> bytes:
-        """A part's bytes. If they were not asked for yet they are now, room or not: the reader must never wait for itself."""
-        if part.data is None:
-            self._waiting.remove(part)
-            self._start(part)
-        assert part.data is not None
-        return part.data.result()
-
-    def _start(self, part: _Part) -> None:
-        self._room -= part.stop - part.start
-        part.data = self._pool.submit(self._get, part.start, part.stop)
-
-    def _start_waiting(self) -> None:
-        """Asks for parts in the order of their use as long as there is room."""
-        while self._waiting and self._room >= self._waiting[0].stop - self._waiting[0].start:
-            self._start(self._waiting.popleft())
-
-    def _was_read(self, part: _Part, start: int, stop: int) -> None:
-        if part.keep:
-            return
-        part.unread = without(part.unread, [(start, stop)])
-        if not part.unread:
-            part.data = None
-            part.dropped = True
-            self._room += part.stop - part.start
-            self._start_waiting()
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            start = number * BLOCK
-            self._blocks[number] = self._get(start, min(start + BLOCK, self._size))
-        return self._blocks[number]
-
-    def _get(self, start: int, stop: int) -> bytes:
-        data = self._fetch(start, stop)
-        with self._count:
-            self.bytes_fetched += len(data)
-            self.requests += 1
-        return data
-
-    def prefetch(self, ranges: Iterable[Range], *, keep: bool = False) -> None:
-        """Announces ranges that will be read. Calls are in the order of use.
-
-        What a block or an earlier announcement already covers is not fetched again.
-
-        Args:
-            ranges: of datasets, each of which will be read once.
-            keep: the ranges may be read several times; they stay until the file is closed.
-        """
-        wanted = merged(ranges)
-        held = merged(
-            [*((n * BLOCK, n * BLOCK + len(data)) for n, data in self._blocks.items()), *((p.start, p.stop) for p in self._parts)]
-        )
-        for start, stop in without(merged(without(wanted, held), GAP), held):
-            for first in range(start, stop, PART):
-                last = min(first + PART, stop)
-                unread = [(max(a, first), min(b, last)) for a, b in wanted if a < last and b > first]
-                part = _Part(first, last, unread, keep)
-                self._parts.append(part)
-                self._waiting.append(part)
-        self._parts.sort(key=lambda p: p.start)
-        self._starts = [p.start for p in self._parts]
-        self._start_waiting()
+        start, stop = self._position, min(self._position + len(view), self._size)
+        at = start
+        while at < stop:
+            part = self._part_at(at, stop)
+            last = min(stop, part.stop)
+            view[at - start : last - start] = memoryview(self._bytes(part))[at - part.start : last - part.start]
+            self._was_read(part, at, last)
+            at = last
+        self._position = max(at, start)
+        return at - start
 
     def peek(self, start: int, stop: int) -> bytes:
         """Bytes [start, stop), without counting as read: they stay."""
         out = bytearray()
         while start < stop:
-            index = bisect_right(self._starts, start) - 1
-            part = self._parts[index] if index >= 0 else None
-            if part and start < part.stop and not part.dropped:
-                data, base, end = self._bytes(part), part.start, part.stop
-            else:
-                base = start // BLOCK * BLOCK
-                data = self._block(start // BLOCK)
-                end = base + len(data)
-            out += data[start - base : min(stop, end) - base]
-            start = min(stop, end)
+            part = self._part_at(start, stop)
+            last = min(stop, part.stop)
+            out += memoryview(self._bytes(part))[start - part.start : last - part.start]
+            start = last
         return bytes(out)
 
+    def load(self, ranges: Iterable[Range], *, gap: int = 0) -> None:
+        """Fetches the blocks in which these ranges lie, concurrently; they stay until the file is closed.
+
+        Args:
+            ranges: of what is read in pieces, several times, or not known exactly.
+            gap: what lies between two ranges closer than this is fetched too.
+        """
+        blocks = merged((start // BLOCK * BLOCK, -(-stop // BLOCK) * BLOCK) for start, stop in self._inside(ranges))
+        for part in self._add(self._inside(blocks), gap, keep=True):
+            self._start(part)
+
+    def prefetch(self, ranges: Iterable[Range]) -> None:
+        """Announces ranges that will be read once each. Calls are in the order of use.
+
+        What is here or under way already is not fetched again.
+        """
+        self._waiting.extend(self._add(self._inside(ranges), GAP))
+        self._start_waiting()
+
     def close(self) -> None:
-        """Stops what is still being fetched."""
+        """Gives up what is still to be fetched."""
         if not self.closed:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            self._parts.clear()
+            self._starts.clear()
         super().close()
+
+    def _inside(self, ranges: Iterable[Range]) -> list[Range]:
+        """Ranges merged, and cut where the object ends: a damaged file may point anywhere."""
+        return merged((max(start, 0), min(stop, self._size)) for start, stop in ranges)
+
+    def _add(self, wanted: list[Range], gap: int = 0, *, keep: bool = False) -> list[_Part]:
+        """Parts for what is not held of the ranges, with the gaps between them where these are small."""
+        held = [(p.start, p.stop) for p in self._parts]
+        missing = without(wanted, held)
+        added: list[_Part] = []
+        for start, stop in without(merged(missing, gap), held):
+            own = [(max(a, start), min(b, stop)) for a, b in missing if a < stop and b > start]
+            if not own:
+                continue  # a gap between two held ranges
+            start, stop = own[0][0], own[-1][1]
+            count = -(-(stop - start) // PART)
+            edges = [start + (stop - start) * i // count for i in range(count + 1)]
+            for first, last in itertools.pairwise(edges):
+                unread = None if keep else [(max(a, first), min(b, last)) for a, b in own if a < last and b > first]
+                part = _Part(first, last, unread)
+                index = bisect_right(self._starts, first)
+                self._parts.insert(index, part)
+                self._starts.insert(index, first)
+                added.append(part)
+        return added
+
+    def _part_at(self, position: int, stop: int) -> _Part:
+        """The part that has the byte at the position. If there is none, one is made for what will be read up to `stop`."""
+        if self.closed:
+            raise ValueError("the file is closed")
+        index = bisect_right(self._starts, position) - 1
+        if index >= 0 and position < self._parts[index].stop:
+            return self._parts[index]
+        start = position // BLOCK * BLOCK
+        if stop > start + 2 * BLOCK:
+            # No metadata: a dataset nobody announced. It goes before all that was.
+            added = self._add([(position, stop)])
+            self._waiting.extendleft(reversed(added))
+            self._start_waiting()
+            return added[0]
+        # Only what is missing of the block.
+        before = self._parts[index].stop if index >= 0 else 0
+        after = self._starts[index + 1] if index + 1 < len(self._starts) else self._size
+        part = self._add([(max(start, before), min(start + BLOCK, after))], keep=True)[0]
+        self._asides.append(part)
+        self._asides_bytes += part.stop - part.start
+        while self._asides_bytes > KEPT:
+            oldest = self._asides.popleft()
+            self._asides_bytes -= oldest.stop - oldest.start
+            self._remove(oldest)
+        return part
+
+    def _remove(self, part: _Part) -> None:
+        index = bisect_right(self._starts, part.start) - 1
+        del self._parts[index], self._starts[index]
+
+    def _start(self, part: _Part) -> None:
+        part.data = self._pool.submit(self._get, part.start, part.stop)
+
+    def _start_waiting(self) -> None:
+        """Asks for parts in the order of their use as long as there is room."""
+        while self._waiting and self._room >= self._waiting[0].stop - self._waiting[0].start:
+            part = self._waiting.popleft()
+            self._room -= part.stop - part.start
+            self._start(part)
+
+    def _bytes(self, part: _Part) -> bytes:
+        """A part's bytes; waits for them. What nobody fetches yet is fetched here, room or not: the reader must never wait for itself."""
+        if self.failure is not None:
+            raise self.failure
+        if part.data is None and part.unread is not None:
+            self._waiting.remove(part)
+            self._room -= part.stop - part.start
+        try:
+            if part.data is None or part.data.cancel():
+                part.data = Future()
+                part.data.set_result(self._get(part.start, part.stop))
+            return part.data.result()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _was_read(self, part: _Part, start: int, stop: int) -> None:
+        if part.unread is None:
+            return
+        part.unread = without(part.unread, [(start, stop)])
+        if not part.unread:
+            self._remove(part)
+            self._room += part.stop - part.start
+            self._start_waiting()
+
+    def _get(self, start: int, stop: int) -> bytes:
+        data = self._fetch(start, stop)
+        if len(data) != stop - start:
+            raise SourceError(
+                f"{len(data)} bytes were fetched for a range of {stop - start}; the source does not answer ranges as it should."
+            )
+        with self._count:
+            self.bytes_fetched += len(data)
+            self.requests += 1
+        return data

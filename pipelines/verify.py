@@ -11,10 +11,10 @@ from typing import cast
 
 import duckdb
 
-from pipelines.catalog import identifier, literal
 from pipelines.connect import connect, connect_files, first_line, lake_root
 from pipelines.lake.ledger import Entry, Ledger, read_ledger
 from pipelines.lake.store import Store, require_lake
+from pipelines.sqltext import identifier, literal
 from pipelines.verify_files import CheckedFile, Problem, Severity, check_file, keys_repeat_in_neighbours
 from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Storage, Subject, Table
 from schemas.errors import LakeError

@@ -61,7 +61,7 @@ def arrow_schema(table: Table, key_values: Mapping[str, str] | None = None) -> p
         "description": table.description,
         "primary_key": json.dumps(table.primary_key),
     }
-    metadata |= key_values or {}
+    metadata.update(key_values or {})
     return pa.schema([arrow_field(c) for c in table.stored], metadata=metadata)
 
 

@@ -49,7 +49,10 @@ class Commands(TyperGroup):
         except VblakeError as error:
             say_error(str(error))
             raise typer.Exit(USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # DuckDB makes a RuntimeError of Ctrl-C during a query.
+            if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
+                raise
             say_error("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 

@@ -113,8 +113,6 @@ def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int
                 write = results.write_csv if chosen is Format.CSV else results.write_json
                 with results.text_output(output) as out:
                     return write(con, query, out)
-        except duckdb.InterruptException:
-            raise KeyboardInterrupt from None
         except duckdb.Error as error:
             raise _explained(error, store) from None
     return 0
@@ -165,11 +163,8 @@ def tables(
             ]
         )
         return
-    rows = [
-        (t.name, t.subject.value, ", ".join(t.primary_key) or "-", t.description + (" Ingested by name only." if t.by_name_only else ""))
-        for t in TABLES.values()
-    ]
-    print_table(("table", "subject", "primary key", "~description"), rows)
+    rows = [(t.name, t.description + (" Ingested by name only." if t.by_name_only else "")) for t in TABLES.values()]
+    print_table(("table", "~description"), rows)
     typer.echo("vblake describe TABLE lists the columns of a table.")
 
 
@@ -192,10 +187,10 @@ def describe(
     for label, text in facts:
         typer.echo(f"{typer.style(label.ljust(label_width), bold=True)}  {text}")
     rows = [
-        (c["name"] + (f" (alias {c['alias']})" if c["alias"] else ""), c["type"], c["unit"], c["null"], c["description"])
+        (c["name"] + (f"\nalias {c['alias']}" if c["alias"] else ""), c["type"], c["unit"], c["null"], c["description"])
         for c in column_rows(declared)
     ]
-    print_table(("column", "type", "unit", "NULL", "~description"), rows)
+    print_table(("column", "~type", "~unit", "~NULL", "~description"), rows)
     if width() is not None:
         typer.echo("--json also has the source of each column in the NWB files.")
 

@@ -120,7 +120,7 @@ def _without_end(text: str) -> str:
 
 def _check_tree(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Refuses files and functions that are not in `_TABLE_FUNCTIONS`, wherever they stand in the query."""
-    from pipelines.catalog import literal
+    from pipelines.sqltext import literal
 
     # Not as a parameter: DuckDB imports pandas to look at one (0.2 s).
     row = con.execute(f"SELECT json_serialize_sql({literal(sql)})").fetchone()

@@ -63,7 +63,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, footer:
         )
     for row in rows:
         table.add_row(*map(Text, row))
-    console().print(table)
+    out = console()
+    if not any(title.startswith("~") for title in header):
+        # Half a number is worse than a line that wraps.
+        out.width = max(out.width, table.__rich_measure__(out, out.options.update(max_width=1_000)).maximum)
+    out.print(table)
 
 
 def print_json(value: Any) -> None:

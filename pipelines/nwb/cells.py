@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,9 @@ def read_cells(recording: Recording) -> Cells:
     if not len(ids):
         raise hdf.error(f"{CELL_TABLE}/id", "the plane has no ROI", expected="at least one", found="an empty table")
     if len(np.unique(ids)) != len(ids):
-        raise hdf.error(f"{CELL_TABLE}/id", "an ROI id repeats", expected="unique ids", found=f"{len(ids)} ids, {len(np.unique(ids))} different")
+        raise hdf.error(
+            f"{CELL_TABLE}/id", "an ROI id repeats", expected="unique ids", found=f"{len(ids)} ids, {len(np.unique(ids))} different"
+        )
     valid = np.flatnonzero(hdf.numbers(f"{CELL_TABLE}/valid_roi", rows=len(ids)) == 1)
     valid = valid[np.argsort(ids[valid], kind="stable")]
     return Cells(ids, valid, hdf.numbers(f"{CELL_TABLE}/cell_specimen_id", rows=len(ids))[valid])
@@ -74,9 +77,10 @@ class Masks:
 def read_masks(recording: Recording) -> Masks:
     """Flat row-major indices of the pixels of each valid ROI, ascending by cell_roi_id."""
     cells = recording.once(read_cells)
-    dataset = recording.hdf.checked(f"{CELL_TABLE}/image_mask", ndim=3, rows=len(cells.roi_ids))
+    path = f"{CELL_TABLE}/image_mask"
+    dataset = recording.hdf.checked(path, ndim=3, rows=len(cells.roi_ids))
     # One mask at a time: all masks of a plane are 50 MB and more, their true pixels a few hundred kB.
-    found = [np.flatnonzero(dataset[int(row)]) for row in cells.valid]
+    found = [np.flatnonzero(recording.hdf.part(path, dataset, int(row))) for row in cells.valid]
     lengths = np.array([len(f) for f in found], dtype=np.int64)
     flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
     _, height, width = dataset.shape
@@ -99,8 +103,14 @@ def cell_specimens(recording: Recording) -> Iterator[Rows]:
 
 
 def _spacing(recording: Recording, image: str) -> float | None:
-    resolution = recording.hdf.attribute(f"{_IMAGES}/{image}", "resolution", None)
-    return None if resolution is None else float(resolution) * _MM_PER_RESOLUTION
+    path = f"{_IMAGES}/{image}"
+    resolution: Any = recording.hdf.attribute(path, "resolution", None)
+    if resolution is None:
+        return None
+    if np.ndim(resolution) or np.asarray(resolution).dtype.kind not in "iuf":
+        raise recording.hdf.error(f"{path}@resolution", "a value is not a number", expected="a number", found=repr(resolution))
+    # Multiplied in the attribute's own dtype, as the released reader does.
+    return float(resolution * _MM_PER_RESOLUTION)
 
 
 def projections(recording: Recording) -> Iterator[Rows]:

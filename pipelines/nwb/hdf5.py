@@ -10,12 +10,14 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py as _h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 
+from pipelines.nwb.chunks import read_gzip
 from schemas.casts import NDArray
 from schemas.errors import DataError, NotNwbError
 
@@ -31,7 +33,7 @@ _READING = (OSError, RuntimeError, ValueError, MemoryError, TypeError, KeyError)
 
 
 @contextmanager
-def open_hdf5(source: Path | BinaryIO, name: str) -> Generator[HdfFile]:
+def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFile]:
     """Opens an HDF5 file for reading.
 
     Args:
@@ -192,7 +194,12 @@ class HdfFile:
         Raises:
             DataError: as for `array`, or the values are not numbers.
         """
-        return self.part(path, self.checked(path, ndim=ndim, rows=rows), ())
+        dataset = self.checked(path, ndim=ndim, rows=rows)
+        try:
+            values = read_gzip(dataset)
+        except _READING as error:
+            raise self.error(path, "the dataset cannot be read", expected="readable data", found=str(error)) from error
+        return self.part(path, dataset, ()) if values is None else values
 
     def words(self, path: str, *, rows: int | None = None) -> NDArray:
         """A whole 1-D text dataset, as bytes.

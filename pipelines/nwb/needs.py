@@ -1,34 +1,47 @@
 """Which bytes of a file each table is read from.
 
-A dataset that is missing here costs requests, never a value: the readers then get its bytes block by block.
+What is missing here costs requests, never a value: the readers then get it block by block. Nor does a damaged file fail here: the reader
+that comes to the damaged place says so, as it does for a local file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any, TypeVar
 
-import h5py
+import h5py as _h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.hdf5 import HdfFile
-from pipelines.nwb.recording import OPHYS
-from pipelines.ranges import Range, RangeFile
+from pipelines.nwb.recording import METADATA, OPHYS, TASK
+from pipelines.ranges import BLOCK, GAP, Range, RangeFile
+from schemas.errors import DataError
 
-_TRIALS = ("/intervals/trials/*",)
+h5py: Any = _h5py
+
+_T = TypeVar("_T")
+
+_TRIALS = ("/intervals/trials/*", "/processing/licking/licks/*")
+_REWARDS = ("/processing/rewards/*/*",)
 _CELL_IDS = (f"{CELL_TABLE}/id", f"{CELL_TABLE}/valid_roi", f"{CELL_TABLE}/cell_specimen_id")
 _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
+_PLANES = "/general/optophysiology"
 _EYE = "/acquisition/EyeTracking"
+_SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
+    "behavior_metadata": _SUBJECT,
+    "experiment_metadata": (*_SUBJECT, f"{CELL_TABLE}/imaging_plane", f"{_PLANES}/*/*", f"{_PLANES}/*/*/emission_lambda"),
     "trials": _TRIALS,
+    "stimulus_presentations": (*_TRIALS, "/intervals/*_presentations/*"),
     "stimulus_templates": ("/stimulus/templates/*/data", "/stimulus/templates/*/unwarped", "/stimulus/templates/*/control_description"),
-    "stimulus_presentations": ("/intervals/*_presentations/*",),
+    "task_parameters": (TASK,),
     "rolling_performance": _TRIALS,
-    "performance_metrics": (*_TRIALS, "/processing/rewards/*/*"),
+    "performance_metrics": (*_TRIALS, *_REWARDS),
     "licks": ("/processing/licking/licks/*",),
-    "rewards": ("/processing/rewards/*/*",),
+    "rewards": _REWARDS,
     "running_speed": ("/processing/running/speed/*",),
     "raw_running_speed": ("/processing/running/speed_unfiltered/*",),
     "stimulus_timestamps": ("/processing/stimulus/timestamps/timestamps",),
@@ -38,76 +51,132 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     ),
     "cell_specimens": (f"{CELL_TABLE}/*",),
     "dff_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces/*"),
-    "corrected_fluorescence_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/corrected_fluorescence/*/data"),
-    "events": (*_CELL_IDS, _OPHYS_CLOCK, *(f"{OPHYS}/event_detection/{n}" for n in ("data", "rois", "lambdas", "noise_stds"))),
-    "demixed_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/demixed_trace/traces/data"),
-    "neuropil_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/neuropil_trace/traces/data"),
+    "corrected_fluorescence_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces", f"{OPHYS}/corrected_fluorescence/*/data"),
+    "events": (
+        *(*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces", f"{_PLANES}/*/imaging_rate", f"{CELL_TABLE}/imaging_plane"),
+        *(f"{OPHYS}/event_detection/{n}" for n in ("data", "rois", "lambdas", "noise_stds")),
+    ),
+    "demixed_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces", f"{OPHYS}/demixed_trace/traces/data"),
+    "neuropil_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces", f"{OPHYS}/neuropil_trace/traces/data"),
     "ophys_timestamps": (_OPHYS_CLOCK,),
     "motion_correction": (f"{OPHYS}/ophys_motion_correction_[xy]/data",),
     "projections": (*_CELL_IDS, f"{OPHYS}/images/average_image", f"{OPHYS}/images/max_projection", f"{CELL_TABLE}/image_mask"),
 }
-"""Patterns of the datasets each table is read from, a part of the path at a time. Metadata tables read attributes and scalars only."""
+"""Patterns of the groups and datasets each table is read from, a part of the path at a time. Of a group, that is its attributes."""
 
 _NEVER_READ = ("tags", "tags_index", "timeseries", "timeseries_index", "is_change", "flashes_since_change")
 """Members of presentation groups that are ignored or recomputed."""
 
+_HEADER = 2 << 10
+"""Bytes from the address of an object in which its header lies and, of a group, mostly the names in it: HDF5 hands out metadata space in
+pieces of this size."""
+
+_NEAR = 512 << 10
+"""Headers closer than this are fetched with what lies between them. In the released layout the columns of a table follow each other with
+their headers between them, 40 to 490 kB apart, so what lies between is needed mostly; the next series or table is 2 MB away."""
+
+_SMALL = 64 << 10
+"""Datasets up to this size stay: they lie together in clusters, and some serve several tables."""
+
 _HEAP_COLLECTION = 64 << 10
 """Size to which HDF5 grows a collection of texts unless a single text is larger; what lies beyond is read by block."""
 
-
-def _expand(hdf: HdfFile, pattern: str) -> list[str]:
-    """Paths in the file that a pattern matches."""
-    paths = [""]
-    for part in pattern.strip("/").split("/"):
-        if any(c in part for c in "*?["):
-            paths = [f"{p}/{name}" for p in paths for name in hdf.members(p or "/") if fnmatchcase(name, part)]
-        else:
-            paths = [f"{p}/{part}" for p in paths]
-    return paths
+_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
+"""How a dataset of variable-length text refers to a text: its length, the address of a collection and the number in it."""
 
 
-def _used(path: str) -> bool:
-    group, _, name = path.rpartition("/")
-    return not (group.endswith("_presentations") and name in _NEVER_READ)
+def _if_readable(read: Callable[[], _T], otherwise: _T) -> _T:
+    """What `read` gives, or something else where the file is damaged."""
+    try:
+        return read()
+    except (DataError, OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return otherwise
 
 
-def datasets(hdf: HdfFile, table: str) -> list[h5py.Dataset]:
-    """The datasets of a file that a table is read from."""
-    paths = [path for pattern in NEEDS.get(table, ()) for path in _expand(hdf, pattern) if _used(path)]
-    found = (hdf.find(path) for path in paths)
-    return [node for node in found if isinstance(node, h5py.Dataset)]
+def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
+    """Names in a group that a pattern matches."""
+    used = [n for n in hdf.members(path or "/") if fnmatchcase(n, pattern)]
+    return [n for n in used if n not in _NEVER_READ] if path.endswith("_presentations") else used
 
 
-def byte_ranges(dataset: h5py.Dataset) -> Iterator[Range]:
-    """Where a dataset's data lies in the file: its extent, or its chunks; for text, the references to it."""
+def _address(group: Any, name: str) -> Range:
+    """Where the header of a member of a group begins, without opening the member. Empty for a soft link."""
+    link = group.id.links.get_info(name.encode())
+    return (link.u, link.u + _HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
+
+
+def find_datasets(hdf: HdfFile, patterns: Iterable[str], load: Callable[[list[Range]], None] | None = None) -> dict[str, Any]:
+    """The datasets that patterns match, by path.
+
+    Args:
+        hdf: the file.
+        patterns: as in `NEEDS`.
+        load: called once for each level of the tree with where the headers of that level lie, before any of them is read; else a remote
+            file would be asked for one after the other.
+    """
+    found: dict[str, Any] = {}
+    level: dict[str, set[tuple[str, ...]]] = {"": {tuple(p.strip("/").split("/")) for p in patterns}}
+    while level:
+        below: dict[str, set[tuple[str, ...]]] = {}
+        headers: list[Range] = []
+        for path, tails in level.items():
+            names = {tail: _if_readable(lambda p=path, t=tail: _matches(hdf, p, t[0]), []) for tail in tails}
+            for tail, matched in names.items():
+                for name in matched:
+                    below.setdefault(f"{path}/{name}", set()).add(tail[1:])
+            if load is not None and any(names.values()):
+                group = hdf.group(path or "/")
+                headers += [_if_readable(lambda g=group, n=n: _address(g, n), (0, 0)) for n in {n for m in names.values() for n in m}]
+        if load is not None:
+            load(headers)
+        level = {}
+        for path, tails in below.items():
+            node = _if_readable(lambda p=path: hdf.find(p), None)
+            if isinstance(node, h5py.Dataset) and () in tails:
+                found[path] = node
+            elif isinstance(node, h5py.Group) and (longer := {t for t in tails if t}):
+                level[path] = longer
+    return found
+
+
+def byte_ranges(dataset: Any) -> list[Range]:
+    """Where a dataset's data lies in the file: its extent, or its chunks; of text, the references to it."""
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
-        if offset is not None:
-            yield offset, offset + dataset.id.get_storage_size()
-        return
-    for index in range(dataset.id.get_num_chunks()):
-        chunk = dataset.id.get_chunk_info(index)
-        if chunk.byte_offset is not None:
-            yield chunk.byte_offset, chunk.byte_offset + chunk.size
+        return [] if offset is None else [(offset, offset + dataset.id.get_storage_size())]
+    chunks: list[Range] = []
+    # Not get_chunk_info(number), which walks the index from its start for every chunk.
+    dataset.id.chunk_iter(lambda chunk: chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
+    return chunks
 
 
-def _text_ranges(dataset: h5py.Dataset, file: RangeFile) -> Iterator[Range]:
-    """Where the texts lie that a dataset of variable-length text refers to: collections of the global heap.
+def _is_text(dataset: Any) -> bool:
+    """Whether a dataset holds references to texts of variable length, as they are."""
+    info = h5py.check_string_dtype(dataset.dtype)
+    return info is not None and info.length is None and not dataset.id.get_create_plist().get_nfilters()
 
-    A reference is length (4 bytes), address of the collection (8), number in it (4); little-endian, as HDF5 has them on file.
-    """
+
+def _text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
+    """Where the texts lie that a dataset refers to: collections of the global heap."""
     for start, stop in byte_ranges(dataset):
-        references = np.frombuffer(file.peek(start, stop), dtype=[("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
+        content = file.peek(start, stop)
+        references = np.frombuffer(content, dtype=_REFERENCE, count=len(content) // _REFERENCE.itemsize)
         for address in np.unique(references["address"]).tolist():
             if address:
                 yield address, address + _HEAP_COLLECTION
 
 
 def prefetch(hdf: HdfFile, tables: Sequence[str], file: RangeFile) -> None:
-    """Announces to the file what these tables will be read from, in their order."""
-    found = {table: datasets(hdf, table) for table in tables}
-    texts = [d for ds in found.values() for d in ds if h5py.check_string_dtype(d.dtype) is not None and d.shape]
-    file.prefetch([r for d in texts for r in byte_ranges(d)], keep=True)
-    file.prefetch([r for d in texts for r in _text_ranges(d, file)], keep=True)
-    for ds in found.values():
-        file.prefetch([r for d in ds for r in byte_ranges(d)])
+    """Announces to the file what these tables will be read from, in their order.
+
+    Raises:
+        SourceError: the metadata cannot be fetched.
+    """
+    everything = find_datasets(hdf, [p for t in tables for p in NEEDS[t]], lambda headers: file.load(headers, gap=_NEAR))
+    extents = {path: _if_readable(lambda d=dataset: byte_ranges(d), []) for path, dataset in everything.items()}
+    texts = [path for path, dataset in everything.items() if _if_readable(lambda d=dataset: _is_text(d), False)]
+    small = {path for path, ranges in extents.items() if path in texts or sum(b - a for a, b in ranges) <= _SMALL}
+    file.load([r for path in small for r in extents[path]], gap=BLOCK)
+    file.load([r for path in texts for r in _text_ranges(everything[path], file)], gap=GAP)
+    for table in tables:
+        file.prefetch([r for path in find_datasets(hdf, NEEDS[table]) if path not in small for r in extents.get(path, ())])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.nwb.metadata import durations
+from pipelines.nwb.quantile import normal_quantile
 from pipelines.nwb.recording import Recording, Rows
 from pipelines.nwb.series import read_rewards
 from pipelines.nwb.trials import Trials, read_trials
@@ -86,11 +87,8 @@ def rolling_rate(yes: NDArray, no: NDArray) -> tuple[NDArray, NDArray]:
 
 def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
     """Difference of the normal quantiles of the two rates, each clipped to [0.01, 0.99]."""
-    # 0.2 s to import, and only behaviour files need it.
-    from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
-
-    clipped = [np.clip(rate, *_DPRIME_LIMITS) for rate in (hit_rate, false_alarm_rate)]
-    return np.asarray(ndtri(clipped[0])) - np.asarray(ndtri(clipped[1]))
+    hit, alarm = (normal_quantile(np.clip(rate, *_DPRIME_LIMITS)) for rate in (hit_rate, false_alarm_rate))
+    return hit - alarm
 
 
 def read_performance(recording: Recording) -> dict[str, NDArray]:

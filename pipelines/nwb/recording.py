@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -109,7 +110,7 @@ class Recording:
 
 
 @contextmanager
-def open_recording(source: Path | BinaryIO, name: str) -> Generator[Recording]:
+def open_recording(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[Recording]:
     """Opens a file of the release.
 
     Raises:

@@ -42,7 +42,8 @@ def _frames(recording: Recording) -> int:
 
 
 def ophys_timestamps(recording: Recording) -> Iterator[Rows]:
-    """The imaging clock as one list."""
+    """The imaging clock as one list, which may go on after the last frame but not end before it."""
+    recording.once(_frames)
     yield Rows({"timestamps": Ragged.one(recording.once(read_ophys_timestamps))}, 1)
 
 

@@ -31,8 +31,8 @@ def _mice(lake: Path) -> list[int]:
     return [m for (m,) in query(lake, "SELECT DISTINCT mouse_id FROM behavior_sessions ORDER BY 1")]
 
 
-def _run(instance: dg.DagsterInstance, bucket: Path, lake: Path, mice: list[int], selection: set[str], **config: object) -> dg.ExecuteInProcessResult:
-    register_mice(instance, mice)
+def _run(instance: dg.DagsterInstance, bucket: Path, lake: Path, asked: list[int], selection: set[str], **config: object) -> dg.ExecuteInProcessResult:
+    register_mice(instance, asked)
     return dg.materialize(
         [project_tables, nwb_tables, catalog],
         selection=dg.AssetSelection.assets(*selection),
@@ -43,7 +43,7 @@ def _run(instance: dg.DagsterInstance, bucket: Path, lake: Path, mice: list[int]
             "resources": {"lake": {"config": {"source": str(bucket), "lake": str(lake), "workers": 2}}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        tags=range_tags(instance, {str(m) for m in mice}),
+        tags=range_tags(instance, {str(m) for m in asked}),
         raise_on_error=False,
     )
 

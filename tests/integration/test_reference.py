@@ -1,0 +1,50 @@
+"""The whole reference bucket through the project's comparison tool, where the reference is at hand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.planning import Selection
+from pipelines.sources import SourceSpec
+from schemas import TABLES, Subject
+
+SHARED = Path(__file__).parents[3] / "shared"
+TOOL = SHARED / "tools" / "compare_truth.py"
+BUCKET = SHARED / "reference" / "bucket"
+TRUTH = SHARED / "reference" / "truth"
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not (TOOL.exists() and BUCKET.exists() and TRUTH.exists()), reason=f"no reference beside the repository: {SHARED}"),
+]
+
+ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
+
+# The tool compares these column lists only, not their values; project tables have tests of their own.
+NO_TRUTH = {"ophys_cells"}
+
+
+def test_every_value_of_the_reference(tmp_path: Path) -> None:
+    request = IngestRequest(
+        SourceSpec(str(BUCKET)), str(tmp_path / "lake"), selection=Selection(tables=ALL_TABLES), workers=2, cache=tmp_path / "cache"
+    )
+    entries = [entry for report in ingest(prepare(request)) for entry in report.entries]
+    assert [entry.error for entry in entries if entry.error] == []
+    assert len(entries) == len(list(BUCKET.rglob("*.nwb")))
+
+    done = subprocess.run([sys.executable, str(TOOL), str(tmp_path / "lake"), str(TRUTH)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert lines[-1].endswith(" 0 differ")
+    assert re.fullmatch(r"\d+ values compared in \d+ tables, 0 differ", lines[-1])
+    values = {m[1]: int(m[2]) for line in lines if (m := re.fullmatch(r"(\w+) +(\d+) values, 0 differ", line))}
+    assert set(values) == set(ALL_TABLES) - NO_TRUTH
+    assert min(values.values()) > 0
+    # One value a documented table is its list of columns; these are not documented, so all theirs are values.
+    assert min(values["demixed_traces"], values["neuropil_traces"]) > 100

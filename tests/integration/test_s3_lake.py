@@ -1,0 +1,64 @@
+"""A lake in S3, on a real S3 server on loopback: written, merged, catalogued and queried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builders.lakes import query
+
+from pipelines.connect import connect
+from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.lake.store import open_store
+from pipelines.planning import Selection
+from pipelines.sources import SourceSpec
+from pipelines.verify import verify
+from schemas import TABLES
+from schemas.errors import LakeError
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "writer",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="lab")
+        yield "s3://lab/lakes"
+    server.stop()
+
+
+def test_a_lake_in_s3_equals_a_local_one(sample_bucket: Path, sample_lake: Path, bucket: str) -> None:
+    remote_lake = f"{bucket}/vb"
+    sessions = [b for (b,) in query(sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1")]
+    for part in (sessions[::2], sessions[1::2]):  # the second run merges into the files of the first
+        request = IngestRequest(SourceSpec(str(sample_bucket)), remote_lake, selection=Selection(behavior_sessions=tuple(part)), workers=1)
+        assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
+    store = open_store(remote_lake)
+    with connect(store) as con:
+        for name in TABLES:
+            if name != "source_files":
+                remote = con.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL").fetchall()
+                assert remote == query(sample_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"), name
+    assert [p for p in verify(store) if p.severity == "error"] == []
+    assert not store.staging.exists()
+
+
+def test_a_prefix_without_a_lake_is_said_to_be_none(bucket: str) -> None:
+    with pytest.raises(LakeError) as caught:
+        connect(open_store(f"{bucket}/none"))
+    assert str(caught.value) == "s3://lab/lakes/none has no catalog.duckdb. Make it with `vblake catalog --lake s3://lab/lakes/none`."
