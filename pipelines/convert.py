@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from pipelines.planning import FileKind, FileTask
 from pipelines.ranges import RangeFile
 from pipelines.sources import SourceSpec, open_source
 from schemas import SCHEMA_VERSION, TABLES, Subject, Table
-from schemas.arrow import from_numpy
+from schemas.arrow import from_numpy, to_numpy
 from schemas.casts import Values, conform
 from schemas.errors import DataError, IntegrityError, SourceError
 
@@ -108,6 +109,14 @@ def _check_ids(task: FileTask, recording: Recording) -> None:
             )
 
 
+def _ascending(column: pa.ChunkedArray[Any]) -> bool:
+    if pa.types.is_primitive(column.type):
+        values = to_numpy(column)
+        return bool(np.all(values[1:] >= values[:-1]))
+    texts = column.to_pylist()
+    return texts == sorted(texts)
+
+
 def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     """Rows sorted by the table's order, which most files have already; ties keep the file's order."""
     names = [
@@ -115,10 +124,8 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     ]
     if not names or rows.num_rows < 2:
         return rows
-    if len(names) == 1 and pa.types.is_primitive(rows.schema.field(names[0]).type):
-        values = rows.column(names[0]).to_numpy()
-        if np.all(values[1:] >= values[:-1]):
-            return rows
+    if len(names) == 1 and _ascending(rows.column(names[0])):
+        return rows
     # Arrow's sort is not stable: the row number decides ties.
     numbered = rows.append_column("_row", from_numpy(np.arange(rows.num_rows)))
     return numbered.sort_by([*((n, "ascending") for n in names), ("_row", "ascending")]).drop_columns(["_row"])
@@ -131,9 +138,8 @@ def _check_keys(table: Table, rows: pa.Table) -> None:
         return
     repeated = np.ones(rows.num_rows - 1, dtype=bool)
     for name in own:
-        values = (
-            rows.column(name).to_numpy() if pa.types.is_primitive(rows.schema.field(name).type) else np.array(rows.column(name).to_pylist())
-        )
+        column = rows.column(name)
+        values = to_numpy(column) if pa.types.is_primitive(column.type) else np.array(column.to_pylist())
         repeated &= values[1:] == values[:-1]
     if repeated.any():
         row = int(np.flatnonzero(repeated)[0]) + 1
@@ -192,11 +198,15 @@ class Opened:
 
 
 @contextmanager
-def opened(task: FileTask, settings: ConvertSettings, tables: Sequence[str]) -> Generator[Opened]:
+def opened(task: FileTask, settings: ConvertSettings, tables: Sequence[str], *, signature: bool = False) -> Generator[Opened]:
     """The file of a task. The one seam between sources and readers.
 
     A file of a local folder is opened in place. Of a remote object just the ranges that `tables` are read from are fetched, ahead of the
-    readers; or, with `verify_hash`, the whole object.
+    readers, and with `signature` those that the digest of the image set is made of; or, with `verify_hash`, the whole object.
+
+    Raises:
+        SourceError: the file cannot be fetched.
+        NotNwbError: it is not a file of this dataset.
     """
     source, obj = open_source(settings.source), task.object
     local = source.local_path(obj.key)
@@ -209,9 +219,15 @@ def opened(task: FileTask, settings: ConvertSettings, tables: Sequence[str]) -> 
     else:
         size = source.size(obj.key, obj.version_id)
         remote = RangeFile(lambda start, stop: source.read_range(obj.key, obj.version_id, start, stop), size)
-        with closing(remote), open_recording(remote, obj.key) as recording:
-            prefetch(recording.hdf, tables, remote)
-            yield Opened(recording, lambda: remote.bytes_fetched)
+        try:
+            # The file object is closed last: h5py still asks it while it closes its own.
+            with closing(remote), open_recording(remote, obj.key) as recording:
+                prefetch(recording, tables, remote, signature=signature)
+                yield Opened(recording, lambda: remote.bytes_fetched)
+        finally:
+            # Whatever a reader made of it: what could not be fetched was not missing in the file.
+            if remote.failure is not None:
+                raise remote.failure from None
 
 
 def staging_folder(task: FileTask, settings: ConvertSettings) -> Path:
@@ -233,7 +249,7 @@ def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
     result = FileResult(task, folder)
     try:
         own = [name for name in task.tables if name != TEMPLATES]
-        with opened(task, settings, own) as file:
+        with opened(task, settings, own, signature=TEMPLATES in task.tables) as file:
             recording = file.recording
             _check_ids(task, recording)
             for name in own:

@@ -23,8 +23,9 @@ Fetch = Callable[[int, int], bytes]
 """`fetch(start, stop)` gives exactly the bytes [start, stop) of the object; safe to call from several threads."""
 
 BLOCK = 32 << 10
-"""HDF5 keeps its metadata in clusters of 2 to 8 kB between the datasets, of which `load` is told the addresses; a larger block moves more
-in vain, a smaller one cuts more clusters in two."""
+BEFORE = 4 << 10
+"""A block begins so far before the byte that was asked for. HDF5 keeps its metadata in clusters of 2 to 8 kB between the datasets and reads
+them in any order: blocks aligned to their size would cut clusters in two, larger ones move more in vain."""
 
 GAP = 128 << 10
 """Ranges closer than this are fetched as one: at 30 ms a request and 40 MB/s, a request costs as much as 1.2 MB, but the bytes between are
@@ -156,6 +157,7 @@ class RangeFile(io.RawIOBase):
     def peek(self, start: int, stop: int) -> bytes:
         """Bytes [start, stop), without counting as read: they stay."""
         out = bytearray()
+        stop = min(stop, self._size)
         while start < stop:
             part = self._part_at(start, stop)
             last = min(stop, part.stop)
@@ -164,13 +166,14 @@ class RangeFile(io.RawIOBase):
         return bytes(out)
 
     def load(self, ranges: Iterable[Range], *, gap: int = 0) -> None:
-        """Fetches the blocks in which these ranges lie, concurrently; they stay until the file is closed.
+        """Fetches blocks with these ranges, concurrently; they stay until the file is closed.
 
         Args:
             ranges: of what is read in pieces, several times, or not known exactly.
             gap: what lies between two ranges closer than this is fetched too.
         """
-        blocks = merged((start // BLOCK * BLOCK, -(-stop // BLOCK) * BLOCK) for start, stop in self._inside(ranges))
+        missing = without(self._inside(ranges), [(p.start, p.stop) for p in self._parts])
+        blocks = ((start - BEFORE, max(stop, start - BEFORE + BLOCK)) for start, stop in missing)
         for part in self._add(self._inside(blocks), gap, keep=True):
             self._start(part)
 
@@ -222,7 +225,7 @@ class RangeFile(io.RawIOBase):
         index = bisect_right(self._starts, position) - 1
         if index >= 0 and position < self._parts[index].stop:
             return self._parts[index]
-        start = position // BLOCK * BLOCK
+        start = position - BEFORE
         if stop > start + 2 * BLOCK:
             # No metadata: a dataset nobody announced. It goes before all that was.
             added = self._add([(position, stop)])

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.lake.store import Store
@@ -198,7 +197,7 @@ class _Rows:
                 self._nulls[column.name] = self._nulls.get(column.name, 0) + nulls
         unit = self._table.unit_key
         if unit in batch.column_names:
-            for item in pc.value_counts(batch.column(unit)):
+            for item in batch.column(unit).value_counts():
                 value, count = item["values"].as_py(), item["counts"].as_py()
                 if value is not None:
                     self._checked.units[value] = self._checked.units.get(value, 0) + count

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -144,3 +144,11 @@ def list_array(
     buffer = _buffer(np.ascontiguousarray(offsets, dtype=np.int32))
     validity, null_count = _validity(missing)
     return pa.Array.from_buffers(type_, len(offsets) - 1, [validity, buffer], null_count, children=[values])
+
+
+def to_numpy(column: pa.ChunkedArray[Any]) -> np.ndarray[Any, Any]:
+    """A numeric column without NULLs as NumPy, shape (n,). Arrow's own `to_numpy` imports pandas where it is installed."""
+    parts: list[np.ndarray[Any, Any]] = [np.from_dlpack(cast("Any", chunk)) for chunk in column.chunks]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

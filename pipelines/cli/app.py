@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.cli import inspect, make_sample, query
+from pipelines.cli.terminal import is_interrupt
 from schemas.errors import UsageError, VblakeError
 
 BUILD_PANEL = "Build a lake"
@@ -50,8 +51,7 @@ class Commands(TyperGroup):
             say_error(str(error))
             raise typer.Exit(USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR) from None
         except (KeyboardInterrupt, RuntimeError) as error:
-            # DuckDB makes a RuntimeError of Ctrl-C during a query.
-            if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
+            if not is_interrupt(error):
                 raise
             say_error("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -111,6 +111,10 @@ def main(application: typer.Typer = app) -> None:
     except KeyboardInterrupt:
         say_error("interrupted")
         sys.exit(INTERRUPTED)
+    except SystemExit as leaving:
+        if query.abandoned:
+            os._exit(int(leaving.code or 0))  # at once, see there
+        raise
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it is reported and nothing goes on
         say_error(f"Sorry, this should not have happened ({type(error).__name__}). Please report it with what follows.")
         traceback.print_exc()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import DEFAULT_LAKE, LakeOption
-from pipelines.cli.terminal import counted, print_json, print_table, width
+from pipelines.cli.terminal import counted, is_interrupt, print_json, print_table, width
 from schemas.errors import LakeError, UsageError, VblakeError
 
 if TYPE_CHECKING:
@@ -73,6 +75,27 @@ def sql(
     typer.echo(f"{counted(written, 'row')} in {output}", err=True)
 
 
+abandoned: list[duckdb.DuckDBPyConnection] = []
+"""Connections whose query was interrupted. Closing one waits for DuckDB's threads, which some queries (joins of huge ranges) keep
+busy for hours; `pipelines.cli.app.main` ends the process instead."""
+
+
+@contextmanager
+def _reading(store: Store, output: Path | None) -> Generator[duckdb.DuckDBPyConnection]:
+    from pipelines.connect import connect_restricted
+
+    con = connect_restricted(store, output=output)
+    try:
+        yield con
+    except BaseException as error:
+        if is_interrupt(error):
+            abandoned.append(con)
+        else:
+            con.close()
+        raise
+    con.close()
+
+
 def _format(given: Format | None, output: Path | None) -> Format:
     known = [f.value for f in Format if f is not Format.TABLE]
     if given is None:
@@ -95,10 +118,9 @@ def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int
 
     from pipelines.cli import results
     from pipelines.cli.statements import checked_query
-    from pipelines.connect import connect_restricted
 
     # The lake's marker is not asked for: a catalog is all that is needed here.
-    with connect_restricted(store, output=output) as con:
+    with _reading(store, output) as con:
         query = checked_query(con, text)
         if query.explain and chosen is not Format.TABLE:
             raise UsageError(f"{query.explain} gives a plan to read, not rows for {chosen.value}. Leave --format and --output away.")

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C; DuckDB makes a RuntimeError of it during a query."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
+
+
 def width() -> int | None:
     """Columns of the terminal, None if stdout is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.lake.store import Store
 from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
 from schemas import Table
-from schemas.arrow import arrow_schema
+from schemas.arrow import arrow_schema, to_numpy
 
 
 def _runs(ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[tuple[int, int, int]]:
@@ -38,7 +38,7 @@ class _Rows:
         while length:
             if start >= self._start + self._batch.num_rows:
                 self._start += self._batch.num_rows
-                self._batch = pa.Table.from_batches([next(self._batches)]).cast(self._schema)
+                self._batch = _exactly(pa.Table.from_batches([next(self._batches)]), self._schema)
                 continue
             part = self._batch.slice(start - self._start, length)
             yield part
@@ -92,10 +92,15 @@ def merge_mouse(table: Table, store: Store, path: str, sources: dict[int, Path |
             else:
                 staged = sources[unit]
                 assert staged is not None
-                yield pq.ParquetFile(staged).read().cast(schema)
+                yield _exactly(pq.ParquetFile(staged).read(), schema)
 
     return write_table(table, target, _regroup(parts()), release=release)
 
 
+def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with the declared schema; a cast, which would import pandas, only where they have another one."""
+    return rows.replace_schema_metadata(schema.metadata) if rows.schema.equals(schema) else rows.cast(schema)
+
+
 def _ids(file: pq.ParquetFile, key: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return file.read([key]).column(key).to_numpy()
+    return to_numpy(file.read([key]).column(key))

@@ -6,6 +6,7 @@ that comes to the damaged place says so, as it does for a local file.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -15,15 +16,16 @@ import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.hdf5 import HdfFile
-from pipelines.nwb.recording import METADATA, OPHYS, TASK
-from pipelines.ranges import BLOCK, GAP, Range, RangeFile
+from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
+from pipelines.nwb.templates import Line, sampled_lines
+from pipelines.ranges import BLOCK, GAP, Range, RangeFile, merged
 from schemas.errors import DataError
 
 h5py: Any = _h5py
 
 _T = TypeVar("_T")
 
-_TRIALS = ("/intervals/trials/*", "/processing/licking/licks/*")
+_TRIALS = ("/intervals/trials/*",)
 _REWARDS = ("/processing/rewards/*/*",)
 _CELL_IDS = (f"{CELL_TABLE}/id", f"{CELL_TABLE}/valid_roi", f"{CELL_TABLE}/cell_specimen_id")
 _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
@@ -31,12 +33,14 @@ _PLANES = "/general/optophysiology"
 _EYE = "/acquisition/EyeTracking"
 _SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
 
+_IMAGES = "stimulus_templates"
+
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "behavior_metadata": _SUBJECT,
     "experiment_metadata": (*_SUBJECT, f"{CELL_TABLE}/imaging_plane", f"{_PLANES}/*/*", f"{_PLANES}/*/*/emission_lambda"),
     "trials": _TRIALS,
     "stimulus_presentations": (*_TRIALS, "/intervals/*_presentations/*"),
-    "stimulus_templates": ("/stimulus/templates/*/data", "/stimulus/templates/*/unwarped", "/stimulus/templates/*/control_description"),
+    _IMAGES: ("/stimulus/templates/*/data", "/stimulus/templates/*/unwarped", "/stimulus/templates/*/control_description"),
     "task_parameters": (TASK,),
     "rolling_performance": _TRIALS,
     "performance_metrics": (*_TRIALS, *_REWARDS),
@@ -68,12 +72,17 @@ _NEVER_READ = ("tags", "tags_index", "timeseries", "timeseries_index", "is_chang
 """Members of presentation groups that are ignored or recomputed."""
 
 _HEADER = 2 << 10
-"""Bytes from the address of an object in which its header lies and, of a group, mostly the names in it: HDF5 hands out metadata space in
-pieces of this size."""
+"""Bytes from the address of an object in which its header lies and, of a group, some of its members' names: HDF5 hands out metadata space
+in pieces of this size."""
 
-_NEAR = 512 << 10
-"""Headers closer than this are fetched with what lies between them. In the released layout the columns of a table follow each other with
-their headers between them, 40 to 490 kB apart, so what lies between is needed mostly; the next series or table is 2 MB away."""
+_NEAR = 1 << 20
+"""Headers closer than this are fetched with what lies between them. In the released layout the columns of a table follow each other, 40 to
+490 kB apart and with their headers between, the chunks of event detection and their index lie between two headers 630 to 800 kB apart, and
+all that is needed mostly; the next long series is 2 MB away."""
+
+_INTERVALS = ("/intervals", 512 << 10, 4 << 20)
+"""The tables in this group are fetched with what lies between them up to 4 MB, and half a megabyte of the last. Their headers are strewn
+over 5 MB, of which 4 are needed: asked for one after the other, each names the next, they take a second at 30 ms a request."""
 
 _SMALL = 64 << 10
 """Datasets up to this size stay: they lie together in clusters, and some serve several tables."""
@@ -99,10 +108,15 @@ def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
     return [n for n in used if n not in _NEVER_READ] if path.endswith("_presentations") else used
 
 
-def _address(group: Any, name: str) -> Range:
-    """Where the header of a member of a group begins, without opening the member. Empty for a soft link."""
+def _header(group: Any, name: str) -> Range:
+    """Where the header of a member of a group lies, found without opening the member. Empty for a soft link."""
     link = group.id.links.get_info(name.encode())
     return (link.u, link.u + _HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
+
+
+def _with_tables(headers: list[Range]) -> list[Range]:
+    _, last, gap = _INTERVALS
+    return merged(((start, start + last) for start, stop in headers if stop), gap)
 
 
 def find_datasets(hdf: HdfFile, patterns: Iterable[str], load: Callable[[list[Range]], None] | None = None) -> dict[str, Any]:
@@ -126,7 +140,8 @@ def find_datasets(hdf: HdfFile, patterns: Iterable[str], load: Callable[[list[Ra
                     below.setdefault(f"{path}/{name}", set()).add(tail[1:])
             if load is not None and any(names.values()):
                 group = hdf.group(path or "/")
-                headers += [_if_readable(lambda g=group, n=n: _address(g, n), (0, 0)) for n in {n for m in names.values() for n in m}]
+                own = [_if_readable(lambda g=group, n=n: _header(g, n), (0, 0)) for n in {n for m in names.values() for n in m}]
+                headers += _with_tables(own) if path == _INTERVALS[0] else own
         if load is not None:
             load(headers)
         level = {}
@@ -166,13 +181,41 @@ def _text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
                 yield address, address + _HEAP_COLLECTION
 
 
-def prefetch(hdf: HdfFile, tables: Sequence[str], file: RangeFile) -> None:
-    """Announces to the file what these tables will be read from, in their order.
+def _index_ranges(hdf: HdfFile, found: Mapping[str, Any]) -> Iterator[Range]:
+    """Where the indices of chunks lie most likely: each between the header of its dataset and the next."""
+    # From the links: HDF5's own facts about an object hold the size of its index, for which it would read the index.
+    places = {path: _header(hdf.group(posixpath.dirname(path)), posixpath.basename(path))[0] for path in found}
+    for path, dataset in found.items():
+        following = min((p for p in places.values() if p > places[path]), default=0)
+        if dataset.chunks is not None and places[path] and following - places[path] <= _NEAR:
+            yield places[path], following
+
+
+def _line_range(line: Line) -> Range:
+    """Where a line of pixels lies; empty where the images are not stored in one piece."""
+    offset = line.dataset.id.get_offset() if line.dataset.chunks is None else None
+    _, height, width = line.dataset.shape
+    size = width * line.dataset.dtype.itemsize
+    start = 0 if offset is None else offset + (line.image * height + line.line) * size
+    return (0, 0) if offset is None else (start, start + size)
+
+
+def prefetch(recording: Recording, tables: Sequence[str], file: RangeFile, *, signature: bool = False) -> None:
+    """Announces to the file what will be read from it.
+
+    Args:
+        recording: the open file.
+        tables: the tables, in the order in which they will be read.
+        file: what the recording was opened from.
+        signature: the digest of the image set will be read after the tables.
 
     Raises:
         SourceError: the metadata cannot be fetched.
     """
-    everything = find_datasets(hdf, [p for t in tables for p in NEEDS[t]], lambda headers: file.load(headers, gap=_NEAR))
+    hdf = recording.hdf
+    patterns = {table: NEEDS[table] for table in (*tables, *([_IMAGES] if signature else ()))}
+    everything = find_datasets(hdf, [p for own in patterns.values() for p in own], lambda headers: file.load(headers, gap=_NEAR))
+    file.load(_if_readable(lambda: list(_index_ranges(hdf, everything)), []))
     extents = {path: _if_readable(lambda d=dataset: byte_ranges(d), []) for path, dataset in everything.items()}
     texts = [path for path, dataset in everything.items() if _if_readable(lambda d=dataset: _is_text(d), False)]
     small = {path for path, ranges in extents.items() if path in texts or sum(b - a for a, b in ranges) <= _SMALL}
@@ -180,3 +223,5 @@ def prefetch(hdf: HdfFile, tables: Sequence[str], file: RangeFile) -> None:
     file.load([r for path in texts for r in _text_ranges(everything[path], file)], gap=GAP)
     for table in tables:
         file.prefetch([r for path in find_datasets(hdf, NEEDS[table]) if path not in small for r in extents.get(path, ())])
+    if signature:
+        file.prefetch([_line_range(line) for line in _if_readable(lambda: sampled_lines(recording), [])])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,8 @@ from pipelines.nwb.recording import Recording, Rows
 from schemas.casts import Ragged
 
 _TEMPLATES = "/stimulus/templates"
-_SAMPLED_LINES = 8
+_SAMPLES = 3
+"""Lines of pixels sampled of the warped and of the unwarped images each: from a bucket, every one is a request."""
 
 
 def _names(recording: Recording, group: str) -> list[str]:
@@ -47,8 +50,42 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
         )
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of pixels of an image in the file.
+
+    Attributes:
+        path, dataset: where the images are, shape (image, height, width).
+        image, line: which.
+    """
+
+    path: str
+    dataset: Any
+    image: int
+    line: int
+
+
+def sampled_lines(recording: Recording) -> list[Line]:
+    """The lines that an image set is recognised by: three of the warped and three of the unwarped images, of six images if there are as
+    many, at different heights away from the edges, which are blank in all sets. None of a file without templates, or of empty images.
+
+    Raises:
+        DataError: the templates are not two arrays of images.
+    """
+    if recording.image_set is None:
+        return []
+    found: list[Line] = []
+    for first, part in enumerate(("data", "unwarped")):
+        path = f"{_TEMPLATES}/{recording.image_set}/{part}"
+        dataset = recording.hdf.checked(path, ndim=3)
+        images, height, _ = dataset.shape
+        places = [((2 * i + first) * images // (2 * _SAMPLES), (2 * i + 1) * height // (2 * _SAMPLES)) for i in range(_SAMPLES)]
+        found += [Line(path, dataset, image, line) for image, line in places if images and height]
+    return found
+
+
 def signature(recording: Recording) -> str | None:
-    """Short digest of an image set: names, shapes and a few lines of pixels of every image.
+    """Short digest of an image set: names, shapes and the sampled lines of pixels.
 
     Two files with the same set have the same digest; it costs a few kB of a 166 MB set. None where the file has no templates.
     """
@@ -61,10 +98,7 @@ def signature(recording: Recording) -> str | None:
     for part in ("data", "unwarped"):
         dataset = recording.hdf.checked(f"{group}/{part}", ndim=3, rows=len(names))
         digest.update(f"{part} {dataset.shape} {dataset.dtype}".encode())
-        height: int = dataset.shape[1]
-        # Distinct lines, evenly spread from the first to the last; none of images without any.
-        lines = sorted({i * (height - 1) // (_SAMPLED_LINES - 1) for i in range(_SAMPLED_LINES)}) if height else []
-        for i in range(len(names) if lines else 0):
-            line = recording.hdf.part(f"{group}/{part}", dataset, (i, lines[i % len(lines)]))
-            digest.update(np.ascontiguousarray(line).tobytes())
+    for sample in sampled_lines(recording):
+        line = recording.hdf.part(sample.path, sample.dataset, (sample.image, sample.line))
+        digest.update(np.ascontiguousarray(line).tobytes())
     return digest.hexdigest()

@@ -25,7 +25,7 @@ def _entries(lake: Path) -> dict[int, tuple[str, str | None]]:
 
 def test_every_file_of_the_bucket_is_ingested(sample_bucket: Path, sample_lake: Path) -> None:
     names = {file_key(p) for p in sample_bucket.rglob("*.nwb")}
-    assert _entries(sample_lake) == {key: ("ingested", None) for key in names}
+    assert _entries(sample_lake) == dict.fromkeys(names, ("ingested", None))
     assert not (sample_lake / "_staging").exists()
 
 
@@ -63,7 +63,8 @@ def test_tables_can_be_added_later(sample_bucket: Path, sample_lake: Path, tmp_p
     run_ingest(sample_bucket, lake, tables=("demixed_traces", "neuropil_traces"))
     assert query(lake, "SELECT count(*) FROM demixed_traces") == query(lake, "SELECT count(*) FROM dff_traces")
     counted = query(
-        lake, "SELECT DISTINCT list_sort([r.table_name FOR r IN row_counts]) FROM source_files WHERE ophys_experiment_id IS NOT NULL AND gives_behavior"
+        lake,
+        "SELECT DISTINCT list_sort([r.table_name FOR r IN row_counts]) FROM source_files WHERE ophys_experiment_id IS NOT NULL AND gives_behavior",
     )
     assert counted == [(sorted(t.name for t in TABLES.values() if t.subject.value in ("behavior", "ophys", "stimulus")),)]
 
@@ -90,7 +91,9 @@ def test_each_image_set_is_stored_once(sample_lake: Path) -> None:
     assert {s for (s,) in used} == {s for s, *_ in rows}
 
 
-def test_a_truncated_file_is_quarantined_and_the_others_go_on(bucket: Path, sample_bucket: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_a_truncated_file_is_quarantined_and_the_others_go_on(
+    bucket: Path, sample_bucket: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     bad = experiment_file(bucket)
     bad.write_bytes(bad.read_bytes()[:50_000])
     lake = tmp_path / "lake"
@@ -99,7 +102,9 @@ def test_a_truncated_file_is_quarantined_and_the_others_go_on(bucket: Path, samp
     status, error = entries.pop(file_key(bad))
     assert status == "quarantined"
     assert error is not None
-    assert error.startswith(f"file visual-behavior-ophys/behavior_ophys_experiments/{bad.name}: the file cannot be opened as HDF5; expected a whole NWB (HDF5) file; found ")
+    assert error.startswith(
+        f"file visual-behavior-ophys/behavior_ophys_experiments/{bad.name}: the file cannot be opened as HDF5; expected a whole NWB (HDF5) file; found "
+    )
     assert set(entries.values()) == {("ingested", None)}
     run_ingest(sample_bucket, lake)
     assert set(_entries(lake).values()) == {("ingested", None)}
@@ -199,7 +204,10 @@ def test_a_lake_holds_one_release(lake: Path, bucket: Path, run_ingest: Ingest) 
 
 
 def test_a_second_writer_is_told_so(sample_bucket: Path, lake: Path, run_ingest: Ingest) -> None:
-    with writing(open_store(str(lake))), pytest.raises(LakeError, match=r"is being written to by another vblake process \(pid \d+\)\. Wait until it has finished\.$"):
+    with (
+        writing(open_store(str(lake))),
+        pytest.raises(LakeError, match=r"is being written to by another vblake process \(pid \d+\)\. Wait until it has finished\.$"),
+    ):
         run_ingest(sample_bucket, lake, force=True)
 
 

@@ -80,7 +80,10 @@ def test_the_catalog_opens_read_only_from_any_working_directory(sample_lake: Pat
 
 def test_every_view_and_column_carries_its_comment(sample_lake: Path) -> None:
     views = dict(query(sample_lake, "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"))
-    columns = {(t, c): text for t, c, text in query(sample_lake, "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal")}
+    columns = {
+        (t, c): text
+        for t, c, text in query(sample_lake, "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal")
+    }
     for table in TABLES.values():
         assert views[table.name] == table.description
         for column in table:
@@ -114,7 +117,9 @@ def test_long_views_have_one_row_per_cell_and_frame(sample_lake: Path) -> None:
     )
     assert frames
     assert all(same_time and same_value for _, same_time, same_value in frames)
-    assert query(sample_lake, "SELECT count(*) FROM cell_pixels_long") == query(sample_lake, "SELECT sum(len(roi_mask)) FROM cell_specimens")
+    assert query(sample_lake, "SELECT count(*) FROM cell_pixels_long") == query(
+        sample_lake, "SELECT sum(len(roi_mask)) FROM cell_specimens"
+    )
 
 
 def test_rows_of_a_file_are_in_the_declared_order(sample_lake: Path) -> None:
