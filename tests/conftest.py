@@ -52,7 +52,9 @@ def lake(sample_lake: Path, tmp_path: Path) -> Path:
 def run_ingest() -> Ingest:
     """`run_ingest(bucket, lake, tables=..., mice=..., force=...)` in this process."""
 
-    def run(bucket: Path, lake: Path, *, force: bool = False, workers: int = 1, release: str = "latest", **selection: object) -> list[MouseReport]:
+    def run(
+        bucket: Path, lake: Path, *, force: bool = False, workers: int = 1, release: str = "latest", **selection: object
+    ) -> list[MouseReport]:
         chosen = Selection(**selection)  # type: ignore[arg-type]
         request = IngestRequest(SourceSpec(str(bucket)), str(lake), selection=chosen, force=force, workers=workers, release=release)
         return ingest(prepare(request))

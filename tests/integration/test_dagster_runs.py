@@ -31,7 +31,9 @@ def _mice(lake: Path) -> list[int]:
     return [m for (m,) in query(lake, "SELECT DISTINCT mouse_id FROM behavior_sessions ORDER BY 1")]
 
 
-def _run(instance: dg.DagsterInstance, bucket: Path, lake: Path, asked: list[int], selection: set[str], **config: object) -> dg.ExecuteInProcessResult:
+def _run(
+    instance: dg.DagsterInstance, bucket: Path, lake: Path, asked: list[int], selection: set[str], **config: object
+) -> dg.ExecuteInProcessResult:
     register_mice(instance, asked)
     return dg.materialize(
         [project_tables, nwb_tables, catalog],

@@ -31,7 +31,13 @@ def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
     (wheel,) = tmp_path.glob("vblake-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"schemas/__init__.py", "pipelines/ingest.py", "assets/cli.py", "pipelines/nwb/readers.py", "pipelines/sample/__init__.py"} <= set(names)
+    assert {
+        "schemas/__init__.py",
+        "pipelines/ingest.py",
+        "assets/cli.py",
+        "pipelines/nwb/readers.py",
+        "pipelines/sample/__init__.py",
+    } <= set(names)
     assert not [n for n in names if n.startswith("tests/")]
     (entry,) = [n for n in names if n.endswith("entry_points.txt")]
     assert "vblake = assets.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()

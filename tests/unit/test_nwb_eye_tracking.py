@@ -108,8 +108,10 @@ def blinks_by_loop(eye: list[float], pupil: list[float]) -> list[bool]:
         for i, area in enumerate(areas):
             if math.isnan(area):
                 bad[i] = True
-            elif numbers.std() > 0 and abs(area - numbers.mean()) / numbers.std() > 3.0:
-                bad[i] = True
+                continue
+            distance, deviation = abs(area - numbers.mean()), numbers.std()
+            # The squares of very small differences vanish: 0 / 0 is no outlier, but anything else / 0 is one.
+            bad[i] |= bool(distance / deviation > 3.0 if deviation else distance > 0)
     return [any(bad[max(i - 2, 0) : i + 3]) for i in range(len(bad))]
 
 

@@ -138,7 +138,11 @@ def test_links_that_leave_the_file_are_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside.h5"
     with h5py.File(outside, "w") as other:
         other["x"] = np.array([1.0])
-    content: Content = {"/out": h5py.ExternalLink(str(outside), "/"), "/x": h5py.ExternalLink(str(outside), "/x"), "/soft": h5py.SoftLink("/out/x")}
+    content: Content = {
+        "/out": h5py.ExternalLink(str(outside), "/"),
+        "/x": h5py.ExternalLink(str(outside), "/x"),
+        "/soft": h5py.SoftLink("/out/x"),
+    }
     file = hdf(content)
     for path in ("/x", "/out/x", "/soft"):
         expected = f"{PATH}{path}: a link leaves the file; expected data inside the file; found external link to {outside}"
@@ -153,7 +157,9 @@ def test_data_kept_in_other_files_is_refused(tmp_path: Path) -> None:
     layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", shape=(2,))
     h5.create_virtual_dataset("virtual", layout)
     for path in ("/external", "/virtual"):
-        expected = f"{PATH}{path}: a dataset keeps its data in other files; expected data inside the file; found virtual or external dataset"
+        expected = (
+            f"{PATH}{path}: a dataset keeps its data in other files; expected data inside the file; found virtual or external dataset"
+        )
         assert message(HdfFile(h5, NAME).numbers, path) == expected
 
 
@@ -224,7 +230,9 @@ def test_an_identifier_must_be_a_number(text: str) -> None:
 def test_the_session_id_is_not_the_identifier() -> None:
     with pytest.raises(DataError) as caught:
         _ = recording(without(metadata(), "/general/metadata@behavior_session_id")).behavior_session_id
-    assert str(caught.value) == f"{PATH}/general/metadata@behavior_session_id: an attribute is missing; expected an attribute; found nothing"
+    assert (
+        str(caught.value) == f"{PATH}/general/metadata@behavior_session_id: an attribute is missing; expected an attribute; found nothing"
+    )
 
 
 def test_the_image_set_is_the_template_that_is_no_movie() -> None:
@@ -257,7 +265,17 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
     key = "visual-behavior-ophys/behavior_sessions/behavior_session_1001.nwb"
     tables = ("running_speed",)
     task = FileTask(
-        "1.1.0", FileKind.BEHAVIOR_SESSION, 1001, 7, 1001, None, None, gives_behavior=True, object=ReleaseObject(key, None, None), tables=tables, bytes=0
+        "1.1.0",
+        FileKind.BEHAVIOR_SESSION,
+        1001,
+        7,
+        1001,
+        None,
+        None,
+        gives_behavior=True,
+        object=ReleaseObject(key, None, None),
+        tables=tables,
+        bytes=0,
     )
     content = metadata() | series() | {"/processing/running/speed/data": np.array([1.0])}
     with pytest.raises(DataError) as caught:

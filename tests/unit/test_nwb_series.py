@@ -38,12 +38,16 @@ def test_licks_without_their_series() -> None:
 
 def test_licks_of_disagreeing_lengths() -> None:
     content = metadata() | licks() | {"/processing/licking/licks/data": np.array([11, 12])}
-    assert problem("licks", content) == f"file {NAME}, column /processing/licking/licks/data: lengths disagree; expected 3 rows; found 2 rows"
+    assert (
+        problem("licks", content) == f"file {NAME}, column /processing/licking/licks/data: lengths disagree; expected 3 rows; found 2 rows"
+    )
 
 
 def test_a_lick_must_have_a_time() -> None:
     content = metadata() | licks() | {"/processing/licking/licks/timestamps": np.array([2.75, NAN, 5.5])}
-    assert "column timestamps: a required value is missing; expected DOUBLE, never empty; found no value in row 1" in problem("licks", content)
+    assert "column timestamps: a required value is missing; expected DOUBLE, never empty; found no value in row 1" in problem(
+        "licks", content
+    )
 
 
 def test_times_of_rewards_are_those_of_autorewarded() -> None:
@@ -72,7 +76,10 @@ def test_autorewarded_stored_as_numbers(stored: Any) -> None:
 
 def test_rewards_of_disagreeing_lengths() -> None:
     content = metadata() | series() | {"/processing/rewards/volume/data": np.array([0.005, 0.005])}
-    assert problem("rewards", content) == f"file {NAME}, column /processing/rewards/volume/data: lengths disagree; expected 1 rows; found 2 rows"
+    assert (
+        problem("rewards", content)
+        == f"file {NAME}, column /processing/rewards/volume/data: lengths disagree; expected 1 rows; found 2 rows"
+    )
 
 
 def test_running() -> None:
@@ -128,7 +135,7 @@ def test_the_stimulus_clock_is_one_list() -> None:
 
 
 def test_a_stimulus_clock_of_another_rank() -> None:
-    content = metadata() | {"/processing/stimulus/timestamps/timestamps": np.zeros((2, 2))}
-    assert problem("stimulus_timestamps", content) == (
-        f"file {NAME}, column /processing/stimulus/timestamps/timestamps: a dataset has another rank; expected 1 dimensions; found shape (2, 2)"
+    path = "/processing/stimulus/timestamps/timestamps"
+    assert problem("stimulus_timestamps", metadata() | {path: np.zeros((2, 2))}) == (
+        f"file {NAME}, column {path}: a dataset has another rank; expected 1 dimensions; found shape (2, 2)"
     )

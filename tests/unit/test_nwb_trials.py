@@ -151,9 +151,9 @@ def test_licks_that_cannot_be_given_back_are_an_error(stored: list[float], sessi
     text = problem("trials", no_index(stored, session, starts))
     after = sum(s > starts[0] for s in session)
     assert text == (
-        f"file {NAME}, column {TRIALS}/lick_times_index: the index of the trials' licks is missing and cannot be made again; expected the "
-        f"session's licks after the first trial's start as the 2 stored ones, and trials in time order; found {len(session)} licks, {after} "
-        "of them after the first trial's start, that are not these"
+        f"file {NAME}, column {TRIALS}/lick_times_index: the index of the trials' licks is missing and cannot be made again; "
+        "expected the session's licks after the first trial's start as the 2 stored ones, and trials in time order; "
+        f"found {len(session)} licks, {after} of them after the first trial's start, that are not these"
     )
 
 
@@ -170,18 +170,19 @@ def rebuilt_by_loop(session: list[float], starts: list[float]) -> list[list[floa
     return [[t for t in session if start < t <= end] for start, end in zip(starts, ends, strict=True)]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8, unique=True), st.data())
 def test_rebuilt_licks_are_those_of_a_loop(start_frames: list[int], data: st.DataObject) -> None:
     starts = [f / 4 for f in sorted(start_frames)]
-    inside = data.draw(st.lists(st.integers(sorted(start_frames)[0] + 1, 60), min_size=len(starts), max_size=len(starts), unique=True))
-    before = data.draw(st.lists(st.integers(0, sorted(start_frames)[0]), max_size=3, unique=True))
+    n, first = len(starts), min(start_frames)
+    inside = data.draw(st.lists(st.integers(first + 1, 60), min_size=n, max_size=n, unique=True))
+    before = data.draw(st.lists(st.integers(0, first), max_size=3, unique=True))
     stored = [f / 4 for f in sorted(inside)]
     session = [f / 4 for f in sorted(before)] + stored
     assert column("trials", no_index(stored, session, starts), "lick_times") == rebuilt_by_loop(session, starts)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.floats(0, 5000), max_size=4), min_size=1, max_size=8))
 def test_ragged_rows_come_back(rows: list[list[float]]) -> None:
     n = len(rows)
@@ -189,7 +190,9 @@ def test_ragged_rows_come_back(rows: list[list[float]]) -> None:
     assert column("trials", content, "lick_times") == rows
 
 
-DAMAGED = f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is damaged; expected integers that ascend to the number of items, 3; "
+DAMAGED = (
+    f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is damaged; expected integers that ascend to the number of items, 3; "
+)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +225,9 @@ def test_licks_as_text() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"trials_id", "lick_times", "stimulus_change"}))
 def test_every_column_must_be_there(name: str) -> None:
-    content = without(TRIAL_FILE, f"{TRIALS}/{name}")
+    opened = recording(without(TRIAL_FILE, f"{TRIALS}/{name}"))
     for table in ("trials", "rolling_performance", "performance_metrics"):
-        assert problem(table, content) == (
+        assert problem(table, opened) == (
             f"file {NAME}, column {TRIALS}/{name}: a column is missing; expected {TRIALS}/{name}; found no such name in colnames"
         )
 

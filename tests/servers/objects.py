@@ -1,0 +1,170 @@
+"""What the S3 server serves, what can go wrong with it on demand, and what it counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """What a client asked for.
+
+    Attributes:
+        number: requests before this one, of any kind.
+        method: of HTTP.
+        key: object key, or the prefix of a listing.
+        version_id: version asked for, None for the newest.
+        range: bytes [start, stop) asked for; None for the whole.
+    """
+
+    number: int
+    method: str
+    key: str
+    version_id: str | None = None
+    range: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with one request; several may at once.
+
+    Attributes:
+        status, code: answer with this error instead, e.g. 503 and SlowDown.
+        stall_s: wait so long before the answer.
+        reset: reset the connection `before` the answer, or in the `middle` of its body.
+        missing: leave so many bytes out at the end of the body.
+        declared: whether Content-Length still speaks of the whole body then; the connection is closed after it.
+        whole: answer a range request with 200 and the whole object.
+        version: serve this version instead of the one asked for, and say so, as servers do that keep no versions.
+        lie: say that it is the one asked for.
+    """
+
+    status: int | None = None
+    code: str = "InternalError"
+    stall_s: float = 0.0
+    reset: str | None = None
+    missing: int = 0
+    declared: bool = True
+    whole: bool = False
+    version: str | None = None
+    lie: bool = False
+
+
+Faults = Callable[[RequestInfo, int], Fault | None]
+"""Called for each request with how often the same was asked before (method, key, version and range); gives the fault, if any."""
+
+
+@dataclass
+class Counters:
+    """What was asked and sent. Whoever got a whole answer finds it counted.
+
+    Attributes:
+        requests: by kind: `range`, `get` (whole object), `head`, `list`, `refused` (no such method or parameter).
+        bytes_sent: bytes of object bodies by key; listings and errors do not count.
+        ranges: bytes [start, stop) asked of each key, in the order of the requests.
+        versions: version ids asked of each key; None where none was.
+        at_once: most requests that were open at one time.
+    """
+
+    requests: Counter[str] = field(default_factory=Counter[str])
+    bytes_sent: Counter[str] = field(default_factory=Counter[str])
+    ranges: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
+    versions: dict[str, set[str | None]] = field(default_factory=dict[str, set[str | None]])
+    at_once: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        versions = {key: sorted(map(str, found)) for key, found in self.versions.items()}
+        return {
+            "requests": self.requests,
+            "bytes_sent": self.bytes_sent,
+            "ranges": self.ranges,
+            "versions": versions,
+            "at_once": self.at_once,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of an object."""
+
+    path: Path
+    version_id: str
+    size: int
+    modified: float
+
+    @property
+    def etag(self) -> str:
+        """Changes with the content, as far as the file's size and time tell."""
+        text = f"{self.version_id} {self.size} {self.modified}"
+        return f'"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"'
+
+
+class RefusedError(Exception):
+    """An error to answer with."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status, self.code = status, code
+
+
+class Folder:
+    """A folder as a bucket with versions; see `S3Server` for its arguments."""
+
+    def __init__(self, root: Path, versions: Mapping[str, Mapping[str, str | Path]]) -> None:
+        self._root = root.resolve()
+        self._versions = versions
+        self._pinned = pinned_versions(self._root)
+
+    def find(self, key: str, version_id: str | None) -> Stored:
+        """One version of an object; the newest if none is named.
+
+        Raises:
+            RefusedError: there is no such object, or no such version of it.
+        """
+        own = self._versions.get(key)
+        plain = all(part not in ("", ".", "..") for part in key.split("/")) and "\0" not in key
+        if own is None and not (plain and (self._root / key).is_file()):
+            raise RefusedError(404, "NoSuchKey")
+        if own is None:
+            ids = self._pinned.get(key) or [hashlib.blake2b(key.encode(), digest_size=16).hexdigest()]
+            own = dict.fromkeys(ids, key)
+        newest = list(own)[-1] if version_id is None else version_id
+        if newest not in own:
+            raise RefusedError(404, "NoSuchVersion")
+        path = self._root / own[newest]
+        facts = path.stat()
+        return Stored(path, newest, facts.st_size, facts.st_mtime)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys that start with the prefix, in S3's order: that of their UTF-8 bytes."""
+        hidden = {Path(path).as_posix() for own in self._versions.values() for path in own.values()}
+        files = {p.relative_to(self._root).as_posix() for p in self._root.rglob("*") if p.is_file()}
+        return sorted((k for k in (files - hidden) | set(self._versions) if k.startswith(prefix)), key=str.encode)
+
+
+def pinned_versions(folder: Path) -> dict[str, list[str]]:
+    """Version ids that the manifests pin, by key; those of the newest release last."""
+    found: dict[str, list[str]] = {}
+
+    def number(path: Path) -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", path.stem)]
+
+    for path in sorted(folder.glob("*/manifests/*.json"), key=number):
+        try:
+            manifest = json.loads(path.read_bytes())
+            entries = [*manifest["metadata_files"].values(), *manifest["data_files"].values()]
+            for entry in entries:
+                key = unquote(urlsplit(entry["url"]).path).lstrip("/")
+                found.setdefault(key, []).append(entry["version_id"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # a manifest that a test has damaged; the client is to find that out
+    return found

@@ -1,0 +1,346 @@
+"""A small strict S3 server on loopback that serves a folder: versions, byte ranges, latency, bandwidth, faults on demand, and counts.
+
+    with S3Server(folder, latency=0.03, bandwidth=40e6) as server:
+        source = open_source(SourceSpec(f"s3://{server.bucket}", server.url))
+
+Read-only and path-style (`/bucket/key`). What it does not know it refuses (501), so that no client passes by an accident of a lenient
+server. Benchmarks run it in a process of its own (in theirs it would wait for the GIL); it prints its URL, under which `/_counters` gives
+the counts as JSON and `/_counters?reset` sets them to 0 after that:
+
+    python -m servers.s3 FOLDER --latency 0.03 --bandwidth 40e6 --port 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from servers.objects import Counters, Fault, Faults, Folder, RefusedError, RequestInfo
+
+__all__ = ["BUCKET", "Counters", "Fault", "Faults", "RequestInfo", "S3Server"]
+
+BUCKET = "visual-behavior-ophys-data"
+_STEP_S = 0.005
+"""With a bandwidth, a body goes out in pieces of so many seconds."""
+_STEP = 4 << 20
+_OBJECT_PARAMETERS = frozenset(("versionId", "x-id"))
+_LIST_PARAMETERS = frozenset(("list-type", "prefix", "max-keys", "continuation-token", "encoding-type", "fetch-owner", "x-id"))
+
+
+class S3Server:
+    """Serves a folder as a bucket while it is entered.
+
+    Args:
+        folder: the bucket's keys are the paths of the files in it.
+        bucket: its name.
+        latency: seconds between a request and the first byte of its answer.
+        bandwidth: bytes a second on each connection; None for no limit.
+        versions: files of the versions of a key, by version id, the newest last; paths are relative to the folder. Keys that are not in it
+            have the version ids that the manifests in the folder pin, else one made from the name.
+        faults: see `Faults`.
+        port: 0 for any that is free.
+        page: keys on a page of a listing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bucket: str = BUCKET,
+        latency: float = 0.0,
+        bandwidth: float | None = None,
+        versions: Mapping[str, Mapping[str, str | Path]] | None = None,
+        faults: Faults | None = None,
+        port: int = 0,
+        page: int = 1000,
+    ) -> None:
+        self.objects = Folder(folder, versions or {})
+        self.bucket = bucket
+        self.latency, self.bandwidth, self.faults, self.page = latency, bandwidth, faults, page
+        self.counters = Counters()
+        self.problems: list[BaseException] = []
+        self._lock = threading.Lock()
+        self._seen: Counter[tuple[object, ...]] = Counter()
+        self._open = 0
+        self._http = _Http(("127.0.0.1", port), _Handler, self)
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Address of the server: the endpoint URL."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.close_all()
+        if self.problems and error is None:
+            raise self.problems[0]
+
+    def reset_counters(self) -> None:
+        """Starts counting anew."""
+        with self._lock:
+            self.counters = Counters()
+
+    def begin(self, kind: str, method: str, key: str, version_id: str | None, asked: tuple[int, int] | None) -> Fault | None:
+        """Counts a request and asks for its fault."""
+        with self._lock:
+            info = RequestInfo(self.counters.requests.total(), method, key, version_id, asked)
+            identity = (method, key, version_id, asked)
+            before = self._seen[identity]
+            self._seen[identity] += 1
+            self.counters.requests[kind] += 1
+            if kind in ("range", "get", "head"):
+                self.counters.versions.setdefault(key, set()).add(version_id)
+            if asked is not None:
+                self.counters.ranges.setdefault(key, []).append(asked)
+        return self.faults(info, before) if self.faults else None
+
+    def is_open(self, change: int) -> None:
+        """Notes that a request has begun (1) or ended (-1)."""
+        with self._lock:
+            self._open += change
+            self.counters.at_once = max(self.counters.at_once, self._open)
+
+    def will_send(self, key: str, count: int) -> None:
+        """Counts bytes of a body; before they are sent, so that who received them finds them counted."""
+        with self._lock:
+            self.counters.bytes_sent[key] += count
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler], s3: S3Server) -> None:
+        super().__init__(address, handler)
+        self.s3 = s3
+        self._connections: set[socket.socket] = set()
+        self._closing = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._closing:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._closing:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def close_all(self) -> None:
+        """Ends the connections that clients keep alive, and with them their threads."""
+        self.server_close()
+        with self._closing:
+            for connection in self._connections:
+                with suppress(OSError):  # the client was faster
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        # A client may go when it likes; anything else is a fault of this server, raised when it is left.
+        if error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+            self.s3.problems.append(error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    @property
+    def s3(self) -> S3Server:
+        """The server this connection belongs to."""
+        return cast(_Http, self.server).s3
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        """Nothing: what happened is in the counters."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = do_OPTIONS = do_GET  # noqa: N815
+
+    def _answer(self) -> None:
+        s3 = self.s3
+        s3.is_open(1)
+        try:
+            url = urlsplit(self.path)
+            if url.path == "/_counters":
+                return self._counters("reset" in url.query)
+            if s3.latency:
+                time.sleep(s3.latency)
+            bucket, _, key = unquote(url.path).lstrip("/").partition("/")
+            query = dict(parse_qsl(url.query, keep_blank_values=True))
+            try:
+                if self.command not in ("GET", "HEAD"):
+                    s3.begin("refused", self.command, key, None, None)
+                    self.close_connection = True  # the body was not read
+                    raise RefusedError(405, "MethodNotAllowed")
+                if bucket != s3.bucket:
+                    raise RefusedError(404, "NoSuchBucket")
+                self._object(key, query) if key else self._list(query)
+            except RefusedError as refused:
+                self._error(refused.status, refused.code)
+        finally:
+            s3.is_open(-1)
+
+    def _object(self, key: str, query: dict[str, str]) -> None:
+        s3, version_id, asked = self.s3, query.get("versionId"), self.headers.get("Range")
+        if unknown := set(query) - _OBJECT_PARAMETERS:
+            s3.begin("refused", self.command, key, version_id, None)
+            raise RefusedError(501, f"NotImplemented: {', '.join(sorted(unknown))}")
+        # S3 answers a range that it cannot parse with the whole object.
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
+        span = (int(match[1]), int(match[2]) + 1) if match else None
+        kind = "head" if self.command == "HEAD" else "range" if span else "get"
+        fault = s3.begin(kind, self.command, key, version_id, span) or Fault()
+        if fault.stall_s:
+            time.sleep(fault.stall_s)
+        if fault.reset == "before":
+            return self._reset()
+        if fault.status is not None:
+            raise RefusedError(fault.status, fault.code)
+        found = s3.objects.find(key, fault.version or version_id)
+        if self.headers.get("If-Match", found.etag) != found.etag:
+            raise RefusedError(412, "PreconditionFailed")
+        if span and (span[0] >= found.size or span[0] >= span[1]):
+            raise RefusedError(416, "InvalidRange")
+        ranged = span is not None and not fault.whole
+        start, stop = (span[0], min(span[1], found.size)) if span and ranged else (0, found.size)
+        end = max(start, stop - fault.missing)
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{found.size}")
+        self.send_header("Content-Length", str((stop if fault.declared else end) - start))
+        self.send_header("Content-Type", "binary/octet-stream")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", found.etag)
+        self.send_header("Last-Modified", formatdate(found.modified, usegmt=True))
+        self.send_header("x-amz-version-id", (version_id or found.version_id) if fault.lie else found.version_id)
+        self.end_headers()
+        if self.command == "HEAD":
+            return None
+        if fault.reset == "middle":
+            end = (start + end) // 2
+        self._send(key, found.path, start, end)
+        if fault.reset == "middle":
+            self._reset()
+        elif fault.missing and fault.declared:
+            self.close_connection = True
+        return None
+
+    def _send(self, key: str, path: Path, start: int, stop: int) -> None:
+        """Sends bytes of a file, at no more than the bandwidth, from the page cache to the socket without a copy in between."""
+        bandwidth = self.s3.bandwidth
+        step = max(1024, int(bandwidth * _STEP_S)) if bandwidth else _STEP
+        began, first = time.perf_counter(), start
+        self.s3.will_send(key, stop - start)
+        with path.open("rb") as file:
+            while start < stop:
+                count = min(step, stop - start)
+                if bandwidth and (ahead := began + (start + count - first) / bandwidth - time.perf_counter()) > 0:
+                    time.sleep(ahead)
+                sent = os.sendfile(self.connection.fileno(), file.fileno(), start, count)
+                if not sent:
+                    raise RuntimeError(f"{path} became shorter while it was served")
+                start += sent
+
+    def _reset(self) -> None:
+        # Lingering for 0 s makes the kernel send RST instead of FIN; the reader's file is closed too, else the socket stays open.
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()
+        self.connection.close()
+
+    def _list(self, query: dict[str, str]) -> None:
+        s3, prefix = self.s3, query.get("prefix", "")
+        fault = s3.begin("list", self.command, prefix, None, None)
+        if self.command != "GET" or query.get("list-type") != "2" or set(query) - _LIST_PARAMETERS:
+            raise RefusedError(501, "NotImplemented")
+        if fault and fault.status is not None:
+            raise RefusedError(fault.status, fault.code)
+        keys, limit = s3.objects.keys(prefix), min(int(query.get("max-keys", "1000")), s3.page)
+        after = query.get("continuation-token", "").encode()
+        left = [k for k in keys if k.encode() > bytes.fromhex(after.decode())] if after else keys
+        page, more = left[:limit], len(left) > limit
+        shown: Callable[[str], str] = quote if query.get("encoding-type") == "url" else escape
+        entries: list[str] = []
+        for key in page:
+            found = s3.objects.find(key, None)
+            modified = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(found.modified))
+            facts = {
+                "Key": shown(key),
+                "LastModified": modified,
+                "ETag": escape(found.etag),
+                "Size": found.size,
+                "StorageClass": "STANDARD",
+            }
+            entries.append(f"<Contents>{''.join(f'<{n}>{v}</{n}>' for n, v in facts.items())}</Contents>")
+        head = {"Name": s3.bucket, "Prefix": shown(prefix), "KeyCount": len(page), "MaxKeys": limit, "IsTruncated": str(more).lower()}
+        if "encoding-type" in query:
+            head["EncodingType"] = query["encoding-type"]
+        if more:
+            head["NextContinuationToken"] = page[-1].encode().hex()
+        content = "".join(f"<{name}>{value}</{name}>" for name, value in head.items()) + "".join(entries)
+        self._xml(200, f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</ListBucketResult>')
+
+    def _error(self, status: int, code: str) -> None:
+        message = HTTPStatus(status).phrase
+        self._xml(status, f"<Error><Code>{escape(code)}</Code><Message>{message}</Message><Resource>{escape(self.path)}</Resource></Error>")
+
+    def _xml(self, status: int, content: str) -> None:
+        self._plain(status, "application/xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{content}'.encode())
+
+    def _counters(self, reset: bool) -> None:
+        self._plain(200, "application/json", json.dumps(self.s3.counters.to_json()).encode())
+        if reset:
+            self.s3.reset_counters()
+
+    def _plain(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def main() -> None:
+    """Serves a folder until the process is told to end."""
+    parser = argparse.ArgumentParser(description="Serve a folder as an S3 bucket on loopback; prints its URL, runs until it is killed.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--bucket", default=BUCKET)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before the first byte of each answer")
+    parser.add_argument("--bandwidth", type=float, default=None, help="bytes a second on each connection, e.g. 40e6; no limit if not given")
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    with S3Server(options.folder, bucket=options.bucket, latency=options.latency, bandwidth=options.bandwidth, port=options.port) as server:
+        print(server.url, flush=True)  # noqa: T201
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Two files of the reference through the whole ingest, and every value against what the released reader returns for them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.mini import EXPERIMENT, SESSION, TRUTH, mini_bucket
+from builders.truth import BEHAVIOR, OPHYS, Comparison, same
+
+from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.lake.ledger import Status
+from pipelines.planning import Selection
+from schemas import TABLES, Subject
+
+ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
+
+OF_SESSION = {*BEHAVIOR, "stimulus_timestamps", "performance_metrics", "task_parameters", "behavior_metadata", "stimulus_templates"}
+OF_EXPERIMENT = {*OPHYS, "ophys_timestamps", "motion_correction", "experiment_metadata", "projections"}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mini")
+    source = mini_bucket().write(folder / "bucket")
+    request = IngestRequest(source.spec, str(folder / "lake"), selection=Selection(tables=ALL_TABLES), workers=1, cache=folder / "cache")
+    reports = ingest(prepare(request))
+    entries = [entry for report in reports for entry in report.entries]
+    assert [(entry.file_key, entry.status, entry.error) for entry in entries] == [
+        (SESSION, Status.INGESTED, None),
+        (EXPERIMENT, Status.INGESTED, None),
+    ]
+    return folder / "lake"
+
+
+def test_the_training_session_is_what_the_released_reader_returns(lake: Path) -> None:
+    result = Comparison(lake, TRUTH / "behavior_session" / str(SESSION))
+    assert result.differences == []
+    # No eye was tracked, so there is no row to compare.
+    assert {table for table, values in result.compared.items() if values} == OF_SESSION - {"eye_tracking"}
+
+
+def test_the_experiment_is_what_the_released_reader_returns(lake: Path) -> None:
+    result = Comparison(lake, TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT))
+    assert result.differences == []
+    assert {table for table, values in result.compared.items() if values} == OF_SESSION | OF_EXPERIMENT
+
+
+def test_every_table_of_the_files_is_compared() -> None:
+    read = {name for name, table in TABLES.items() if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)}
+    assert read == OF_SESSION | OF_EXPERIMENT
+
+
+def test_the_comparison_sees_the_last_bit(lake: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    shutil.copytree(TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT), truth)
+    clock = np.load(truth / "ophys_timestamps.npy")
+    clock[7] = np.nextafter(clock[7], np.inf)
+    np.save(truth / "ophys_timestamps.npy", clock)
+    metadata = json.loads((truth / "metadata.json").read_text())
+    (truth / "metadata.json").write_text(json.dumps({**metadata, "targeted_structure": "VISp"}))
+    metrics = json.loads((truth / "performance_metrics.json").read_text())
+    (truth / "performance_metrics.json").write_text(json.dumps({**metrics, "new_metric": 1.0}))
+    differences = Comparison(lake, truth).differences
+    assert [line.split(",")[0].split(":")[0] for line in differences] == [
+        "performance_metrics",
+        "ophys_timestamps.timestamps",
+        "experiment_metadata.targeted_structure",
+    ]
+
+
+def test_the_comparison_allows_for_rounding_in_what_is_computed() -> None:
+    assert same("filtered_events", [0.1 + 0.2, 0.0], [0.3, 0.0])
+    assert not same("filtered_events", [0.3000001, 0.0], [0.3, 0.0])
+    assert not same("filtered_events", [0.3], [0.3, 0.0])
+    assert not same("events", [0.1 + 0.2], [0.3])
+    assert not same("mean_dprime", None, 0.0)
+    assert same("mean_dprime", None, float("nan"))
+    assert not same("timestamps", [0.0], [-0.0])
+    assert same("events", [float("nan")], [float("nan")])

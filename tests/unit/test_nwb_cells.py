@@ -1,0 +1,208 @@
+"""ROIs, masks, images and motion correction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.nwb import CELLS, NAME, NAN, OPHYS, column, columns, experiment_file, problem, recording, without
+
+from pipelines.nwb.cells import read_cells, read_masks
+from pipelines.nwb.readers import READERS
+
+IMAGES = f"{OPHYS}/images"
+
+EXPECTED: dict[str, list[Any]] = {
+    # 902 is not valid; rows are ordered by cell_roi_id, in the file they are 903, 901, 904.
+    "cell_roi_id": [901, 903, 904],
+    "cell_specimen_id": [8001, 8003, None],
+    "height": [2, 3, 1],
+    "mask_image_plane": [1, 0, 0],
+    "max_correction_down": [2.5, 1.5, 4.5],
+    "max_correction_left": [3.5, 2.5, 5.5],
+    "max_correction_right": [4.5, 3.5, 6.5],
+    "max_correction_up": [5.5, 4.5, 7.5],
+    "valid_roi": [True, True, True],
+    "width": [2, 3, 1],
+    "x": [0.0, 1.0, 2.0],
+    "y": [0.0, 0.0, 1.0],
+    "field_of_view_height": [3, 3, 3],
+    "field_of_view_width": [4, 4, 4],
+    # y * 4 + x: (0, 1) and (1, 0); (0, 1) and (2, 3); none.
+    "roi_mask": [[1, 4], [1, 11], []],
+}
+
+
+def test_every_column() -> None:
+    assert columns("cell_specimens", experiment_file()) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        np.array([8003.0, 8001.0, NAN, NAN]),  # a file with unmatched ROIs may hold floats
+        np.array([8003.0, 8001.0, -1.0, -1.0]),
+        np.array([8003, 8001, 8002, -1], dtype=np.int32),
+    ],
+)
+def test_ids_stored_as_other_numbers(stored: Any) -> None:
+    content = experiment_file() | {f"{CELLS}/cell_specimen_id": stored, f"{CELLS}/id": np.array([903, 901, 902, 904], dtype=np.uint16)}
+    assert columns("cell_specimens", content) == EXPECTED
+
+
+def test_places_stored_as_floats() -> None:
+    content = experiment_file() | {f"{CELLS}/x": np.array([1.0, 0, 0, 2]), f"{CELLS}/width": np.array([3.0, 2, 1, 1])}
+    assert columns("cell_specimens", content) == EXPECTED
+
+
+def test_masks_and_validity_stored_as_integers() -> None:
+    content = experiment_file()
+    content |= {f"{CELLS}/{name}": content[f"{CELLS}/{name}"].astype(np.uint8) for name in ("image_mask", "valid_roi")}
+    assert columns("cell_specimens", content) == EXPECTED
+
+
+ALL_INVALID = experiment_file() | {f"{CELLS}/valid_roi": np.zeros(4, dtype=bool)}
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["cell_specimens", "dff_traces", "corrected_fluorescence_traces", "events", "demixed_traces", "neuropil_traces"],
+)
+def test_no_valid_roi_gives_empty_tables(table: str) -> None:
+    assert columns(table, ALL_INVALID)["cell_roi_id"] == []
+
+
+def test_no_valid_roi_gives_an_empty_segmentation() -> None:
+    got = columns("projections", ALL_INVALID)
+    assert got["pixels"][got["image_name"].index("segmentation_mask_image")] == [0.0] * 12
+
+
+def test_cells_in_file_order_with_their_rows() -> None:
+    cells = recording(experiment_file()).once(read_cells)
+    assert cells.roi_ids.tolist() == [903, 901, 902, 904]
+    assert cells.valid.tolist() == [1, 0, 3]
+    assert cells.specimen_ids.tolist() == [8001, 8003, -1]
+
+
+def test_masks_are_read_one_by_one_and_flat() -> None:
+    masks = read_masks(recording(experiment_file()))
+    assert (masks.pixels.values.tolist(), masks.pixels.offsets.tolist()) == ([1, 4, 1, 11], [0, 2, 4, 4])
+    assert (masks.height, masks.width) == (3, 4)
+
+
+def test_a_plane_without_roi() -> None:
+    content = experiment_file()
+    content |= {path: value[:0] for path, value in content.items() if path.startswith(f"{CELLS}/") and isinstance(value, np.ndarray)}
+    for table in ("cell_specimens", "dff_traces", "events"):
+        assert (
+            problem(table, content) == f"file {NAME}, column {CELLS}/id: the plane has no ROI; expected at least one; found an empty table"
+        )
+
+
+def test_a_repeated_id() -> None:
+    content = experiment_file() | {f"{CELLS}/id": np.array([901, 901, 902, 904])}
+    assert problem("cell_specimens", content) == (
+        f"file {NAME}, column {CELLS}/id: an ROI id repeats; expected unique ids; found 4 ids, 3 different"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in EXPECTED if n not in ("cell_roi_id", "field_of_view_height", "field_of_view_width", "roi_mask")]
+)
+def test_every_column_must_be_there_and_whole(name: str) -> None:
+    path = f"{CELLS}/{name}"
+    content = experiment_file()
+    assert (
+        problem("cell_specimens", without(content, path))
+        == f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
+    )
+    short = content | {path: content[path][:3]}
+    assert problem("cell_specimens", short) == f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 3 rows"
+    text = content | {path: ["1"] * 4}
+    assert (
+        problem("cell_specimens", text)
+        == f"file {NAME}, column {path}: values are not numbers; expected a numeric dataset; found dtype object"
+    )
+
+
+def test_damaged_masks() -> None:
+    path = f"{CELLS}/image_mask"
+    content = experiment_file()
+    assert (
+        problem("cell_specimens", content | {path: content[path][:2]})
+        == f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 2 rows"
+    )
+    assert problem("cell_specimens", content | {path: np.zeros((4, 12), dtype=bool)}) == (
+        f"file {NAME}, column {path}: a dataset has another rank; expected 3 dimensions; found shape (4, 12)"
+    )
+    assert (
+        problem("projections", without(content, path))
+        == f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
+    )
+
+
+def test_projections() -> None:
+    got = columns("projections", experiment_file())
+    assert got == {
+        "image_name": ["average_projection", "max_projection", "segmentation_mask_image"],
+        "height": [3, 3, 3],
+        "width": [4, 4, 4],
+        "spacing_x": [1.25, 2.5, 2.5],
+        "spacing_y": [1.25, 2.5, 2.5],
+        "pixels": [
+            [float(i) for i in range(12)],
+            [float(i) for i in range(100, 112)],
+            # Pixel 1 is in two masks: a logical or, not a sum. Pixel 8 is of the ROI that is not valid.
+            [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1],
+        ],
+    }
+
+
+def test_the_stored_segmentation_is_not_read() -> None:
+    content = experiment_file() | {f"{IMAGES}/segmentation_mask_image": np.full((3, 4), 9)}
+    assert columns("projections", content) == columns("projections", experiment_file())
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64, np.int64])
+def test_projections_of_other_dtypes(dtype: Any) -> None:
+    content = experiment_file()
+    content[f"{IMAGES}/average_image"] = content[f"{IMAGES}/average_image"].astype(dtype)
+    assert columns("projections", content) == columns("projections", experiment_file())
+
+
+def test_a_resolution_is_multiplied_in_its_own_precision() -> None:
+    content = experiment_file() | {f"{IMAGES}/max_projection@resolution": np.float32(0.078)}
+    assert columns("projections", content)["spacing_x"][1] == float(np.float32(0.078) * 10)
+    assert float(np.float32(0.078) * 10) != float(np.float32(0.078)) * 10
+
+
+def test_no_resolution_is_null_and_text_is_none() -> None:
+    path = f"{IMAGES}/max_projection@resolution"
+    assert columns("projections", without(experiment_file(), path))["spacing_x"] == [1.25, None, None]
+    assert problem("projections", experiment_file() | {path: "fine"}) == (
+        f"file {NAME}, column {path}: a value is not a number; expected a number; found 'fine'"
+    )
+
+
+def test_motion_correction() -> None:
+    assert columns("motion_correction", experiment_file()) == {
+        "frame": [0, 1, 2, 3, 4],
+        "x": [0.0, 1.0, -1.0, 2.0, 0.0],
+        "y": [5.0, 4.0, 3.0, 2.0, 1.0],
+    }
+    floats = experiment_file() | {f"{OPHYS}/ophys_motion_correction_x/data": np.array([0.5, NAN, -1, 2, 0])}
+    assert column("motion_correction", floats, "x") == [0.5, None, -1.0, 2.0, 0.0]
+
+
+def test_motion_of_disagreeing_lengths() -> None:
+    path = f"{OPHYS}/ophys_motion_correction_y/data"
+    content = experiment_file() | {path: np.zeros(4)}
+    assert problem("motion_correction", content) == f"file {NAME}, column {path}: lengths disagree; expected 5 rows; found 4 rows"
+
+
+def test_there_is_a_reader_for_every_table_of_a_file() -> None:
+    from schemas import TABLES, Subject
+
+    read = {name for name, table in TABLES.items() if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)}
+    assert set(READERS) == read

@@ -1,0 +1,358 @@
+"""Reward rate, rolling performance and session metrics against loops row by row (NWB_TABLES.md 6)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.nwb import (
+    INF,
+    NAME,
+    NAN,
+    OUTCOMES,
+    TRIALS,
+    Content,
+    behavior_file,
+    column,
+    columns,
+    metadata,
+    problem,
+    recording,
+    series,
+    trials_of,
+    without,
+)
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pipelines.nwb.performance import dprime, largest, mean, read_performance, response_latencies, reward_rate, rolling_rate
+from schemas.casts import Ragged
+
+REWARDS = "/processing/rewards"
+
+
+def session(outcomes: list[str], start: list[float], change: list[float], licks: list[list[float]], **changed: Any) -> Content:
+    return metadata() | series() | trials_of(outcomes, start, change, licks, **changed)
+
+
+def test_latency_is_that_of_the_first_lick_after_the_window_opens() -> None:
+    licks = [[1.1, 1.16, 1.5], [2.0, 3.0], [], [5.0], [6.15]]
+    change = np.array([1.0, 2.5, 3.0, NAN, 6.0])
+    got = response_latencies(Ragged.rows(licks, np.float64), change, 0.15)
+    # The last: 6.15 - 6.0 is 0.15000000000000036 in binary, which is later than 0.15.
+    assert got.tolist() == [1.16 - 1.0, 0.5, INF, INF, 6.15 - 6.0]
+
+
+def test_the_first_lick_is_the_first_in_the_list() -> None:
+    assert response_latencies(Ragged.rows([[9.0, 2.0]], np.float64), np.array([1.0]), 0.15).tolist() == [8.0]
+
+
+def test_reward_rate_starts_with_the_eleventh_trial() -> None:
+    start = np.arange(11) * 6.0
+    latency = np.array([0.5] * 5 + [INF] * 4 + [0.75, 0.74])  # 0.75 itself is too late
+    assert np.array_equal(reward_rate(start, latency), [NAN] * 10 + [6 / 60.0 * 60], equal_nan=True)
+    assert np.isnan(reward_rate(start[:10], latency[:10])).all()
+    assert reward_rate(np.empty(0), np.empty(0)).tolist() == []
+
+
+def test_reward_rate_looks_25_trials_back_and_24_forward() -> None:
+    start = np.arange(100) * 1.0
+    latency = np.full(100, INF)
+    latency[30] = 0.5
+    rate = reward_rate(start, latency)
+    # Trial t sees trials t - 25 to t + 24: trial 30 is seen from 10 (trial 6 has no rate) to 55.
+    assert [t for t in range(10, 100) if rate[t] > 0] == list(range(10, 56))
+    assert rate[30] == 1 / 49.0 * 60
+    assert rate[10] == 1 / 34.0 * 60
+
+
+def test_no_time_passed() -> None:
+    start = np.zeros(12)
+    assert np.isnan(reward_rate(start, np.full(12, INF))).all()  # 0 / 0
+    assert np.isnan(reward_rate(start, np.full(12, 0.5))).all()  # infinite
+
+
+def test_rolling_rates_are_kept_from_0_and_1() -> None:
+    raw, corrected = rolling_rate(np.array([True, True, False, False]), np.array([False, False, False, True]))
+    assert raw.tolist() == [1.0, 1.0, 1.0, 2 / 3]
+    assert corrected.tolist() == [0.5, 0.75, 0.75, 2 / 3]
+
+
+def test_rolling_rates_without_any_trial_to_count() -> None:
+    raw, corrected = rolling_rate(np.array([False, True]), np.array([False, False]))
+    assert np.array_equal(raw, [NAN, 1.0], equal_nan=True)
+    assert np.array_equal(corrected, [NAN, 0.5], equal_nan=True)
+
+
+def test_the_window_is_100_rows_with_the_row_itself() -> None:
+    yes = np.array([True] + [False] * 100)
+    raw, corrected = rolling_rate(yes, ~yes)
+    assert raw[99] == 1 / 100
+    assert raw[100] == 0.0
+    assert corrected[100] == 1 / 200
+
+
+def test_dprime() -> None:
+    # The rates are clipped to 0.01 and 0.99, whose quantiles are -+2.3263478740408408.
+    assert dprime(np.array([0.5]), np.array([0.5])).tolist() == [0.0]
+    assert dprime(np.array([1.0]), np.array([0.0])).tolist() == [2 * 2.3263478740408408]
+    assert np.isnan(dprime(np.array([NAN, 0.5]), np.array([0.5, NAN]))).all()
+    exact = statistics.NormalDist().inv_cdf
+    assert dprime(np.array([0.8]), np.array([0.3]))[0] == pytest.approx(exact(0.8) - exact(0.3), rel=1e-12)
+
+
+def test_rolling_performance() -> None:
+    content = session(
+        ["hit", "aborted", "miss", "false_alarm", "correct_reject", "auto_rewarded"],
+        [0.0, 5.0, 10.0, 15.0, 20.0, 25.0],
+        [2.0, NAN, 12.0, 17.0, 22.0, 27.0],
+        [[2.5], [6.0], [], [17.5], [], [27.25]],
+    )
+    got = columns("rolling_performance", content)
+    assert got["trials_id"] == [0, 1, 2, 3, 4, 5]
+    assert got["reward_rate"] == [None] * 6
+    # Auto-rewarded trials are neither, but have a row; aborted trials have no rates.
+    assert got["hit_rate_raw"] == [1.0, None, 0.5, 0.5, 0.5, 0.5]
+    assert got["hit_rate"] == [0.5, None, 0.5, 0.5, 0.5, 0.5]
+    assert got["false_alarm_rate_raw"] == [None, None, None, 1.0, 0.5, 0.5]
+    assert got["false_alarm_rate"] == [None, None, None, 0.5, 0.5, 0.5]
+    assert got["rolling_dprime"] == [None, None, None, 0.0, 0.0, 0.0]
+
+
+def passive(n: int = 12, **changed: Any) -> Content:
+    start = [5.0 * i for i in range(n)]
+    outcomes = ["miss" if i % 3 else "correct_reject" for i in range(n)]
+    return without(session(outcomes, start, [s + 2 for s in start], [[]] * n, **changed), REWARDS)
+
+
+def test_a_passive_session_has_a_dprime_of_zero() -> None:
+    got = columns("rolling_performance", passive(4))
+    assert got["rolling_dprime"] == [0.0] * 4
+    assert got["hit_rate"] == [None, 0.5, 0.25, 0.25]
+    assert got["false_alarm_rate"] == [0.5, 0.5, 0.5, 0.25]
+    assert column("rolling_performance", passive(), "reward_rate") == [None] * 10 + [0.0, 0.0]
+    metrics = columns("performance_metrics", passive())
+    assert metrics["total_reward_count"] == [0]
+    assert metrics["total_reward_volume"] == [0.0]
+    assert metrics["mean_dprime"] == [0.0]
+    assert metrics["max_dprime"] == [0.0]
+    assert metrics["max_dprime_engaged"] == [None]
+    assert metrics["maximum_reward_rate"] == [0.0]
+    assert metrics["engaged_trial_count"] == [0]
+
+
+def test_integer_volumes_of_a_passive_session() -> None:
+    content = passive(4) | {f"{TRIALS}/reward_volume": np.zeros(4, dtype=np.int64)}
+    assert column("rolling_performance", content, "rolling_dprime") == [0.0] * 4
+
+
+def test_a_reward_without_licks_is_not_passive() -> None:
+    volume = np.array([0.005, 0, 0, 0])
+    got = column("rolling_performance", passive(4, reward_volume=volume), "rolling_dprime")
+    # Trial 0 has no hit rate; after that hit and false alarm rates as above.
+    quantile = statistics.NormalDist().inv_cdf
+    assert got[0] is None
+    assert got[1] == 0.0
+    assert got[2] == pytest.approx(quantile(0.25) - quantile(0.5), rel=1e-12)
+    assert got[3] == 0.0
+
+
+def test_licks_without_rewards_are_not_passive() -> None:
+    content = session(["correct_reject"] * 2, [0.0, 5.0], [2.0, 7.0], [[], [5.5]])
+    assert column("rolling_performance", content, "rolling_dprime") == [None, None]
+
+
+def test_all_trials_aborted() -> None:
+    content = session(["aborted"] * 12, [5.0 * i for i in range(12)], [NAN] * 12, [[5.0 * i + 1] for i in range(12)])
+    got = columns("rolling_performance", content)
+    assert got["reward_rate"] == [None] * 10 + [0.0, 0.0]
+    for name in ("hit_rate_raw", "hit_rate", "false_alarm_rate_raw", "false_alarm_rate", "rolling_dprime"):
+        assert got[name] == [None] * 12, name
+    metrics = columns("performance_metrics", content)
+    assert metrics["trial_count"] == [12]
+    assert metrics["mean_hit_rate"] == metrics["mean_dprime"] == metrics["max_dprime"] == [None]
+
+
+def test_fewer_than_eleven_trials_have_no_reward_rate() -> None:
+    for n in (1, 10):
+        got = columns("performance_metrics", passive(n))
+        assert got["maximum_reward_rate"] == [None]
+        assert got["engaged_trial_count"] == [0]
+        assert got["trial_count"] == [n]
+
+
+def test_no_trials() -> None:
+    content = metadata() | series() | trials_of([], [], [], [])
+    content |= {f"{TRIALS}/{name}": np.empty(0, dtype="S1") for name in ("initial_image_name", "change_image_name")}
+    assert columns("rolling_performance", content)["trials_id"] == []
+    assert columns("performance_metrics", content)["trial_count"] == [0]
+
+
+def test_performance_metrics() -> None:
+    n = 12
+    outcomes = ["hit", "miss", "aborted", "false_alarm", "correct_reject", "auto_rewarded"] * 2
+    start = [10.0 * i for i in range(n)]
+    licks = [[s + 2.5] if o in ("hit", "false_alarm", "auto_rewarded") else [] for s, o in zip(start, outcomes, strict=True)]
+    change = [NAN if o == "aborted" else s + 2 for s, o in zip(start, outcomes, strict=True)]
+    content = session(outcomes, start, change, licks) | {
+        f"{REWARDS}/volume/data": np.array([0.005, 0.005, 0.007, NAN]),
+        f"{REWARDS}/autorewarded/data": np.array([False, False, True, True]),
+        f"{REWARDS}/autorewarded/timestamps": np.arange(4.0),
+    }
+    # Six responses in 110 s for trials 10 and 11.
+    rate = 6 / 110.0 * 60
+    # Kept rows: hit, miss, fa, cr, auto, hit, miss, fa, cr, auto.
+    hit_raw = [1, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 2 / 3, 1 / 2, 1 / 2, 1 / 2, 1 / 2]
+    hit = [1 / 2, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 2 / 3, 1 / 2, 1 / 2, 1 / 2, 1 / 2]
+    alarm_raw = [NAN, NAN, 1, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 2 / 3, 1 / 2, 1 / 2]
+    alarm = [NAN, NAN, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 2 / 3, 1 / 2, 1 / 2]
+    quantile = statistics.NormalDist().inv_cdf(2 / 3)
+    close = {
+        "mean_hit_rate": sum(hit) / 10,
+        "mean_hit_rate_uncorrected": sum(hit_raw) / 10,
+        "mean_false_alarm_rate": sum(alarm[2:]) / 8,
+        "mean_false_alarm_rate_uncorrected": sum(alarm_raw[2:]) / 8,
+        "mean_dprime": 0.0,  # once +0.43, once -0.43
+        "max_dprime": quantile,
+        "total_reward_volume": 0.017,
+    }
+    got = columns("performance_metrics", content)
+    for name, value in close.items():
+        assert got.pop(name) == [pytest.approx(value, rel=1e-12, abs=1e-15)], name
+    assert got == {
+        "trial_count": [12],
+        "go_trial_count": [4],
+        "catch_trial_count": [4],
+        "hit_trial_count": [2],
+        "miss_trial_count": [2],
+        "false_alarm_trial_count": [2],
+        "correct_reject_trial_count": [2],
+        "auto_rewarded_trial_count": [2],
+        "rewarded_trial_count": [2],
+        "total_reward_count": [4],
+        "maximum_reward_rate": [rate],
+        "engaged_trial_count": [2],
+        "mean_hit_rate_engaged": [0.5],
+        "mean_false_alarm_rate_engaged": [0.5],
+        "mean_dprime_engaged": [0.0],
+        "max_dprime_engaged": [0.0],
+    }
+
+
+def test_engaged_means_above_two_rewards_a_minute() -> None:
+    # Eleven trials in 60 s: 2 responses are exactly 2.0 a minute.
+    start = [6.0 * i for i in range(11)]
+    for responses, engaged in ((2, 0), (3, 1)):
+        licks = [[s + 2.5] if i < responses else [] for i, s in enumerate(start)]
+        content = session(["hit"] * responses + ["miss"] * (11 - responses), start, [s + 2 for s in start], licks)
+        got = columns("performance_metrics", content)
+        assert got["maximum_reward_rate"] == [float(responses)]
+        assert got["engaged_trial_count"] == [engaged]
+
+
+def test_means_and_maxima_without_numbers() -> None:
+    assert math.isnan(mean(np.empty(0)))
+    assert math.isnan(mean(np.array([NAN])))
+    assert math.isnan(largest(np.array([NAN])))
+    assert mean(np.array([1.0, NAN, 2.0])) == 1.5
+    assert largest(np.array([NAN, -1.0, -2.0])) == -1.0
+
+
+def test_means_are_pairwise_sums_with_zeros_for_what_is_missing() -> None:
+    values = np.random.default_rng(1).random(1000)
+    values[::3] = NAN
+    filled = np.where(np.isnan(values), 0, values)
+    assert mean(values) == filled.sum() / np.count_nonzero(~np.isnan(values))
+
+
+def test_the_response_window_must_be_two_numbers() -> None:
+    path = "/general/task_parameters@response_window_sec"
+    for stored, shown in ((["0.15", "late"], "['0.15', 'late']"), (["0.15"], "['0.15']"), (0.15, "[0.15]")):
+        assert problem("rolling_performance", behavior_file() | {path: stored}) == (
+            f"file {NAME}, column {path}: not a pair of durations; expected two texts like 0.5; found {shown}"
+        )
+    assert problem("performance_metrics", without(behavior_file(), path)) == (
+        f"file {NAME}, column {path}: an attribute is missing; expected an attribute; found nothing"
+    )
+
+
+# Slow reference, row by row.
+
+
+def latency_by_loop(licks: list[list[float]], change: list[float], opens: float) -> list[float]:
+    out = []
+    for times, moment in zip(licks, change, strict=True):
+        late = [t for t in times if t - moment > opens]
+        out.append(late[0] - moment if late else INF)
+    return out
+
+
+def rate_by_loop(start: list[float], latency: list[float]) -> list[float]:
+    n = len(start)
+    out = [NAN] * n
+    for t in range(10, n):
+        a, b = max(0, t - 25), min(t + 25, n)
+        responses = sum(1 for x in latency[a:b] if x < 0.75)
+        elapsed = start[b - 1] - start[a]
+        if elapsed != 0:
+            out[t] = responses / elapsed * 60
+    return out
+
+
+def rolling_by_loop(values: list[float]) -> tuple[list[float], list[float]]:
+    raw, corrected = [], []
+    for i in range(len(values)):
+        window = [v for v in values[max(0, i - 99) : i + 1] if not math.isnan(v)]
+        n = float(len(window))
+        rate = sum(window) / n if n else NAN
+        raw.append(rate)
+        corrected.append(min(max(rate, 1 / (2 * n)), 1 - 1 / (2 * n)) if n else NAN)
+    return raw, corrected
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> tuple[list[str], list[float], list[float], list[list[float]]]:
+    n = draw(st.integers(0, 130))
+    random = draw(st.randoms(use_true_random=False))
+    weights = draw(st.sampled_from([(1, 1, 1, 1, 1, 1), (8, 1, 1, 4, 8, 0), (0, 0, 0, 0, 1, 0), (0, 5, 0, 1, 0, 0)]))
+    outcomes = random.choices(OUTCOMES, weights, k=n)
+    start, change, licks = [], [], []
+    now = 0.0
+    for outcome in outcomes:
+        start.append(now)
+        change.append(NAN if outcome == "aborted" else now + random.uniform(1, 3))
+        licks.append(sorted(now + random.uniform(0, 5) for _ in range(random.choice([0, 0, 1, 2, 5]))))
+        now += random.choice([0.0, 4.25, 7.5, 8.1])
+    return outcomes, start, change, licks
+
+
+@settings(deadline=None, max_examples=50)
+@given(tasks())
+def test_performance_is_that_of_loops(task: tuple[list[str], list[float], list[float], list[list[float]]]) -> None:
+    outcomes, start, change, licks = task
+    n = len(outcomes)
+    content = session(outcomes, start, change, licks)
+    content |= {f"{TRIALS}/{name}": np.array([b"x"] * n, dtype="S1") for name in ("initial_image_name", "change_image_name")}
+    assume(any(licks))  # passive sessions have their own tests
+    got = read_performance(recording(content))
+    latency = latency_by_loop(licks, change, 0.15)
+    assert np.array_equal(got["reward_rate"], rate_by_loop(start, latency), equal_nan=True)
+    kept = [i for i, o in enumerate(outcomes) if o != "aborted"]
+    for names, rate in ((("hit", "miss"), "hit_rate"), (("false_alarm", "correct_reject"), "false_alarm_rate")):
+        values = [1.0 if outcomes[i] == names[0] else 0.0 if outcomes[i] == names[1] else NAN for i in kept]
+        raw, corrected = rolling_by_loop(values)
+        for name, expected in ((f"{rate}_raw", raw), (rate, corrected)):
+            whole = np.full(n, NAN)
+            whole[kept] = expected
+            assert np.array_equal(got[name], whole, equal_nan=True), name
+    quantile = statistics.NormalDist().inv_cdf
+    for i in range(n):
+        hit, alarm = got["hit_rate"][i], got["false_alarm_rate"][i]
+        if math.isnan(hit) or math.isnan(alarm):
+            assert math.isnan(got["rolling_dprime"][i])
+        else:
+            expected = quantile(min(max(hit, 0.01), 0.99)) - quantile(min(max(alarm, 0.01), 0.99))
+            assert got["rolling_dprime"][i] == pytest.approx(expected, rel=1e-9, abs=1e-9)

@@ -1,0 +1,453 @@
+"""Stimulus presentations: both layouts, and what the reader recomputes, against loops row by row (NWB_TABLES.md 2.5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.nwb import (
+    IMAGES,
+    NAME,
+    NAN,
+    TEMPLATE,
+    TRIALS,
+    Content,
+    behavior_file,
+    column,
+    columns,
+    dynamic_table,
+    metadata,
+    old_behavior_file,
+    problem,
+    recording,
+    series,
+    templates,
+    trials,
+    trials_of,
+    without,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.nwb.presentations import active_rows, flashes_since_change, is_change, sham_changes
+from pipelines.nwb.presentations import trials_of as trials_of_rows
+from pipelines.nwb.trials import Trials
+from schemas.casts import Ragged
+
+TABLE = "stimulus_presentations"
+GROUP = f"/intervals/{IMAGES}_presentations"
+MOVIE = "/intervals/natural_movie_one_presentations"
+NONE = [None] * 9
+
+
+def test_release_1_1_0() -> None:
+    task = [False, True, True, True, True, True, True, False, False]
+    start = [0.0, 1.25, 2.25, 3.25, 4.25, 8.25, 12.25, 15.25, 15.5]
+    opened = recording(behavior_file())
+    assert columns(TABLE, opened) == {
+        "stimulus_presentations_id": list(range(9)),
+        "stimulus_block": [0, 1, 1, 1, 1, 1, 1, 3, 3],
+        "stimulus_block_name": ["initial_gray_screen_5min", *["change_detection_behavior"] * 6, "natural_movie_one", "natural_movie_one"],
+        "image_index": [None, 0, 1, 2, 1, 1, 0, None, None],
+        "image_name": [None, "im065", "im077", "omitted", "im077", "im077", "im065", None, None],
+        "image_set": [TEMPLATE if t else None for t in task],
+        "index": list(range(9)),
+        "movie_frame_index": [*[None] * 7, 0, 1],
+        "movie_repeat": [*[None] * 7, 0, 0],
+        "duration": [1.25, *[0.25] * 8],
+        "start_time": start,
+        "stop_time": [1.25, *[t + 0.25 for t in start[1:]]],
+        "start_frame": [0, 4, 8, 12, 16, 32, 48, 60, 61],
+        "end_frame": [4, 5, 9, 13, 17, 33, 49, 61, 62],
+        # The stored is_change (all true) and flashes_since_change (all 55) are made again. The gray screen is row 0, so the first
+        # image has 1; the omission keeps the 0 of the change before it; the movie goes on counting.
+        "is_change": [False, False, True, False, False, False, True, False, False],
+        "is_image_novel": [None, False, True, None, True, True, False, None, None],
+        "omitted": [None, False, False, True, False, False, False, None, None],
+        "flashes_since_change": [0, 1, 0, 0, 1, 2, 0, 1, 2],
+        "trials_id": [None, 0, 0, 0, 0, 2, 3, None, None],
+        "active": task,
+        "is_sham_change": [False, False, False, False, False, True, False, False, False],
+        "stimulus_name": ["spontaneous", *[IMAGES] * 6, "natural_movie_one", "natural_movie_one"],
+        "orientation": NONE,
+        "phase": NONE,
+        "spatial_frequency": NONE,
+    }
+    assert opened.warnings == []
+
+
+def test_releases_before_1_1_0() -> None:
+    none = [None] * 6
+    assert columns(TABLE, old_behavior_file()) == {
+        "stimulus_presentations_id": list(range(6)),
+        "stimulus_block": none,
+        "stimulus_block_name": none,
+        "image_index": [0, 1, 2, 1, 1, 0],
+        "image_name": ["im065", "im077", "omitted", "im077", "im077", "im065"],
+        "image_set": [TEMPLATE, TEMPLATE, "omitted", TEMPLATE, TEMPLATE, TEMPLATE],
+        "index": [100, 101, 102, 103, 104, 105],
+        "movie_frame_index": none,
+        "movie_repeat": none,
+        "duration": [0.25] * 6,
+        "start_time": [1.25, 2.25, 3.25, 4.25, 8.25, 12.25],
+        "stop_time": [1.5, 2.5, 3.5, 4.5, 8.5, 12.5],
+        "start_frame": [4, 8, 12, 16, 32, 48],
+        "end_frame": [5, 9, None, 17, 33, 49],
+        "is_change": [False, True, False, False, False, True],
+        "is_image_novel": none,
+        "omitted": [False, False, True, False, False, False],
+        "flashes_since_change": [0, 0, 0, 1, 2, 0],
+        "trials_id": [0, 0, 0, 0, 2, 3],
+        "active": [True] * 6,
+        "is_sham_change": none,
+        "stimulus_name": none,
+        "orientation": none,
+        "phase": none,
+        "spatial_frequency": none,
+    }
+
+
+def test_before_1_1_0_without_stored_index_and_image_set() -> None:
+    groups = [f"/intervals/{name}_presentations" for name in ("im065", "im077", "omitted")]
+    content = without(old_behavior_file(), *[f"{g}/{c}" for g in groups for c in ("index", "image_set")])
+    assert column(TABLE, content, "index") == [0, 1, 2, 3, 4, 5]
+    assert column(TABLE, content, "image_set") == [TEMPLATE] * 6
+    assert column(TABLE, without(content, "/stimulus"), "image_set") == [None] * 6
+
+
+def gratings(**changed: Any) -> Content:
+    values: dict[str, Any] = {
+        "start_time": np.array([1.0, 3.0, 6.0]),
+        "stop_time": np.array([3.0, 6.0, 7.0]),
+        "stimulus_block": np.zeros(3, dtype=np.int64),
+        "stimulus_block_name": ["change_detection_behavior"] * 3,
+        "image_index": np.array([0, 1, 0]),
+        "image_name": ["gratings_0.0", "gratings_90.0", "gratings_0.0"],
+        "duration": np.array([2.0, 3.0, 1.0]),
+        "start_frame": np.array([4, 12, 24]),
+        "end_frame": np.array([12, 24, 28]),
+        "is_change": np.array([False, True, True]),
+        "is_image_novel": np.array([True, True, True]),
+        "omitted": np.zeros(3, dtype=bool),
+        "flashes_since_change": np.zeros(3, dtype=np.int64),
+        "trials_id": np.array([0, 0, 1]),
+        "active": np.ones(3, dtype=bool),
+        "is_sham_change": np.zeros(3, dtype=bool),
+        "stimulus_name": ["grating"] * 3,
+        "orientation": np.array([0.0, 90.0, 0.0]),
+        "phase": np.array([0.0, 0.0, 0.0]),
+        "spatial_frequency": np.array([0.04, 0.04, 0.04]),
+        **changed,
+    }
+    return metadata() | series() | trials() | templates("grating") | dynamic_table("/intervals/grating_presentations", values)
+
+
+def test_gratings() -> None:
+    got = columns(TABLE, gratings())
+    assert got["orientation"] == [0.0, 90.0, 0.0]
+    # Only zeros: the released reader makes true/false of such a column.
+    assert got["phase"] == [0.0, 0.0, 0.0]
+    assert got["spatial_frequency"] == [0.04, 0.04, 0.04]
+    assert got["image_set"] == ["grating"] * 3
+    assert got["is_change"] == [False, True, True]
+    assert got["flashes_since_change"] == [0, 0, 0]
+    assert got["movie_repeat"] == [None] * 3
+
+
+def test_groups_are_told_by_the_end_of_their_name() -> None:
+    content = gratings()
+    content |= {f"{path.replace('grating_presentations', 'epochs')}": value for path, value in content.items() if "grating_pre" in path}
+    assert column(TABLE, content, "start_time") == [1.0, 3.0, 6.0]
+
+
+def test_rows_come_in_time_order_and_ties_in_the_order_of_groups() -> None:
+    a = {"start_time": np.array([5.0, 1.0])}
+    b = {"start_time": np.array([3.0, 1.0])}
+    common = {"image_index": 0, "duration": 0.25, "start_frame": 0, "end_frame": 0, "omitted": 0, "stop_time": 9.0}
+    for rows, name in ((a, "a"), (b, "b")):
+        rows |= {n: np.full(2, v) for n, v in common.items()} | {"image_name": [name, name]}
+    content = metadata() | trials() | dynamic_table("/intervals/b_presentations", b) | dynamic_table("/intervals/a_presentations", a)
+    assert column(TABLE, content, "start_time") == [1.0, 1.0, 3.0, 5.0]
+    assert column(TABLE, content, "image_name") == ["a", "b", "b", "a"]
+
+
+def test_integers_missing_in_one_group_stay_integers() -> None:
+    content = without(behavior_file(), f"{MOVIE}/start_frame", f"{MOVIE}/stimulus_block", f"{GROUP}/movie_repeat", f"{GROUP}/trials_id")
+    got = columns(TABLE, content)
+    assert got["start_frame"] == [0, 4, 8, 12, 16, 32, 48, None, None]
+    assert got["stimulus_block"] == [0, 1, 1, 1, 1, 1, 1, None, None]
+    assert got["movie_repeat"] == [*[None] * 7, 0, 0]
+    assert got["trials_id"] == [None] * 9
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64, np.float64, ">i4"])
+def test_integers_of_any_width(dtype: Any) -> None:
+    content = behavior_file()
+    content[f"{GROUP}/start_frame"] = content[f"{GROUP}/start_frame"].astype(dtype)
+    assert column(TABLE, content, "start_frame") == [0, 4, 8, 12, 16, 32, 48, 60, 61]
+
+
+def test_the_word_n_a_is_a_name_without_letters() -> None:
+    content = behavior_file() | {f"{GROUP}/image_name": ["im065", "N/A", "omitted", "N/A", "", "im065"]}
+    got = columns(TABLE, content)
+    assert got["image_name"] == [None, "im065", None, "omitted", None, None, "im065", None, None]
+    assert got["is_change"] == [False, False, True, False, False, False, True, False, False]
+    # It counts as a name where the trials are made up for.
+    made = columns(
+        TABLE,
+        without(content, *[f"{g}/{c}" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations") for c in ("active", "trials_id")]),
+    )
+    assert made["trials_id"] == [None, 0, 0, 0, 0, 2, 3, None, None]
+
+
+def test_an_omission_is_told_by_its_name_too() -> None:
+    content = behavior_file() | {f"{GROUP}/omitted": np.zeros(6)}
+    got = columns(TABLE, content)
+    # The omission is now a row like others for is_change, but still none for the count.
+    assert got["is_change"] == [False, False, True, True, True, False, True, False, False]
+    assert got["flashes_since_change"] == [0, 1, 0, 0, 0, 1, 0, 1, 2]
+
+
+def test_the_first_row_may_be_an_omission() -> None:
+    names, omitted = np.array(["omitted", "a", "a"], dtype=object), np.array([1.0, 0, 0])
+    change = is_change(names, omitted)
+    assert change.tolist() == [False, False, False]
+    assert flashes_since_change(names, omitted, change).tolist() == [0, 1, 2]
+
+
+def test_no_rows() -> None:
+    names, numbers = np.empty(0, dtype=object), np.empty(0)
+    assert is_change(names, numbers).tolist() == []
+    assert flashes_since_change(names, numbers, np.empty(0, dtype=bool)).tolist() == []
+
+
+def test_a_group_without_rows() -> None:
+    content = behavior_file()
+    content |= {path: value[:0] for path, value in content.items() if path.startswith(f"{MOVIE}/") and not isinstance(value, list)}
+    content |= {
+        path: np.empty(0, dtype="S1") for path, value in content.items() if path.startswith(f"{MOVIE}/") and isinstance(value, list)
+    }
+    assert column(TABLE, content, "start_time") == [0.0, 1.25, 2.25, 3.25, 4.25, 8.25, 12.25]
+
+
+def test_template_names_in_capitals() -> None:
+    stimulus = "Natural_Images_Lum_Matched_set_training_2017"
+    content = behavior_file() | {f"{GROUP}/stimulus_name": [stimulus] * 6}
+    content = without(content, "/stimulus") | templates("Natural_Images_Lum_Matched_set_TRAINING_2017.07.14")
+    expected = "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
+    assert column(TABLE, content, "image_set") == [None, *[expected] * 6, None, None]
+
+
+def test_a_stored_image_set_is_kept() -> None:
+    content = behavior_file() | {f"{GROUP}/image_set": ["a", "a", "omitted", "a", "a", "N/A"], f"{GROUP}/index": np.arange(6) + 7}
+    content[f"{GROUP}@colnames"] = [*content[f"{GROUP}@colnames"], "image_set", "index"]
+    assert column(TABLE, content, "image_set") == [None, "a", "a", "omitted", "a", "a", None, None, None]
+    assert column(TABLE, content, "index") == [None, 7, 8, 9, 10, 11, 12, None, None]
+
+
+def test_new_columns_are_warned_of() -> None:
+    content = behavior_file() | {f"{GROUP}/odd": np.zeros(6)}
+    content[f"{GROUP}@colnames"] = [*content[f"{GROUP}@colnames"], "odd"]
+    opened = recording(content)
+    columns(TABLE, opened)
+    assert opened.warnings == [
+        "stimulus_presentations.odd: the file has a column that this version of vblake does not know; it is not in the lake"
+    ]
+
+
+def test_what_the_file_stores_of_the_trials_is_used() -> None:
+    content = behavior_file() | {
+        f"{GROUP}/trials_id": np.array([9, 9, 9, 9, 9, -99]),
+        f"{GROUP}/active": np.zeros(6, dtype=bool),
+        f"{GROUP}/is_sham_change": np.ones(6, dtype=bool),
+    }
+    got = columns(TABLE, without(content, TRIALS))
+    assert got["trials_id"] == [None, 9, 9, 9, 9, 9, None, None, None]
+    assert got["active"] == [False] * 9
+    assert got["is_sham_change"] == [False, *[True] * 6, False, False]
+
+
+def test_made_again_they_are_what_the_file_stores() -> None:
+    content = behavior_file()
+    gone = [f"{g}/{c}" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations") for c in ("active", "trials_id", "is_sham_change")]
+    made = columns(TABLE, without(content, *gone))
+    assert made == columns(TABLE, content)
+
+
+def test_without_trials_nothing_is_made_up() -> None:
+    got = columns(TABLE, without(old_behavior_file(), TRIALS))
+    assert got["trials_id"] == got["active"] == got["is_sham_change"] == [None] * 6
+    empty = without(old_behavior_file(), TRIALS) | trials_of([], [], [], [])
+    empty |= {f"{TRIALS}/{name}": np.empty(0, dtype="S1") for name in ("initial_image_name", "change_image_name")}
+    assert columns(TABLE, empty)["trials_id"] == [None] * 6
+
+
+@pytest.mark.parametrize("name", ["image_index", "image_name", "duration", "stop_time", "start_frame", "omitted"])
+def test_a_column_that_no_group_has_is_an_error(name: str) -> None:
+    groups = (GROUP, MOVIE, "/intervals/spontaneous_presentations")
+    content = without(behavior_file(), *[f"{g}/{name}" for g in groups])
+    assert problem(TABLE, content) == (
+        f"file {NAME}, column /intervals/*_presentations/{name}: a column is missing; expected it in at least one group; found it in none"
+    )
+
+
+def test_no_end_at_all_is_null() -> None:
+    content = without(behavior_file(), *[f"{g}/end_frame" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")])
+    assert column(TABLE, content, "end_frame") == NONE
+
+
+def test_every_group_needs_its_start() -> None:
+    content = without(behavior_file(), f"{MOVIE}/start_time")
+    assert problem(TABLE, content) == f"file {NAME}, column {MOVIE}/start_time: a dataset is missing; expected a dataset; found nothing"
+
+
+def test_no_group_at_all() -> None:
+    assert problem(TABLE, metadata() | trials()) == (
+        f"file {NAME}, column /intervals/*_presentations: no stimulus presentations; expected at least one group; found none"
+    )
+
+
+def test_disagreeing_lengths_and_types() -> None:
+    short = behavior_file() | {f"{GROUP}/duration": np.zeros(5)}
+    assert problem(TABLE, short) == f"file {NAME}, column {GROUP}/duration: lengths disagree; expected 6 rows; found 5 rows"
+    text = behavior_file() | {f"{GROUP}/omitted": ["False"] * 6}
+    assert (
+        problem(TABLE, text)
+        == f"file {NAME}, column {GROUP}/omitted: values are not numbers; expected a numeric dataset; found dtype object"
+    )
+    numbers = behavior_file() | {f"{GROUP}/image_name": np.full(6, NAN)}
+    assert (
+        problem(TABLE, numbers)
+        == f"file {NAME}, column {GROUP}/image_name: values are not text; expected a text dataset; found dtype float64"
+    )
+    names = [b"im065", b"im077", b"\xff", b"im077", b"im077", b"im065"]
+    assert problem(TABLE, behavior_file() | {f"{GROUP}/image_name": names}) == (
+        f"file {NAME}, column /intervals/*_presentations/image_name: a text is not UTF-8; expected text in UTF-8; "
+        "found 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+    )
+
+
+def test_a_column_that_is_named_but_not_there() -> None:
+    content = {path: value for path, value in behavior_file().items() if path != f"{GROUP}/start_frame"}
+    assert problem(TABLE, content) == f"file {NAME}, column {GROUP}/start_frame: a dataset is missing; expected a dataset; found nothing"
+
+
+def test_a_group_without_colnames() -> None:
+    content = {path: value for path, value in behavior_file().items() if path != f"{MOVIE}@colnames"}
+    assert problem(TABLE, content) == (
+        f"file {NAME}, column {MOVIE}@colnames: an attribute is missing; expected the table's column names; found nothing"
+    )
+
+
+# Slow references, row by row.
+
+Names = list[str | None]
+Omitted = list[bool | None]
+
+
+def change_by_loop(names: Names, omitted: Omitted) -> list[bool]:
+    out = [False] * len(names)
+    before: str | None = None
+    considered = 0
+    for i, (name, left_out) in enumerate(zip(names, omitted, strict=True)):
+        if left_out is not False:
+            continue
+        # A missing name differs from every name, as NaN does.
+        out[i] = considered > 0 and (name is None or name != before)
+        before = name
+        considered += 1
+    return out
+
+
+def flashes_by_loop(names: Names, omitted: Omitted, change: list[bool]) -> list[int]:
+    out = [0] * len(names)
+    for i, name in enumerate(names):
+        if omitted[i] is True or name == "omitted":
+            out[i] = out[i - 1]
+        elif change[i] or i == 0:
+            out[i] = 0
+        else:
+            out[i] = out[i - 1] + 1
+    return out
+
+
+ROW = st.tuples(st.sampled_from(["a", "b", "c", "", "omitted", None]), st.sampled_from([True, False, False, False, None]))
+
+
+@settings(deadline=None)
+@given(st.lists(ROW, max_size=40))
+def test_changes_and_flashes_are_those_of_a_loop(rows: list[tuple[str | None, bool | None]]) -> None:
+    names, omitted = [n for n, _ in rows], [o for _, o in rows]
+    texts = np.empty(len(rows), dtype=object)
+    texts[:] = names
+    numbers = np.array([NAN if o is None else float(o) for o in omitted])
+    change = is_change(texts, numbers)
+    assert change.tolist() == change_by_loop(names, omitted)
+    assert flashes_since_change(texts, numbers, change).tolist() == flashes_by_loop(names, omitted, change.tolist())
+
+
+TIMES = st.integers(0, 30).map(lambda i: i / 2)
+
+
+def as_trials(ids: list[int], spans: list[tuple[float, float]], catch: list[bool], frames: list[int]) -> Trials:
+    return Trials(
+        {
+            "trials_id": np.array(ids),
+            "start_time": np.array([s for s, _ in spans]),
+            "stop_time": np.array([e for _, e in spans]),
+            "catch": np.array(catch),
+            "change_frame": np.array([NAN if f == -99 else f for f in frames], dtype=np.float64),
+        },
+        Ragged(np.empty(0), np.zeros(len(ids) + 1, dtype=np.int64)),
+        len(ids),
+    )
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> dict[str, Any]:
+    n = draw(st.integers(1, 8))
+    count = draw(st.integers(0, 20))
+    return {
+        "ids": draw(st.lists(st.integers(0, 300), min_size=n, max_size=n, unique=True)),
+        "spans": draw(st.lists(st.tuples(TIMES, TIMES), min_size=n, max_size=n)),
+        "catch": draw(st.lists(st.booleans(), min_size=n, max_size=n)),
+        "frames": draw(st.lists(st.sampled_from([-99, 1, 2, 3, 4, 5, 6]), min_size=n, max_size=n)),
+        "start": sorted(draw(st.lists(TIMES, min_size=count, max_size=count))),
+        "named": draw(st.lists(st.booleans(), min_size=count, max_size=count)),
+        "block": draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)),
+        "start_frame": draw(st.lists(st.integers(1, 6), min_size=count, max_size=count)),
+    }
+
+
+@settings(deadline=None)
+@given(sessions())
+def test_trials_of_presentations_are_those_of_a_loop(session: dict[str, Any]) -> None:
+    trials_table = as_trials(session["ids"], session["spans"], session["catch"], session["frames"])
+    start, named = np.array(session["start"], dtype=float), np.array(session["named"], dtype=bool)
+    count = len(start)
+    first, last = min(s for s, _ in session["spans"]), max(e for _, e in session["spans"])
+
+    ids = [-99] * count
+    for trial, (begin, _) in zip(session["ids"], session["spans"], strict=True):
+        for i in range(count):
+            if start[i] > begin and start[i] < last and named[i]:
+                ids[i] = trial
+    assert trials_of_rows(start, named, trials_table).tolist() == ids
+
+    active = [bool(first < start[i] < last and named[i]) for i in range(count)]
+    assert active_rows(start, named, None, trials_table).tolist() == active
+    blocks = {session["block"][i] for i in range(count) if active[i]}
+    whole = [b in blocks for b in session["block"]]
+    assert active_rows(start, named, np.array(session["block"], dtype=int), trials_table).tolist() == whole
+
+    frames = {f for t, c, f in zip(session["ids"], session["catch"], session["frames"], strict=True) if c and t in ids}
+    sham = [f in frames for f in session["start_frame"]]
+    assert sham_changes(np.array(session["start_frame"], dtype=int), np.array(ids, dtype=int), trials_table).tolist() == sham
+
+
+def test_a_row_without_block_is_active_on_its_own() -> None:
+    trials_table = as_trials([0], [(1.0, 9.0)], [False], [-99])
+    start, named = np.array([2.0, 3.0, 10.0]), np.array([True, True, True])
+    assert active_rows(start, named, np.array([NAN, 1.0, 1.0]), trials_table).tolist() == [True, True, True]
+    assert active_rows(start, named, np.array([NAN, NAN, NAN]), trials_table).tolist() == [True, True, False]

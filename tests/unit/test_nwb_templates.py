@@ -1,0 +1,87 @@
+"""Stimulus templates and the digest that tells image sets apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.nwb import NAME, NAN, TEMPLATE, Content, columns, metadata, problem, recording, templates
+
+from pipelines.nwb.readers import READERS
+from pipelines.nwb.templates import signature
+
+AT = f"/stimulus/templates/{TEMPLATE}"
+
+
+def test_images_come_by_name() -> None:
+    got = columns("stimulus_templates", metadata() | templates())
+    assert got["image_name"] == ["im065", "im077"]
+    assert got["height"] == [2, 2]
+    assert got["width"] == [3, 3]
+    assert got["warped"] == [[6, 7, 8, 9, 10, 11], [0, 1, 2, 3, 4, 5]]
+    assert got["unwarped"][0] == [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+    assert np.array_equal(got["unwarped"][1], [0.5, 1, 2, 3, 4, NAN], equal_nan=True)
+
+
+def test_one_image_at_a_time() -> None:
+    assert [rows.count for rows in READERS["stimulus_templates"](recording(metadata() | templates()))] == [1, 1]
+
+
+def test_no_templates_and_movies() -> None:
+    for content in (metadata(), metadata() | templates("Natural_Movie_One")):
+        assert columns("stimulus_templates", content)["image_name"] == []
+        assert signature(recording(content)) is None
+
+
+def test_single_precision() -> None:
+    content = metadata() | templates() | {f"{AT}/unwarped": np.full((2, 2, 3), 0.1, dtype=np.float32)}
+    assert columns("stimulus_templates", content)["unwarped"] == [[float(np.float32(0.1))] * 6] * 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"control_description": ["im065"]}, "/data: lengths disagree; expected 1 rows; found 2 rows"),
+        ({"control_description": ["a", "a"]}, "/control_description: an image name repeats; expected unique names; found a, a"),
+        ({"control_description": np.arange(2)}, "/control_description: values are not text; expected a text dataset; found dtype int64"),
+        ({"unwarped": np.zeros((1, 2, 3))}, "/unwarped: lengths disagree; expected 2 rows; found 1 rows"),
+        ({"unwarped": np.zeros((2, 3, 2))}, ": warped and unwarped images differ in size; expected (2, 2, 3); found (2, 3, 2)"),
+        ({"data": np.zeros((2, 6), dtype=np.uint8)}, "/data: a dataset has another rank; expected 3 dimensions; found shape (2, 6)"),
+        ({"unwarped": ["a", "b"]}, "/unwarped: a dataset has another rank; expected 3 dimensions; found shape (2,)"),
+    ],
+)
+def test_templates_that_do_not_fit(changed: dict[str, Any], text: str) -> None:
+    content = metadata() | templates() | {f"{AT}/{name}": value for name, value in changed.items()}
+    assert problem("stimulus_templates", content) == f"file {NAME}, column {AT}{text}"
+
+
+def test_gray_levels_are_bytes() -> None:
+    content = metadata() | templates() | {f"{AT}/data": np.full((2, 2, 3), 256)}
+    assert "column warped: a value does not fit" in problem("stimulus_templates", content)
+
+
+def digest(**changed: Any) -> str | None:
+    content: Content = metadata() | templates() | {f"{AT}/{name}": value for name, value in changed.items()}
+    return signature(recording(content))
+
+
+def test_the_digest_tells_image_sets_apart() -> None:
+    same = digest()
+    assert same is not None
+    assert same == digest()
+    assert same == signature(recording(metadata() | templates("another name")))
+    base = templates()
+    changed: list[dict[str, Any]] = [
+        {"control_description": ["im077", "im066"]},
+        {"data": base[f"{AT}/data"] + 1},
+        {"data": base[f"{AT}/data"].astype(np.uint16)},
+        {"unwarped": np.zeros((2, 2, 3))},
+        {"data": np.zeros((2, 3, 3), dtype=np.uint8)},
+    ]
+    digests = [digest(**c) for c in changed]
+    assert len({same, *digests}) == len(changed) + 1
+
+
+def test_images_without_lines_have_a_digest() -> None:
+    assert digest(data=np.zeros((2, 0, 3), dtype=np.uint8)) is not None

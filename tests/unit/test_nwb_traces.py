@@ -1,0 +1,310 @@
+"""Traces, events and their filter, the imaging clock."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from builders.nwb import CELLS, FRAMES, NAME, NAN, OPHYS, Content, column, columns, experiment_file, problem, recording, without
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pipelines.nwb.readers import READERS
+from pipelines.nwb.traces import CELLS_PER_BATCH, filter_weights, transposed
+
+EVENTS = f"{OPHYS}/event_detection"
+TRACES = {
+    "dff_traces": ("dff", "dff", 1000.0),
+    "corrected_fluorescence_traces": ("corrected_fluorescence", "corrected_fluorescence", 2000.0),
+    "demixed_traces": ("demixed_trace", "demixed_trace", 3000.0),
+    "neuropil_traces": ("neuropil_trace", "neuropil_trace", 4000.0),
+}
+
+
+def ramp(base: float, roi: int) -> list[float]:
+    return [base + 10 * frame + roi for frame in range(FRAMES)]
+
+
+@pytest.mark.parametrize("table", TRACES)
+def test_a_row_per_valid_cell_by_its_id(table: str) -> None:
+    _, name, base = TRACES[table]
+    got = columns(table, experiment_file())
+    assert got["cell_roi_id"] == [901, 903, 904]
+    assert got["cell_specimen_id"] == [8001, 8003, None]
+    assert got[name] == [ramp(base, 1), ramp(base, 0), ramp(base, 3)]
+
+
+def test_neuropil_is_not_demixed() -> None:
+    assert column("neuropil_traces", experiment_file(), "neuropil_trace") != column("demixed_traces", experiment_file(), "demixed_trace")
+
+
+def test_r_and_rmse_follow_the_cells() -> None:
+    got = columns("corrected_fluorescence_traces", experiment_file())
+    assert got["r"] == [0.1, 0.3, 0.4]
+    assert got["RMSE"] == [1.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("missing", ["r", "RMSE"])
+def test_without_one_of_r_and_rmse_there_is_neither(missing: str) -> None:
+    got = columns("corrected_fluorescence_traces", without(experiment_file(), f"{OPHYS}/corrected_fluorescence/{missing}"))
+    assert got["r"] == got["RMSE"] == [None] * 3
+
+
+def test_releases_before_1_1_0_have_neither_demixed_nor_neuropil() -> None:
+    old = without(experiment_file(), f"{OPHYS}/demixed_trace", f"{OPHYS}/neuropil_trace")
+    assert column("demixed_traces", old, "demixed_trace") == []
+    assert column("neuropil_traces", old, "neuropil_trace") == []
+
+
+def test_numbers_are_kept_bit_for_bit() -> None:
+    data = np.full((FRAMES, 4), NAN)
+    data[:, 1] = [-0.0, 5e-324, math.inf, NAN, 0.1]
+    got = column("dff_traces", experiment_file() | {f"{OPHYS}/dff/traces/data": data}, "dff")
+    assert np.array(got[0]).tobytes() == data[:, 1].tobytes()
+
+
+def test_single_precision_stays_exact() -> None:
+    data = np.full((FRAMES, 4), 0.1, dtype=np.float32)
+    got = column("dff_traces", experiment_file() | {f"{OPHYS}/dff/traces/data": data}, "dff")
+    assert got[0] == [float(np.float32(0.1))] * FRAMES
+
+
+def many_cells(n: int) -> Content:
+    content = experiment_file()
+    content |= {
+        path: np.resize(v, (n, *v.shape[1:])) for path, v in content.items() if path.startswith(f"{CELLS}/") and isinstance(v, np.ndarray)
+    }
+    ids = np.random.default_rng(0).permutation(n) + 1
+    content |= {f"{CELLS}/id": ids, f"{CELLS}/valid_roi": ids % 5 != 0, f"{CELLS}/cell_specimen_id": ids + 8000}
+    data = 1000.0 * np.arange(FRAMES)[:, None] + ids
+    content |= {f"{OPHYS}/dff/traces/data": data, f"{OPHYS}/dff/traces/rois": np.arange(n)}
+    at = f"{EVENTS}"
+    return content | {f"{at}/data": data, f"{at}/rois": np.arange(n), f"{at}/lambdas": ids / 8, f"{at}/noise_stds": ids / 16}
+
+
+def test_batches_of_cells() -> None:
+    content = many_cells(50)
+    kept = [i for i in range(1, 51) if i % 5]
+    got = columns("dff_traces", content)
+    assert got["cell_roi_id"] == kept
+    assert got["cell_specimen_id"] == [i + 8000 for i in kept]
+    assert got["dff"] == [[1000.0 * frame + i for frame in range(FRAMES)] for i in kept]
+    assert [rows.count for rows in READERS["dff_traces"](recording(content))] == [16, 16, 8]
+    assert CELLS_PER_BATCH == 16
+    found = columns("events", content)
+    assert found["cell_roi_id"] == kept
+    assert found["events"] == got["dff"]
+    assert found["lambda"] == [i / 8 for i in kept]
+    assert found["noise_std"] == [i / 16 for i in kept]
+
+
+def test_the_clock_may_go_on_after_the_traces() -> None:
+    clock = np.arange(FRAMES + 2) / 8
+    content = experiment_file() | {f"{OPHYS}/dff/traces/timestamps": clock}
+    assert column("ophys_timestamps", content, "timestamps") == [clock.tolist()]
+    assert len(column("dff_traces", content, "dff")[0]) == FRAMES
+    assert len(column("events", content, "events")[0]) == FRAMES
+
+
+def test_a_clock_that_is_too_short() -> None:
+    content = experiment_file() | {f"{OPHYS}/dff/traces/timestamps": np.arange(FRAMES - 1) / 8}
+    expected = (
+        f"file {NAME}, column {OPHYS}/dff/traces/data: traces and clock do not match; expected at most 4 frames, and some; found 5 frames"
+    )
+    for table in (*TRACES, "events", "ophys_timestamps"):
+        assert problem(table, content) == expected
+
+
+def test_no_frames() -> None:
+    content = experiment_file() | {f"{OPHYS}/dff/traces/data": np.zeros((0, 4))}
+    assert problem("dff_traces", content).endswith("traces and clock do not match; expected at most 5 frames, and some; found 0 frames")
+
+
+@pytest.mark.parametrize("table", [t for t in TRACES if t != "dff_traces"])
+def test_all_traces_have_the_frames_of_dff(table: str) -> None:
+    path = f"{OPHYS}/{TRACES[table][0]}/traces/data"
+    assert problem(table, experiment_file() | {path: np.zeros((FRAMES - 1, 4))}) == (
+        f"file {NAME}, column {path}: traces differ in length; expected 5 frames, as dF/F has; found shape (4, 4)"
+    )
+
+
+@pytest.mark.parametrize("table", TRACES)
+def test_traces_and_rois_must_match(table: str) -> None:
+    at = f"{OPHYS}/{TRACES[table][0]}/traces"
+    content = experiment_file()
+    columns_wrong = content | {f"{at}/data": np.zeros((FRAMES, 3))}
+    assert problem(table, columns_wrong) == (
+        f"file {NAME}, column {at}/data: traces and ROIs do not match; expected 4 columns, one per ROI; found shape (5, 3)"
+    )
+    for rois in (np.array([1, 0, 2, 3]), np.arange(3)):
+        assert problem(table, content | {f"{at}/rois": rois}) == (
+            f"file {NAME}, column {at}/rois: traces are not in the order of the ROI table; expected 0 to 3; found another order"
+        )
+    rank = content | {f"{at}/data": np.zeros(FRAMES)}
+    assert problem(table, rank) == f"file {NAME}, column {at}/data: a dataset has another rank; expected 2 dimensions; found shape (5,)"
+
+
+def test_traces_must_be_there() -> None:
+    path = f"{OPHYS}/corrected_fluorescence/traces/data"
+    assert problem("corrected_fluorescence_traces", without(experiment_file(), path)) == (
+        f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
+    )
+    assert problem("ophys_timestamps", without(experiment_file(), f"{OPHYS}/dff")) == (
+        f"file {NAME}, column {OPHYS}/dff/traces/data: a dataset is missing; expected a dataset; found nothing"
+    )
+
+
+def test_r_of_another_length() -> None:
+    path = f"{OPHYS}/corrected_fluorescence/r/data"
+    assert problem("corrected_fluorescence_traces", experiment_file() | {path: np.zeros(3)}) == (
+        f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 3 rows"
+    )
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(
+        np.float64, st.tuples(st.integers(0, 2100), st.integers(1, 4)), elements=st.floats(allow_nan=True, width=64), fill=st.floats()
+    ),
+    st.data(),
+)
+def test_transposed_is_a_transpose_bit_for_bit(data: np.ndarray[Any, Any], draw: st.DataObject) -> None:
+    chosen = np.array(draw.draw(st.lists(st.integers(0, data.shape[1] - 1), max_size=6)), dtype=int)
+    got = transposed(data, chosen)
+    assert got.shape == (len(chosen), len(data))
+    assert got.flags.c_contiguous
+    assert got.tobytes() == np.array([[data[t, j] for t in range(len(data))] for j in chosen], dtype=data.dtype).tobytes()
+
+
+def test_events() -> None:
+    got = columns("events", experiment_file())
+    w = [float(x) for x in filter_weights(11.0)]
+    assert got["cell_roi_id"] == [901, 903, 904]
+    assert got["cell_specimen_id"] == [8001, 8003, None]
+    assert got["lambda"] == [0.2, 0.1, 0.4]
+    assert got["noise_std"] == [0.02, 0.01, 0.04]
+    assert got["events"] == [[0.0, 2.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0], [0.0] * 5]
+    assert got["filtered_events"] == [[0.0, 2 * w[0], 2 * w[1], 2 * w[2], 2 * w[3]], w[:5], [0.0] * 5]
+
+
+@pytest.mark.parametrize(
+    ("rate", "start"), [(11.0, [0.7196655, 0.2666716, 0.0135680, 0.0000948]), (31.0, [0.3325985, 0.2935171, 0.2017312, 0.1079789])]
+)
+def test_weights_of_the_filter(rate: float, start: list[float]) -> None:
+    weights = filter_weights(rate)
+    assert len(weights) == 20
+    assert weights[:4].tolist() == pytest.approx(start, abs=5e-8)
+    assert weights.sum() == pytest.approx(1, rel=1e-15)
+    scale = 2 / 31 * rate
+    unnormalised = [math.sqrt(2 / math.pi) * math.exp(-((k / scale) ** 2) / 2) / scale for k in range(20)]
+    assert weights.tolist() == pytest.approx([u / sum(unnormalised) for u in unnormalised], rel=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.one_of(st.just(0.0), st.floats(0, 100)), min_size=1, max_size=60),
+    st.sampled_from([11.0, 31.0, 9.5]),
+)
+def test_filtered_events_are_an_explicit_sum(trace: list[float], rate: float) -> None:
+    n = len(trace)
+    content = experiment_file() | {"/general/optophysiology/imaging_plane_1/imaging_rate": rate}
+    data = np.zeros((n, 4))
+    data[:, 1] = trace
+    content |= {f"{EVENTS}/data": data, f"{OPHYS}/dff/traces/data": np.zeros((n, 4)), f"{OPHYS}/dff/traces/timestamps": np.arange(n) / 8}
+    got = columns("events", content)
+    w = filter_weights(rate)
+    expected = [sum(trace[t - k] * w[k] for k in range(min(t + 1, 20))) for t in range(n)]
+    assert got["filtered_events"][0] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert [len(row) for row in got["filtered_events"]] == [n] * 3
+    assert got["filtered_events"][1] == [0.0] * n
+
+
+def subset(of: list[int], **changed: Any) -> Content:
+    """Events of some ROIs only, column k of the ROI in row of[k] of the table."""
+    n = len(of)
+    data = np.zeros((FRAMES, n))
+    data[0] = np.arange(n) + 1
+    own = {"data": data, "rois": np.array(of, dtype=np.int64), "lambdas": np.arange(n) / 8, "noise_stds": np.arange(n) / 16, **changed}
+    return experiment_file() | {f"{EVENTS}/{name}": value for name, value in own.items()}
+
+
+def test_events_of_some_cells_in_another_order() -> None:
+    # Row 3 is ROI 904, row 2 the invalid 902, row 1 ROI 901; 903 has no events.
+    opened = recording(subset([3, 2, 1]))
+    got = columns("events", opened)
+    assert got["cell_roi_id"] == [901, 904]
+    assert got["lambda"] == [2 / 8, 0.0]
+    assert got["noise_std"] == [2 / 16, 0.0]
+    assert [row[0] for row in got["events"]] == [3.0, 1.0]
+    assert opened.warnings == ["events: 1 of 3 valid cells have no events"]
+
+
+def test_events_of_no_cell() -> None:
+    for content in (subset([]), subset([2])):
+        opened = recording(content)
+        assert columns("events", opened)["cell_roi_id"] == []
+        assert opened.warnings == ["events: 3 of 3 valid cells have no events"]
+
+
+def test_a_cell_without_lambda_or_noise_is_left_out() -> None:
+    # pandas' dropna in the released reader, which runs wherever a valid cell has any missing value.
+    opened = recording(subset([0, 1, 2, 3], lambdas=np.array([0.5, NAN, NAN, 0.5])))
+    assert columns("events", opened)["cell_roi_id"] == [903, 904]
+    assert opened.warnings == ["events: 1 of 3 valid cells have no events"]
+    noise = subset([1, 3], noise_stds=np.array([0.5, NAN]))
+    assert columns("events", noise)["cell_roi_id"] == [901]
+
+
+def test_a_missing_lambda_of_an_invalid_roi_matters_to_nobody() -> None:
+    opened = recording(subset([0, 1, 2, 3], lambdas=np.array([0.5, 0.5, NAN, 0.5])))
+    assert columns("events", opened)["cell_roi_id"] == [901, 903, 904]
+    assert opened.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        (
+            {"rois": np.array([0, 4])},
+            "/rois: events refer to ROIs that do not exist; expected integers from 0 to 3; found int64 from 0 to 4",
+        ),
+        (
+            {"rois": np.array([-1, 0])},
+            "/rois: events refer to ROIs that do not exist; expected integers from 0 to 3; found int64 from -1 to 0",
+        ),
+        (
+            {"rois": np.array([0.5, 1])},
+            "/rois: events refer to ROIs that do not exist; expected integers from 0 to 3; found float64 from 0.5 to 1.0",
+        ),
+        ({"rois": np.array([1, 1])}, "/rois: an ROI has events twice; expected each ROI once; found 2 columns, 1 ROIs"),
+        ({"rois": np.array([1])}, "/data: events do not match; expected 5 frames of 1 ROIs; found shape (5, 2)"),
+        ({"data": np.zeros((4, 2))}, "/data: events do not match; expected 5 frames of 2 ROIs; found shape (4, 2)"),
+        ({"data": np.zeros((6, 2))}, "/data: events do not match; expected 5 frames of 2 ROIs; found shape (6, 2)"),
+        ({"data": np.zeros(5)}, "/data: a dataset has another rank; expected 2 dimensions; found shape (5,)"),
+        ({"lambdas": np.zeros(3)}, "/lambdas: lengths disagree; expected 2 rows; found 3 rows"),
+        ({"noise_stds": np.zeros(1)}, "/noise_stds: lengths disagree; expected 2 rows; found 1 rows"),
+        ({"lambdas": ["a", "b"]}, "/lambdas: values are not numbers; expected a numeric dataset; found dtype object"),
+    ],
+)
+def test_events_that_do_not_fit(changed: dict[str, Any], text: str) -> None:
+    assert problem("events", subset([0, 1], **changed)) == f"file {NAME}, column {EVENTS}{text}"
+
+
+def test_events_in_single_precision_and_narrow_rows() -> None:
+    content = experiment_file()
+    narrow = content | {f"{EVENTS}/data": content[f"{EVENTS}/data"].astype(np.float32), f"{EVENTS}/rois": np.arange(4, dtype=np.uint8)}
+    assert columns("events", narrow) == columns("events", content)
+
+
+def test_rows_of_traces_may_be_links() -> None:
+    content = experiment_file()
+    assert isinstance(content[f"{OPHYS}/demixed_trace/traces/rois"], h5py.SoftLink)
+    content[f"{OPHYS}/dff/traces/rois"] = np.array([1, 0, 2, 3])
+    expected = (
+        f"column {OPHYS}/demixed_trace/traces/rois: traces are not in the order of the ROI table; expected 0 to 3; found another order"
+    )
+    assert problem("demixed_traces", content).endswith(expected)

@@ -1,0 +1,182 @@
+"""The progress display of an ingest and the summary after it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from builders.lake import entry
+
+from pipelines.cli.options import request_from_options
+from pipelines.cli.progress import Progress, print_summary
+from pipelines.convert import FileResult
+from pipelines.ingest import IngestRequest, MouseReport, Prepared
+from pipelines.lake.ledger import Entry, Status
+from pipelines.lake.store import LocalStore
+from pipelines.planning import FileKind, FileTask, Plan
+from pipelines.project_tables import ProjectTables
+from pipelines.releases import Release, ReleaseObject
+from pipelines.sources import SourceSpec
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def result(session: int, *, error: str | None = None) -> FileResult:
+    task = FileTask(
+        release="1.1.0",
+        kind=FileKind.BEHAVIOR_SESSION,
+        file_key=session,
+        mouse_id=101,
+        behavior_session_id=session,
+        ophys_session_id=None,
+        ophys_experiment_id=None,
+        gives_behavior=True,
+        object=ReleaseObject(f"visual-behavior-ophys/behavior_sessions/behavior_session_{session}.nwb", None, None),
+        tables=("trials",),
+        bytes=1_500_000,
+    )
+    return FileResult(task, Path("/nowhere"), error=error, seconds=2.04)
+
+
+def report(*statuses: Status) -> MouseReport:
+    entries: list[Entry] = []
+    for number, status in enumerate(statuses):
+        fields = {"row_counts": {"trials": 2_000}} if status is Status.INGESTED else {"error": "it is broken"}
+        if status is Status.SKIPPED:
+            fields |= {"object_key": None}
+        entries.append(entry(FileKind.BEHAVIOR_SESSION, 1001 + number, 101, 1001 + number, status, **fields))
+    return MouseReport(101, tuple(entries))
+
+
+def test_a_log_gets_a_line_per_file_and_mouse() -> None:
+    log = io.StringIO()
+    with Progress(log) as progress:
+        progress.start(2, 3_000_000)
+        progress.file_done(result(1001))
+        progress.file_done(result(1002, error="table trials: it is broken"))
+        progress.mouse_done(report(Status.INGESTED, Status.QUARANTINED))
+    assert log.getvalue() == (
+        "2 files to convert, 3.0 MB\n"
+        "[1/2] mouse 101 behavior_session_1001.nwb 1.5 MB in 2.0 s\n"
+        "[2/2] mouse 101 behavior_session_1002.nwb quarantined: table trials: it is broken\n"
+        "mouse 101 is in the lake: 2 files, 2,000 rows\n"
+    )
+
+
+def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress().start(1, 10)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "1 file to convert, 10 B\n")
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with Progress(terminal) as progress:
+        progress.start(2, 3_000_000)
+        progress.file_done(result(1001))
+        progress.file_done(result(1002, error="table [trials]: it is broken"))
+        progress.mouse_done(report(Status.INGESTED))
+        progress.finish()
+        after = terminal.getvalue()
+    assert terminal.getvalue() == after, "finish may be called twice"
+    for part in ("2/2 files", "3.0/3.0 MB", "mouse 101", "quarantined: behavior_session_1002.nwb: table [trials]: it is broken"):
+        assert part in after
+    assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
+
+
+def test_the_bar_ends_when_an_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+
+    def interrupted() -> None:
+        with Progress(terminal) as progress:
+            progress.start(1, 10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert "\x1b[?25h" in terminal.getvalue()
+
+
+# --- summary -----------------------------------------------------------------------------------------------------------------
+
+
+def prepared(*, done: int = 0) -> Prepared:
+    return Prepared(
+        request=IngestRequest(SourceSpec("bucket"), "/data/lake"),
+        store=LocalStore(Path("/data/lake")),
+        release=Release("1.1.0", {}, {}),
+        project=ProjectTables({}, ()),
+        plan=Plan([], [], []),
+        ledger={},
+        todo=(),
+        done=tuple(result(2000 + n).task for n in range(done)),
+    )
+
+
+def test_the_summary_of_a_good_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_summary(prepared(done=1200), [report(Status.INGESTED), report(Status.INGESTED)]) == 0
+    assert capsys.readouterr().out == (
+        "2 files ingested, 1,200 already there\n"
+        "catalog: /data/lake/catalog.duckdb\n"
+        'Next: vblake sql --lake /data/lake "SELECT * FROM behavior_sessions"\n'
+    )
+
+
+def test_the_summary_names_every_file_that_is_not_in_the_lake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_summary(prepared(), [report(Status.INGESTED, Status.QUARANTINED, Status.SKIPPED)]) == 3
+    assert capsys.readouterr().out == (
+        "1 file ingested, 1 quarantined, 1 missing in the source\n"
+        "quarantined: visual-behavior-ophys/behavior_session_1002.nwb: it is broken\n"
+        "skipped: behavior_session 1003: it is broken\n"
+        "catalog: /data/lake/catalog.duckdb\n"
+        "Next: vblake status --lake /data/lake; the files above are tried again by the next ingest.\n"
+    )
+
+
+def test_the_summary_of_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_summary(prepared(done=3), []) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "0 files ingested, 3 already there"
+
+
+# --- request -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_request_that_no_options_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VBLAKE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    made = request_from_options()
+    assert made == IngestRequest(SourceSpec("s3://visual-behavior-ophys-data"), "lake", cache=Path("/caches/vblake"))
+    assert made.source.anonymous
+
+
+def test_every_option_is_in_the_request() -> None:
+    made = request_from_options(
+        lake="l",
+        source="s3://other",
+        endpoint_url="http://localhost:9000",
+        no_anon=True,
+        release="1.0.1",
+        mouse=[1, 2],
+        behavior_session=[3],
+        experiment=[4],
+        where="sex = 'F'",
+        tables=["trials, licks", "trials", "events,"],
+        workers=3,
+        dask="tcp://x:1",
+        cache=Path("/c"),
+        force=True,
+    )
+    assert made.source == SourceSpec("s3://other", endpoint_url="http://localhost:9000", anonymous=False)
+    assert (made.lake, made.release, made.force, made.workers, made.dask, made.cache) == ("l", "1.0.1", True, 3, "tcp://x:1", Path("/c"))
+    chosen = made.selection
+    assert (chosen.mice, chosen.behavior_sessions, chosen.experiments, chosen.where) == ((1, 2), (3,), (4,), "sex = 'F'")
+    assert chosen.tables == ("trials", "licks", "events")
