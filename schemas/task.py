@@ -47,7 +47,7 @@ TRIALS = Table(
             required=True,
             alias="is_change",
         ),
-        _trial("change_time", Type.FLOAT64, "Time of the change or sham change on the monitor; NULL if none.", "s"),
+        _trial("change_time", Type.FLOAT64, "Time of the change or sham change on the monitor; NULL if none.", "s", optional=True),
         _outcome("go", "Whether this was a go trial: a change, not aborted, not auto-rewarded."),
         _outcome("catch", "Whether this was a catch trial: a sham change, not aborted."),
         documented(
@@ -64,6 +64,7 @@ TRIALS = Table(
             Type.FLOAT64,
             "First lick relative to the change; NULL if aborted or no lick (the files hold +inf).",
             "s",
+            optional=True,
         ),
         _trial("reward_time", Type.FLOAT64, "Time of the reward; NULL if none.", "s"),
         _trial("reward_volume", Type.FLOAT64, "Water given in the trial, 0 if none.", "mL"),

@@ -94,8 +94,12 @@ def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
 def read_performance(recording: Recording) -> dict[str, NDArray]:
     """The columns of `rolling_performance`, one value per trial."""
     table: Trials = recording.once(read_trials)
-    latency = response_latencies(table.lick_times, table.numbers("change_time"), durations(recording, "response_window_sec")[0])
-    columns = {"reward_rate": reward_rate(table.numbers("start_time"), latency)}
+    window_start = durations(recording, "response_window_sec")[0]
+    start_time = table.numbers("start_time")
+    if "change_time" in table.columns:
+        columns = {"reward_rate": reward_rate(start_time, response_latencies(table.lick_times, table.numbers("change_time"), window_start))}
+    else:
+        columns = {"reward_rate": np.full(table.count, np.nan)}
     kept = table.numbers("aborted") == 0
     outcome = {name: table.numbers(name)[kept] == 1 for name in ("hit", "miss", "false_alarm", "correct_reject")}
     hit_raw, hit = rolling_rate(outcome["hit"], outcome["miss"])

@@ -126,7 +126,11 @@ def read_trials(recording: Recording) -> Trials:
         read = hdf.words if known[target].type is Type.STRING else hdf.numbers
         columns[target] = read(f"{TRIALS}/{name}", rows=len(ids))
     for name, column in known.items():
-        if name not in columns and name != "lick_times":
+        if name in columns or name == "lick_times":
+            continue
+        if column.optional:
+            recording.warn(f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it")
+        else:
             raise hdf.error(f"{TRIALS}/{name}", "a column is missing", expected=column.source, found="no such name in colnames")
     licks = _lick_times(recording, hdf.numbers(f"{TRIALS}/start_time", rows=len(ids)))
     columns["lick_times"] = licks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -908,8 +909,8 @@ def test_sample_of_a_release_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The good lake in a bucket of moto's server, beside an object that is not the lake's."""
+def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The good lake in a bucket of moto's server, beside an object that is not the lake's, and a release under `released/`."""
     import boto3
     import s3fs
     from moto.server import ThreadedMotoServer
@@ -933,6 +934,11 @@ def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         if file.is_file():
             client.upload_file(str(file), "bucket", f"lakes/one/{file.relative_to(good).as_posix()}")
     client.put_object(Bucket="bucket", Key="other.csv", Body=b"a\n1\n")
+    released = tmp_path / "released"
+    Bucket().write(released)
+    for file in released.rglob("*"):
+        if file.is_file():
+            client.upload_file(str(file), "bucket", f"released/{file.relative_to(released).as_posix()}")
     client.close()
     yield "s3://bucket/lakes/one"
     s3fs.S3FileSystem.clear_instance_cache()
@@ -960,3 +966,16 @@ def test_a_lake_in_s3_without_a_catalog(s3_lake: str) -> None:
     assert refusal("sql", "--lake", f"{s3_lake}/none", "SELECT 1", code=1) == (
         f"error: {s3_lake}/none has no catalog.duckdb. Make it with `vblake catalog --lake {s3_lake}/none`."
     )
+
+
+@pytest.mark.integration
+def test_a_plan_from_s3_gives_a_bound_of_what_is_fetched(s3_lake: str, tmp_path: Path) -> None:
+    lake = s3_lake.replace("one", "new")
+    manifest = tmp_path / "released/visual-behavior-ophys/manifests/visual-behavior-ophys_project_manifest_v1.1.0.json"
+    assert manifest.is_file()
+    args = ("plan", "--source", "s3://bucket/released", "--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "--lake", lake, "--json")
+    result = run(*args, "--mouse", "100001")
+    # moto gives versions of its own, where the manifest names those of the released bucket.
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    found = json.loads(result.stdout)
+    assert found["fetch_at_most"] == found["bytes"] == nwb_bytes(tmp_path / "released", 1001, 5001)

@@ -69,6 +69,8 @@ OPTIONAL = {
     f"{SUBJECT}@driver_line": {"behavior_metadata", "experiment_metadata"},
     f"{METADATA}@project_code": {"behavior_metadata", "experiment_metadata"},
     f"{METADATA}@targeted_imaging_depth": {"experiment_metadata"},
+    "/intervals/trials/change_time": {"trials", "rolling_performance", "performance_metrics"},
+    "/intervals/trials/response_latency": {"trials"},
     f"{TASK}@stimulus_name": {"task_parameters"},
     f"{OPHYS}/images/average_image@resolution": {"projections"},
     f"{OPHYS}/images/max_projection@resolution": {"projections"},

@@ -223,7 +223,7 @@ def test_licks_as_text() -> None:
         )
 
 
-@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"trials_id", "lick_times", "stimulus_change"}))
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"trials_id", "lick_times", "stimulus_change", "change_time", "response_latency"}))
 def test_every_column_must_be_there(name: str) -> None:
     opened = recording(without(TRIAL_FILE, f"{TRIALS}/{name}"))
     for table in ("trials", "rolling_performance", "performance_metrics"):
@@ -263,3 +263,20 @@ def test_a_value_that_does_not_fit() -> None:
     text = problem("trials", TRIAL_FILE | {f"{TRIALS}/change_frame": np.array([8.5, -99, 32, 48])})
     assert text.startswith("table trials, column change_frame: a value does not fit its declared type BIGINT (row 0); ")
     assert "found 8.5" in text
+
+
+def test_change_times_that_an_old_file_lacks_are_null_and_said_to_be() -> None:
+    # NWB files before release 1.1.0 may lack both; the release notes call them new.
+    content = behavior_file()
+    names = [n for n in content[f"{TRIALS}@colnames"] if n not in ("change_time", "response_latency")]
+    old = recording(without(content, f"{TRIALS}/change_time", f"{TRIALS}/response_latency") | {f"{TRIALS}@colnames": names})
+    assert columns("trials", old, "change_time", "response_latency", "hit") == {
+        "change_time": [None] * 4,
+        "response_latency": [None] * 4,
+        "hit": [True, False, False, False],
+    }
+    assert column("rolling_performance", old, "reward_rate") == [None] * 4
+    assert old.warnings == [
+        f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it"
+        for name in ("change_time", "response_latency")
+    ]
