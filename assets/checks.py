@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.resources import LakeResource
 from pipelines.lake.store import open_store
-from pipelines.verify import verify
+from pipelines.verify import Severity, verify
 from schemas import TABLES
 
 _NAME = "verified"
@@ -18,6 +18,6 @@ def lake_verified(lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
     """Re-reads the lake and reports the problems of each table."""
     problems = verify(open_store(lake.lake))
     for name in TABLES:
-        found = [str(p) for p in problems if p.table == name]
+        found = [str(p) for p in problems if p.table == name and p.severity is Severity.ERROR]
         metadata = {"problems": dg.MetadataValue.json(found[:20]), "count": len(found)}
         yield dg.AssetCheckResult(check_name=_NAME, asset_key=name, passed=not found, metadata=metadata)

@@ -35,9 +35,6 @@ from pipelines.cli.options import (
     request_from_options,
 )
 
-QUARANTINED = 3
-"""Exit code of an ingest in which some files failed and the rest is in the lake."""
-
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
 def ingest(
@@ -103,9 +100,7 @@ def ingest(
             raise shared.error
         if not good and not any(r.quarantined for r in reports):
             raise RuntimeError("the Dagster run failed for a reason of its own; `vblake ui` shows it")
-    print_summary(prepared, reports)
-    if any(r.quarantined for r in reports):
-        raise typer.Exit(QUARANTINED)
+    raise typer.Exit(print_summary(prepared, reports))
 
 
 @cli.app.command(rich_help_panel=USE_PANEL)

@@ -14,7 +14,7 @@ import duckdb
 
 from pipelines.connect import connect_files
 from pipelines.lake.store import Store
-from pipelines.sqltext import LAKE_ROOT, identifier, literal
+from pipelines.sqltext import LAKE_ROOT, as_pattern, identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, Table
 from schemas.layout import CATALOG, glob_pattern
 
@@ -26,7 +26,7 @@ def _empty_view(table: Table) -> str:
 
 
 def _scan(table: Table, root: str) -> str:
-    path = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(root)}) || {literal('/' + glob_pattern(table))}"
+    path = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(root))}) || {literal('/' + glob_pattern(table))}"
     options = ["union_by_name = false"]
     if table.partition is not None:
         options += ["hive_partitioning = true", f"hive_types = {{{literal(table.partition.name)}: {table.partition.type.value}}}"]

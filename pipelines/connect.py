@@ -7,7 +7,6 @@ reach another one in the same process, and a catalog that was replaced in the me
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import duckdb
 
 from pipelines.lake.store import LocalStore, S3Store, Store
-from pipelines.sqltext import LAKE_ROOT, identifier, literal
+from pipelines.sqltext import LAKE_ROOT, as_pattern, identifier, literal
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 
@@ -55,7 +54,7 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
     con = connect(store)
     root = lake_root(store)
     # DuckDB asks both for the pattern in a view and for the files it matches.
-    con.execute(f"SET allowed_directories = [{literal(root)}, {literal(_as_pattern(root))}]")
+    con.execute(f"SET allowed_directories = [{literal(root)}, {literal(as_pattern(root))}]")
     if output is not None:
         con.execute(f"SET allowed_paths = [{literal(str(output))}]")
     con.execute("SET enable_external_access = false")
@@ -84,11 +83,6 @@ def lake_root(store: Store) -> str:
     return str(store.folder.resolve()) if isinstance(store, LocalStore) else store.root
 
 
-def _as_pattern(path: str) -> str:
-    """A path as it is written in a pattern for files: a folder may be named `run[1]`."""
-    return re.sub(r"[\[*?]", r"[\g<0>]", path)
-
-
 def _with_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> duckdb.DuckDBPyConnection:
     try:
         if isinstance(store, LocalStore):
@@ -105,7 +99,7 @@ def _with_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> duckdb.DuckDB
                 path.write_bytes(data)
                 _attach(con, path)  # DuckDB keeps the file open; its name is not needed any more
         con.execute(f"USE {_DATABASE}")
-        con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(_as_pattern(lake_root(store)))}")
+        con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
     except duckdb.Error as error:
         con.close()
         raise LakeError(

@@ -41,12 +41,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 @dataclass
 class _Work:
-    """Files of a mouse, or of all: `todo` of them with `bytes` in the bucket, of which `fetch` are moved."""
+    """Files of a mouse, or of all: `todo` of them with `bytes` in the bucket, of which at most `fetch_at_most` are moved."""
 
     files: int = 0
     todo: int = 0
     bytes: int = 0
-    fetch: int = 0
+    fetch_at_most: int = 0
     done: int = 0
     missing: int = 0
 
@@ -106,7 +106,7 @@ def plan(
         return
     typer.echo(f"release {prepared.release.version} from {prepared.request.source.url} into {prepared.store.root}")
     print_table(
-        (">mouse", ">files", ">to do", ">size", ">to fetch", ">done", ">missing"),
+        (">mouse", ">files", ">to do", ">size", ">fetch at most", ">done", ">missing"),
         [_work_row(str(mouse), work) for mouse, work in sorted(mice.items())],
         footer=_work_row("all", total),
     )
@@ -117,7 +117,9 @@ def plan(
 
 
 def _fetched(prepared: Prepared, task: FileTask) -> int:
-    """Bytes that reading a file moves: the whole of it where it is remote, as it is checked against its hash."""
+    """Most bytes that reading a file moves. Of a remote file only the ranges that the tables need are fetched; how many bytes that is
+    stands in the file itself, which a plan does not open.
+    """
     return (task.bytes or 0) if prepared.request.source.url.startswith("s3://") else 0
 
 
@@ -128,7 +130,7 @@ def _work(prepared: Prepared) -> tuple[_Work, dict[int, _Work]]:
             work.files += 1
             work.todo += 1
             work.bytes += task.bytes or 0
-            work.fetch += _fetched(prepared, task)
+            work.fetch_at_most += _fetched(prepared, task)
     for task in prepared.done:
         for work in (total, mice.setdefault(task.mouse_id, _Work())):
             work.files += 1
@@ -141,7 +143,7 @@ def _work(prepared: Prepared) -> tuple[_Work, dict[int, _Work]]:
 
 
 def _work_row(name: str, work: _Work) -> tuple[str, ...]:
-    return (name, f"{work.files:,}", f"{work.todo:,}", size(work.bytes), size(work.fetch), f"{work.done:,}", f"{work.missing:,}")
+    return (name, f"{work.files:,}", f"{work.todo:,}", size(work.bytes), size(work.fetch_at_most), f"{work.done:,}", f"{work.missing:,}")
 
 
 def _warnings(prepared: Prepared) -> list[str]:
@@ -186,7 +188,7 @@ def _task_json(prepared: Prepared, task: FileTask) -> dict[str, Any]:
         "object_key": task.object.key,
         "version_id": task.object.version_id,
         "bytes": task.bytes,
-        "bytes_to_fetch": _fetched(prepared, task),
+        "fetch_at_most": _fetched(prepared, task),
         "tables": list(task.tables),
     }
 

@@ -149,10 +149,7 @@ def _explained(error: duckdb.Error, store: Store) -> VblakeError:
 
     text = explained(error)
     if isinstance(error, duckdb.InternalException):
-        return LakeError(
-            f"DuckDB failed at an error of its own: {text.splitlines()[0]}. One that is known in DuckDB 1.5: min and max of mouse_id or "
-            "image_set fail where only one file is read; write max(mouse_id | 0)."
-        )
+        return LakeError(f"DuckDB failed at an error of its own: {text.splitlines()[0]}. Try to write the query in another way.")
     if isinstance(error, (duckdb.OperationalError, duckdb.OutOfMemoryException)) or lake_root(store) in text:
         return LakeError(
             f"{text}\nWhere files were replaced while the query ran, run it again; else see `vblake verify --lake {store.root}`."

@@ -13,14 +13,14 @@ import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas import SCHEMA_VERSION
 from schemas.errors import LakeError
 from schemas.layout import MARKER, STAGING
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 class Store(Protocol):
@@ -106,6 +106,8 @@ class LocalStore:
         (self.folder / path).unlink(missing_ok=True)
 
     def parquet(self, path: str) -> pq.ParquetFile | None:
+        import pyarrow.parquet as pq  # 0.16 s, which `vblake sql` need not pay
+
         target = self.folder / path
         return pq.ParquetFile(target) if target.is_file() else None
 
@@ -160,6 +162,9 @@ class S3Store:
             self.filesystem.rm_file(self._key(path))
 
     def parquet(self, path: str) -> pq.ParquetFile | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         data = self.read(path)
         return None if data is None else pq.ParquetFile(pa.BufferReader(data))
 

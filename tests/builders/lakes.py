@@ -8,13 +8,14 @@ from typing import Any
 import duckdb
 import h5py
 
+from pipelines.sqltext import as_pattern
 from schemas import TABLES
 
 
 def query(lake: Path, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a query through the lake's catalog, wherever the lake is now."""
     with duckdb.connect(str(lake / "catalog.duckdb"), read_only=True) as con:
-        con.execute("SET VARIABLE lake_root = ?", [str(lake)])
+        con.execute("SET VARIABLE lake_root = ?", [as_pattern(str(lake))])
         return con.execute(sql).fetchall()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from builders.bucket import Bucket, blake2b, manifest_key
 
-from pipelines import sources
+from pipelines import s3
 from pipelines.cache import FileCache
 from pipelines.planning import Selection, plan
 from pipelines.project_tables import read_project_tables
@@ -88,8 +88,8 @@ def test_deleted_object_is_still_there_by_its_version(store: Store) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 12_345])
 def test_objects_in_parts(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(sources, "_PART", 1000)
-    monkeypatch.setattr(sources, "_CHUNK", 300)
+    monkeypatch.setattr(s3, "_PART", 1000)
+    monkeypatch.setattr(s3, "_CHUNK", 300)
     content = bytes(i * 7 % 251 for i in range(size))
     version = store.put("a/large.nwb", content)
     (tmp_path / "to").write_bytes(b"x" * 20_000)
@@ -205,7 +205,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scripted]]:
-    monkeypatch.setattr(sources.random, "uniform", lambda low, high: 0.0)  # no waiting between attempts
+    monkeypatch.setattr(s3.random, "uniform", lambda low, high: 0.0)  # no waiting between attempts
     servers: list[tuple[ThreadingHTTPServer, Thread]] = []
 
     def start(*answers: tuple[int, dict[str, str], bytes, int | None]) -> Scripted:
@@ -317,7 +317,7 @@ def test_server_that_ignores_the_version_is_not_believed(
 def test_server_that_ignores_ranges_is_not_believed(
     scripted: Callable[..., Scripted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_PART", 4)
+    monkeypatch.setattr(s3, "_PART", 4)
     server = scripted(GOOD)
     with pytest.raises(SourceError, match="does not answer range requests"):
         server.source().fetch("k", "v1", tmp_path / "to")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import Commands, app, main
+from pipelines.ingest import IngestRequest, Prepared, prepare
 from pipelines.lake.store import LocalStore
 from pipelines.sample import SampleSummary
+from pipelines.sources import SourceSpec
 from schemas import TABLES
 from schemas.errors import LakeError, UsageError
 
@@ -308,7 +310,7 @@ def test_sql_from_stdin(lake: Path) -> None:
         ("DESCRIBE rewards", ["mouse_id", "BIGINT", "YES", "", "", ""]),
         ("SHOW TABLES", ["_columns"]),
         ("SELECT count(*) FROM (SUMMARIZE licks)", ["4"]),
-        ("SELECT max(mouse_id | 0) FROM licks", ["101"]),
+        ("SELECT min(mouse_id), max(mouse_id) FROM licks", ["101", "101"]),  # fails in DuckDB 1.5.5
         ("PIVOT licks ON frame IN (90, 96) USING count(*) GROUP BY mouse_id", ["101", "1", "1"]),
         ("SELECT end_time IS NULL, index FROM stimulus_presentations", ["true", ""]),
         ("SELECT frame, dff FROM dff_traces_long ORDER BY ALL", ["0", "0.1"]),
@@ -581,15 +583,6 @@ def test_mistakes_are_explained(lake: Path, statement: str, message: str) -> Non
     assert refusal("sql", "--lake", lake, statement) == f"error: {message}"
 
 
-def test_an_error_of_duckdbs_own(lake: Path) -> None:
-    message = refusal("sql", "--lake", lake, "SELECT min(mouse_id) FROM licks", code=1)
-    assert message == (
-        "error: DuckDB failed at an error of its own: INTERNAL Error: Attempted to access index 3 within vector of size 3. "
-        "One that is known in DuckDB 1.5: min and max of mouse_id or image_set fail where only one file is read; "
-        "write max(mouse_id | 0)."
-    )
-
-
 def test_a_lake_file_that_does_not_open(lake: Path) -> None:
     (lake / TRIALS).write_bytes(b"nonsense" * 10)
     message = refusal("sql", "--lake", lake, "SELECT * FROM trials", code=1)
@@ -842,6 +835,16 @@ def test_plan_as_json(bucket_folder: Path, tmp_path: Path) -> None:
     assert [(f["kind"], f["file_key"]) for f in listed["missing_files"]] == [("ophys_experiment", 5004)]
 
 
+def test_plan_of_a_remote_source_bounds_what_is_fetched(bucket_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(request: IngestRequest) -> Prepared:
+        return replace(prepare(replace(request, source=SourceSpec(str(bucket_folder)))), request=request)
+
+    monkeypatch.setattr("pipelines.ingest.prepare", elsewhere)
+    found = json.loads(output("plan", "--source", "s3://bucket", "--lake", tmp_path / "new", "--json", "--list"))
+    assert found["source"] == "s3://bucket"
+    assert found["fetch_at_most"] == found["bytes"] == sum(f["fetch_at_most"] for f in found["to_do_files"]) > 0
+
+
 def test_plan_counts_what_is_done(sample_bucket: Path, sample_lake: Path) -> None:
     found = json.loads(output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json"))
     assert (found["todo"], found["bytes"], found["missing"]) == (0, 0, 0)
@@ -909,8 +912,8 @@ def test_sample_of_a_release_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """The good lake in a bucket of moto's server, beside an object that is not the lake's, and a release under `released/`."""
+def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The good lake in a bucket of moto's server, beside an object that is not the lake's."""
     import boto3
     import s3fs
     from moto.server import ThreadedMotoServer
@@ -934,11 +937,6 @@ def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         if file.is_file():
             client.upload_file(str(file), "bucket", f"lakes/one/{file.relative_to(good).as_posix()}")
     client.put_object(Bucket="bucket", Key="other.csv", Body=b"a\n1\n")
-    released = tmp_path / "released"
-    Bucket().write(released)
-    for file in released.rglob("*"):
-        if file.is_file():
-            client.upload_file(str(file), "bucket", f"released/{file.relative_to(released).as_posix()}")
     client.close()
     yield "s3://bucket/lakes/one"
     s3fs.S3FileSystem.clear_instance_cache()
@@ -950,6 +948,8 @@ def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 def test_a_lake_in_s3(s3_lake: str, packaged: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not packaged:
         monkeypatch.setattr("pipelines.connect._packaged_httpfs", lambda: None)
+    elif _packaged_httpfs() is None:
+        pytest.skip("there is no duckdb-extension-httpfs for this version of DuckDB")
     assert csv_of("--lake", s3_lake, "SELECT mouse_id, count(*) FROM trials GROUP BY ALL") == [["mouse_id", "count_star()"], ["101", "5"]]
     assert run("sql", "--lake", s3_lake, "-o", tmp_path / "t.parquet", "FROM trials").exit_code == 0
     assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_rows == 5
@@ -966,16 +966,3 @@ def test_a_lake_in_s3_without_a_catalog(s3_lake: str) -> None:
     assert refusal("sql", "--lake", f"{s3_lake}/none", "SELECT 1", code=1) == (
         f"error: {s3_lake}/none has no catalog.duckdb. Make it with `vblake catalog --lake {s3_lake}/none`."
     )
-
-
-@pytest.mark.integration
-def test_a_plan_from_s3_gives_a_bound_of_what_is_fetched(s3_lake: str, tmp_path: Path) -> None:
-    lake = s3_lake.replace("one", "new")
-    manifest = tmp_path / "released/visual-behavior-ophys/manifests/visual-behavior-ophys_project_manifest_v1.1.0.json"
-    assert manifest.is_file()
-    args = ("plan", "--source", "s3://bucket/released", "--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "--lake", lake, "--json")
-    result = run(*args, "--mouse", "100001")
-    # moto gives versions of its own, where the manifest names those of the released bucket.
-    assert (result.exit_code, result.stderr) == (0, ""), result.output
-    found = json.loads(result.stdout)
-    assert found["fetch_at_most"] == found["bytes"] == nwb_bytes(tmp_path / "released", 1001, 5001)

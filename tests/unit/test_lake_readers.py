@@ -66,7 +66,7 @@ def test_any_two_ophys_tables_join_on_the_experiment(sample_lake: Path) -> None:
 
 
 def test_a_moved_lake_works_with_one_setting(sample_lake: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "it's elsewhere – für alle"
+    moved = tmp_path / "it's run[1] – für alle"
     shutil.copytree(sample_lake, moved)
     for table in BY_DEFAULT:
         assert _count(moved, table.name) == _count(sample_lake, table.name)
