@@ -27,6 +27,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import Commands, app, main
+from pipelines.connect import _packaged_httpfs
 from pipelines.ingest import IngestRequest, Prepared, prepare
 from pipelines.lake.store import LocalStore
 from pipelines.sample import SampleSummary
