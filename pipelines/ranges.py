@@ -182,7 +182,13 @@ class RangeFile(io.RawIOBase):
 
         What is here or under way already is not fetched again.
         """
-        self._waiting.extend(self._add(self._inside(ranges), GAP))
+        wanted = self._inside(ranges)
+        for start, stop in wanted:
+            # What came along in a gap between others must stay with them now.
+            for part in self._parts[max(bisect_right(self._starts, start) - 1, 0) : bisect_right(self._starts, stop)]:
+                if part.unread is not None:
+                    part.unread = merged([*part.unread, (max(start, part.start), min(stop, part.stop))])
+        self._waiting.extend(self._add(wanted, GAP))
         self._start_waiting()
 
     def close(self) -> None:

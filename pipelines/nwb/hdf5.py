@@ -43,6 +43,10 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
     Raises:
         NotNwbError: the file cannot be opened as HDF5 (not HDF5, empty, truncated).
     """
+    if not isinstance(source, Path):
+        # If a Python file raises in HDF5's very first read, HDF5 keeps it, and the process crashes when it ends. So the network fails here.
+        source.read(1)
+        source.seek(0)
     try:
         h5 = h5py.File(source, "r")
     except (OSError, RuntimeError, ValueError) as error:

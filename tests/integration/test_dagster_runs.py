@@ -64,6 +64,15 @@ def test_the_graph_has_an_asset_per_table_and_the_catalog_after_all() -> None:
     assert graph.get(dg.AssetKey("trials")).partitions_def == MICE
 
 
+def test_everything_that_the_ui_loads_resolves() -> None:
+    repository = defs.get_repository_def()
+    assert "lake" in {job.name for job in repository.get_all_jobs()}
+    assert [s.name for s in repository.schedule_defs] == ["weekly"]
+    assert [s.name for s in repository.sensor_defs] == ["mice_in_release"]
+    selected = {key.to_user_string() for key in repository.get_job("lake").asset_layer.executable_asset_keys}
+    assert selected == {*FROM_NWB, *(t.name for t in TABLES.values() if t.subject is Subject.PROJECT), "catalog"}
+
+
 def test_one_run_over_all_mice_marks_every_partition(
     instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +286,24 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
         f"file {NAME}, table running_speed, column /processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
     )
     assert problem("running_speed", content) == f"{PATH}/processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
+
+
+def test_a_source_that_fails_at_once_does_not_crash_the_process_when_it_ends() -> None:
+    program = """
+import io
+from pipelines.nwb.hdf5 import open_hdf5
+
+class Broken(io.RawIOBase):
+    def readable(self): return True
+    def seekable(self): return True
+    def seek(self, offset, whence=0): return offset
+    def readinto(self, buffer): raise ConnectionError("gone")
+
+try:
+    with open_hdf5(Broken(), "name"):
+        pass
+except ConnectionError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout) == (0, "gone\n")

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import ranges
+from pipelines.nwb.hdf5 import open_hdf5
 from pipelines.ranges import BEFORE, BLOCK, CONNECTIONS, GAP, PART, Range, RangeFile, merged, without
 from schemas.errors import SourceError, TransientSourceError
 
@@ -455,8 +457,8 @@ def everything(file: io.IOBase) -> dict[str, bytes]:
             values = node[()]
             out[name] = b" ".join(values.tolist()) if values.dtype == object else values.tobytes()
 
-    with h5py.File(file, "r") as h5:
-        h5.visititems(take)
+    with open_hdf5(cast("Any", file), "file") as opened:
+        opened.h5.visititems(take)
     return out
 
 
