@@ -15,7 +15,6 @@ from pipelines.lake.ledger import LEDGER
 from pipelines.lake.store import open_store, require_lake
 from pipelines.planning import Selection
 from schemas import TABLES, Subject, Table
-from schemas.errors import VblakeError
 
 Results = Iterator[dg.MaterializeResult[Any]]
 
@@ -85,7 +84,7 @@ def nwb_tables(context: dg.AssetExecutionContext, config: IngestConfig, lake: La
     try:
         prepared = shared.prepared or prepare(lake.request(selection, force=config.force))
         reports = ingest(prepared, mice=mice, on_file=shared.on_file, on_mouse=note)
-    except VblakeError as error:
+    except Exception as error:
         shared.error = error
         raise
     bad = {r.mouse_id for r in reports if r.quarantined}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -262,16 +263,27 @@ def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
         clear(folder)
         text = str(error.located(file=task.object.key)) if isinstance(error, DataError) else str(error)
         return replace(result, error=text, seconds=time.perf_counter() - started)
+    except OSError:
+        # Reading gives a DataError or SourceError; what is left is the lake's disk, which no other file will find any better.
+        raise
+    except Exception as error:  # noqa: BLE001 - an oversight of ours with one file must not keep the others out
+        clear(folder)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = (
+            f"file {task.object.key}: vblake failed with {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno}). "
+            "This is a mistake in vblake; please report it with this line."
+        )
+        return replace(result, error=text, seconds=time.perf_counter() - started)
     result = replace(result, row_counts=counts, warnings=tuple(warnings), seconds=time.perf_counter() - started)
     _remember(result)
     return result
 
 
-def convert_templates(task: FileTask, settings: ConvertSettings, image_signature: str) -> Path:
+def convert_templates(task: FileTask, settings: ConvertSettings, image_signature: str) -> tuple[Path, int]:
     """Writes the templates of the file's image set to staged Parquet.
 
     Returns:
-        The staged file.
+        The staged file, and the bytes moved from a remote source for it.
 
     Raises:
         DataError: the templates cannot be read.
@@ -281,7 +293,7 @@ def convert_templates(task: FileTask, settings: ConvertSettings, image_signature
     folder.mkdir(parents=True)
     with opened(task, settings, [TEMPLATES]) as file:
         write_staged(TABLES[TEMPLATES], task, file.recording, folder, image_signature=image_signature)
-    return folder / f"{TEMPLATES}.parquet"
+        return folder / f"{TEMPLATES}.parquet", file.bytes_fetched
 
 
 def _fingerprint(task: FileTask) -> str:

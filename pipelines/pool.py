@@ -123,7 +123,7 @@ class FilePool:
                 )
                 return FileResult(task, staging_folder(task, self._settings), error=error)
 
-    def templates(self, task: FileTask, signature: str) -> Path:
+    def templates(self, task: FileTask, signature: str) -> tuple[Path, int]:
         """The image set of a file, staged; see `convert_templates`."""
         with _Here() if self._workers == 1 else _processes(1) as executor:
             return executor.submit(convert_templates, task, self._settings, signature).result()

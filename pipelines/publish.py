@@ -19,7 +19,7 @@ from schemas import TABLES, Storage, Subject, Table
 from schemas.errors import DataError, SourceError
 from schemas.layout import relative_path
 
-ExtractTemplates = Callable[[FileTask, str], Path]
+ExtractTemplates = Callable[[FileTask, str], tuple[Path, int]]
 """Writes the templates of a file's image set, with a signature, to a staged file; see `convert_templates`."""
 
 
@@ -82,11 +82,12 @@ def _with_templates(store: Store, result: FileResult, extract: ExtractTemplates)
     present = _lake_signature(store, result.image_set)
     if present is None:
         try:
-            staged = extract(result.task, result.image_signature)
+            staged, fetched = extract(result.task, result.image_signature)
         except (DataError, SourceError) as error:
             return replace(result, error=str(error), row_counts={})
         store.publish(staged, relative_path(TABLES[TEMPLATES], image_set=result.image_set))
         clear(staged.parent)
+        result = replace(result, bytes_fetched=result.bytes_fetched + fetched)
     elif present[0] != result.image_signature:
         error = DataError(
             f"image set {result.image_set} differs from the one in the lake",

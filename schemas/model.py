@@ -67,7 +67,7 @@ class Encoding(StrEnum):
     """Parquet encodings, chosen by measurement (docs/performance.md)."""
 
     SMALL = "small"
-    """zstd 6, dictionaries on text."""
+    """zstd 3, deltas on integers, BYTE_STREAM_SPLIT on floats, dictionaries on text and on the sources' ids."""
     SIGNAL = "signal"
     """zstd 1 and BYTE_STREAM_SPLIT on floats, no dictionaries: dense samples."""
     SPARSE = "sparse"

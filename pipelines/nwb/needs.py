@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.hdf5 import HdfFile
+from pipelines.nwb.links import HEADER, load_objects
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
 from pipelines.nwb.templates import Line, sampled_lines
 from pipelines.ranges import BLOCK, GAP, Range, RangeFile, merged
@@ -71,18 +72,16 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 _NEVER_READ = ("tags", "tags_index", "timeseries", "timeseries_index", "is_change", "flashes_since_change")
 """Members of presentation groups that are ignored or recomputed."""
 
-_HEADER = 2 << 10
-"""Bytes from the address of an object in which its header lies and, of a group, some of its members' names: HDF5 hands out metadata space
-in pieces of this size."""
-
 _NEAR = 1 << 20
 """Headers closer than this are fetched with what lies between them. In the released layout the columns of a table follow each other, 40 to
-490 kB apart and with their headers between, the chunks of event detection and their index lie between two headers 630 to 800 kB apart, and
-all that is needed mostly; the next long series is 2 MB away."""
+490 kB apart and with their headers between, and most of that is needed; the next long series is 2 MB away."""
 
 _INTERVALS = ("/intervals", 512 << 10, 4 << 20)
 """The tables in this group are fetched with what lies between them up to 4 MB, and half a megabyte of the last. Their headers are strewn
 over 5 MB, of which 4 are needed: asked for one after the other, each names the next, they take a second at 30 ms a request."""
+
+_INDEX = 1 << 20
+"""Bytes from the header of event detection in which the index of its chunks lies, between the chunks: 630 to 800 kB."""
 
 _SMALL = 64 << 10
 """Datasets up to this size stay: they lie together in clusters, and some serve several tables."""
@@ -108,42 +107,38 @@ def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
     return [n for n in used if n not in _NEVER_READ] if path.endswith("_presentations") else used
 
 
-def _header(group: Any, name: str) -> Range:
-    """Where the header of a member of a group lies, found without opening the member. Empty for a soft link."""
+def _fits(path: str, pattern: str) -> bool:
+    parts, patterns = path.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(fnmatchcase(part, p) for part, p in zip(parts, patterns, strict=True))
+
+
+def _header(hdf: HdfFile, path: str) -> Range:
+    """Where the header of an object lies, found without opening the object. Empty for a soft link."""
+    folder, name = posixpath.split(path)
+    group = hdf.group(folder)  # h5py's links need it alive
     link = group.id.links.get_info(name.encode())
-    return (link.u, link.u + _HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
+    return (link.u, link.u + HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
 
 
-def _with_tables(headers: list[Range]) -> list[Range]:
-    _, last, gap = _INTERVALS
-    return merged(((start, start + last) for start, stop in headers if stop), gap)
-
-
-def find_datasets(hdf: HdfFile, patterns: Iterable[str], load: Callable[[list[Range]], None] | None = None) -> dict[str, Any]:
+def find_datasets(hdf: HdfFile, patterns: Iterable[str], file: RangeFile | None = None) -> dict[str, Any]:
     """The datasets that patterns match, by path.
 
     Args:
         hdf: the file.
         patterns: as in `NEEDS`.
-        load: called once for each level of the tree with where the headers of that level lie, before any of them is read; else a remote
-            file would be asked for one after the other.
+        file: what `hdf` was opened from if it is remote: it is told of the headers of a whole level of the tree before any is read, else
+            HDF5 would ask for one after the other.
     """
     found: dict[str, Any] = {}
     level: dict[str, set[tuple[str, ...]]] = {"": {tuple(p.strip("/").split("/")) for p in patterns}}
     while level:
         below: dict[str, set[tuple[str, ...]]] = {}
-        headers: list[Range] = []
         for path, tails in level.items():
-            names = {tail: _if_readable(lambda p=path, t=tail: _matches(hdf, p, t[0]), []) for tail in tails}
-            for tail, matched in names.items():
-                for name in matched:
+            for tail in tails:
+                for name in _if_readable(lambda p=path, t=tail: _matches(hdf, p, t[0]), []):
                     below.setdefault(f"{path}/{name}", set()).add(tail[1:])
-            if load is not None and any(names.values()):
-                group = hdf.group(path or "/")
-                own = [_if_readable(lambda g=group, n=n: _header(g, n), (0, 0)) for n in {n for m in names.values() for n in m}]
-                headers += _with_tables(own) if path == _INTERVALS[0] else own
-        if load is not None:
-            load(headers)
+        if file is not None:
+            _load_headers(hdf, file, {path: any(tails) for path, tails in below.items()})
         level = {}
         for path, tails in below.items():
             node = _if_readable(lambda p=path: hdf.find(p), None)
@@ -152,6 +147,15 @@ def find_datasets(hdf: HdfFile, patterns: Iterable[str], load: Callable[[list[Ra
             elif isinstance(node, h5py.Group) and (longer := {t for t in tails if t}):
                 level[path] = longer
     return found
+
+
+def _load_headers(hdf: HdfFile, file: RangeFile, paths: Mapping[str, bool]) -> None:
+    """Fetches the headers of the objects of one level, and the names in those groups that will be listed."""
+    headers = {path: _if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in paths}
+    tables = [header for path, header in headers.items() if posixpath.dirname(path) == _INTERVALS[0]]
+    _, last, gap = _INTERVALS
+    file.load([*headers.values(), *merged(((start, start + last) for start, stop in tables if stop), gap)], gap=_NEAR)
+    load_objects(file, {headers[path][0]: listed for path, listed in paths.items() if headers[path][1]})
 
 
 def byte_ranges(dataset: Any) -> list[Range]:
@@ -165,13 +169,13 @@ def byte_ranges(dataset: Any) -> list[Range]:
     return chunks
 
 
-def _is_text(dataset: Any) -> bool:
+def is_text(dataset: Any) -> bool:
     """Whether a dataset holds references to texts of variable length, as they are."""
     info = h5py.check_string_dtype(dataset.dtype)
     return info is not None and info.length is None and not dataset.id.get_create_plist().get_nfilters()
 
 
-def _text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
+def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
     """Where the texts lie that a dataset refers to: collections of the global heap."""
     for start, stop in byte_ranges(dataset):
         content = file.peek(start, stop)
@@ -179,16 +183,6 @@ def _text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
         for address in np.unique(references["address"]).tolist():
             if address:
                 yield address, address + _HEAP_COLLECTION
-
-
-def _index_ranges(hdf: HdfFile, found: Mapping[str, Any]) -> Iterator[Range]:
-    """Where the indices of chunks lie most likely: each between the header of its dataset and the next."""
-    # From the links: HDF5's own facts about an object hold the size of its index, for which it would read the index.
-    places = {path: _header(hdf.group(posixpath.dirname(path)), posixpath.basename(path))[0] for path in found}
-    for path, dataset in found.items():
-        following = min((p for p in places.values() if p > places[path]), default=0)
-        if dataset.chunks is not None and places[path] and following - places[path] <= _NEAR:
-            yield places[path], following
 
 
 def _line_range(line: Line) -> Range:
@@ -214,14 +208,18 @@ def prefetch(recording: Recording, tables: Sequence[str], file: RangeFile, *, si
     """
     hdf = recording.hdf
     patterns = {table: NEEDS[table] for table in (*tables, *([_IMAGES] if signature else ()))}
-    everything = find_datasets(hdf, [p for own in patterns.values() for p in own], lambda headers: file.load(headers, gap=_NEAR))
-    file.load(_if_readable(lambda: list(_index_ranges(hdf, everything)), []))
+    everything = find_datasets(hdf, [p for own in patterns.values() for p in own], file)
+    chunked = [path for path, dataset in everything.items() if _if_readable(lambda d=dataset: d.chunks, None)]
+    file.load(
+        [(start, start + _INDEX) for start, stop in (_if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in chunked) if stop]
+    )
     extents = {path: _if_readable(lambda d=dataset: byte_ranges(d), []) for path, dataset in everything.items()}
-    texts = [path for path, dataset in everything.items() if _if_readable(lambda d=dataset: _is_text(d), False)]
+    texts = [path for path, dataset in everything.items() if _if_readable(lambda d=dataset: is_text(d), False)]
     small = {path for path, ranges in extents.items() if path in texts or sum(b - a for a, b in ranges) <= _SMALL}
     file.load([r for path in small for r in extents[path]], gap=BLOCK)
-    file.load([r for path in texts for r in _text_ranges(everything[path], file)], gap=GAP)
+    file.load([r for path in texts for r in text_ranges(everything[path], file)], gap=GAP)
     for table in tables:
-        file.prefetch([r for path in find_datasets(hdf, NEEDS[table]) if path not in small for r in extents.get(path, ())])
+        own = [path for path in extents if path not in small and any(_fits(path, pattern) for pattern in NEEDS[table])]
+        file.prefetch([r for path in own for r in extents[path]])
     if signature:
         file.prefetch([_line_range(line) for line in _if_readable(lambda: sampled_lines(recording), [])])

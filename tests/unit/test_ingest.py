@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from conftest import Ingest
 from pipelines.ingest import IngestRequest, prepare
 from pipelines.lake.lock import writing
 from pipelines.lake.store import open_store
+from pipelines.nwb.recording import Recording, Rows
 from pipelines.planning import Selection
 from pipelines.sources import SourceSpec
 from schemas import TABLES
@@ -240,3 +242,28 @@ def _noting(seen: list[str]) -> object:
         return convert_file(task, settings)  # type: ignore[arg-type]
 
     return convert
+
+
+def test_an_oversight_with_one_file_does_not_keep_the_others_out(
+    sample_bucket: Path, tmp_path: Path, run_ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.nwb.readers import READERS
+
+    bad = file_key(behavior_file(sample_bucket))
+
+    def clumsy(recording: Recording) -> Iterator[Rows]:
+        if recording.behavior_session_id == bad:
+            raise ZeroDivisionError("oops")
+        return READERS["licks"](recording)
+
+    monkeypatch.setattr("pipelines.convert.READERS", {**READERS, "licks": clumsy})
+    run_ingest(sample_bucket, tmp_path / "lake")
+    entries = _entries(tmp_path / "lake")
+    status, error = entries.pop(bad)
+    assert status == "quarantined"
+    assert error is not None
+    assert error.startswith(
+        f"file visual-behavior-ophys/behavior_sessions/behavior_session_{bad}.nwb: vblake failed with ZeroDivisionError: oops (test_ingest.py, line "
+    )
+    assert error.endswith("This is a mistake in vblake; please report it with this line.")
+    assert set(entries.values()) == {("ingested", None)}

@@ -1,0 +1,263 @@
+"""Ingests from a bucket that counts: equal to those from a folder, and nothing is moved in vain."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
+from servers.s3 import BUCKET, Counters, Fault, RequestInfo, S3Server
+
+from pipelines import ranges
+from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
+from pipelines.nwb import needs
+from pipelines.nwb.readers import READERS
+from pipelines.planning import Selection
+from pipelines.ranges import merged
+from pipelines.sources import SourceSpec
+
+pytestmark = pytest.mark.integration
+
+NOT_IMAGES = tuple(name for name in READERS if name != "stimulus_templates")
+
+
+@pytest.fixture
+def server(sample_bucket: Path) -> Iterator[S3Server]:
+    with S3Server(sample_bucket) as running:
+        yield running
+
+
+@contextmanager
+def spread_out() -> Generator[None]:
+    """The sample's files are small: with all distances in proportion they are fetched like real ones, not as a few large pieces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "BLOCK", 4 << 10)
+        patch.setattr(ranges, "BEFORE", 512)
+        patch.setattr(ranges, "GAP", 2 << 10)
+        patch.setattr(needs, "_NEAR", 16 << 10)
+        patch.setattr(needs, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
+        patch.setattr(needs, "_SMALL", 1 << 10)
+        patch.setattr(needs, "_INDEX", 32 << 10)
+        yield
+
+
+@pytest.fixture
+def spread() -> Iterator[None]:
+    with spread_out():
+        yield
+
+
+@pytest.fixture(scope="module")
+def counted(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counters]:
+    """A lake of everything but images, fetched in small pieces, and what was asked of the server for it."""
+    lake = tmp_path_factory.mktemp("counted") / "lake"
+    with S3Server(sample_bucket) as server, spread_out():
+        assert errors(run(server, lake, tables=NOT_IMAGES)) == []
+    return lake, server.counters
+
+
+def run(server: S3Server, lake: Path, *, workers: int = 1, attempts: int = 2, **more: Any) -> list[MouseReport]:
+    """An ingest over S3. What a request does not know by name is what is selected."""
+    own = {k: more.pop(k) for k in ("verify_hash", "cache", "force") if k in more}
+    source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=attempts)
+    return ingest(prepare(IngestRequest(source, str(lake), selection=Selection(**more), workers=workers, **own)))
+
+
+def errors(reports: list[MouseReport]) -> list[str]:
+    return [str(entry.error) for report in reports for entry in report.quarantined]
+
+
+def of_files(counts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in counts.items() if key.endswith(".nwb")}
+
+
+def moved(lake: Path) -> dict[str, int]:
+    """Bytes fetched by object, as the ledger has them."""
+    return {str(key): int(n) for key, n in query(lake, "SELECT object_key, bytes_fetched FROM source_files WHERE status = 'ingested'")}
+
+
+def pinned(bucket: Path) -> dict[str, str]:
+    """Version ids by key, from the manifest."""
+    (path,) = (bucket / "visual-behavior-ophys/manifests").glob("*.json")
+    entries = json.loads(path.read_text())["data_files"].values()
+    return {e["url"].split(".com/")[1]: e["version_id"] for e in entries}
+
+
+def test_an_ingest_over_s3_equals_one_from_a_folder(server: S3Server, sample_lake: Path, tmp_path: Path) -> None:
+    assert errors(run(server, tmp_path / "lake")) == []
+    assert contents(tmp_path / "lake") == contents(sample_lake)
+    assert server.counters.requests["get"] < 10  # the manifest and the project tables; no NWB file as a whole
+    assert server.counters.requests["refused"] == 0
+
+
+def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(counted: tuple[Path, Counters], sample_bucket: Path) -> None:
+    lake, counters = counted
+    sent = of_files(counters.bytes_sent)
+    assert sent == moved(lake)
+    assert len(sent) == len(pinned(sample_bucket))
+    for key, asked in of_files(counters.ranges).items():
+        assert sum(b - a for a, b in asked) == sum(b - a for a, b in merged(asked)) == sent[key]
+        assert sent[key] < (sample_bucket / key).stat().st_size
+    # The size is asked for once.
+    assert counters.requests["head"] == len(sent)
+
+
+def test_objects_are_asked_for_in_the_version_that_the_manifest_pins(server: S3Server, sample_bucket: Path, tmp_path: Path) -> None:
+    run(server, tmp_path / "lake", tables=("trials", "ophys_timestamps"))
+    versions = of_files(server.counters.versions)
+    assert versions == {key: {version} for key, version in pinned(sample_bucket).items() if key in versions}
+    assert len(versions) > 5
+
+
+def test_a_newer_object_of_the_same_name_is_not_read(bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+    """The manifest speaks of a version; what was put there later is another file."""
+    newer = behavior_file(bucket, 1)
+    key = str(newer.relative_to(bucket))
+    old = newer.with_name("old")
+    old.write_bytes(newer.read_bytes())
+    with edit(newer) as h5:
+        h5["/processing/running/speed/data"][:] = 0
+    with S3Server(bucket, versions={key: {pinned(bucket)[key]: old.relative_to(bucket), "later": key}}) as server:
+        assert errors(run(server, tmp_path / "lake", behavior_sessions=(file_key(newer),), tables=("running_speed",))) == []
+    where = f"WHERE behavior_session_id = {file_key(newer)}"
+    for lake in (tmp_path / "lake", sample_lake):
+        assert query(lake, f"SELECT count(*) > 100 AND max(abs(speed)) > 0 FROM running_speed {where}") == [(True,)]
+    rows = f"SELECT COLUMNS(*)::VARCHAR FROM running_speed {where} ORDER BY ALL"
+    assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
+
+
+def test_one_small_table_moves_little(server: S3Server, sample_bucket: Path, tmp_path: Path, spread: None) -> None:
+    key = file_key(experiment_file(sample_bucket, 0))
+    assert errors(run(server, tmp_path / "lake", experiments=(key,), tables=("trials",))) == []
+    ((name, sent),) = of_files(server.counters.bytes_sent).items()
+    assert file_key(Path(name)) == key
+    assert sent < (sample_bucket / name).stat().st_size / 8
+    assert len(server.counters.ranges[name]) <= 40
+    assert query(tmp_path / "lake", "SELECT count(*) > 10 FROM trials") == [(True,)]
+
+
+def test_further_planes_are_not_asked_for_behavior(counted: tuple[Path, Counters], sample_bucket: Path) -> None:
+    """The behaviour of a session comes from one file: what its other planes have of it stays where it is."""
+    lake, counters = counted
+    planes = query(lake, "SELECT object_key FROM source_files WHERE file_kind = 'ophys_experiment' AND NOT gives_behavior")
+    assert planes
+    for (key,) in planes:
+        with h5py.File(sample_bucket / key) as h5:
+            series = [h5[p] for p in ("acquisition/EyeTracking/pupil_tracking/data", "processing/running/speed/data")]
+            # Blocks of metadata reach a little into what lies beside it.
+            inner = [(d.id.get_offset() + 4096, d.id.get_offset() + d.id.get_storage_size() - 4096) for d in series]
+        assert all(stop > start for start, stop in inner)
+        assert not [(a, b) for a, b in counters.ranges[key] for start, stop in inner if a < stop and b > start]
+
+
+def test_worker_processes_fetch_alike(server: S3Server, sample_lake: Path, tmp_path: Path) -> None:
+    assert errors(run(server, tmp_path / "lake", workers=2, tables=("trials", "dff_traces"))) == []
+    for table in ("trials", "dff_traces"):
+        sql = f"SELECT COLUMNS(*)::VARCHAR FROM {table} ORDER BY ALL"
+        assert query(tmp_path / "lake", sql) == query(sample_lake, sql)
+    assert sum(moved(tmp_path / "lake").values()) == sum(of_files(server.counters.bytes_sent).values())
+
+
+def test_verify_hash_fetches_whole_objects_and_checks_them(bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+    damaged = behavior_file(bucket, 0)
+    with edit(damaged) as h5:
+        h5["/processing/running/speed/data"][0] += 1
+    name = str(damaged.relative_to(bucket))
+    with S3Server(bucket) as server:
+        found = errors(run(server, tmp_path / "lake", verify_hash=True, cache=tmp_path / "cache", tables=("trials", "ophys_timestamps")))
+        sent = of_files(server.counters.bytes_sent)
+    assert len(found) == 1
+    assert damaged.name in found[0]
+    assert "the content is not what the manifest pins" in found[0]
+    ledger = moved(tmp_path / "lake")
+    assert ledger == {key: (bucket / key).stat().st_size for key in pinned(bucket) if key != name}
+    # Each object once, but what does not have its hash may be tried again.
+    assert {key: n for key, n in sent.items() if key != name} == ledger
+    rows = f"SELECT COLUMNS(*)::VARCHAR FROM trials WHERE behavior_session_id <> {file_key(damaged)} ORDER BY ALL"
+    assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
+
+
+PASSING = {
+    "slow down": Fault(status=503, code="SlowDown"),
+    "internal error": Fault(status=500),
+    "reset before the answer": Fault(reset="before"),
+    "reset in the answer": Fault(reset="middle"),
+    "a byte is missing": Fault(missing=1),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_faults_that_pass_leave_no_trace(fault: Fault, sample_bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+    """Of what is asked of a file every third thing goes wrong the first time."""
+    session = file_key(behavior_file(sample_bucket, 1))
+    struck: list[RequestInfo] = []
+
+    def faults(request: RequestInfo, before: int) -> Fault | None:
+        if before or request.number % 3 or request.method != "GET" or not request.key.endswith(".nwb"):
+            return None
+        struck.append(request)
+        return fault
+
+    with S3Server(sample_bucket, faults=faults) as server:
+        assert errors(run(server, tmp_path / "lake", behavior_sessions=(session,), tables=("running_speed", "trials"))) == []
+    assert len(struck) > 1
+    for table in ("running_speed", "trials"):
+        sql = f"SELECT COLUMNS(*)::VARCHAR FROM {table} WHERE behavior_session_id = {session} ORDER BY ALL"
+        assert query(tmp_path / "lake", sql) == query(sample_lake, sql)
+
+
+STAYING = {
+    "slow down": (Fault(status=503, code="SlowDown"), "the server answered HTTP 503 SlowDown, 1 times in all. Try again later."),
+    "access denied": (Fault(status=403, code="AccessDenied"), "unsigned requests may not read it"),
+    "no such key": (Fault(status=404, code="NoSuchKey"), "the bucket has no such version of it, which the manifest pins"),
+    "reset in the answer": (Fault(reset="middle"), "the connection failed"),
+    "short, and says so": (Fault(missing=10, declared=False), "the server does not answer range requests"),
+    "whole instead of a range": (Fault(whole=True), "the server does not answer range requests"),
+    "another version": (Fault(version="other"), "the server sent other. It does not keep versions as S3 does"),
+}
+
+
+@pytest.mark.parametrize(("fault", "text"), STAYING.values(), ids=STAYING)
+@pytest.mark.parametrize("after", [0, 5])
+def test_faults_that_stay_name_the_object_and_lose_nothing_else(
+    fault: Fault, text: str, after: int, bucket: Path, tmp_path: Path, spread: None
+) -> None:
+    """Whatever the reader was at, it is the network that is named, and the other files come in."""
+    struck = behavior_file(bucket, 1)
+    key = str(struck.relative_to(bucket))
+    (bucket / "other").write_bytes(struck.read_bytes())
+    count, lock = 0, threading.Lock()
+
+    def faults(request: RequestInfo, before: int) -> Fault | None:
+        nonlocal count
+        if request.key != key or request.method != "GET":
+            return None
+        with lock:
+            count += 1
+            return fault if count > after else None
+
+    sessions = (file_key(struck), file_key(behavior_file(bucket, 0)))
+    with S3Server(bucket, faults=faults, versions={key: {pinned(bucket)[key]: key, "other": "other"}}) as server:
+        found = errors(run(server, tmp_path / "lake", attempts=1, behavior_sessions=sessions, tables=("running_speed", "trials")))
+    assert count > after
+    assert len(found) == 1
+    assert found[0].startswith(f"{key} (version {pinned(bucket)[key]}) in s3://{BUCKET}")
+    assert text in found[0]
+    assert query(tmp_path / "lake", "SELECT DISTINCT behavior_session_id FROM trials") == [(sessions[1],)]
+
+
+def test_a_stalled_server_is_given_up(sample_bucket: Path, tmp_path: Path) -> None:
+    session = file_key(behavior_file(sample_bucket, 1))
+    with S3Server(sample_bucket, faults=lambda r, _: Fault(stall_s=2.0) if r.range else None) as server:
+        source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=1, read_timeout_s=0.3)
+        request = IngestRequest(
+            source, str(tmp_path / "lake"), selection=Selection(behavior_sessions=(session,), tables=("trials",)), workers=1
+        )
+        (found,) = errors(ingest(prepare(request)))
+    assert "the connection failed" in found

@@ -1,0 +1,357 @@
+"""What is announced to a remote file is what the readers read."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from builders.lakes import behavior_file, experiment_file
+from builders.nwb import read
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines import ranges
+from pipelines.nwb import needs
+from pipelines.nwb.links import HEADER, load_objects, messages
+from pipelines.nwb.needs import NEEDS, byte_ranges, find_datasets, prefetch
+from pipelines.nwb.readers import READERS
+from pipelines.nwb.recording import Recording, open_recording
+from pipelines.nwb.templates import sampled_lines, signature
+from pipelines.ranges import Range, RangeFile, merged
+from schemas import TABLES, Subject
+from schemas.errors import DataError, TransientSourceError
+
+MB = 1 << 20
+TEMPLATES = "stimulus_templates"
+OPHYS = [name for name in READERS if TABLES[name].subject is Subject.OPHYS]
+BEHAVIOR = [name for name in READERS if name not in OPHYS and name != TEMPLATES]
+
+
+class Local:
+    """A file on disk as a remote object that notes what is asked of it."""
+
+    def __init__(self, path: Path, fail_from: int | None = None) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self.asked: list[Range] = []
+        self.error = TransientSourceError("the bucket did not answer")
+        self._fail_from = fail_from
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        self.asked.append((start, stop))
+        if self._fail_from is not None and len(self.asked) > self._fail_from:
+            raise self.error
+        with self.path.open("rb") as file:
+            return os.pread(file.fileno(), stop - start, start)
+
+
+@contextmanager
+def remote(path: Path, fail_from: int | None = None) -> Generator[tuple[Recording, RangeFile, Local]]:
+    local = Local(path, fail_from)
+    file = RangeFile(local.fetch, local.size)
+    with closing(file), open_recording(file, path.name) as recording:
+        yield recording, file, local
+
+
+def as_text(table: str, recording: Recording) -> str:
+    """A table in full, with NaN equal to NaN."""
+    return repr(read(table, recording).to_pydict())
+
+
+def tables_of(path: Path) -> list[str]:
+    return list(READERS) if "experiment" in path.name else [*BEHAVIOR, TEMPLATES]
+
+
+@pytest.fixture(params=[0, 1, 4], ids=lambda n: f"behavior {n}")
+def a_behavior_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
+    return behavior_file(sample_bucket, request.param)
+
+
+@pytest.fixture(params=["behavior 0", "behavior 1", "behavior 4", "experiment 0", "experiment 3", "experiment 7"])
+def a_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
+    kind, nth = request.param.split()
+    return (behavior_file if kind == "behavior" else experiment_file)(sample_bucket, int(nth))
+
+
+@pytest.fixture
+def spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's files are small: with all distances in proportion they are fetched like real ones, not as a few large pieces."""
+    monkeypatch.setattr(ranges, "BLOCK", 2 << 10)
+    monkeypatch.setattr(ranges, "BEFORE", 256)
+    monkeypatch.setattr(ranges, "GAP", 1 << 10)
+    monkeypatch.setattr(ranges, "PART", 64 << 10)
+    monkeypatch.setattr(needs, "_NEAR", 16 << 10)
+    monkeypatch.setattr(needs, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
+    monkeypatch.setattr(needs, "_SMALL", 1 << 10)
+    monkeypatch.setattr(needs, "_INDEX", 32 << 10)
+
+
+def test_every_reader_has_its_needs() -> None:
+    assert set(NEEDS) == set(READERS)
+
+
+@pytest.mark.parametrize("proportions", ["real", "small"])
+def test_every_table_is_the_same_as_read_locally(a_file: Path, proportions: str, request: pytest.FixtureRequest) -> None:
+    if proportions == "small":
+        request.getfixturevalue("spread")
+    tables = tables_of(a_file)
+    with open_recording(a_file, a_file.name) as here:
+        expected = {table: as_text(table, here) for table in tables}
+        digest = signature(here)
+    for chosen in (*([t] for t in tables), tables):
+        with remote(a_file) as (recording, file, _):
+            prefetch(recording, chosen, file, signature=True)
+            assert {table: as_text(table, recording) for table in chosen} == {table: expected[table] for table in chosen}
+            assert signature(recording) == digest
+
+
+ON_DEMAND = 2
+"""Requests that may still be made while a table is read: for texts of attributes, which lie apart from them. At real scale there are none;
+here all pieces are smaller in proportion, but not HDF5's own."""
+
+
+def test_hardly_anything_is_fetched_that_was_not_announced(a_file: Path, spread: None) -> None:
+    tables = tables_of(a_file)
+    more: dict[str, int] = {}
+    for chosen in (*([t] for t in tables), tables):
+        with remote(a_file) as (recording, file, _):
+            known = TEMPLATES not in chosen
+            prefetch(recording, chosen, file, signature=known)
+            before = len(file._asides)  # pyright: ignore[reportPrivateUsage]
+            for table in chosen:
+                for _ in READERS[table](recording):
+                    pass
+            if known:
+                signature(recording)
+            more[", ".join(chosen)] = len(file._asides) - before  # pyright: ignore[reportPrivateUsage]
+    assert {name: n for name, n in more.items() if n > ON_DEMAND} == {}
+
+
+def test_no_byte_is_fetched_twice(a_file: Path) -> None:
+    with remote(a_file) as (recording, file, local):
+        tables = tables_of(a_file)
+        prefetch(recording, tables, file)
+        for table in tables:
+            for _ in READERS[table](recording):
+                pass
+    assert sum(stop - start for start, stop in merged(local.asked)) == sum(stop - start for start, stop in local.asked)
+
+
+def test_images_that_are_known_cost_a_few_lines(sample_bucket: Path, spread: None) -> None:
+    path = behavior_file(sample_bucket, 1)
+    with remote(path) as (recording, file, local):
+        lines = sampled_lines(recording)
+        arrays = merged(r for d in find_datasets(recording.hdf, NEEDS[TEMPLATES]).values() if len(d.shape) == 3 for r in byte_ranges(d))
+        expected: list[Range] = []
+        for sample in lines:
+            offset, (_, height, width) = sample.dataset.id.get_offset(), sample.dataset.shape
+            start = offset + (sample.image * height + sample.line) * width * sample.dataset.dtype.itemsize
+            expected.append((start, start + width * sample.dataset.dtype.itemsize))
+        asked = len(local.asked)
+        prefetch(recording, BEHAVIOR, file, signature=True)
+        for table in BEHAVIOR:
+            for _ in READERS[table](recording):
+                pass
+        assert signature(recording) is not None
+    assert len(lines) == 6
+    inside = [r for r in local.asked[asked:] if any(r[0] >= a and r[1] <= b for a, b in arrays)]
+    assert sorted(inside) == sorted(expected)
+
+
+def test_sampled_lines_are_of_different_images(sample_bucket: Path) -> None:
+    with open_recording(behavior_file(sample_bucket, 1), "x") as recording:
+        lines = sampled_lines(recording)
+        images, height, _ = lines[0].dataset.shape
+    assert images >= 6
+    assert len({line.image for line in lines}) == 6
+    assert {line.line for line in lines} == {height // 6, height // 2, 5 * height // 6}
+
+
+def test_trials_alone_cost_little(a_file: Path, spread: None) -> None:
+    with remote(a_file) as (recording, file, local):
+        prefetch(recording, ["trials"], file)
+        for _ in READERS["trials"](recording):
+            pass
+        needed = sum(d.nbytes for d in find_datasets(recording.hdf, NEEDS["trials"]).values())
+    # Blocks around the metadata, and texts. 150 kB is a sixth to a tenth of these files.
+    assert file.bytes_fetched < needed + 150_000
+    assert len(local.asked) <= 40
+
+
+def test_needs_of_planes_hold_no_behavior() -> None:
+    """Planes 2..n of a session are read for their own tables only."""
+    patterns = [p for table in OPHYS for p in NEEDS[table]]
+    assert patterns
+    assert {p.split("/")[1] for p in patterns} <= {"processing", "general", "session_start_time"}
+    assert {p.split("/")[2] for p in patterns if p.startswith("/processing")} == {"ophys"}
+
+
+@pytest.mark.parametrize("kind", ["behavior", "experiment"])
+def test_a_failed_request_is_never_taken_for_something_missing(kind: str, sample_bucket: Path, spread: None) -> None:
+    path = (behavior_file if kind == "behavior" else experiment_file)(sample_bucket, 1)
+    tables = tables_of(path)
+    with remote(path) as (recording, file, _):
+        opened = file.requests
+        prefetch(recording, tables, file, signature=True)
+        for table in tables:
+            read(table, recording)
+        total = file.requests
+    for failing in range(opened, total, 5):
+        with remote(path, failing) as (recording, file, local):
+            with suppress(TransientSourceError, DataError):
+                prefetch(recording, tables, file, signature=True)
+                for table in tables:
+                    read(table, recording)
+                pytest.fail(f"request {failing} failed, and all tables were read")
+            # Whatever the readers made of it, `opened` raises this.
+            assert file.failure is local.error
+
+
+@pytest.mark.parametrize("path", ["/intervals/trials/stop_time", "/processing/running/speed", "/stimulus/templates", "/intervals"])
+def test_damaged_files_fail_where_they_are_read(path: str, bucket: Path) -> None:
+    """The same errors as for a local file, and the other tables come out whole."""
+
+    def outcome(recording: Recording, tables: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for table in tables:
+            try:
+                found[table] = as_text(table, recording)
+            except DataError as error:
+                found[table] = str(error)
+        return found
+
+    damaged = behavior_file(bucket, 1)
+    with h5py.File(damaged, "r+") as h5:
+        del h5[path]
+        h5[path] = h5py.ExternalLink("elsewhere.h5", "/x")
+    tables = tables_of(damaged)
+    with open_recording(damaged, damaged.name) as here:
+        expected = outcome(here, tables)
+    with remote(damaged) as (recording, file, _):
+        prefetch(recording, tables, file, signature=True)
+        assert outcome(recording, tables) == expected
+        assert file.failure is None
+    assert any("a link leaves the file" in text for text in expected.values())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
+    path = tmp_path / "texts.nwb"
+    words = [f"word {i} {'x' * (i % 300)}" for i in range(2000)]
+    storage = {"chunks": (100,), "compression": "gzip"} if chunked else {}
+    with h5py.File(path, "w") as h5:
+        h5["identifier"] = "1"
+        h5.create_group("general/metadata")
+        trials = h5.create_group("intervals/trials")
+        trials.create_dataset("of any length", data=words, dtype=h5py.string_dtype(), **storage)
+        trials.create_dataset("fixed", data=np.array(words, dtype="S310"), **storage)
+        trials.create_dataset("none", shape=(0,), maxshape=(None,), dtype=h5py.string_dtype())
+        trials.create_dataset("never written", shape=(100,), dtype=h5py.string_dtype())
+        trials.create_dataset("one", data="text")
+    with remote(path) as (recording, file, _):
+        prefetch(recording, ["trials"], file)
+        asked = file.requests
+        for name in ("of any length", "fixed"):
+            assert [w.decode() for w in recording.hdf.words(f"/intervals/trials/{name}").tolist()] == words
+        assert len(recording.hdf.words("/intervals/trials/never written")) == 100
+        assert recording.hdf.text("/intervals/trials/one") == "text"
+        if not chunked:
+            assert file.requests == asked
+
+
+# ---- what HDF5 reads to list groups
+
+
+def _many(path: Path, libver: str, *, groups: int = 12, members: int = 20) -> None:
+    """Groups whose names, entries and headers were written at different times, so that they are strewn over the file."""
+    with h5py.File(path, "w", libver=libver) as h5:
+        for member in range(members):
+            for group in range(groups):
+                h5.require_group(f"group {group}").create_group(f"member {member} with a name of some length")
+                if member % 3 == 0:
+                    h5[f"group {group}"].attrs[f"attribute {member}"] = "x" * 200
+            h5[f"between {member}"] = np.zeros(20_000)
+
+
+def _addresses(h5: h5py.File) -> dict[str, int]:
+    return {name: h5.id.links.get_info(name.encode()).u for name in h5 if name.startswith("group")}
+
+
+def _listed(h5: h5py.File, names: list[str]) -> dict[str, tuple[list[str], int]]:
+    return {name: (list(h5[name]), len(dict(h5[name].attrs))) for name in names}
+
+
+def test_names_of_many_groups_are_fetched_at_once(tmp_path: Path) -> None:
+    _many(path := tmp_path / "a.h5", "earliest")
+    local = Local(path)
+    with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
+        addresses = _addresses(h5)
+        file.load([(a, a + HEADER) for a in addresses.values()])
+        load_objects(file, dict.fromkeys(addresses.values(), True))
+        asked = len(file._asides)  # pyright: ignore[reportPrivateUsage]
+        listed = _listed(h5, list(addresses))
+        assert len(file._asides) == asked  # pyright: ignore[reportPrivateUsage]
+    with h5py.File(path) as h5:
+        assert listed == _listed(h5, list(addresses))
+        assert len(listed) == 12
+
+
+def test_without_it_hdf5_asks_for_one_after_the_other(tmp_path: Path) -> None:
+    """Else the test above would show nothing."""
+    _many(path := tmp_path / "a.h5", "earliest")
+    local = Local(path)
+    with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
+        asked = len(file._asides)  # pyright: ignore[reportPrivateUsage]
+        _listed(h5, list(_addresses(h5)))
+        assert len(file._asides) > asked + 10  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_other_kinds_of_objects_are_left_to_hdf5(libver: str, tmp_path: Path) -> None:
+    """Any address may be asked for: of datasets, of groups of the second kind, of anything."""
+    _many(path := tmp_path / "a.h5", libver)
+    local = Local(path)
+    with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
+        load_objects(file, dict.fromkeys([*range(0, local.size, 4097), local.size - 1, local.size, 2**63], True))
+        names = list(_addresses(h5))
+        listed = _listed(h5, names)
+        assert file.failure is None
+    with h5py.File(path) as h5:
+        assert listed == _listed(h5, names)
+
+
+@given(st.binary(max_size=600), st.booleans())
+def test_any_bytes_are_a_header_or_none(content: bytes, continued: bool) -> None:
+    found = list(messages(b"\1" + content, continued=continued))
+    assert all(kind in (0x10, 0x11) for kind, _, _ in found)
+    assert len(found) <= len(content) // 24
+
+
+@pytest.mark.parametrize(
+    ("target", "length"),
+    [
+        pytest.param(100_000, 2**40, id="longer than the file"),
+        pytest.param(40, 2000, id="that all refer to each other"),
+        pytest.param(2**64 - 1, 2**64 - 1, id="nowhere"),
+    ],
+)
+def test_damaged_continuations_fetch_no_more_than_their_bound(target: int, length: int) -> None:
+    message = struct.pack("<HHIQQ", 0x10, 16, 0, target, length)
+    content = struct.pack("<BBHII4x", 1, 0, 1, 1, 24) + 80 * message
+    content += bytes(MB - len(content))
+    asked: list[Range] = []
+
+    def fetch(start: int, stop: int) -> bytes:
+        asked.append((start, stop))
+        return content[start:stop]
+
+    with RangeFile(fetch, MB) as file:
+        load_objects(file, {0: True})
+    assert asked
+    assert sum(stop - start for start, stop in asked) < 100_000
