@@ -270,8 +270,8 @@ def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
         clear(folder)
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = (
-            f"file {task.object.key}: vblake failed with {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno}). "
-            "This is a mistake in vblake; please report it with this line."
+            f"file {task.object.key}: vblake failed with {type(error).__name__}: {error} "
+            f"({Path(where.filename).name}, line {where.lineno}). This is a mistake in vblake; please report it with this line."
         )
         return replace(result, error=text, seconds=time.perf_counter() - started)
     result = replace(result, row_counts=counts, warnings=tuple(warnings), seconds=time.perf_counter() - started)
