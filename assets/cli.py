@@ -24,6 +24,7 @@ from pipelines.cli.options import (
     ExperimentOption,
     ForceOption,
     LakeOption,
+    MemoryOption,
     MouseOption,
     NoAnonOption,
     ReleaseOption,
@@ -52,6 +53,7 @@ def ingest(
     tables: TablesOption = None,
     force: ForceOption = False,
     workers: WorkersOption = None,
+    memory: MemoryOption = None,
     dask: DaskOption = None,
 ) -> None:
     """Bring the selected files into the lake; files that are there already are not read again.
@@ -80,6 +82,7 @@ def ingest(
         tables=tables,
         force=force,
         workers=workers,
+        memory=memory,
         dask=dask,
     )
     prepared = prepare(request)

@@ -26,6 +26,7 @@ class LakeResource(ConfigurableResource[None]):
     lake: str = Field(default_factory=lambda: os.environ.get("VBLAKE_LAKE", "lake"), description="Folder or s3:// prefix of the lake.")
     release: str = Field(default="latest", description="latest or X.Y.Z.")
     workers: int | None = Field(default=None, description="Worker processes; none for as many as there is room for.")
+    memory: int | None = Field(default=None, description="Bound on the memory of all workers, bytes; none for half of the machine's.")
     dask: str | None = Field(default=None, description="Address of a Dask scheduler to use instead of processes.")
 
     def source_spec(self) -> SourceSpec:
@@ -35,7 +36,14 @@ class LakeResource(ConfigurableResource[None]):
     def request(self, selection: Selection, *, force: bool = False) -> IngestRequest:
         """An ingest of a selection from this source into this lake."""
         return IngestRequest(
-            self.source_spec(), self.lake, release=self.release, selection=selection, force=force, workers=self.workers, dask=self.dask
+            self.source_spec(),
+            self.lake,
+            release=self.release,
+            selection=selection,
+            force=force,
+            workers=self.workers,
+            memory=self.memory,
+            dask=self.dask,
         )
 
 

@@ -53,6 +53,7 @@ def _run_config(request: IngestRequest, mice: list[int]) -> dict[str, Any]:
         "lake": request.lake,
         "release": request.release,
         "workers": request.workers,
+        "memory": request.memory,
         "dask": request.dask,
     }
     config = {

@@ -15,7 +15,7 @@ from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
 from pipelines.lake.store import Store, clear, create_lake, open_store, release_of
 from pipelines.planning import FileTask, MissingFile, Plan, Selection, plan
-from pipelines.pool import FilePool, default_workers
+from pipelines.pool import FilePool, workers_for
 from pipelines.project_tables import ProjectTables, read_project_tables
 from pipelines.publish import publish_mouse, publish_project_tables
 from pipelines.releases import Release, load_release
@@ -44,7 +44,8 @@ class IngestRequest:
         release: `latest` or X.Y.Z.
         selection: which files and tables.
         force: convert again what is already in the lake.
-        workers: processes; None for as many as the machine has room for.
+        workers: processes; None for one per core.
+        memory: bound on the memory of all workers together, bytes; None for half of the machine's.
         dask: address of a Dask scheduler to use instead.
         verify_hash: fetch objects of a remote source whole and check them against the manifest's hash.
         cache: folder for whole objects.
@@ -57,6 +58,7 @@ class IngestRequest:
     selection: Selection = field(default_factory=Selection)
     force: bool = False
     workers: int | None = None
+    memory: int | None = None
     dask: str | None = None
     verify_hash: bool = False
     cache: Path = field(default_factory=default_cache)
@@ -203,7 +205,7 @@ def ingest(
     with writing(store):
         publish_project_tables(store, prepared.project.tables, release.version)
         settings = ConvertSettings(request.source, store.staging, request.verify_hash, request.cache, request.cache_bytes)
-        pool = FilePool(settings, request.workers or default_workers(), request.dask)
+        pool = FilePool(settings, workers_for(request.workers, request.memory), request.dask)
         reports: list[MouseReport] = []
         finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
         tasks: list[FileTask] = []

@@ -16,15 +16,20 @@ from pipelines.convert import ConvertSettings, FileResult, convert_file, convert
 from pipelines.planning import FileTask
 from schemas.errors import UsageError
 
-_BYTES_PER_WORKER = 1 << 30
-"""Room for one worker: the largest real file needs under half of it."""
+BYTES_PER_WORKER = 512 << 20
+"""What one worker may need: the largest real files took up to 424 MB, fetched ranges included (docs/performance.md)."""
 
 
-def default_workers() -> int:
-    """As many as there are cores, and as memory has room for."""
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cores, memory // 2 // _BYTES_PER_WORKER))
+def workers_for(wanted: int | None, memory: int | None) -> int:
+    """Processes to use: as many as asked for, else one per core, as far as the memory goes; one at least.
+
+    Args:
+        wanted: number asked for, None for one per core.
+        memory: bound on the memory of all workers together, bytes; None for half of the machine's.
+    """
+    if memory is None:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return max(1, min(wanted or len(os.sched_getaffinity(0)), memory // BYTES_PER_WORKER))
 
 
 class _Here(Executor):

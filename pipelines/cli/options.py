@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.ingest import IngestRequest
@@ -102,10 +105,35 @@ WorkersOption = Annotated[
         rich_help_panel=_WORK_PANEL,
     ),
 ]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Bound on the memory of all processes, like 4GB. [dim]\\[default: half of the machine's][/dim]",
+        show_default=False,
+        rich_help_panel=_WORK_PANEL,
+    ),
+]
 DaskOption = Annotated[
     str | None,
     typer.Option("--dask", metavar="ADDRESS", help="Use the workers of a Dask scheduler.", rich_help_panel=_WORK_PANEL),
 ]
+
+
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def bytes_of(size: str) -> int:
+    """Bytes from text like 4GB, 1.5 GiB or 800MB.
+
+    Raises:
+        UsageError: it is not a size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", size.lower())
+    if found is None or found[2] not in _UNITS:
+        raise UsageError(f"{size!r} is not a size. Give a number and a unit, like 4GB or 800MB.")
+    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def split_names(given: Iterable[str] | None) -> tuple[str, ...]:
@@ -126,6 +154,7 @@ def request_from_options(
     where: str | None = None,
     tables: Iterable[str] | None = None,
     workers: int | None = None,
+    memory: str | None = None,
     dask: str | None = None,
     cache: Path | None = None,
     verify_hash: bool = False,
@@ -153,6 +182,7 @@ def request_from_options(
         ),
         force=force,
         workers=workers,
+        memory=None if memory is None else bytes_of(memory),
         dask=dask,
         verify_hash=verify_hash,
         cache=cache.expanduser() if cache else default_cache(),
