@@ -1,0 +1,97 @@
+"""One file through vblake in this process: `convert_file`, all documented tables, all checks on.
+
+The task is made beforehand with `--prepare`, as the ingesting process hands finished tasks to its workers; so what is measured is what a
+worker does: imports, opening, reading, checking, writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+_STARTED = time.perf_counter()
+
+
+def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
+    """Writes a task file for every NWB file of a bucket, with every documented table of the file, behaviour of later planes included.
+
+    Returns:
+        For each file its `path`, `task` file, size in `mb`, and `kind`: behavior, mesoscope or scientifica.
+    """
+    import h5py
+
+    from pipelines.ingest import IngestRequest
+    from pipelines.ingest import prepare as plan
+    from pipelines.planning import FileKind
+    from pipelines.sources import SourceSpec
+    from schemas import TABLES, Subject
+
+    prepared = plan(IngestRequest(SourceSpec(str(bucket)), str(work / "no-lake")))
+    work.mkdir(parents=True, exist_ok=True)
+    found: list[dict[str, Any]] = []
+    for task in prepared.todo:
+        experiment = task.kind is FileKind.OPHYS_EXPERIMENT
+        subjects = {Subject.BEHAVIOR, Subject.STIMULUS} | ({Subject.OPHYS} if experiment else set())
+        tables = tuple(n for n, t in TABLES.items() if t.subject in subjects and not t.by_name_only)
+        file, path = bucket / task.object.key, work / f"task_{task.kind.value}_{task.file_key}.json"
+        path.write_text(json.dumps({"bucket": str(bucket), "task": asdict(replace(task, gives_behavior=True, tables=tables))}))
+        with h5py.File(file, "r") as h5:
+            rig = str(h5["general/metadata"].attrs["equipment_name"])
+        kind = ("mesoscope" if rig.startswith("MESO") else "scientifica") if experiment else "behavior"
+        found.append({"path": str(file), "task": str(path), "kind": kind, "mb": file.stat().st_size / 1e6})
+    return found
+
+
+def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Converts the file of a task.
+
+    Args:
+        task_file: written by `prepare`.
+        work: folder for the staged tables.
+        tables: only those of the file's tables that are named here.
+
+    Returns:
+        Bytes of Parquet in MB and seconds of the imports and of the conversion.
+    """
+    from pipelines.convert import ConvertSettings, convert_file
+    from pipelines.planning import FileKind, FileTask
+    from pipelines.releases import ReleaseObject
+    from pipelines.sources import SourceSpec
+
+    imported = time.perf_counter() - _STARTED
+    content = json.loads(task_file.read_text())
+    facts: dict[str, Any] = content["task"]
+    chosen = tuple(t for t in facts["tables"] if not tables or t in tables)
+    facts |= {"kind": FileKind(facts["kind"]), "object": ReleaseObject(**facts["object"]), "tables": chosen}
+    settings = ConvertSettings(SourceSpec(content["bucket"]), work, verify_hash=False, cache=work / "cache", cache_bytes=1 << 30)
+    result = convert_file(FileTask(**facts), settings)
+    if result.error:
+        raise SystemExit(result.error)
+    size = sum(p.stat().st_size for p in result.folder.glob("*.parquet"))
+    seconds = time.perf_counter() - _STARTED - imported
+    return {"import_s": imported, "convert_s": seconds, "parquet_mb": size / 1e6, "tables": len(result.row_counts)}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Convert one NWB file of a bucket with vblake, in this process.")
+    parser.add_argument("--prepare", type=Path, metavar="BUCKET", help="only write a task file for every file of the bucket")
+    parser.add_argument("--task", type=Path, metavar="FILE", help="task file to convert")
+    parser.add_argument("--tables", default="", metavar="NAMES", help="only these tables, separated by commas")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for task files or staged tables")
+    options = parser.parse_args()
+    if options.prepare:
+        print(json.dumps({"files": prepare(options.prepare.resolve(), options.work.resolve())}))
+    elif options.task:
+        print(json.dumps(convert(options.task, options.work, tuple(filter(None, options.tables.split(","))))))
+    else:
+        sys.exit("give --prepare or --task")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""One run of `benchmarks.fetch`, in a process of its own; prints its facts as JSON. Time is taken after the imports."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import importlib
+import json
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates
+from pipelines.planning import FileKind, FileTask, Selection, plan
+from pipelines.sources import SourceSpec, open_source
+
+BUCKET = "visual-behavior-ophys-data"
+
+
+def prepare(bucket: Path, work: Path) -> dict[str, Any]:
+    """Picks the largest behaviour file and the smallest and largest experiment that give their session's behaviour, all tables selected."""
+    from contextlib import closing
+
+    from pipelines.nwb.needs import NEEDS, byte_ranges, find_datasets, is_text, text_ranges
+    from pipelines.nwb.recording import open_recording
+    from pipelines.project_tables import read_project_tables
+    from pipelines.ranges import RangeFile, merged
+    from pipelines.releases import load_release
+
+    source = open_source(SourceSpec(str(bucket)))
+    release = load_release(source, "latest")
+    tasks = plan(read_project_tables(source, release), release, Selection(), source.sizes("visual-behavior-ophys/")).tasks
+    by_size = sorted(tasks, key=lambda t: t.bytes or 0)
+    behavior = [t for t in by_size if t.kind is FileKind.BEHAVIOR_SESSION]
+    experiments = [t for t in by_size if t.kind is FileKind.OPHYS_EXPERIMENT and t.gives_behavior]
+    chosen = {"behavior": behavior[-1]} if behavior else {}
+    if experiments:
+        chosen |= {"experiment, small": experiments[0], "experiment, large": experiments[-1]}
+    files: list[dict[str, Any]] = []
+    for name, task in chosen.items():
+        path = work / f"{name.replace(', ', '-')}.task"
+        path.write_bytes(pickle.dumps(task))
+        local = source.local_path(task.object.key)
+        assert local is not None
+        content = local.open("rb")
+
+        def fetch(start: int, stop: int, file: Any = content) -> bytes:
+            file.seek(start)
+            return file.read(stop - start)
+
+        patterns = [p for table in task.tables if table != TEMPLATES for p in NEEDS[table]]
+        with content, closing(RangeFile(fetch, local.stat().st_size)) as remote, open_recording(local, name) as recording:
+            datasets = find_datasets(recording.hdf, patterns).values()
+            needed = merged(r for d in datasets for r in byte_ranges(d))
+            texts = merged(r for d in datasets if is_text(d) for r in text_ranges(d, remote))
+        sizes = [sum(stop - start for start, stop in ranges) for ranges in (needed, texts)]
+        files.append({"name": name, "bytes": task.bytes, "needed": sizes[0], "texts": sizes[1], "task": str(path)})
+    return {"files": files}
+
+
+def _spec(url: str) -> SourceSpec:
+    return SourceSpec(f"s3://{BUCKET}", url)
+
+
+def _settings(url: str, work: Path) -> ConvertSettings:
+    return ConvertSettings(_spec(url), work / "output", False, work / "output" / "cache", 1 << 40)
+
+
+def _converted(task: FileTask, settings: ConvertSettings) -> FileResult:
+    result = convert_file(task, settings)
+    if result.error:
+        raise SystemExit(result.error)
+    return result
+
+
+def ingest(task: FileTask, url: str, work: Path) -> dict[str, Any]:
+    """Converts a file whose image set the lake has."""
+    result = _converted(task, _settings(url, work))
+    return {"rows": sum(result.row_counts.values()), "bytes_fetched": result.bytes_fetched}
+
+
+def ingest_images(task: FileTask, url: str, work: Path) -> dict[str, Any]:
+    """Converts a file and its image set."""
+    settings = _settings(url, work)
+    result = _converted(task, settings)
+    if result.image_signature:
+        convert_templates(task, settings, result.image_signature)
+    return {"rows": sum(result.row_counts.values()), "bytes_fetched": result.bytes_fetched}
+
+
+def trials(task: FileTask, url: str, work: Path) -> dict[str, Any]:
+    """Converts the trials only."""
+    return ingest(replace(task, tables=("trials",)), url, work)
+
+
+def download_6(task: FileTask, url: str, work: Path) -> dict[str, Any]:
+    """Fetches the whole object over six connections."""
+    to = work / "output" / "whole.nwb"
+    to.parent.mkdir(parents=True)
+    return {"bytes_fetched": open_source(_spec(url)).fetch(task.object.key, task.object.version_id, to)}
+
+
+def download_1(task: FileTask, url: str, work: Path) -> dict[str, Any]:
+    """Fetches the whole object over one connection, as curl does."""
+    to = work / "output" / "whole.nwb"
+    to.parent.mkdir(parents=True)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection.request("GET", f"/{BUCKET}/{task.object.key}?versionId={task.object.version_id}")
+    buffer, total = memoryview(bytearray(1 << 20)), 0
+    with connection.getresponse() as answer, to.open("wb") as file:
+        while count := answer.readinto(buffer):
+            file.write(buffer[:count])
+            total += count
+    connection.close()
+    return {"bytes_fetched": total}
+
+
+def s3fs_h5py(task: FileTask, url: str, work: Path) -> dict[str, Any]:
+    """Reads the same datasets as vblake, whole and in the same order, and does nothing with them."""
+    import s3fs
+
+    from pipelines.nwb.needs import NEEDS, find_datasets
+    from pipelines.nwb.recording import open_recording
+
+    filesystem = s3fs.S3FileSystem(anon=True, endpoint_url=url, client_kwargs={"region_name": "us-west-2"})
+    values = 0
+    with filesystem.open(f"{BUCKET}/{task.object.key}") as file, open_recording(cast(Any, file), task.object.key) as recording:
+        seen: set[str] = set()
+        for name in task.tables:
+            if name != TEMPLATES:
+                for path, dataset in find_datasets(recording.hdf, NEEDS[name]).items():
+                    if path not in seen:
+                        seen.add(path)
+                        values += dataset[()].size if dataset.shape else 1
+    return {"values": values}
+
+
+WAYS: dict[str, Callable[[FileTask, str, Path], dict[str, Any]]] = {
+    "ingest": ingest,
+    "ingest-images": ingest_images,
+    "trials": trials,
+    "download-6": download_6,
+    "download-1": download_1,
+    "s3fs": s3fs_h5py,
+}
+
+
+def main() -> None:
+    """Runs one way of reading."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("way", choices=["prepare", *WAYS])
+    parser.add_argument("--bucket", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--task", type=Path)
+    parser.add_argument("--url", default="")
+    options = parser.parse_args()
+    if options.way == "prepare":
+        print(json.dumps(prepare(options.bucket, options.work)))
+        return
+    if options.way != "download-1":
+        importlib.import_module("s3fs")  # a worker has it from its first file on
+    task = pickle.loads(options.task.read_bytes())
+    started = time.perf_counter()
+    facts = WAYS[options.way](task, options.url, options.work)
+    print(json.dumps({**facts, "seconds": time.perf_counter() - started, "python": sys.version.split()[0]}))
+
+
+if __name__ == "__main__":
+    main()

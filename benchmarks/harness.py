@@ -1,0 +1,270 @@
+"""What the benchmarks share: fresh processes in turn, their medians and peak memory, tables and JSON.
+
+Only the standard library, and little of it: on Linux a process that was just started inherits the peak memory of the one that started it,
+so whoever measures must stay smaller than what is measured. Benchmarks that import NumPy themselves see that as a floor of every peak.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository: working directory of the processes unless another is given, so that `-m pipelines...` and `-m benchmarks...` work."""
+
+
+class BenchmarkError(Exception):
+    """A measured process failed; nothing of a run with a failure is worth reporting."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of one command.
+
+    Attributes:
+        wall_s: seconds from start to end of the process, its start-up included.
+        cpu_s: user and system seconds of the process and of the processes it waited for.
+        peak_mb: largest resident memory of the process or of any one process it waited for, MB (1e6 bytes); not their sum.
+        facts: the JSON object on the last line the process printed; empty if there was none.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All runs of one command."""
+
+    name: str
+    command: tuple[str, ...]
+    runs: tuple[Sample, ...]
+
+    @property
+    def wall_s(self) -> float:
+        """Median wall time, seconds."""
+        return statistics.median(r.wall_s for r in self.runs)
+
+    @property
+    def cpu_s(self) -> float:
+        """Median processor time, seconds."""
+        return statistics.median(r.cpu_s for r in self.runs)
+
+    @property
+    def peak_mb(self) -> float:
+        """Largest peak memory of all runs, MB: a bound that one run breaks is broken."""
+        return max(r.peak_mb for r in self.runs)
+
+    def fact(self, name: str) -> float:
+        """Median of a number that the runs printed.
+
+        Raises:
+            KeyError: a run did not print it.
+        """
+        return statistics.median(float(r.facts[name]) for r in self.runs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for the JSON file."""
+        medians = {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mb": self.peak_mb}
+        return {"name": self.name, "command": list(self.command), "median": medians, "runs": [asdict(r) for r in self.runs]}
+
+
+def run_once(
+    command: Sequence[str],
+    *,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 900.0,
+) -> Sample:
+    """Runs a command as a fresh process.
+
+    Args:
+        command: program and arguments.
+        cwd: its working directory.
+        environment: variables to set beside those of this process.
+        timeout_s: the process is killed after that.
+
+    Raises:
+        BenchmarkError: it failed or took too long; holds the end of what it wrote to stderr.
+    """
+    started = time.perf_counter()
+    # A group of its own, so that a kill takes its workers too.
+    process = subprocess.Popen(
+        list(command),
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = _Drain(process.stdout), _Drain(process.stderr)
+    late = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+    late.daemon = True
+    late.start()
+    try:
+        # Not process.wait(): wait4 is what gives the child's own peak, RUSAGE_CHILDREN mixes all children.
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    finally:
+        late.cancel()
+    wall_s = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    printed, complaints = out.text(), err.text()
+    if process.returncode:
+        killed = process.returncode == -signal.SIGKILL
+        how = f"was killed (after {timeout_s:g} s, or for memory)" if killed else f"ended with {process.returncode}"
+        raise BenchmarkError(f"{' '.join(command)} {how}:\n{complaints[-2000:] or printed[-2000:]}")
+    # Linux counts in units of 1,024 bytes, macOS in bytes.
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Sample(wall_s, usage.ru_utime + usage.ru_stime, peak / 1e6, _facts(printed))
+
+
+class _Drain:
+    """Reads a pipe to its end in a thread of its own: a process that prints more than a pipe holds would wait for ever."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._chunks: list[bytes] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while chunk := self._pipe.read1(1 << 16):
+            self._chunks.append(chunk)
+
+    def text(self) -> str:
+        # A worker that outlives the process may hold the pipe open.
+        self._thread.join(5.0)
+        return b"".join(self._chunks).decode(errors="replace")
+
+
+def _facts(printed: str) -> dict[str, Any]:
+    lines = printed.strip().splitlines()
+    try:
+        found = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def run_repeated(
+    commands: Mapping[str, Sequence[str]],
+    repeats: int,
+    *,
+    warm_up: int = 1,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 900.0,
+    before: Callable[[str], None] | None = None,
+    after: Callable[[str, Sample], None] | None = None,
+) -> dict[str, Samples]:
+    """Runs commands in turn, A B A B..., each time as a fresh process, so that what else the machine does falls on all alike.
+
+    Args:
+        commands: by name.
+        repeats: runs of each that count.
+        warm_up: rounds before them that do not: they fill the page cache and write byte code.
+        cwd: working directory of the processes.
+        environment: variables to set beside those of this process.
+        timeout_s: a process is killed after that.
+        before: called with the name before each run, outside the measured time, e.g. to empty its output folder.
+        after: called with the name and the sample after each run, warm-up included, e.g. to read a server's counters.
+
+    Returns:
+        The samples by name, in the order of `commands`.
+
+    Raises:
+        BenchmarkError: a process failed.
+    """
+    runs: dict[str, list[Sample]] = {name: [] for name in commands}
+    for turn in range(warm_up + repeats):
+        for name, command in commands.items():
+            if before:
+                before(name)
+            sample = run_once(command, cwd=cwd, environment=environment, timeout_s=timeout_s)
+            if after:
+                after(name, sample)
+            if turn >= warm_up:
+                runs[name].append(sample)
+                print(f"  {name}: {sample.wall_s:.2f} s, {sample.peak_mb:.0f} MB", file=sys.stderr, flush=True)
+    return {name: Samples(name, tuple(commands[name]), tuple(found)) for name, found in runs.items()}
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table: it reads well on a terminal and goes into docs/performance.md as it is. Numbers are aligned to the right."""
+    cells = [[_shown(c) for c in row] for row in rows]
+    right = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) and bool(rows) for i in range(len(headings))]
+    widths = [max(3, len(h), *(len(row[i]) for row in cells)) if cells else max(3, len(h)) for i, h in enumerate(headings)]
+
+    def line(values: Sequence[str]) -> str:
+        return "| " + " | ".join(v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)) + "|"
+    return "\n".join([line(headings), rule, *(line(row) for row in cells)])
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        size = abs(value)
+        return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions a run was made with, and how busy it was at the time."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        model = next((line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")), model)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "load": [round(x, 2) for x in os.getloadavg()],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() or None,
+    }
+
+
+def write_json(path: Path, benchmark: str, settings: Mapping[str, Any], samples: Mapping[str, Samples], **more: Any) -> None:
+    """Writes all that was measured.
+
+    Args:
+        path: the file; its folder is made.
+        benchmark: name of the benchmark.
+        settings: what it was run with.
+        samples: as `run_repeated` gave them.
+        more: further entries, e.g. rows of the printed table, ratios against targets.
+    """
+    content = {
+        "benchmark": benchmark,
+        "settings": dict(settings),
+        "machine": machine(),
+        "samples": {name: s.to_json() for name, s in samples.items()},
+        **more,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, default=str) + "\n")

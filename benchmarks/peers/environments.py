@@ -1,0 +1,121 @@
+"""Environments for the peers, made from PyPI below a work folder; nothing is installed into the project's own.
+
+`python -m benchmarks.peers.environments --work DIR` makes them ahead of a measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_SCRIPTS = Path(__file__).resolve().parent
+
+_PYTHONS = ("3.10", "3.9")
+"""allensdk 2.16.2 wants numpy<1.24 and pandas 1.5, which Python 3.10 still has wheels for; all peers get the same interpreter."""
+
+_INSTALL_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A package that reads or converts the same files.
+
+    Attributes:
+        name: as the tables show it.
+        requirements: what is installed, pinned as in the targets.
+        script: in this folder; called with FILE OUT.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    script: str
+
+
+PEERS = (
+    # setuptools<81: allensdk imports pkg_resources, which newer ones lack.
+    Peer("sdk", ("allensdk==2.16.2", "hdmf==3.14.6", "pynwb==2.8.3", "setuptools<81"), "sdk_read.py"),
+    # zarr<3: without it pip tries every version of zarr and fsspec for minutes.
+    Peer("lazynwb", ("lazynwb", "zarr<3"), "lazynwb_tables.py"),
+    Peer("pynwb", ("pynwb==2.8.3", "hdmf==3.14.6", "pandas<3", "pyarrow"), "pynwb_convert.py"),
+)
+
+
+def find_python() -> str | None:
+    """An interpreter old enough for all peers, from PATH or pyenv; None if there is none."""
+    for version in _PYTHONS:
+        pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+        # pyenv's own first: its shims on PATH exist for versions that are not active.
+        for candidate in (*map(str, reversed(pyenv)), shutil.which(f"python{version}")):
+            if candidate and subprocess.run([candidate, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+                return candidate
+    return None
+
+
+def _failure(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip() and not line.startswith("WARNING")]
+    return lines[-1] if lines else f"pip ended with {done.returncode}"
+
+
+def make(peer: Peer, work: Path) -> tuple[Path | None, str]:
+    """The environment of a peer, made if it is not there yet.
+
+    Args:
+        peer: whose.
+        work: folder for all environments.
+
+    Returns:
+        Its interpreter and the versions installed, or None and why it cannot be installed here.
+    """
+    home = work / f"env-{peer.name}"
+    python, ready = home / "bin" / "python", home / "ready.json"
+    if not ready.exists():
+        base = find_python()
+        if base is None:
+            return None, f"no Python {' or '.join(_PYTHONS)} on this machine"
+        shutil.rmtree(home, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        subprocess.run([base, "-m", "venv", str(home)], check=True)
+        # uv resolves in seconds what pip needs minutes for; where it cannot be had, pip does.
+        uv = home / "bin" / "uv"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], capture_output=True, check=False)
+        pip = [str(uv), "pip", "install", "--python", str(python)] if uv.exists() else [str(python), "-m", "pip", "install", "--quiet"]
+        try:
+            done = subprocess.run([*pip, *peer.requirements], capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return None, f"not installed after {_INSTALL_TIMEOUT_S} s"
+        if done.returncode:
+            return None, _failure(done)
+        listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
+        names = {r.split("==")[0].split("<")[0].lower() for r in peer.requirements} | {"numpy", "pandas", "h5py", "pyarrow", "polars"}
+        found = {p["name"].lower(): p["version"] for p in json.loads(listed.stdout) if p["name"].lower() in names}
+        ready.write_text(json.dumps(found))
+    versions: dict[str, str] = json.loads(ready.read_text())
+    return python, ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
+
+
+def command(peer: Peer, python: Path, file: Path, out: Path) -> list[str]:
+    """Command line that runs a peer over a file. Warnings are off: printing them is not what is measured."""
+    return [str(python), "-W", "ignore", os.fspath(_SCRIPTS / peer.script), str(file), str(out)]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Make the environments of the peers from PyPI.")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for the environments")
+    options = parser.parse_args()
+    failed = False
+    for peer in PEERS:
+        python, text = make(peer, options.work)
+        failed |= python is None
+        print(f"{peer.name}: {text if python else f'not installable here: {text}'}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

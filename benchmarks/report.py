@@ -1,0 +1,139 @@
+"""Puts the tables of the JSON files into docs/performance.md: `python -m benchmarks.report [RESULTS]`.
+
+The page has a pair of comments for each generated part, `<!-- begin NAME -->` and `<!-- end NAME -->`; what is between them is replaced.
+Parts without a JSON file stay as they are. `--run` runs the benchmarks first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import ROOT, table
+
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BENCHMARKS = ("convert", "scale", "query")
+"""Those that `--run` runs; others' JSON files are shown if they are there."""
+
+_KINDS = {"behavior": "behaviour", "mesoscope": "mesoscope", "scientifica": "scientifica"}
+
+Result = dict[str, Any]
+
+
+def _when(result: Result) -> str:
+    machine = result["machine"]
+    load = ", ".join(map(str, machine["load"]))
+    return (
+        f"Measured {machine['when'][:10]} at commit {machine['commit']} on {machine['cores']} cores ({machine['processor']}, "
+        f"{machine['memory_gb']} GB), Python {machine['python']}; load average at the end of the run {load}."
+    )
+
+
+def _verdicts(result: Result) -> str:
+    return table(("against the targets", "measured", "target", "met"), result["verdicts"])
+
+
+def convert_part(result: Result) -> str:
+    """Seconds, memory and size per file, then the ratios."""
+    settings = result["settings"]
+    parts = [_when(result), f"Medians of {settings['repeats']} processes (floor) and {settings['peer_repeats']} (peers), in turn."]
+    for group, title in (("floor", "against the floor"), ("peers", "against what else there is")):
+        rows = [r for r in result["rows"] if r["group"] == group]
+        if not rows:
+            continue
+        columns = ("wall_s", "cpu_s", "after_imports_s", "peak_mb", "parquet_mb")
+        sizes = settings["files"]
+        lines = [[f"{_KINDS[r['file']]}, {sizes[r['file']]:.0f} MB", r["what"], *(r[c] for c in columns)] for r in rows]
+        parts.append(table((title, "by", "s", "processor s", "s after imports", "peak MB", "Parquet MB"), lines))
+    parts.append(_verdicts(result))
+    if result.get("peers"):
+        parts.append("Versions: " + "; ".join(f"{name}: {text}" for name, text in result["peers"].items()) + ".")
+    parts += [f"{name}: {why}." for name, why in result.get("skipped", {}).items()]
+    return "\n\n".join(parts)
+
+
+def scale_part(result: Result) -> str:
+    """Seconds and memory by number of files and workers."""
+    names = ("run", "file_mb", "wall_s", "cpu_s", "mb_per_s", "peak_mb")
+    rows = [[r[n] for n in names] for r in result["rows"]]
+    headings = ("ingest of", "file MB", "s", "processor s", "MB/s", "peak MB")
+    return "\n\n".join((_when(result), table(headings, rows), _verdicts(result)))
+
+
+def query_part(result: Result) -> str:
+    """Seconds by query and engine."""
+    parts = [_when(result)]
+    for title, engines in (
+        ("small tables at full size, s", ("catalog", "glob", "polars", "catalog cold")),
+        ("traces, s", ("sql", "numpy")),
+    ):
+        rows = [r for r in result["rows"] if any(e in r for e in engines)]
+        parts.append(table((title, *engines), [[r["query"], *map(r.get, engines)] for r in rows]))
+    return "\n\n".join((*parts, _verdicts(result)))
+
+
+def fetch_part(result: Result) -> str:
+    """Seconds, requests and bytes by file and way, then the ratios."""
+    rows = []
+    for name, found in result["samples"].items():
+        seconds = statistics.median(float(run["facts"]["seconds"]) for run in found["runs"])
+        counts = result["counts"][name]
+        rows.append([*name.split(": "), seconds, counts["requests"], counts["bytes"] / 1e6, found["median"]["peak_mb"]])
+    ratios = [[file, what, value] for file, own in result["ratios"].items() for what, value in own.items()]
+    settings = result["settings"]
+    parts = [
+        _when(result),
+        f"{1000 * settings['latency']:.0f} ms a request, {settings['bandwidth'] / 1e6:.0f} MB/s a connection.",
+        table(("file", "way", "s", "requests", "MB moved", "peak MB"), rows),
+        table(("file", "bytes moved by vblake over, or vblake against", "ratio"), ratios),
+    ]
+    return "\n\n".join(parts)
+
+
+PARTS: dict[str, Callable[[Result], str]] = {"convert": convert_part, "fetch": fetch_part, "scale": scale_part, "query": query_part}
+
+
+def filled(page: str, results: dict[str, Result]) -> str:
+    """The page with the parts of these benchmarks replaced.
+
+    Raises:
+        ValueError: the page has no place for one of them.
+    """
+    for name, result in results.items():
+        place = re.compile(rf"(<!-- begin {re.escape(name)} -->\n).*?(<!-- end {re.escape(name)} -->)", re.DOTALL)
+        if not place.search(page):
+            raise ValueError(f"{PAGE} has no <!-- begin {name} --> ... <!-- end {name} -->")
+        text = PARTS[name](result)
+        page = place.sub(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page)
+    return page
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, metavar="RESULTS", help="folder of the JSON files [%(default)s]")
+    parser.add_argument("--run", type=Path, metavar="WORK", help="first run " + ", ".join(BENCHMARKS) + " with this work folder")
+    options = parser.parse_args(arguments)
+    if options.run:
+        for name in BENCHMARKS:
+            out = str(options.results / f"{name}.json")
+            command = [sys.executable, "-m", f"benchmarks.{name}", "--work", str(options.run), "--out", out]
+            subprocess.run(command, cwd=ROOT, check=True)
+    page = PAGE.read_text()
+    places = set(re.findall(r"<!-- begin (\S+) -->", page))
+    found = {p.stem: json.loads(p.read_text()) for p in sorted(options.results.glob("*.json")) if p.stem in places & set(PARTS)}
+    PAGE.write_text(filled(page, found))
+    missing = ", ".join(sorted(places - set(found))) or "none"
+    print(f"{PAGE.relative_to(ROOT)}: refreshed {', '.join(found) or 'nothing'}; no results for {missing}")
+
+
+if __name__ == "__main__":
+    main()

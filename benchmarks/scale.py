@@ -1,0 +1,124 @@
+"""Ingesting many files: 1 and 2 workers; 1, 2, 4 and 8 files; memory against file size and number of files.
+
+    python -m benchmarks.scale --work /tmp/bench --out results/scale.json
+
+The bucket is one of `vblake sample --scale real`, with mice enough for eight files (see --mice). Each run ingests into a new lake, by
+`pipelines.ingest` and, for the most files and for one, by `vblake ingest`, that is with Dagster. Peak memory is that of the largest
+process: a worker or the parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Samples, run_once, run_repeated, table, write_json
+from benchmarks.verdict import Verdict, verdict_table
+
+FILES = (1, 2, 4, 8)
+WORKERS = (1, 2)
+_SPEED_UP = 1.8
+_FLAT = 1.1
+"""Peak memory of 8 files over that of the largest one alone."""
+
+_PEAK_MB = 400.0
+_DAGSTER = ", with Dagster"
+
+_LIST = """
+import json, sys
+from pipelines.ingest import IngestRequest, prepare
+from pipelines.sources import SourceSpec
+found = prepare(IngestRequest(SourceSpec(sys.argv[1]), sys.argv[1] + "-no-lake")).todo
+print(json.dumps({"files": [[t.kind.value, t.file_key, t.bytes] for t in found]}))
+"""
+
+
+def scale_bucket(work: Path, mice: int) -> Path:
+    """A synthetic bucket of real-scale files, written if it is not there."""
+    bucket = work / f"bucket-{mice}-mice"
+    if not (bucket / "done").exists():
+        shutil.rmtree(bucket, ignore_errors=True)
+        print(f"writing a synthetic bucket of {mice} mice to {bucket} ...", file=sys.stderr)
+        vblake = str(Path(sys.executable).with_name("vblake"))
+        run_once([vblake, "sample", "--scale", "real", "--mice", str(mice), "--out", str(bucket / "data")], timeout_s=3600)
+        (bucket / "done").touch()
+    return bucket / "data"
+
+
+def chosen_files(bucket: Path) -> list[tuple[str, int, int]]:
+    """Kind, id and bytes of the files of a bucket, the largest first."""
+    made = run_once([sys.executable, "-c", _LIST, str(bucket)])
+    found: list[list[Any]] = made.facts["files"]
+    return sorted(((str(k), int(i), int(b)) for k, i, b in found), key=lambda f: -f[2])
+
+
+def _ingest(bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], workers: int, *, dagster: bool = False) -> list[str]:
+    experiments = ", ".join(str(i) for kind, i, _ in files if kind == "ophys_experiment") or "-1"
+    sessions = ", ".join(str(i) for kind, i, _ in files if kind == "behavior_session") or "-1"
+    # A behaviour file has no experiment id: its own is NULL in the expression's table.
+    where = f"ophys_experiment_id IN ({experiments}) OR (ophys_experiment_id IS NULL AND behavior_session_id IN ({sessions}))"
+    vblake = [str(Path(sys.executable).with_name("vblake")), "ingest"]
+    program = vblake if dagster else [sys.executable, "-m", "benchmarks.ingest_run"]
+    return [*program, "--source", str(bucket), "--lake", str(lake), "--where", where, "--workers", str(workers)]
+
+
+def verdicts(samples: dict[str, Samples], most: int) -> list[Verdict]:
+    """Every target, from the runs with the most files."""
+    found: list[Verdict] = []
+    for suffix in ("", _DAGSTER):
+        one, two = samples[f"{most} files, 1 worker{suffix}"], samples[f"{most} files, 2 workers{suffix}"]
+        found.append(Verdict(f"throughput of 2 workers / 1, {most} files{suffix}", one.wall_s / two.wall_s, _SPEED_UP, at_least=True))
+        single = samples[f"1 file, 1 worker{suffix}"]
+        found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one.peak_mb / single.peak_mb, _FLAT))
+        found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single.peak_mb, _PEAK_MB))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with eight real-scale files or more [a synthetic one]")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes")
+    parser.add_argument("--mice", type=int, default=5, metavar="N", help="mice of the synthetic bucket [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each [%(default)s]")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
+    options = parser.parse_args(arguments)
+    work: Path = options.work.resolve()
+    bucket: Path = (options.bucket or scale_bucket(work, options.mice)).resolve()
+    files = chosen_files(bucket)
+    lakes = work / "scale-lakes"
+    commands: dict[str, list[str]] = {}
+    volumes: dict[str, float] = {}
+    counts = sorted({min(n, len(files)) for n in FILES})
+    for count in counts:
+        for workers, dagster in product(WORKERS, (False, True) if count in (1, counts[-1]) else (False,)):
+            name = f"{count} file{'s' * (count > 1)}, {workers} worker{'s' * (workers > 1)}{_DAGSTER * dagster}"
+            commands[name] = _ingest(bucket, lakes / name.replace(" ", "-"), files[:count], workers, dagster=dagster)
+            volumes[name] = sum(f[2] for f in files[:count]) / 1e6
+    for kind, key, size in (files[-1], files[len(files) // 2]):
+        name = f"{kind} of {size / 1e6:.0f} MB alone, 1 worker"
+        commands[name] = _ingest(bucket, lakes / str(key), [(kind, key, size)], 1)
+        volumes[name] = size / 1e6
+    samples = run_repeated(commands, options.repeats, before=lambda _: shutil.rmtree(lakes, ignore_errors=True))
+    shutil.rmtree(lakes, ignore_errors=True)
+    rows = [
+        {"run": n, "file_mb": volumes[n], "wall_s": s.wall_s, "cpu_s": s.cpu_s, "mb_per_s": volumes[n] / s.wall_s, "peak_mb": s.peak_mb}
+        for n, s in samples.items()
+    ]
+    found = verdicts(samples, counts[-1])
+    print(table(tuple(rows[0]), [tuple(r.values()) for r in rows]))
+    print()
+    print(verdict_table(found))
+    if options.out:
+        settings = {**vars(options), "bucket": bucket, "files": json.loads(json.dumps(files))}
+        write_json(options.out, "scale", settings, samples, rows=rows, verdicts=[v.row() for v in found])
+
+
+if __name__ == "__main__":
+    main()
