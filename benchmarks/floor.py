@@ -59,17 +59,16 @@ def _options(schema: Any, encoding: str) -> dict[str, Any]:
     def leaf(field: Any) -> str:
         return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
 
-    scalars = [f.name for f in schema if not pa.types.is_list(f.type)]
-    options: dict[str, Any] = {"compression": "zstd", "write_statistics": scalars}
-    if encoding == "small":
-        return options | {"compression_level": 6, "use_dictionary": [f.name for f in schema if pa.types.is_string(f.type)] or False}
-    options |= {"compression_level": 1, "use_dictionary": False}
-    if encoding == "signal":
-        items = [(f, f.type.value_type if pa.types.is_list(f.type) else f.type) for f in schema]
-        split = {leaf(f): "BYTE_STREAM_SPLIT" for f, item in items if pa.types.is_floating(item)}
-        delta = {f.name: "DELTA_BINARY_PACKED" for f, item in items if item == pa.int64()}
-        options["column_encoding"] = split | delta
-    return options
+    # Name, leaf and type of what is stored in each column: list items for lists.
+    items = [(f.name, leaf(f), f.type.value_type if pa.types.is_list(f.type) else f.type) for f in schema]
+    options: dict[str, Any] = {"compression": "zstd", "write_statistics": [n for n, at, _ in items if n == at]}
+    if encoding == "sparse":
+        return options | {"compression_level": 1, "use_dictionary": False}
+    encodings = {at: "BYTE_STREAM_SPLIT" for _, at, item in items if pa.types.is_floating(item)}
+    encodings |= {at: "DELTA_BINARY_PACKED" for _, at, item in items if item in (pa.int64(), pa.uint32())}
+    words = [at for _, at, item in items if pa.types.is_string(item)] if encoding == "small" else []
+    level = 3 if encoding == "small" else 1
+    return options | {"compression_level": level, "use_dictionary": words or False, "column_encoding": encodings}
 
 
 class _Out:

@@ -86,7 +86,8 @@ class FilePool:
             waiting = deque(tasks)
             while waiting:
                 with _processes(self._workers) as executor:
-                    yield from self._run(executor, waiting, self._workers + 1, suspects)
+                    # More than there are workers: they go on while this process publishes a mouse.
+                    yield from self._run(executor, waiting, 3 * self._workers, suspects)
         for task in suspects:
             yield self._alone(task)
 
