@@ -274,6 +274,8 @@ def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
             f"({Path(where.filename).name}, line {where.lineno}). This is a mistake in vblake; please report it with this line."
         )
         return replace(result, error=text, seconds=time.perf_counter() - started)
+    # A worker takes many files; what one needed is given back before the next.
+    pa.default_memory_pool().release_unused()
     result = replace(result, row_counts=counts, warnings=tuple(warnings), seconds=time.perf_counter() - started)
     _remember(result)
     return result
