@@ -4,7 +4,7 @@
 
 The bucket is one of `vblake sample --scale real`, with mice enough for eight files (see --mice). Each run ingests into a new lake, by
 `pipelines.ingest` and, for the most files and for one, by `vblake ingest`, that is with Dagster. Peak memory is that of the largest
-process: a worker or the parent.
+process, a worker or the parent, and processor time that of all of them (benchmarks/watch.py).
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Samples, run_once, run_repeated, table, write_json
+from benchmarks.harness import Sample, run_once, run_repeated, table, write_json
 from benchmarks.verdict import Verdict, verdict_table
+from benchmarks.watch import Watch
 
 FILES = (1, 2, 4, 8)
 WORKERS = (1, 2)
@@ -68,15 +70,16 @@ def _ingest(bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], wor
     return [*program, "--source", str(bucket), "--lake", str(lake), "--where", where, "--workers", str(workers)]
 
 
-def verdicts(samples: dict[str, Samples], most: int) -> list[Verdict]:
+def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
     """Every target, from the runs with the most files."""
     found: list[Verdict] = []
     for suffix in ("", _DAGSTER):
-        one, two = samples[f"{most} files, 1 worker{suffix}"], samples[f"{most} files, 2 workers{suffix}"]
-        found.append(Verdict(f"throughput of 2 workers / 1, {most} files{suffix}", one.wall_s / two.wall_s, _SPEED_UP, at_least=True))
-        single = samples[f"1 file, 1 worker{suffix}"]
-        found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one.peak_mb / single.peak_mb, _FLAT))
-        found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single.peak_mb, _PEAK_MB))
+        one, two = rows[f"{most} files, 1 worker{suffix}"], rows[f"{most} files, 2 workers{suffix}"]
+        found.append(Verdict(f"throughput of 2 workers / 1, {most} files{suffix}", one["wall_s"] / two["wall_s"], _SPEED_UP, at_least=True))
+        single = rows[f"1 file, 1 worker{suffix}"]
+        found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one["peak_mb"] / single["peak_mb"], _FLAT))
+        found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB))
+        found.append(Verdict(f"peak memory of {most} files, 2 workers, MB{suffix}", two["peak_mb"], _PEAK_MB))
     return found
 
 
@@ -105,19 +108,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name = f"{kind} of {size / 1e6:.0f} MB alone, 1 worker"
         commands[name] = _ingest(bucket, lakes / str(key), [(kind, key, size)], 1)
         volumes[name] = size / 1e6
-    samples = run_repeated(commands, options.repeats, before=lambda _: shutil.rmtree(lakes, ignore_errors=True))
+    watched: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    watches: dict[str, Watch] = {}
+
+    def before(name: str) -> None:
+        shutil.rmtree(lakes, ignore_errors=True)
+        watches[name] = Watch()
+
+    def after(name: str, _: Sample) -> None:
+        watched[name].append(watches.pop(name).stop())
+
+    samples = run_repeated(commands, options.repeats, before=before, after=after)
     shutil.rmtree(lakes, ignore_errors=True)
-    rows = [
-        {"run": n, "file_mb": volumes[n], "wall_s": s.wall_s, "cpu_s": s.cpu_s, "mb_per_s": volumes[n] / s.wall_s, "peak_mb": s.peak_mb}
-        for n, s in samples.items()
-    ]
-    found = verdicts(samples, counts[-1])
-    print(table(tuple(rows[0]), [tuple(r.values()) for r in rows]))
+    rows: dict[str, dict[str, Any]] = {}
+    for name, found in samples.items():
+        counted = watched[name][1:]  # without the warm-up
+        peak, cpu = max(p for p, _ in counted), statistics.median(c for _, c in counted)
+        wall = found.wall_s
+        rows[name] = {
+            "run": name,
+            "file_mb": volumes[name],
+            "wall_s": wall,
+            "cpu_s": cpu,
+            "mb_per_s": volumes[name] / wall,
+            "peak_mb": peak,
+        }
+    lines = verdicts(rows, counts[-1])
+    print(table(tuple(next(iter(rows.values()))), [tuple(r.values()) for r in rows.values()]))
     print()
-    print(verdict_table(found))
+    print(verdict_table(lines))
     if options.out:
         settings = {**vars(options), "bucket": bucket, "files": json.loads(json.dumps(files))}
-        write_json(options.out, "scale", settings, samples, rows=rows, verdicts=[v.row() for v in found])
+        write_json(options.out, "scale", settings, samples, rows=list(rows.values()), verdicts=[v.row() for v in lines])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Memory and processor time of worker processes, which their parent does not wait for and `wait4` does not count. Linux only."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+_PERIOD_S = 0.05
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Watch:
+    """Looks at the descendants of this process every 50 ms from its making until `stop`."""
+
+    def __init__(self) -> None:
+        self._peak_mb: dict[int, float] = {}
+        self._cpu_s: dict[int, float] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> tuple[float, float]:
+        """Ends it.
+
+        Returns:
+            Largest resident memory of any one process, MB, and the processor seconds of all of them; what a process did in its last
+            50 ms is missing.
+        """
+        self._done.set()
+        self._thread.join()
+        return max(self._peak_mb.values(), default=0.0), sum(self._cpu_s.values())
+
+    def _run(self) -> None:
+        while not self._done.wait(_PERIOD_S):
+            for pid, ticks in _descendants():
+                self._cpu_s[pid] = ticks / _TICKS
+                # Not ru_maxrss: that one starts with the peak of the process that forked, VmHWM with what is there after exec.
+                peak = _status(pid, "VmHWM:")
+                self._peak_mb[pid] = max(self._peak_mb.get(pid, 0.0), peak)
+
+
+def _descendants() -> list[tuple[int, int]]:
+    """Pid and processor ticks of every living descendant."""
+    parent_of: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                # The name in brackets may hold spaces; state, parent, ... follow it.
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            pid = int(folder.name)
+            parent_of[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parent_of.items() if parent in family} - family:
+        family |= more
+    return [(pid, ticks[pid]) for pid in family - {os.getpid()}]
+
+
+def _status(pid: int, name: str) -> float:
+    """A size from /proc/PID/status, MB; 0 for a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name)), 0.0)
