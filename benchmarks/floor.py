@@ -99,7 +99,7 @@ def _gunzipped(dataset: Any) -> Any:
     """A gzip-chunked dataset through libdeflate, column-major, as pipelines/nwb/chunks.py reads it."""
     offsets: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda chunk: offsets.append(chunk.chunk_offset))
-    out = np.empty(dataset.shape, dtype=dataset.dtype, order="F")
+    out: Any = np.empty(dataset.shape, dtype=dataset.dtype, order="F")
     rows, columns = dataset.chunks
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     for row, column in offsets:

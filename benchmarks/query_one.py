@@ -148,12 +148,13 @@ def _triggered_sql(lake: Path) -> dict[str, Run]:
 
 def _triggered_numpy(lake: Path) -> dict[str, Run]:
     import duckdb
+    import numpy as np
 
     from pipelines.analysis import event_triggered_average, read_traces
 
     experiment, session = _experiment(lake)
     times = f"SELECT start_time FROM '{lake}/stimulus_presentations/**/*.parquet' WHERE behavior_session_id = {session}"
-    starts = duckdb.execute(f"{times} AND image_name IS NOT NULL").fetchnumpy()["start_time"]
+    starts = np.asarray(duckdb.execute(f"{times} AND image_name IS NOT NULL").fetchnumpy()["start_time"])
     return {
         "all cells' traces": lambda: read_traces(str(lake), experiment).values.shape,
         "event-triggered average": lambda: (

@@ -124,15 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, found in samples.items():
         counted = watched[name][1:]  # without the warm-up
         peak, cpu = max(p for p, _ in counted), statistics.median(c for _, c in counted)
-        wall = found.wall_s
-        rows[name] = {
-            "run": name,
-            "file_mb": volumes[name],
-            "wall_s": wall,
-            "cpu_s": cpu,
-            "mb_per_s": volumes[name] / wall,
-            "peak_mb": peak,
-        }
+        size, wall = volumes[name], found.wall_s
+        rows[name] = {"run": name, "file_mb": size, "wall_s": wall, "cpu_s": cpu, "mb_per_s": size / wall, "peak_mb": peak}
     lines = verdicts(rows, counts[-1])
     print(table(tuple(next(iter(rows.values()))), [tuple(r.values()) for r in rows.values()]))
     print()
