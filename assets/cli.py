@@ -64,8 +64,8 @@ def ingest(
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
     """
     from pipelines.cli.progress import Progress, print_summary
+    from pipelines.ingest import MouseReport, prepare
     from pipelines.ingest import ingest as ingest_nothing
-    from pipelines.ingest import prepare
 
     request = request_from_options(
         lake=lake,
@@ -88,22 +88,28 @@ def ingest(
     prepared = prepare(request)
     if not prepared.mice:
         # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
-        reports = ingest_nothing(prepared)
+        summary = print_summary(prepared, ingest_nothing(prepared))
     else:
         from assets.resources import SharedRun
         from assets.run import run_ingest
 
-        reports = []
+        reports: list[MouseReport] = []
         with Progress() as progress:
             progress.start(len(prepared.todo), sum(t.bytes or 0 for t in prepared.todo))
-            shared = SharedRun(on_file=progress.file_done, on_mouse=lambda r: (reports.append(r), progress.mouse_done(r))[-1])
+
+            def mouse_done(report: MouseReport) -> None:
+                reports.append(report)
+                progress.mouse_done(report)
+
+            shared = SharedRun(on_file=progress.file_done, on_mouse=mouse_done)
             good = run_ingest(prepared, shared)
             progress.finish()
         if shared.error is not None:
             raise shared.error
         if not good and not any(r.quarantined for r in reports):
             raise RuntimeError("the Dagster run failed for a reason of its own; `vblake ui` shows it")
-    raise typer.Exit(print_summary(prepared, reports))
+        summary = print_summary(prepared, reports)
+    raise typer.Exit(summary)
 
 
 @cli.app.command(rich_help_panel=USE_PANEL)

@@ -5,7 +5,6 @@ Links that leave the file (external links, virtual datasets, external storage) a
 
 from __future__ import annotations
 
-import posixpath
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -301,8 +300,3 @@ class HdfFile:
         if names is None:
             raise self.error(f"{path}@colnames", "an attribute is missing", expected="the table's column names", found="nothing")
         return names
-
-
-def join(*parts: str) -> str:
-    """Joins parts of a path inside a file."""
-    return posixpath.join(*parts)
