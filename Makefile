@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-unit lint format types docs audit clean
+.PHONY: help setup demo test test-unit soak lint format types docs audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: $(READY) ## All tests, with coverage
 
 test-unit: $(READY) ## The tests that take seconds
 	$(BIN)/python -m pytest -m 'not integration' -q
+
+soak: $(READY) ## The fault tests with their full number of cases (SEED=n for others); prints the figures of docs/reliability.md
+	$(BIN)/python -m pytest tests/faults --soak --seed $(or $(SEED),0)
 
 lint: $(READY) ## Style and formatting
 	$(BIN)/ruff check .

@@ -14,6 +14,44 @@ from pipelines.sample import write_sample
 from pipelines.sources import SourceSpec
 
 Ingest = Callable[..., list[MouseReport]]
+Figure = Callable[[str], None]
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vblake")
+    group.addoption("--soak", action="store_true", help="run the fault tests with their full number of cases (make soak)")
+    group.addoption("--seed", type=int, default=0, help="seed of the fault tests; a failure names the case, so that it can be repeated")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash[FIGURES]:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def soak(pytestconfig: pytest.Config) -> bool:
+    """Whether the fault tests run with their full number of cases."""
+    return bool(pytestconfig.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """Seed of the fault tests."""
+    return int(pytestconfig.getoption("--seed"))
+
+
+@pytest.fixture(scope="session")
+def figure(pytestconfig: pytest.Config) -> Figure:
+    """`figure("100 kills, 31 in publication, ...")`: a line for the end of the run, and for docs/reliability.md."""
+    return pytestconfig.stash[FIGURES].append
 
 
 @pytest.fixture(scope="session")
