@@ -64,7 +64,7 @@ def ingest(
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
     """
     from pipelines.cli.progress import Progress, print_summary
-    from pipelines.ingest import MouseReport, prepare
+    from pipelines.ingest import MouseReport, file_pool, prepare
     from pipelines.ingest import ingest as ingest_nothing
 
     request = request_from_options(
@@ -90,18 +90,20 @@ def ingest(
         # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
         summary = print_summary(prepared, ingest_nothing(prepared))
     else:
-        from assets.resources import SharedRun
-        from assets.run import run_ingest
-
         reports: list[MouseReport] = []
-        with Progress() as progress:
+        with file_pool(prepared) as pool, Progress() as progress:
+            # The workers start while Dagster is imported, which takes them both a second or more.
+            pool.start()
+            from assets.resources import SharedRun
+            from assets.run import run_ingest
+
             progress.start(len(prepared.todo), sum(t.bytes or 0 for t in prepared.todo))
 
             def mouse_done(report: MouseReport) -> None:
                 reports.append(report)
                 progress.mouse_done(report)
 
-            shared = SharedRun(on_file=progress.file_done, on_mouse=mouse_done)
+            shared = SharedRun(pool=pool, on_file=progress.file_done, on_mouse=mouse_done)
             good = run_ingest(prepared, shared)
             progress.finish()
         if shared.error is not None:

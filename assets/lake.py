@@ -83,7 +83,7 @@ def nwb_tables(context: dg.AssetExecutionContext, config: IngestConfig, lake: La
 
     try:
         prepared = shared.prepared or prepare(lake.request(selection, force=config.force))
-        reports = ingest(prepared, mice=mice, on_file=shared.on_file, on_mouse=note)
+        reports = ingest(prepared, mice=mice, pool=shared.pool, on_file=shared.on_file, on_mouse=note)
     except Exception as error:
         shared.error = error
         raise

@@ -10,6 +10,7 @@ from pydantic import Field
 from pipelines.convert import FileResult
 from pipelines.ingest import IngestRequest, MouseReport, Prepared
 from pipelines.planning import Selection
+from pipelines.pool import FilePool
 from pipelines.sources import SourceSpec
 
 PUBLIC_BUCKET = "s3://visual-behavior-ophys-data"
@@ -63,12 +64,14 @@ class SharedRun:
 
     Attributes:
         prepared: the plan, so that it is made only once.
+        pool: worker processes that have been started already.
         on_file: called for each file.
         on_mouse: called for each published mouse.
         error: what stopped the run, if anything did.
     """
 
     prepared: Prepared | None = None
+    pool: FilePool | None = None
     on_file: Callable[[FileResult], None] = lambda _: None
     on_mouse: Callable[[MouseReport], None] = lambda _: None
     error: BaseException | None = field(default=None)

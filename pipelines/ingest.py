@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from pipelines.project_tables import ProjectTables, read_project_tables
 from pipelines.publish import publish_mouse, publish_project_tables
 from pipelines.releases import Release, load_release
 from pipelines.sources import SourceSpec, open_source
+from pipelines.turns import Turns
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 
@@ -44,7 +46,7 @@ class IngestRequest:
         release: `latest` or X.Y.Z.
         selection: which files and tables.
         force: convert again what is already in the lake.
-        workers: processes; None for one per core.
+        workers: processes; None for one per core, 0 for this process.
         memory: bound on the memory of all workers together, bytes; None for half of the machine's.
         dask: address of a Dask scheduler to use instead.
         verify_hash: fetch objects of a remote source whole and check them against the manifest's hash.
@@ -82,6 +84,12 @@ class Prepared:
     ledger: Ledger
     todo: tuple[FileTask, ...]
     done: tuple[FileTask, ...]
+
+    @property
+    def settings(self) -> ConvertSettings:
+        """What the workers need to know."""
+        request = self.request
+        return ConvertSettings(request.source, self.store.staging, request.verify_hash, request.cache, request.cache_bytes)
 
     @property
     def missing(self) -> tuple[MissingFile, ...]:
@@ -182,16 +190,28 @@ def _ignore(_: object) -> None:
     pass
 
 
+def file_pool(prepared: Prepared) -> FilePool:
+    """The worker processes of an ingest."""
+    request = prepared.request
+    return FilePool(prepared.settings, workers_for(request.workers, request.memory), request.dask)
+
+
 def ingest(
-    prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: OnFile = _ignore, on_mouse: OnMouse = _ignore
+    prepared: Prepared,
+    *,
+    mice: Iterable[int] | None = None,
+    pool: FilePool | None = None,
+    on_file: OnFile = _ignore,
+    on_mouse: OnMouse = _ignore,
 ) -> list[MouseReport]:
     """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
 
     Args:
         prepared: from `prepare`.
         mice: only these.
-        on_file: called for each converted or failed file.
-        on_mouse: called when a mouse's files are in the lake.
+        pool: from `file_pool`, if its workers were to start early.
+        on_file: called for each converted or failed file, in the caller's thread.
+        on_mouse: called after a mouse's files are in the lake, in the caller's thread.
 
     Returns:
         One report per mouse that had something to do. Files that fail are in the ledger as quarantined; the others go on.
@@ -202,11 +222,9 @@ def ingest(
     request, store, release = prepared.request, prepared.store, prepared.release
     wanted = prepared.mice if mice is None else [m for m in prepared.mice if m in set(mice)]
     create_lake(store, release.version)
+    reports: list[MouseReport] = []
     with writing(store):
         publish_project_tables(store, prepared.project.tables, release.version)
-        settings = ConvertSettings(request.source, store.staging, request.verify_hash, request.cache, request.cache_bytes)
-        pool = FilePool(settings, workers_for(request.workers, request.memory), request.dask)
-        reports: list[MouseReport] = []
         finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
         tasks: list[FileTask] = []
         left: dict[int, int] = {}
@@ -215,29 +233,32 @@ def ingest(
             left[mouse] = len(mine)
             # The longest first, so that no worker is left with a long file at the end.
             tasks += sorted(mine, key=lambda t: -(t.bytes or 0))
+        # One mouse is published at a time, beside the conversion of the next.
+        with pool or file_pool(prepared) as files, Turns[MouseReport]() as publishing:
 
-        def publish(mouse: int) -> None:
-            entries = publish_mouse(store, mouse, finished.pop(mouse), prepared.missing_of(mouse), release.version, pool.templates)
-            report = MouseReport(mouse, tuple(entries))
-            reports.append(report)
-            on_mouse(report)
+            def publish(mouse: int) -> MouseReport:
+                missing = prepared.missing_of(mouse)
+                return MouseReport(mouse, tuple(publish_mouse(store, mouse, finished[mouse], missing, release.version, files.templates)))
 
-        def took(result: FileResult) -> None:
-            on_file(result)
-            mouse = result.task.mouse_id
-            finished[mouse].append(result)
-            left[mouse] -= 1
-            if not left[mouse]:
-                publish(mouse)
+            def published(some: Iterable[MouseReport]) -> None:
+                for report in some:
+                    del finished[report.mouse_id]
+                    reports.append(report)
+                    on_mouse(report)
 
-        for mouse in [m for m in wanted if not left[m]]:
-            publish(mouse)
-        again = [] if request.force else [r for r in (finished_before(t, settings) for t in tasks) if r]
-        taken = {r.task.object.key for r in again}
-        for result in again:
-            took(result)
-        for result in pool.convert([t for t in tasks if t.object.key not in taken]):
-            took(result)
+            for mouse in [m for m in wanted if not left[m]]:
+                publishing.add(publish, mouse)
+            again = [] if request.force else [r for r in (finished_before(t, prepared.settings) for t in tasks) if r]
+            taken = {r.task.object.key for r in again}
+            for result in chain(again, files.convert([t for t in tasks if t.object.key not in taken])):
+                on_file(result)
+                mouse = result.task.mouse_id
+                finished[mouse].append(result)
+                left[mouse] -= 1
+                if not left[mouse]:
+                    publishing.add(publish, mouse)
+                published(publishing.done())
+            published(publishing.rest())
         if reports or not store.exists(CATALOG):
             build_catalog(store, release.version)
         clear(store.staging)

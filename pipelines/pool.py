@@ -1,39 +1,49 @@
-"""Files over worker processes. A worker that dies takes only its own file with it."""
+"""Files over worker processes. A worker that dies takes only its own file with it, and none outlives the process it works for."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
-from typing import Any
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any, Self
 
-from pipelines.convert import ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
+from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
 from pipelines.planning import FileTask
-from schemas.errors import UsageError
+from schemas.errors import IntegrityError, UsageError
 
 BYTES_PER_WORKER = 512 << 20
 """What one worker may need: the largest real files took up to 424 MB, fetched ranges included (docs/performance.md)."""
+
+_CPU_SECONDS = 120.0
+_CPU_SECONDS_PER_BYTE = 1 / 4e6
+"""Bound on the work for one file, about a hundred times what a sound one needs: damaged HDF5 can send the library round in circles."""
 
 
 def workers_for(wanted: int | None, memory: int | None) -> int:
     """Processes to use: as many as asked for, else one per core, as far as the memory goes; one at least.
 
     Args:
-        wanted: number asked for, None for one per core.
+        wanted: number asked for, None for one per core; 0 stays 0, which means this process.
         memory: bound on the memory of all workers together, bytes; None for half of the machine's.
     """
+    if wanted == 0:
+        return 0
     if memory is None:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     return max(1, min(wanted or len(os.sched_getaffinity(0)), memory // BYTES_PER_WORKER))
 
 
 class _Here(Executor):
-    """Runs in this process, at once: for one worker, where another process would only cost its start."""
+    """Runs in this process, at once: where a test or a debugger wants to look inside."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -44,11 +54,40 @@ class _Here(Executor):
         return future
 
 
+def _begin_worker() -> None:
+    """Runs first in each worker process."""
+    # Ctrl-C goes to the whole group; what becomes of the workers is for the process they work for to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """Ends this process when the one that it works for is gone, killed for instance: another may already be writing to the lake."""
+    wait_for_end([sentinel])
+    os._exit(1)
+
+
+def _ready() -> None:
+    """What a worker does to be there."""
+
+
+def _bounded(task: FileTask, settings: ConvertSettings) -> FileResult:
+    """`convert_file` in a worker process, which dies if it uses up the processor time that a file may need."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS + (task.bytes or 0) * _CPU_SECONDS_PER_BYTE)
+    try:
+        return convert_file(task, settings)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 def _processes(workers: int) -> ProcessPoolExecutor:
     # Not fork: this process may have threads (Dagster, progress bar), which a forked child would find locked.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.convert"])
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
 
 
 @contextmanager
@@ -62,10 +101,10 @@ def _dask(address: str) -> Generator[Executor]:
 
 
 class FilePool:
-    """Worker processes for files.
+    """Worker processes for files. Use it in a `with` statement; what ends it early, like Ctrl-C, ends the workers too.
 
     Args:
-        workers: processes on this machine; 1 means this process.
+        workers: processes on this machine; 0 means this process.
         dask: address of a Dask scheduler whose workers see the same folders, instead.
     """
 
@@ -73,25 +112,66 @@ class FilePool:
         self._settings = settings
         self._workers = workers
         self._dask = dask
+        self._lock = Lock()
+        self._executor: ProcessPoolExecutor | None = None
+        self._others = frozenset(multiprocessing.active_children())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            for worker in set(multiprocessing.active_children()) - self._others:
+                worker.kill()
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def start(self) -> None:
+        """Has the workers start while this process does something else."""
+        if self._workers and not self._dask:
+            executor = self._local()
+            for _ in range(self._workers):
+                executor.submit(_ready)
+
+    def _local(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._executor is None:
+                self._executor = _processes(self._workers)
+            return self._executor
+
+    def _drop(self, broken: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._executor is broken:
+                self._executor = None
+        broken.shutdown()
 
     def convert(self, tasks: Sequence[FileTask]) -> Iterator[FileResult]:
         """Results in the order in which they are ready; never raises for what is wrong with a file."""
         suspects: list[FileTask] = []
+        waiting = deque(tasks)
         if self._dask:
             with _dask(self._dask) as executor:
-                yield from self._run(executor, deque(tasks), 4 * self._workers, suspects)
-        elif self._workers == 1:
-            yield from self._run(_Here(), deque(tasks), 1, suspects)
+                yield from self._run(executor, convert_file, waiting, 4 * (self._workers or 1), suspects)
+        elif not self._workers:
+            yield from self._run(_Here(), convert_file, waiting, 1, suspects)
         else:
-            waiting = deque(tasks)
             while waiting:
-                with _processes(self._workers) as executor:
-                    # More than there are workers: they go on while this process publishes a mouse.
-                    yield from self._run(executor, waiting, 3 * self._workers, suspects)
+                executor = self._local()
+                # One more than there are workers: none waits for this process to hand it the next.
+                yield from self._run(executor, _bounded, waiting, self._workers + 1, suspects)
+                if waiting or suspects:
+                    self._drop(executor)
         for task in suspects:
             yield self._alone(task)
 
-    def _run(self, executor: Executor, waiting: deque[FileTask], in_flight: int, suspects: list[FileTask]) -> Iterator[FileResult]:
+    def _run(
+        self,
+        executor: Executor,
+        convert: Callable[[FileTask, ConvertSettings], FileResult],
+        waiting: deque[FileTask],
+        in_flight: int,
+        suspects: list[FileTask],
+    ) -> Iterator[FileResult]:
         """Keeps `in_flight` files submitted. If a worker dies, what was in flight becomes suspect and the rest stays waiting."""
         running: dict[Future[FileResult], FileTask] = {}
         try:
@@ -99,10 +179,12 @@ class FilePool:
                 while waiting and len(running) < in_flight:
                     task = waiting.popleft()
                     try:
-                        running[executor.submit(convert_file, task, self._settings)] = task
+                        running[executor.submit(convert, task, self._settings)] = task
                     except BrokenProcessPool:
                         waiting.appendleft(task)
                         break
+                if not running:
+                    return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     task = running.pop(future)
@@ -121,15 +203,32 @@ class FilePool:
         """Tries a file whose worker died once more, with the machine to itself."""
         with _processes(1) as executor:
             try:
-                return executor.submit(convert_file, task, self._settings).result()
+                return executor.submit(_bounded, task, self._settings).result()
             except BrokenProcessPool:
                 error = (
-                    f"file {task.object.key}: the worker process died twice while reading it, the second time alone; "
-                    "most often the machine ran out of memory. Use a machine with more memory, or check the file."
+                    f"file {task.object.key}: the worker process died twice while reading it, the second time alone: killed (most often "
+                    "for want of memory), stopped because it did not come to an end, or crashed in the HDF5 library. "
+                    "Use a machine with more memory, or check the file."
                 )
                 return FileResult(task, staging_folder(task, self._settings), error=error)
 
     def templates(self, task: FileTask, signature: str) -> tuple[Path, int]:
-        """The image set of a file, staged; see `convert_templates`."""
-        with _Here() if self._workers == 1 else _processes(1) as executor:
-            return executor.submit(convert_templates, task, self._settings, signature).result()
+        """The image set of a file, staged; see `convert_templates`. May be called from another thread than `convert`.
+
+        Raises:
+            DataError: the templates cannot be read, or the worker died over it, twice.
+        """
+        if not self._workers or self._dask:
+            return convert_templates(task, self._settings, signature)
+        for shared in (True, False):
+            with nullcontext(self._local()) if shared else _processes(1) as executor:
+                try:
+                    return executor.submit(convert_templates, task, self._settings, signature).result()
+                except BrokenExecutor:
+                    continue
+        raise IntegrityError(
+            "the worker process died twice while reading the images",
+            file=task.object.key,
+            table=TEMPLATES,
+            hint="Use a machine with more memory, or check the file.",
+        )

@@ -66,7 +66,7 @@ def sample_bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_lake(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole sample bucket as a lake; tests must not change it."""
     lake = tmp_path_factory.mktemp("sample-lake") / "lake"
-    ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=1)))
+    ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=0)))
     return lake
 
 
@@ -91,7 +91,7 @@ def run_ingest() -> Ingest:
     """`run_ingest(bucket, lake, tables=..., mice=..., force=...)` in this process."""
 
     def run(
-        bucket: Path, lake: Path, *, force: bool = False, workers: int = 1, release: str = "latest", **selection: object
+        bucket: Path, lake: Path, *, force: bool = False, workers: int = 0, release: str = "latest", **selection: object
     ) -> list[MouseReport]:
         chosen = Selection(**selection)  # type: ignore[arg-type]
         request = IngestRequest(SourceSpec(str(bucket)), str(lake), selection=chosen, force=force, workers=workers, release=release)

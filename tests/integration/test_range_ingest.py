@@ -62,7 +62,7 @@ def counted(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return lake, server.counters
 
 
-def run(server: S3Server, lake: Path, *, workers: int = 1, attempts: int = 2, **more: Any) -> list[MouseReport]:
+def run(server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 2, **more: Any) -> list[MouseReport]:
     """An ingest over S3. What a request does not know by name is what is selected."""
     own = {k: more.pop(k) for k in ("verify_hash", "cache", "force") if k in more}
     source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=attempts)
@@ -257,7 +257,7 @@ def test_a_stalled_server_is_given_up(sample_bucket: Path, tmp_path: Path) -> No
     with S3Server(sample_bucket, faults=lambda r, _: Fault(stall_s=2.0) if r.range else None) as server:
         source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=1, read_timeout_s=0.3)
         request = IngestRequest(
-            source, str(tmp_path / "lake"), selection=Selection(behavior_sessions=(session,), tables=("trials",)), workers=1
+            source, str(tmp_path / "lake"), selection=Selection(behavior_sessions=(session,), tables=("trials",)), workers=0
         )
         (found,) = errors(ingest(prepare(request)))
     assert "the connection failed" in found

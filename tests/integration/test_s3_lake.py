@@ -46,7 +46,7 @@ def test_a_lake_in_s3_equals_a_local_one(sample_bucket: Path, sample_lake: Path,
     remote_lake = f"{bucket}/vb"
     sessions = [b for (b,) in query(sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1")]
     for part in (sessions[::2], sessions[1::2]):  # the second run merges into the files of the first
-        request = IngestRequest(SourceSpec(str(sample_bucket)), remote_lake, selection=Selection(behavior_sessions=tuple(part)), workers=1)
+        request = IngestRequest(SourceSpec(str(sample_bucket)), remote_lake, selection=Selection(behavior_sessions=tuple(part)), workers=0)
         assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
     store = open_store(remote_lake)
     with connect(store) as con:

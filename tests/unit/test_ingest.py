@@ -223,7 +223,7 @@ def test_what_an_interrupted_run_had_converted_is_not_converted_again(
     monkeypatch.undo()
     converted = {p.parent.name for p in (lake / "_staging").glob("*/result.json")}
     assert converted
-    request = IngestRequest(SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=1)
+    request = IngestRequest(SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=0)
     seen: list[str] = []
     monkeypatch.setattr("pipelines.pool.convert_file", _noting(seen))
     from pipelines.ingest import ingest

@@ -26,7 +26,7 @@ OF_EXPERIMENT = {*OPHYS, "ophys_timestamps", "motion_correction", "experiment_me
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mini")
     source = mini_bucket().write(folder / "bucket")
-    request = IngestRequest(source.spec, str(folder / "lake"), selection=Selection(tables=ALL_TABLES), workers=1, cache=folder / "cache")
+    request = IngestRequest(source.spec, str(folder / "lake"), selection=Selection(tables=ALL_TABLES), workers=0, cache=folder / "cache")
     reports = ingest(prepare(request))
     entries = [entry for report in reports for entry in report.entries]
     assert [(entry.file_key, entry.status, entry.error) for entry in entries] == [

@@ -1,0 +1,43 @@
+"""Calls made one after the other in a thread of their own, beside what the caller does."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Turns(Generic[T]):
+    """A queue of calls that runs beside the caller. Use it in a `with` statement.
+
+    An error of a call is raised where its result is asked for. An error in the `with` block, Ctrl-C too, lets the call that is under way
+    come to its end and drops the others.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._calls: deque[Future[T]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._thread.shutdown(cancel_futures=kind is not None)
+
+    def add(self, call: Callable[..., T], /, *args: object) -> None:
+        """Puts a call at the end of the queue."""
+        self._calls.append(self._thread.submit(call, *args))
+
+    def done(self) -> Iterator[T]:
+        """Results that are there by now, in order; each once."""
+        while self._calls and self._calls[0].done():
+            yield self._calls.popleft().result()
+
+    def rest(self) -> Iterator[T]:
+        """All results that have not been given yet, in order; waits for them."""
+        while self._calls:
+            yield self._calls.popleft().result()
