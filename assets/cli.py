@@ -58,14 +58,14 @@ def ingest(
 ) -> None:
     """Bring the selected files into the lake; files that are there already are not read again.
 
-    Runs as a Dagster run in this process, so `vblake ui` shows it afterwards. Exit code 0: all done; 3: some files are quarantined,
+    It is recorded as a Dagster run, which `vblake ui` shows. Exit code 0: all done; 3: some files are quarantined,
     the rest is done; 2: bad arguments; 1: anything else.
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
     """
     from pipelines.cli.progress import Progress, print_summary
-    from pipelines.ingest import MouseReport, file_pool, prepare
-    from pipelines.ingest import ingest as ingest_nothing
+    from pipelines.ingest import ingest as run
+    from pipelines.ingest import prepare
 
     request = request_from_options(
         lake=lake,
@@ -88,28 +88,14 @@ def ingest(
     prepared = prepare(request)
     if not prepared.mice:
         # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
-        summary = print_summary(prepared, ingest_nothing(prepared))
+        summary = print_summary(prepared, run(prepared))
     else:
-        reports: list[MouseReport] = []
-        with file_pool(prepared) as pool, Progress() as progress:
-            # The workers start while Dagster is imported, which takes them both a second or more.
-            pool.start()
-            from assets.resources import SharedRun
-            from assets.run import run_ingest
+        from assets.recording import recorded
 
+        with recorded(prepared) as outcome, Progress() as progress:
             progress.start(len(prepared.todo), sum(t.bytes or 0 for t in prepared.todo))
-
-            def mouse_done(report: MouseReport) -> None:
-                reports.append(report)
-                progress.mouse_done(report)
-
-            shared = SharedRun(pool=pool, on_file=progress.file_done, on_mouse=mouse_done)
-            good = run_ingest(prepared, shared)
-            progress.finish()
-        if shared.error is not None:
-            raise shared.error
-        if not good and not any(r.quarantined for r in reports):
-            raise RuntimeError("the Dagster run failed for a reason of its own; `vblake ui` shows it")
+            reports = run(prepared, on_file=progress.file_done, on_mouse=progress.mouse_done)
+            outcome.set_result(reports)
         summary = print_summary(prepared, reports)
     raise typer.Exit(summary)
 

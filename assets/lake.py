@@ -47,9 +47,9 @@ def register_mice(instance: dg.DagsterInstance, mice: Iterable[int]) -> None:
 
 
 @dg.multi_asset(name="project_tables", specs=[_spec(t) for t in _PROJECT], can_subset=True)
-def project_tables(context: dg.AssetExecutionContext, lake: LakeResource) -> Results:
+def project_tables(context: dg.AssetExecutionContext, lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> Results:
     """The release's own tables; their mice become the partitions."""
-    tables = refresh_project_tables(lake.request(Selection()))
+    tables = shared.prepared.project.tables if shared.prepared else refresh_project_tables(lake.request(Selection()))
     register_mice(context.instance, set(tables["behavior_sessions"].column("mouse_id").to_pylist()))
     for name in context.selected_asset_keys:
         table = tables.get(name.to_user_string())
@@ -77,16 +77,9 @@ def nwb_tables(context: dg.AssetExecutionContext, config: IngestConfig, lake: La
         tables=tuple(t.name for t in _INGESTED if t.name in selected and t.subject is not Subject.LEDGER),
     )
 
-    def note(report: MouseReport) -> None:
-        shared.on_mouse(report)
+    reports = shared.reports.result() if shared.prepared else ingest(prepare(lake.request(selection, force=config.force)), mice=mice)
+    for report in reports:
         context.log.info(f"mouse {report.mouse_id}: {len(report.entries)} files, {len(report.quarantined)} quarantined")
-
-    try:
-        prepared = shared.prepared or prepare(lake.request(selection, force=config.force))
-        reports = ingest(prepared, mice=mice, pool=shared.pool, on_file=shared.on_file, on_mouse=note)
-    except Exception as error:
-        shared.error = error
-        raise
     bad = {r.mouse_id for r in reports if r.quarantined}
     yield from _results(context, selected, mice, bad, reports)
     if bad:
@@ -121,8 +114,9 @@ def _results(context: dg.AssetExecutionContext, selected: list[str], mice: set[i
 
 
 @dg.asset(deps=[t.name for t in TABLES.values()], group_name="catalog", kinds={"duckdb"})
-def catalog(lake: LakeResource) -> dg.MaterializeResult[Any]:
+def catalog(lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables."""
     store = open_store(lake.lake)
-    build_catalog(store, require_lake(store))
+    if not shared.prepared:
+        build_catalog(store, require_lake(store))
     return dg.MaterializeResult(metadata={"path": f"{store.root}/catalog.duckdb"})

@@ -1,16 +1,14 @@
-"""Dagster resources: where source and lake are, and what a run that was started by `vblake ingest` shares with the command."""
+"""Dagster resources: where source and lake are, and what a run shares with the command that it records."""
 
 import os
-from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from dagster import Config, ConfigurableResource
 from pydantic import Field
 
-from pipelines.convert import FileResult
 from pipelines.ingest import IngestRequest, MouseReport, Prepared
 from pipelines.planning import Selection
-from pipelines.pool import FilePool
 from pipelines.sources import SourceSpec
 
 PUBLIC_BUCKET = "s3://visual-behavior-ophys-data"
@@ -58,20 +56,14 @@ class IngestConfig(Config):
     force: bool = Field(default=False, description="Convert again what the lake holds already.")
 
 
-@dataclass
+@dataclass(frozen=True)
 class SharedRun:
-    """What the command and the run it started in its own process share; empty for runs started from the UI.
+    """The ingest of a command that a run records; empty for runs started from the UI, which ingest themselves.
 
     Attributes:
-        prepared: the plan, so that it is made only once.
-        pool: worker processes that have been started already.
-        on_file: called for each file.
-        on_mouse: called for each published mouse.
-        error: what stopped the run, if anything did.
+        prepared: the command's plan.
+        reports: what the ingest has done, as soon as it is done.
     """
 
     prepared: Prepared | None = None
-    pool: FilePool | None = None
-    on_file: Callable[[FileResult], None] = lambda _: None
-    on_mouse: Callable[[MouseReport], None] = lambda _: None
-    error: BaseException | None = field(default=None)
+    reports: Future[list[MouseReport]] = field(default_factory=Future[list[MouseReport]])

@@ -1,4 +1,4 @@
-"""The main job as a Dagster run in this process, recorded where `vblake ui` shows it."""
+"""The Dagster run of an ingest that a command does, recorded where `vblake ui` shows it."""
 
 from __future__ import annotations
 
@@ -71,17 +71,16 @@ def _run_config(request: IngestRequest, mice: list[int]) -> dict[str, Any]:
     }
 
 
-def run_ingest(prepared: Prepared, shared: SharedRun) -> bool:
-    """Runs the job for a prepared ingest in this process.
+def record(shared: SharedRun, prepared: Prepared) -> bool:
+    """Runs the job for an ingest that the command does itself meanwhile.
 
     Args:
+        shared: how the run learns what the ingest did.
         prepared: what is to do.
-        shared: how the run reports while it goes; `error` is set if something other than a bad file stopped it.
 
     Returns:
         Whether every partition of the run was good.
     """
-    shared.prepared = prepared
     asked = {name for task in prepared.todo for name in task.tables}
     tables = [t.name for t in TABLES.values() if t.name in asked or t.subject is Subject.LEDGER]
     mice = prepared.mice

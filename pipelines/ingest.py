@@ -190,26 +190,14 @@ def _ignore(_: object) -> None:
     pass
 
 
-def file_pool(prepared: Prepared) -> FilePool:
-    """The worker processes of an ingest."""
-    request = prepared.request
-    return FilePool(prepared.settings, workers_for(request.workers, request.memory), request.dask)
-
-
 def ingest(
-    prepared: Prepared,
-    *,
-    mice: Iterable[int] | None = None,
-    pool: FilePool | None = None,
-    on_file: OnFile = _ignore,
-    on_mouse: OnMouse = _ignore,
+    prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: OnFile = _ignore, on_mouse: OnMouse = _ignore
 ) -> list[MouseReport]:
     """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
 
     Args:
         prepared: from `prepare`.
         mice: only these.
-        pool: from `file_pool`, if its workers were to start early.
         on_file: called for each converted or failed file, in the caller's thread.
         on_mouse: called after a mouse's files are in the lake, in the caller's thread.
 
@@ -234,7 +222,8 @@ def ingest(
             # The longest first, so that no worker is left with a long file at the end.
             tasks += sorted(mine, key=lambda t: -(t.bytes or 0))
         # One mouse is published at a time, beside the conversion of the next.
-        with pool or file_pool(prepared) as files, Turns[MouseReport]() as publishing:
+        workers = workers_for(request.workers, request.memory)
+        with FilePool(prepared.settings, workers, request.dask) as files, Turns[MouseReport]() as publishing:
 
             def publish(mouse: int) -> MouseReport:
                 missing = prepared.missing_of(mouse)

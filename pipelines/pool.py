@@ -69,10 +69,6 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _ready() -> None:
-    """What a worker does to be there."""
-
-
 def _bounded(task: FileTask, settings: ConvertSettings) -> FileResult:
     """`convert_file` in a worker process, which dies if it uses up the processor time that a file may need."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -125,13 +121,6 @@ class FilePool:
                 worker.kill()
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
-
-    def start(self) -> None:
-        """Has the workers start while this process does something else."""
-        if self._workers and not self._dask:
-            executor = self._local()
-            for _ in range(self._workers):
-                executor.submit(_ready)
 
     def _local(self) -> ProcessPoolExecutor:
         with self._lock:
