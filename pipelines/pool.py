@@ -14,11 +14,13 @@ from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
 from pipelines.planning import FileTask
 from schemas.errors import IntegrityError, UsageError
+
+R = TypeVar("R")
 
 BYTES_PER_WORKER = 512 << 20
 """What one worker may need: the largest real files took up to 424 MB, fetched ranges included (docs/performance.md)."""
@@ -69,14 +71,24 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _bounded(task: FileTask, settings: ConvertSettings) -> FileResult:
-    """`convert_file` in a worker process, which dies if it uses up the processor time that a file may need."""
+def _seconds(task: FileTask) -> float:
+    return _CPU_SECONDS + (task.bytes or 0) * _CPU_SECONDS_PER_BYTE
+
+
+def _bounded(seconds: float, call: Callable[..., R], *arguments: Any) -> R:
+    """A call in a worker process, which dies if it uses up the processor time that it may need."""
+    # Not a Python handler: it would wait for the library to come back.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS + (task.bytes or 0) * _CPU_SECONDS_PER_BYTE)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        return convert_file(task, settings)
+        return call(*arguments)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _unbounded(_: float, call: Callable[..., R], *arguments: Any) -> R:
+    """A call in this process, or in one that is not ours."""
+    return call(*arguments)
 
 
 def _processes(workers: int) -> ProcessPoolExecutor:
@@ -140,9 +152,9 @@ class FilePool:
         waiting = deque(tasks)
         if self._dask:
             with _dask(self._dask) as executor:
-                yield from self._run(executor, convert_file, waiting, 4 * (self._workers or 1), suspects)
+                yield from self._run(executor, _unbounded, waiting, 4 * (self._workers or 1), suspects)
         elif not self._workers:
-            yield from self._run(_Here(), convert_file, waiting, 1, suspects)
+            yield from self._run(_Here(), _unbounded, waiting, 1, suspects)
         else:
             while waiting:
                 executor = self._local()
@@ -156,7 +168,7 @@ class FilePool:
     def _run(
         self,
         executor: Executor,
-        convert: Callable[[FileTask, ConvertSettings], FileResult],
+        wrapped: Callable[..., FileResult],
         waiting: deque[FileTask],
         in_flight: int,
         suspects: list[FileTask],
@@ -168,7 +180,7 @@ class FilePool:
                 while waiting and len(running) < in_flight:
                     task = waiting.popleft()
                     try:
-                        running[executor.submit(convert, task, self._settings)] = task
+                        running[executor.submit(wrapped, _seconds(task), convert_file, task, self._settings)] = task
                     except BrokenProcessPool:
                         waiting.appendleft(task)
                         break
@@ -192,7 +204,7 @@ class FilePool:
         """Tries a file whose worker died once more, with the machine to itself."""
         with _processes(1) as executor:
             try:
-                return executor.submit(_bounded, task, self._settings).result()
+                return executor.submit(_bounded, _seconds(task), convert_file, task, self._settings).result()
             except BrokenProcessPool:
                 error = (
                     f"file {task.object.key}: the worker process died twice while reading it, the second time alone: killed (most often "
@@ -212,7 +224,7 @@ class FilePool:
         for shared in (True, False):
             with nullcontext(self._local()) if shared else _processes(1) as executor:
                 try:
-                    return executor.submit(convert_templates, task, self._settings, signature).result()
+                    return executor.submit(_bounded, _seconds(task), convert_templates, task, self._settings, signature).result()
                 except BrokenExecutor:
                     continue
         raise IntegrityError(

@@ -1,0 +1,28 @@
+"""Conversions that do not come to a good end, for worker processes: they find them here by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from pipelines.convert import ConvertSettings, FileResult, convert_file
+from pipelines.planning import FileTask
+
+DIES, DIES_ONCE, SPINS, WAITS = ("dies",), ("dies once",), ("spins",), ("waits",)
+"""In the place of a task's tables."""
+
+
+def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
+    """Does what the task says, or `convert_file`."""
+    once = settings.staging / f"died-{task.file_key}"
+    if task.tables == DIES or (task.tables == DIES_ONCE and not once.exists()):
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.tables == SPINS:
+        while True:
+            pass
+    if task.tables == WAITS:
+        (settings.staging / f"worker-{os.getpid()}").touch()
+        time.sleep(600)
+    return FileResult(task, settings.staging) if task.tables == DIES_ONCE else convert_file(task, settings)

@@ -1,0 +1,94 @@
+"""Worker processes that die, never end, or lose the process they work for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders import faulty
+
+from pipelines.convert import ConvertSettings
+from pipelines.ingest import IngestRequest, prepare
+from pipelines.planning import FileTask, Selection
+from pipelines.pool import FilePool
+from pipelines.sources import SourceSpec
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def settings(sample_bucket: Path, tmp_path: Path) -> ConvertSettings:
+    return ConvertSettings(SourceSpec(str(sample_bucket)), tmp_path, verify_hash=False, cache=tmp_path / "cache", cache_bytes=1 << 30)
+
+
+@pytest.fixture
+def tasks(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FileTask]:
+    """Every file of the sample, trials only."""
+    monkeypatch.setattr("pipelines.pool.convert_file", faulty.convert)
+    request = IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), selection=Selection(tables=("trials",)))
+    return list(prepare(request).todo)
+
+
+def _errors(tasks: list[FileTask], settings: ConvertSettings, workers: int = 2) -> dict[int, str | None]:
+    with FilePool(settings, workers) as pool:
+        return {r.task.file_key: r.error for r in pool.convert(tasks)}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_kills_its_worker_fails_alone(tasks: list[FileTask], settings: ConvertSettings, workers: int) -> None:
+    bad = replace(tasks[1], tables=faulty.DIES)
+    errors = _errors([tasks[0], bad, *tasks[2:]], settings, workers)
+    assert set(errors) == {t.file_key for t in tasks}
+    assert [key for key, error in errors.items() if error] == [bad.file_key]
+    assert (errors[bad.file_key] or "").startswith(
+        f"file {bad.object.key}: the worker process died twice while reading it, the second time"
+    )
+
+
+def test_a_file_whose_worker_died_once_is_converted(tasks: list[FileTask], settings: ConvertSettings) -> None:
+    errors = _errors([replace(tasks[0], tables=faulty.DIES_ONCE), *tasks[1:]], settings)
+    assert errors == {t.file_key: None for t in tasks}
+
+
+def test_a_file_that_never_ends_is_stopped(tasks: list[FileTask], settings: ConvertSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.pool._CPU_SECONDS", 3.0)
+    endless = replace(tasks[0], tables=faulty.SPINS)
+    errors = _errors([endless, *tasks[1:]], settings)
+    assert [key for key, error in errors.items() if error] == [endless.file_key]
+    assert "stopped because it did not come to an end" in (errors[endless.file_key] or "")
+
+
+def test_workers_end_with_the_process_they_work_for(tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path) -> None:
+    script = (
+        "import pickle, sys\n"
+        "import pipelines.pool\nfrom builders import faulty\n"
+        "pipelines.pool.convert_file = faulty.convert\n"
+        "tasks, settings = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "with pipelines.pool.FilePool(settings, 2) as pool:\n    list(pool.convert(tasks))\n"
+    )
+    (tmp_path / "work.pickle").write_bytes(pickle.dumps(([replace(t, tables=faulty.WAITS) for t in tasks[:2]], settings)))
+    path = os.pathsep.join(p for p in sys.path if p)
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "work.pickle")], env=os.environ | {"PYTHONPATH": path})
+    workers = _eventually(lambda: [int(p.name.split("-")[1]) for p in tmp_path.glob("worker-*")], lambda found: len(found) == 2)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert _eventually(lambda: [w for w in workers if Path(f"/proc/{w}").exists()], lambda left: not left) == []
+
+
+def _eventually(look: Callable[[], list[int]], good: Callable[[list[int]], bool]) -> list[int]:
+    """What there is to see once it is good, or after a minute."""
+    found = look()
+    for _ in range(600):
+        if good(found):
+            break
+        time.sleep(0.1)
+        found = look()
+    return found
