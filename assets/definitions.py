@@ -9,7 +9,7 @@ from assets.checks import lake_verified
 from assets.lake import catalog, nwb_tables, project_tables
 from assets.resources import LakeResource, SharedRun
 
-RESOURCES = {"lake": LakeResource(), "shared": dg.ResourceDefinition.hardcoded_resource(SharedRun())}
+RESOURCES = {"lake": LakeResource(), "shared": SharedRun().resource()}
 
 defs = dg.Definitions(
     assets=[project_tables, nwb_tables, catalog],

@@ -4,7 +4,7 @@ import os
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from dagster import Config, ConfigurableResource
+from dagster import Config, ConfigurableResource, ResourceDefinition
 from pydantic import Field
 
 from pipelines.ingest import IngestRequest, MouseReport, Prepared
@@ -67,3 +67,7 @@ class SharedRun:
 
     prepared: Prepared | None = None
     reports: Future[list[MouseReport]] = field(default_factory=Future[list[MouseReport]])
+
+    def resource(self) -> ResourceDefinition:
+        """As the resource `shared`."""
+        return ResourceDefinition.hardcoded_resource(self)

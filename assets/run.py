@@ -90,7 +90,7 @@ def record(shared: SharedRun, prepared: Prepared) -> bool:
             [project_tables, nwb_tables, catalog],
             selection=dg.AssetSelection.assets(*tables, "catalog"),
             instance=instance,
-            resources={"lake": LakeResource(), "shared": dg.ResourceDefinition.hardcoded_resource(shared)},
+            resources={"lake": LakeResource(), "shared": shared.resource()},
             run_config=_run_config(prepared.request, mice),
             tags=range_tags(instance, {str(m) for m in mice}),
             raise_on_error=False,

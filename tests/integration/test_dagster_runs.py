@@ -13,7 +13,11 @@ from assets.automation import range_tags
 from assets.checks import lake_verified
 from assets.definitions import defs
 from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
+from assets.recording import recorded
 from assets.resources import LakeResource, SharedRun
+from assets.run import open_instance
+from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.sources import SourceSpec
 from schemas import TABLES, Subject
 
 pytestmark = pytest.mark.integration
@@ -39,7 +43,7 @@ def _run(
         [project_tables, nwb_tables, catalog],
         selection=dg.AssetSelection.assets(*selection),
         instance=instance,
-        resources={"lake": LakeResource(), "shared": dg.ResourceDefinition.hardcoded_resource(SharedRun())},
+        resources={"lake": LakeResource(), "shared": SharedRun().resource()},
         run_config={
             "ops": {"nwb_tables": {"config": config}},
             "resources": {"lake": {"config": {"source": str(bucket), "lake": str(lake), "workers": 2}}},
@@ -116,11 +120,38 @@ def test_a_selection_of_mice_marks_only_those_of_its_range(
     assert query(tmp_path / "lake", "SELECT count(*) FROM licks") == [(0,)]
 
 
+def test_an_ingest_is_recorded_as_it_went(bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.run.dagster_home", lambda: tmp_path)
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    lake, broken = tmp_path / "lake", behavior_file(bucket)
+    broken.write_bytes(broken.read_bytes()[:1000])
+    prepared = prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=2))
+    with recorded(prepared) as outcome:
+        outcome.set_result(ingest(prepared))
+    with open_instance() as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.FAILURE
+        bad = {str(e.mouse_id) for r in outcome.result() for e in r.quarantined}
+        assert len(bad) == 1
+        assert _marked(instance, "trials") == {str(m) for m in _mice(lake)} - bad
+
+
+def test_an_ingest_that_is_stopped_is_recorded_as_failed(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.run.dagster_home", lambda: tmp_path)
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    prepared = prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=2))
+    with pytest.raises(KeyboardInterrupt), recorded(prepared):
+        raise KeyboardInterrupt
+    with open_instance() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+        assert _marked(instance, "trials") == set()
+
+
 def test_project_tables_make_the_partitions(instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
     result = dg.materialize(
         [project_tables],
         instance=instance,
-        resources={"lake": LakeResource(source=str(sample_bucket), lake=str(tmp_path / "lake"))},
+        resources={"lake": LakeResource(source=str(sample_bucket), lake=str(tmp_path / "lake")), "shared": SharedRun().resource()},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
     assert result.success
