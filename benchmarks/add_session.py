@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import run_once, run_repeated, table, write_json
+from benchmarks.harness import run_repeated, table, write_json
 from benchmarks.verdict import Verdict, verdict_table
 
 _SECONDS = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
 from assets.recording import recorded
 from assets.resources import LakeResource, SharedRun
 from assets.run import open_instance
+from assets.storage import EventLog
 from pipelines.ingest import IngestRequest, ingest, prepare
 from pipelines.sources import SourceSpec
 from schemas import TABLES, Subject
@@ -120,9 +122,25 @@ def test_a_selection_of_mice_marks_only_those_of_its_range(
     assert query(tmp_path / "lake", "SELECT count(*) FROM licks") == [(0,)]
 
 
+def _at_home_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own settings, with runs kept in a folder of the test."""
+    shutil.copy(Path(__file__).resolve().parents[2] / "dagster.yaml", folder)
+    monkeypatch.setattr("assets.run.dagster_home", lambda: folder)
+
+
+def test_the_event_log_keeps_what_several_instances_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _at_home_in(tmp_path, monkeypatch)
+    with open_instance() as first, open_instance() as second:
+        assert isinstance(first.event_log_storage, EventLog)
+        for number in range(6):
+            for each in (first, second):
+                each.report_runless_asset_event(dg.AssetMaterialization("trials", partition=str(number)))
+        assert _marked(first, "trials") == _marked(second, "trials") == {str(n) for n in range(6)}
+        assert len(second.fetch_materializations(dg.AssetKey("trials"), limit=100).records) == 12
+
+
 def test_an_ingest_is_recorded_as_it_went(bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assets.run.dagster_home", lambda: tmp_path)
-    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    _at_home_in(tmp_path, monkeypatch)
     lake, broken = tmp_path / "lake", behavior_file(bucket)
     broken.write_bytes(broken.read_bytes()[:1000])
     prepared = prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=2))
@@ -137,8 +155,7 @@ def test_an_ingest_is_recorded_as_it_went(bucket: Path, tmp_path: Path, monkeypa
 
 
 def test_an_ingest_that_is_stopped_is_recorded_as_failed(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assets.run.dagster_home", lambda: tmp_path)
-    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    _at_home_in(tmp_path, monkeypatch)
     prepared = prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=2))
     with pytest.raises(KeyboardInterrupt), recorded(prepared):
         raise KeyboardInterrupt
