@@ -20,7 +20,7 @@ from benchmarks.harness import ROOT, table
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ("convert", "scale", "query")
+BENCHMARKS = ("convert", "scale", "add_session", "bookkeeping", "query")
 """Those that `--run` runs; others' JSON files are shown if they are there."""
 
 _KINDS = {"behavior": "behaviour", "mesoscope": "mesoscope", "scientifica": "scientifica"}
@@ -98,7 +98,20 @@ def fetch_part(result: Result) -> str:
     return "\n\n".join(parts)
 
 
-PARTS: dict[str, Callable[[Result], str]] = {"convert": convert_part, "fetch": fetch_part, "scale": scale_part, "query": query_part}
+def rows_part(result: Result) -> str:
+    """The printed table as it is, then the verdicts."""
+    rows = result["rows"]
+    return "\n\n".join((_when(result), table(tuple(rows[0]), [tuple(r.values()) for r in rows]), _verdicts(result)))
+
+
+PARTS: dict[str, Callable[[Result], str]] = {
+    "convert": convert_part,
+    "fetch": fetch_part,
+    "scale": scale_part,
+    "query": query_part,
+    "add_session": rows_part,
+    "bookkeeping": rows_part,
+}
 
 
 def filled(page: str, results: dict[str, Result]) -> str:
@@ -126,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in BENCHMARKS:
             out = str(options.results / f"{name}.json")
             command = [sys.executable, "-m", f"benchmarks.{name}", "--work", str(options.run), "--out", out]
+            if name == "bookkeeping":
+                command += ["--convert", str(options.results / "convert.json")]
             subprocess.run(command, cwd=ROOT, check=True)
     page = PAGE.read_text()
     places = set(re.findall(r"<!-- begin (\S+) -->", page))
