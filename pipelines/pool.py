@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,6 +25,10 @@ R = TypeVar("R")
 
 BYTES_PER_WORKER = 512 << 20
 """What one worker may need: the largest real files took up to 424 MB, fetched ranges included (docs/performance.md)."""
+
+_DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
+"""Bound on what a worker may allocate, far above what a sound file needs: a damaged one may claim any size. The gigabyte is address space
+that Arrow's allocator reserves and does not use."""
 
 _CPU_SECONDS = 120.0
 _CPU_SECONDS_PER_BYTE = 1 / 4e6
@@ -60,6 +65,9 @@ def _begin_worker() -> None:
     """Runs first in each worker process."""
     # Ctrl-C goes to the whole group; what becomes of the workers is for the process they work for to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
     parent = multiprocessing.parent_process()
     if parent is not None:
         Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

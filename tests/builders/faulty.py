@@ -9,7 +9,7 @@ import time
 from pipelines.convert import ConvertSettings, FileResult, convert_file
 from pipelines.planning import FileTask
 
-DIES, DIES_ONCE, SPINS, WAITS = ("dies",), ("dies once",), ("spins",), ("waits",)
+DIES, DIES_ONCE, SPINS, WAITS, EATS = ("dies",), ("dies once",), ("spins",), ("waits",), ("eats",)
 """In the place of a task's tables."""
 
 
@@ -25,4 +25,9 @@ def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
     if task.tables == WAITS:
         (settings.staging / f"worker-{os.getpid()}").touch()
         time.sleep(600)
+    if task.tables == EATS:
+        try:
+            bytearray(4 << 30)
+        except MemoryError:
+            return FileResult(task, settings.staging, error="no more memory")
     return FileResult(task, settings.staging) if task.tables == DIES_ONCE else convert_file(task, settings)

@@ -66,6 +66,11 @@ def test_a_file_that_never_ends_is_stopped(tasks: list[FileTask], settings: Conv
     assert "stopped because it did not come to an end" in (errors[endless.file_key] or "")
 
 
+def test_a_worker_cannot_take_the_memory_of_the_machine(tasks: list[FileTask], settings: ConvertSettings) -> None:
+    greedy = replace(tasks[0], tables=faulty.EATS)
+    assert _errors([greedy, *tasks[1:]], settings) == {**{t.file_key: None for t in tasks}, greedy.file_key: "no more memory"}
+
+
 def test_workers_end_with_the_process_they_work_for(tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path) -> None:
     script = (
         "import pickle, sys\n"
