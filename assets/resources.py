@@ -9,9 +9,19 @@ from pydantic import Field
 
 from pipelines.ingest import IngestRequest, MouseReport, Prepared
 from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
+from pipelines.sources import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, SourceSpec
+from schemas.errors import UsageError
 
 PUBLIC_BUCKET = "s3://visual-behavior-ophys-data"
+
+
+def _number(variable: str, default: float) -> float:
+    """The number in an environment variable; the default where it is not set."""
+    text = os.environ.get(variable)
+    try:
+        return default if text is None else float(text)
+    except ValueError:
+        raise UsageError(f"{variable} is {text!r}; expected a number.") from None
 
 
 class LakeResource(ConfigurableResource[None]):
@@ -22,6 +32,16 @@ class LakeResource(ConfigurableResource[None]):
     )
     endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; none for AWS.")
     anonymous: bool = Field(default=True, description="Send unsigned requests.")
+    timeout: float = Field(
+        default_factory=lambda: _number("VBLAKE_TIMEOUT", READ_TIMEOUT_S), description="Longest wait for data from the source, seconds."
+    )
+    connect_timeout: float = Field(
+        default_factory=lambda: _number("VBLAKE_CONNECT_TIMEOUT", CONNECT_TIMEOUT_S),
+        description="Longest wait for a connection to the source, seconds.",
+    )
+    retries: int = Field(
+        default_factory=lambda: int(_number("VBLAKE_RETRIES", ATTEMPTS - 1)), description="How often a request that failed is repeated."
+    )
     lake: str = Field(default_factory=lambda: os.environ.get("VBLAKE_LAKE", "lake"), description="Folder or s3:// prefix of the lake.")
     release: str = Field(default="latest", description="latest or X.Y.Z.")
     workers: int | None = Field(default=None, description="Worker processes; none for as many as there is room for.")
@@ -30,7 +50,14 @@ class LakeResource(ConfigurableResource[None]):
 
     def source_spec(self) -> SourceSpec:
         """The source as the pipelines take it."""
-        return SourceSpec(self.source, self.endpoint_url, self.anonymous)
+        return SourceSpec(
+            self.source,
+            self.endpoint_url,
+            self.anonymous,
+            connect_timeout_s=self.connect_timeout,
+            read_timeout_s=self.timeout,
+            attempts=self.retries + 1,
+        )
 
     def request(self, selection: Selection, *, force: bool = False) -> IngestRequest:
         """An ingest of a selection from this source into this lake."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ _PROJECT = Path(__file__).resolve().parents[1]
 
 
 def dagster_home() -> Path:
-    """The folder of Dagster's settings: the clone vblake was installed from, $DAGSTER_HOME, or a folder of the user's."""
-    if (_PROJECT / "dagster.yaml").is_file():
+    """The folder of Dagster's settings: the clone vblake was installed from if it can be written, $DAGSTER_HOME, or one of the user's."""
+    ours = _PROJECT / "dagster.yaml"
+    if ours.is_file() and os.access(_PROJECT, os.W_OK):
         return _PROJECT
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named) if named else Path("~/.local/share/vblake").expanduser()
     home.mkdir(parents=True, exist_ok=True)
+    if ours.is_file() and not (home / ours.name).exists():
+        shutil.copyfile(ours, home / ours.name)
     return home
 
 
@@ -50,6 +54,9 @@ def _run_config(request: IngestRequest, mice: list[int]) -> dict[str, Any]:
         "source": request.source.url,
         "endpoint_url": request.source.endpoint_url,
         "anonymous": request.source.anonymous,
+        "timeout": request.source.read_timeout_s,
+        "connect_timeout": request.source.connect_timeout_s,
+        "retries": request.source.attempts - 1,
         "lake": request.lake,
         "release": request.release,
         "workers": request.workers,

@@ -98,11 +98,11 @@ class FileCache:
         try:
             moved = source.fetch(obj.key, obj.version_id, part_path)
             try:
-                obj.check(_digest(part_path))
+                obj.check(digest(part_path))
             except IntegrityError:
                 # Once more: a transfer can be damaged. A second time it is the object.
                 moved += source.fetch(obj.key, obj.version_id, part_path)
-                obj.check(_digest(part_path))
+                obj.check(digest(part_path))
             part_path.replace(path)
         except BaseException:
             part_path.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     """BLAKE2b-512 of a whole file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()

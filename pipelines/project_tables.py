@@ -70,15 +70,14 @@ def read_project_tables(source: Source, release: Release) -> ProjectTables:
     """
     tables: dict[str, pa.Table] = {}
     warnings = [
-        f"release {release.version} has the table {name}, which vblake does not know: it is not in the lake"
+        f"release {release.version} has the table {name!r}, which vblake does not know: it is not in the lake"
         for name in release.tables
         if name not in MANIFEST_NAMES.values()
     ]
     for name, manifest_name in MANIFEST_NAMES.items():
         if (obj := release.tables.get(manifest_name)) is None:
             continue  # a manifest that must have it was refused when it was loaded
-        content = source.read(obj.key, obj.version_id)
-        obj.check(hashlib.blake2b(content).hexdigest())
+        content = _checked(source, obj)
         if obj.file_hash is None:
             warnings.append(f"{obj.key}: the manifest gives no hash, so the content was not checked")
         try:
@@ -87,6 +86,18 @@ def read_project_tables(source: Source, release: Release) -> ProjectTables:
             raise error.located(file=obj.key, table=name) from None
     _check_mice(tables, release)
     return ProjectTables(tables, tuple(warnings))
+
+
+def _checked(source: Source, obj: ReleaseObject) -> bytes:
+    """The content of an object, equal to what the manifest pins."""
+    content = source.read(obj.key, obj.version_id)
+    try:
+        obj.check(hashlib.blake2b(content).hexdigest())
+    except IntegrityError:
+        # Once more: a transfer can be damaged. A second time it is the object.
+        content = source.read(obj.key, obj.version_id)
+        obj.check(hashlib.blake2b(content).hexdigest())
+    return content
 
 
 def _table(table: Table, content: bytes, obj: ReleaseObject, warnings: list[str]) -> pa.Table:

@@ -99,6 +99,7 @@ class RangeFile(io.RawIOBase):
         fetch: gives a byte range.
         size: bytes of the object.
         held: bound on bytes that are fetched ahead of the reader.
+        abandon: called on closing: ends fetches that are under way, which may be waiting for a server that does not answer.
 
     Attributes:
         bytes_fetched: bytes moved so far.
@@ -106,8 +107,9 @@ class RangeFile(io.RawIOBase):
         failure: the error of the fetch that failed, once its bytes were to be read.
     """
 
-    def __init__(self, fetch: Fetch, size: int, *, held: int = HELD) -> None:
+    def __init__(self, fetch: Fetch, size: int, *, held: int = HELD, abandon: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._abandon = abandon
         self._fetch = fetch
         self._size = size
         self._position = 0
@@ -195,7 +197,9 @@ class RangeFile(io.RawIOBase):
     def close(self) -> None:
         """Gives up what is still to be fetched."""
         if not self.closed:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._abandon()
+            self._pool.shutdown(wait=True)
             self._parts.clear()
             self._starts.clear()
         super().close()

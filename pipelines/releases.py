@@ -25,6 +25,8 @@ _MANIFEST = re.compile(re.escape(MANIFESTS + PROJECT) + r"_project_manifest_v(?P
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _HOST = re.compile(r"(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9])\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com")
 _HASH = re.compile(r"[0-9a-f]{128}")
+_LONGEST_KEY = 1024
+"""Bytes of UTF-8 that S3 allows a key."""
 _FILE_ID = re.compile(r"0|[1-9]\d{0,17}")
 
 
@@ -85,9 +87,15 @@ def versions(source: Source) -> list[str]:
     if not usable:
         raise ReleaseError(
             f"{source.spec.url}/{MANIFESTS}: expected manifests of versions X.Y.Z, found only "
-            f"{', '.join(sorted(names))}. Check the file names."
+            f"{', '.join(name if name.isprintable() else repr(name) for name in sorted(names))}. Check the file names."
         )
     return sorted(usable, key=semantic)
+
+
+def _shown(url: str) -> str:
+    """A URL for an error: without what can be a password or a signature, and without what can steer a terminal."""
+    address, mark, _ = re.sub(r"//[^/]*@", "//…@", url).replace("#", "?").partition("?")
+    return repr(address + (f"{mark}…" if mark else ""))
 
 
 def semantic(version: str) -> tuple[int, ...]:
@@ -180,22 +188,24 @@ class _Manifest:
             raise self._wrong(where, "a URL", repr(url))
         if not url.isprintable() or " " in url or "\\" in url:
             # urlsplit drops tabs and line ends in silence.
-            raise self._wrong(where, "a URL without blanks, control characters and backslashes", repr(url))
+            raise self._wrong(where, "a URL without blanks, control characters and backslashes", _shown(url))
         try:
             parts = urlsplit(url)
             key = unquote(parts.path, errors="strict").removeprefix("/")
         except ValueError as error:
-            raise self._wrong(where, "a URL", f"{url!r} ({error})") from None
+            raise self._wrong(where, "a URL", f"{_shown(url)} ({type(error).__name__})") from None
         host = _HOST.fullmatch(parts.netloc)
         if parts.scheme != "https" or host is None:
-            raise self._wrong(where, "https://<bucket>.s3.<region>.amazonaws.com/<key>", repr(url))
+            raise self._wrong(where, "https://<bucket>.s3.<region>.amazonaws.com/<key>", _shown(url))
         if parts.query or parts.fragment:
-            raise self._wrong(where, "a URL without query and fragment", repr(url))
+            raise self._wrong(where, "a URL without query and fragment", _shown(url))
         self.bucket = self.bucket or host["bucket"]
         if host["bucket"] != self.bucket:
             raise self._wrong(where, f"the bucket {self.bucket}, as in the entries before", f"the bucket {host['bucket']}")
         if not key.isprintable() or "\\" in key or any(part in ("", ".", "..") for part in key.split("/")):
             raise self._wrong(where, "a key without '.', '..', empty parts, backslashes and control characters", repr(key))
+        if len(key.encode()) > _LONGEST_KEY:
+            raise self._wrong(where, f"a key of at most {_LONGEST_KEY} bytes, as S3 has them", f"{len(key.encode())} bytes: {key!r}")
         if not key.startswith(f"{PROJECT}/"):
             raise self._wrong(where, f"a key under {PROJECT}/", repr(key))
         return key

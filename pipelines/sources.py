@@ -6,19 +6,28 @@ S3 itself is in `pipelines.s3`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from schemas.errors import LakeError, SourceError, UsageError
+from schemas.errors import LakeError, SourceError, TransientSourceError, UsageError
 
 READ_LIMIT = 256 * 2**20
 """Largest object `read` takes into memory. The real manifest has about 3 MB, the largest project table 1.5 MB."""
 
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+ATTEMPTS = 8
+"""With one failing request in ten, one in 10^8 fails eight times; the whole dataset takes some 10^5. The waits add up to about 25 s, which
+a server that is restarted may need."""
+
 _CHUNK = 2**20
+_LONGEST_TIMEOUT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class SourceSpec:
         anonymous: send unsigned requests; otherwise the usual AWS credential chain is asked.
         region: AWS region of the bucket.
         connect_timeout_s, read_timeout_s: seconds one connection attempt, or one wait for data, may take.
-        attempts: how often a request is tried in all before the error is raised.
+        attempts: how often a request is tried in all before its error is raised.
 
     Raises:
         UsageError: the url or endpoint cannot be used, or holds credentials (which would end up in logs and ledgers).
@@ -41,14 +50,13 @@ class SourceSpec:
     endpoint_url: str | None = None
     anonymous: bool = True
     region: str = "us-west-2"
-    connect_timeout_s: float = 10.0
-    read_timeout_s: float = 60.0
-    attempts: int = 5
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    read_timeout_s: float = READ_TIMEOUT_S
+    attempts: int = ATTEMPTS
 
     def __post_init__(self) -> None:
-        for name, url in (("source", self.url), ("endpoint url", self.endpoint_url or "")):
-            parts = urlsplit(url if "://" in url else "")
-            if "@" in parts.netloc or parts.query or parts.fragment:
+        for name, held in (("source", _holds_more(self.url)), ("endpoint url", re.search("[@?#]", self.endpoint_url or ""))):
+            if held:
                 raise UsageError(
                     f"The {name} must not hold credentials, a query or a fragment (it is not shown here). "
                     "Credentials come from the usual AWS places: environment, profile or instance role."
@@ -58,6 +66,62 @@ class SourceSpec:
             raise UsageError(f"The source {self.url!r} cannot be used. Give a folder or s3://bucket[/prefix].")
         if not (self.endpoint_url or "http://").startswith(("http://", "https://")):
             raise UsageError(f"The endpoint url {self.endpoint_url!r} does not start with http:// or https://.")
+        if self.endpoint_url is not None and not _is_address(self.endpoint_url):
+            raise UsageError(f"The endpoint url {self.endpoint_url!r} cannot be used. Give http://host:port or https://host.")
+        for name, seconds in (("connect time-out", self.connect_timeout_s), ("time-out", self.read_timeout_s)):
+            if not 0 < seconds <= _LONGEST_TIMEOUT_S:
+                raise UsageError(f"The {name} {seconds:g} s cannot be used. Give a number of seconds above 0, at most a day's.")
+        if self.attempts < 1:
+            raise UsageError(f"{self.attempts} attempts cannot be made. Give 1 or more.")
+
+
+def _holds_more(url: str) -> bool:
+    """Whether a URL has a user, a query or a fragment; the name of a folder may look like it."""
+    address, _, rest = url.partition("://")[2].partition("/")
+    return "@" in address or bool(re.search("[?#]", address + rest))
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL names a host, and a port if any."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and url.isprintable() and " " not in url and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+class ReplacedError(TransientSourceError):
+    """The object was replaced by another while it was read; it can be read from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """An object as it is; whatever is read of it later must be of that same one, or `ReplacedError` is raised.
+
+    Attributes:
+        key: its key.
+        version_id: the version asked for; None for the newest.
+        size: bytes.
+        etag: what the server calls its content; None where it does not say.
+    """
+
+    key: str
+    version_id: str | None
+    size: int
+    etag: str | None = None
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What reading cost.
+
+    Attributes:
+        bytes_moved: bytes of objects that came over the network, those of answers that broke off and were repeated included.
+        repeats: requests that were repeated, by what had gone wrong.
+    """
+
+    bytes_moved: int = 0
+    repeats: Counter[str] = field(default_factory=Counter[str])
 
 
 class Source(Protocol):
@@ -68,21 +132,22 @@ class Source(Protocol):
     """
 
     spec: SourceSpec
+    traffic: Traffic
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of the newest version of every object whose key starts with `prefix`, from one listing."""
         ...
 
-    def size(self, key: str, version_id: str | None) -> int:
-        """Bytes of one object version."""
+    def pin(self, key: str, version_id: str | None) -> Pinned:
+        """One object version, to read ranges of."""
         ...
 
     def read(self, key: str, version_id: str | None) -> bytes:
         """A whole small object (at most `READ_LIMIT` bytes)."""
         ...
 
-    def read_range(self, key: str, version_id: str | None, start: int, stop: int) -> bytes:
-        """Exactly the bytes [start, stop) of one object version. Safe to call from several threads."""
+    def read_range(self, obj: Pinned, start: int, stop: int) -> bytes:
+        """Exactly the bytes [start, stop) of an object. Safe to call from several threads."""
         ...
 
     def fetch(self, key: str, version_id: str | None, to: Path) -> int:
@@ -96,9 +161,17 @@ class Source(Protocol):
         """The object as a file that can be opened in place; None where the source is not a folder."""
         ...
 
+    def close(self) -> None:
+        """Gives up what other threads are still asking for, and refuses further requests."""
+        ...
 
-def open_source(spec: SourceSpec) -> Source:
+
+def open_source(spec: SourceSpec, traffic: Traffic | None = None) -> Source:
     """The source a spec describes.
+
+    Args:
+        spec: how to reach it.
+        traffic: what it is to add its traffic to.
 
     Raises:
         UsageError: the folder does not exist. A bucket is first asked when it is first read.
@@ -106,7 +179,7 @@ def open_source(spec: SourceSpec) -> Source:
     if spec.url.startswith("s3://"):
         from pipelines.s3 import S3Source
 
-        return S3Source(spec)
+        return S3Source(spec, traffic)
     return LocalSource(spec)
 
 
@@ -115,6 +188,7 @@ class LocalSource:
 
     def __init__(self, spec: SourceSpec) -> None:
         self.spec = spec
+        self.traffic = Traffic()  # none, whatever is read
         self._root = Path(spec.url).expanduser().resolve()
         if not self._root.is_dir():
             raise UsageError(f"There is no source folder {spec.url}. Give the one that holds 'visual-behavior-ophys'.")
@@ -138,13 +212,13 @@ class LocalSource:
                     found[key] = path.stat().st_size
         return dict(sorted(found.items()))
 
-    def size(self, key: str, version_id: str | None) -> int:
-        """See `Source.size`."""
-        return self.local_path(key).stat().st_size
+    def pin(self, key: str, version_id: str | None) -> Pinned:
+        """See `Source.pin`."""
+        return Pinned(key, version_id, self.local_path(key).stat().st_size)
 
     def read(self, key: str, version_id: str | None) -> bytes:
         """See `Source.read`."""
-        check_small(self.size(key, version_id), named(self.spec, key, None))
+        check_small(self.pin(key, version_id).size, named(self.spec, key, None))
         try:
             return self.local_path(key).read_bytes()
         except OSError as error:
@@ -163,9 +237,9 @@ class LocalSource:
         except OSError as error:
             raise unwritable(to, error) from None
 
-    def read_range(self, key: str, version_id: str | None, start: int, stop: int) -> bytes:
+    def read_range(self, obj: Pinned, start: int, stop: int) -> bytes:
         """See `Source.read_range`."""
-        path = self._inside(key)
+        path, key = self._inside(obj.key), obj.key
         try:
             with path.open("rb") as file:
                 content = os.pread(file.fileno(), stop - start, start)
@@ -190,13 +264,16 @@ class LocalSource:
             raise SourceError(f"{key} in {self.spec.url} is a folder or a device; expected a regular file.")
         return path
 
+    def close(self) -> None:
+        """Nothing is under way."""
+
     def _inside(self, key: str) -> Path:
         if "\0" in key or "\\" in key or any(part in ("", ".", "..") for part in key.split("/")):
             raise SourceError(f"The key {key!r} is not a plain relative path (no '..', no empty parts); it was not opened.")
         try:
             path = (self._root / key).resolve()
-        except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in circles
-            raise SourceError(f"{key} in {self.spec.url} cannot be resolved ({error}).") from None
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links that go round in circles; ValueError: half a character
+            raise SourceError(f"{key!r} in {self.spec.url} cannot be resolved ({type(error).__name__}).") from None
         if not path.is_relative_to(self._root):
             raise SourceError(
                 f"{key} in {self.spec.url} leads outside that folder through a link; it was not opened. "

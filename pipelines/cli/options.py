@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.sources import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
+DEFAULT_TIMEOUT = READ_TIMEOUT_S
+DEFAULT_CONNECT_TIMEOUT = CONNECT_TIMEOUT_S
+DEFAULT_RETRIES = ATTEMPTS - 1
 
 _SOURCE_PANEL = "Source"
 _SELECTION_PANEL = "Selection (options of one kind add up, different kinds restrict each other)"
@@ -40,6 +44,41 @@ NoAnonOption = Annotated[
     bool,
     typer.Option("--no-anon", help="Sign requests to the source with the usual AWS credentials.", rich_help_panel=_SOURCE_PANEL),
 ]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        envvar="VBLAKE_TIMEOUT",
+        metavar="SECONDS",
+        help="Longest wait for data from the source.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
+]
+ConnectTimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--connect-timeout",
+        envvar="VBLAKE_CONNECT_TIMEOUT",
+        metavar="SECONDS",
+        help="Longest wait for a connection to the source.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
+]
+RetriesOption = Annotated[
+    int,
+    typer.Option(
+        "--retries",
+        envvar="VBLAKE_RETRIES",
+        min=0,
+        metavar="N",
+        help="How often a request to the source that failed is repeated, after waits of up to 8 s.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Show each request that is repeated.", rich_help_panel=_SOURCE_PANEL),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -55,7 +94,7 @@ VerifyHashOption = Annotated[
     bool,
     typer.Option(
         "--verify-hash",
-        help="Fetch remote files whole and check the manifest's hash; else only the needed byte ranges are moved.",
+        help="Check files against the manifest's hash first; remote ones are fetched whole for that, not just the needed byte ranges.",
         rich_help_panel=_SOURCE_PANEL,
     ),
 ]
@@ -147,6 +186,9 @@ def request_from_options(
     source: str = DEFAULT_SOURCE,
     endpoint_url: str | None = None,
     no_anon: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+    retries: int = DEFAULT_RETRIES,
     release: str = "latest",
     mouse: Iterable[int] | None = None,
     behavior_session: Iterable[int] | None = None,
@@ -170,7 +212,14 @@ def request_from_options(
     from pipelines.sources import SourceSpec
 
     return IngestRequest(
-        source=SourceSpec(source, endpoint_url=endpoint_url, anonymous=not no_anon),
+        source=SourceSpec(
+            source,
+            endpoint_url=endpoint_url,
+            anonymous=not no_anon,
+            connect_timeout_s=connect_timeout,
+            read_timeout_s=timeout,
+            attempts=retries + 1,
+        ),
         lake=lake,
         release=release,
         selection=Selection(

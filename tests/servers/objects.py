@@ -19,6 +19,7 @@ class RequestInfo:
 
     Attributes:
         number: requests before this one, of any kind.
+        kind: see `Counters.requests`.
         method: of HTTP.
         key: object key, or the prefix of a listing.
         version_id: version asked for, None for the newest.
@@ -26,6 +27,7 @@ class RequestInfo:
     """
 
     number: int
+    kind: str
     method: str
     key: str
     version_id: str | None = None
@@ -39,23 +41,31 @@ class Fault:
     Attributes:
         status, code: answer with this error instead, e.g. 503 and SlowDown.
         stall_s: wait so long before the answer.
+        drip_s: send the body byte by byte, waiting so long after each.
         reset: reset the connection `before` the answer, or in the `middle` of its body.
         missing: leave so many bytes out at the end of the body.
         declared: whether Content-Length still speaks of the whole body then; the connection is closed after it.
         whole: answer a range request with 200 and the whole object.
+        content_range: answer a range request with this Content-Range.
         version: serve this version instead of the one asked for, and say so, as servers do that keep no versions.
-        lie: say that it is the one asked for.
+        replaced: serve other bytes of the same length, with another ETag and version id, as if the object had been replaced.
+        lie: say that it is the version asked for; the ETag tells.
+        listing: answer a listing with this instead; a function makes it from the right answer.
     """
 
     status: int | None = None
     code: str = "InternalError"
     stall_s: float = 0.0
+    drip_s: float = 0.0
     reset: str | None = None
     missing: int = 0
     declared: bool = True
     whole: bool = False
+    content_range: str | None = None
     version: str | None = None
+    replaced: bool = False
     lie: bool = False
+    listing: Callable[[bytes], bytes] | None = None
 
 
 Faults = Callable[[RequestInfo, int], Fault | None]

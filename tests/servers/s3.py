@@ -41,6 +41,9 @@ BUCKET = "visual-behavior-ophys-data"
 _STEP_S = 0.005
 """With a bandwidth, a body goes out in pieces of so many seconds."""
 _STEP = 4 << 20
+_HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+_OTHER = bytes(range(255, -1, -1))
+"""What the bytes of a replaced object become."""
 _OBJECT_PARAMETERS = frozenset(("versionId", "x-id"))
 _LIST_PARAMETERS = frozenset(("list-type", "prefix", "max-keys", "continuation-token", "encoding-type", "fetch-owner", "x-id"))
 
@@ -56,6 +59,7 @@ class S3Server:
         versions: files of the versions of a key, by version id, the newest last; paths are relative to the folder. Keys that are not in it
             have the version ids that the manifests in the folder pin, else one made from the name.
         faults: see `Faults`.
+        versioned: whether the bucket keeps versions; if not, no answer names one, and asking for one is refused.
         port: 0 for any that is free.
         page: keys on a page of a listing.
     """
@@ -69,11 +73,12 @@ class S3Server:
         bandwidth: float | None = None,
         versions: Mapping[str, Mapping[str, str | Path]] | None = None,
         faults: Faults | None = None,
+        versioned: bool = True,
         port: int = 0,
         page: int = 1000,
     ) -> None:
         self.objects = Folder(folder, versions or {})
-        self.bucket = bucket
+        self.bucket, self.versioned = bucket, versioned
         self.latency, self.bandwidth, self.faults, self.page = latency, bandwidth, faults, page
         self.counters = Counters()
         self.problems: list[BaseException] = []
@@ -107,7 +112,7 @@ class S3Server:
     def begin(self, kind: str, method: str, key: str, version_id: str | None, asked: tuple[int, int] | None) -> Fault | None:
         """Counts a request and asks for its fault."""
         with self._lock:
-            info = RequestInfo(self.counters.requests.total(), method, key, version_id, asked)
+            info = RequestInfo(self.counters.requests.total(), kind, method, key, version_id, asked)
             identity = (method, key, version_id, asked)
             before = self._seen[identity]
             self._seen[identity] += 1
@@ -217,47 +222,76 @@ class _Handler(BaseHTTPRequestHandler):
         span = (int(match[1]), int(match[2]) + 1) if match else None
         kind = "head" if self.command == "HEAD" else "range" if span else "get"
         fault = s3.begin(kind, self.command, key, version_id, span) or Fault()
-        if fault.stall_s:
-            time.sleep(fault.stall_s)
-        if fault.reset == "before":
-            return self._reset()
-        if fault.status is not None:
-            raise RefusedError(fault.status, fault.code)
+        if not self._goes_on(fault):
+            return
+        if version_id is not None and not s3.versioned:
+            raise RefusedError(404, "NoSuchVersion")
         found = s3.objects.find(key, fault.version or version_id)
-        if self.headers.get("If-Match", found.etag) != found.etag:
+        etag = f'"{found.etag[-2:0:-1]}"' if fault.replaced else found.etag
+        if self.headers.get("If-Match", etag) != etag:
             raise RefusedError(412, "PreconditionFailed")
         if span and (span[0] >= found.size or span[0] >= span[1]):
             raise RefusedError(416, "InvalidRange")
         ranged = span is not None and not fault.whole
         start, stop = (span[0], min(span[1], found.size)) if span and ranged else (0, found.size)
-        end = max(start, stop - fault.missing)
-        self.send_response(206 if ranged else 200)
+        headers = {
+            "Content-Type": "binary/octet-stream",
+            "Accept-Ranges": "bytes",
+            "ETag": etag,
+            "Last-Modified": formatdate(found.modified, usegmt=True),
+        }
         if ranged:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{found.size}")
+            headers["Content-Range"] = fault.content_range or f"bytes {start}-{stop - 1}/{found.size}"
+        if s3.versioned:
+            own = "replaced" if fault.replaced else found.version_id
+            headers["x-amz-version-id"] = (version_id or own) if fault.lie else own
+        body = found.path.read_bytes().translate(_OTHER) if fault.replaced else found.path
+        self._deliver(206 if ranged else 200, headers, body, start, stop, fault, key)
+
+    def _goes_on(self, fault: Fault) -> bool:
+        """Faults before the answer; whether there is to be one."""
+        if fault.stall_s:
+            time.sleep(fault.stall_s)
+        if fault.reset == "before":
+            self._reset()
+            return False
+        if fault.status is not None:
+            raise RefusedError(fault.status, fault.code)
+        return True
+
+    def _deliver(self, status: int, headers: Mapping[str, str], body: Path | bytes, start: int, stop: int, fault: Fault, key: str) -> None:
+        """Answers with the bytes [start, stop) of a body, or fewer."""
+        end = max(start, stop - fault.missing)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str((stop if fault.declared else end) - start))
-        self.send_header("Content-Type", "binary/octet-stream")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", found.etag)
-        self.send_header("Last-Modified", formatdate(found.modified, usegmt=True))
-        self.send_header("x-amz-version-id", (version_id or found.version_id) if fault.lie else found.version_id)
         self.end_headers()
         if self.command == "HEAD":
-            return None
+            return
         if fault.reset == "middle":
             end = (start + end) // 2
-        self._send(key, found.path, start, end)
+        if key:
+            self.s3.will_send(key, end - start)
+        if fault.drip_s:
+            content = body if isinstance(body, bytes) else body.read_bytes()
+            for at in range(start, end):
+                self.wfile.write(content[at : at + 1])
+                time.sleep(fault.drip_s)
+        elif isinstance(body, bytes):
+            self.wfile.write(body[start:end])
+        else:
+            self._send(body, start, end)
         if fault.reset == "middle":
             self._reset()
         elif fault.missing and fault.declared:
             self.close_connection = True
-        return None
 
-    def _send(self, key: str, path: Path, start: int, stop: int) -> None:
+    def _send(self, path: Path, start: int, stop: int) -> None:
         """Sends bytes of a file, at no more than the bandwidth, from the page cache to the socket without a copy in between."""
         bandwidth = self.s3.bandwidth
         step = max(1024, int(bandwidth * _STEP_S)) if bandwidth else _STEP
         began, first = time.perf_counter(), start
-        self.s3.will_send(key, stop - start)
         with path.open("rb") as file:
             while start < stop:
                 count = min(step, stop - start)
@@ -277,11 +311,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, query: dict[str, str]) -> None:
         s3, prefix = self.s3, query.get("prefix", "")
-        fault = s3.begin("list", self.command, prefix, None, None)
+        fault = s3.begin("list", self.command, prefix, None, None) or Fault()
         if self.command != "GET" or query.get("list-type") != "2" or set(query) - _LIST_PARAMETERS:
             raise RefusedError(501, "NotImplemented")
-        if fault and fault.status is not None:
-            raise RefusedError(fault.status, fault.code)
+        if not self._goes_on(fault):
+            return
         keys, limit = s3.objects.keys(prefix), min(int(query.get("max-keys", "1000")), s3.page)
         after = query.get("continuation-token", "").encode()
         left = [k for k in keys if k.encode() > bytes.fromhex(after.decode())] if after else keys
@@ -305,14 +339,18 @@ class _Handler(BaseHTTPRequestHandler):
         if more:
             head["NextContinuationToken"] = page[-1].encode().hex()
         content = "".join(f"<{name}>{value}</{name}>" for name, value in head.items()) + "".join(entries)
-        self._xml(200, f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</ListBucketResult>')
+        xml = _HEAD + f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</ListBucketResult>'.encode()
+        answer = fault.listing(xml) if fault.listing else xml
+        self._deliver(200, {"Content-Type": "application/xml"}, answer, 0, len(answer), fault, "")
 
     def _error(self, status: int, code: str) -> None:
         message = HTTPStatus(status).phrase
-        self._xml(status, f"<Error><Code>{escape(code)}</Code><Message>{message}</Message><Resource>{escape(self.path)}</Resource></Error>")
-
-    def _xml(self, status: int, content: str) -> None:
-        self._plain(status, "application/xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{content}'.encode())
+        self._plain(
+            status,
+            "application/xml",
+            _HEAD
+            + f"<Error><Code>{escape(code)}</Code><Message>{message}</Message><Resource>{escape(self.path)}</Resource></Error>".encode(),
+        )
 
     def _counters(self, reset: bool) -> None:
         self._plain(200, "application/json", json.dumps(self.s3.counters.to_json()).encode())

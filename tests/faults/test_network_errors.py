@@ -1,0 +1,258 @@
+"""What the user reads when a bucket cannot be read, and what nobody may read: keys, tokens, passwords, signatures."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from builders.lakes import behavior_file
+from builders.network import quarantined
+from servers.s3 import BUCKET, Fault, RequestInfo, S3Server
+from typer.testing import CliRunner
+
+from assets.resources import LakeResource
+from pipelines import s3
+from pipelines.cli.app import app
+from pipelines.cli.options import request_from_options
+from pipelines.sources import SourceSpec, open_source
+from schemas.errors import SourceError, TransientSourceError, UsageError
+
+pytestmark = pytest.mark.integration
+
+KEY = "visual-behavior-ophys/a.nwb"
+WHERE = f"{KEY} in s3://{BUCKET} at "
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3.random, "uniform", lambda low, high: 0.01)
+
+
+def error_of(endpoint: str, **spec: object) -> SourceError:
+    source = open_source(SourceSpec(f"s3://{BUCKET}", endpoint, **{"attempts": 2, "connect_timeout_s": 5.0, **spec}))  # type: ignore[arg-type]
+    with pytest.raises(SourceError) as caught:
+        source.read(KEY, None)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+# --- errors in words
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    error = error_of(f"http://{address}")
+    assert str(error) == f"{WHERE}http://{address}: {address} refuses connections (2 attempts). Check endpoint url, or try again later."
+    assert isinstance(error, TransientSourceError)
+
+
+def test_a_name_that_is_not_known() -> None:
+    error = error_of("http://nowhere.invalid:9000")
+    found = f"{WHERE}http://nowhere.invalid:9000: the name nowhere.invalid:9000 cannot be resolved"
+    assert str(error).removeprefix(found) in (". Check endpoint url and network.", " (2 attempts). Check endpoint url and network.")
+
+
+def test_a_server_that_accepts_no_connection() -> None:
+    """Its queue is full: what a firewall that drops packets looks like."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        address = server.getsockname()
+        filling = [socket.socket() for _ in range(8)]
+        for one in filling:
+            one.setblocking(False)
+            one.connect_ex(address)
+        error = error_of(f"http://127.0.0.1:{address[1]}", connect_timeout_s=0.3, attempts=1)
+        for one in filling:
+            one.close()
+    assert "did not accept a connection within 0.3 s (1 attempt). Try again later, or give a longer --connect-timeout." in str(error)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[str]:
+    """A server with a certificate of its own making; gives its address."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "own.pem").write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    class Quiet(HTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own.pem")
+    server = Quiet(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_certificate_that_is_not_trusted(tls: str) -> None:
+    error = error_of(f"https://{tls}")
+    assert str(error) == (
+        f"{WHERE}https://{tls}: the certificate of {tls} cannot be trusted (self-signed certificate). "
+        "Check endpoint url; AWS_CA_BUNDLE names the file of an authority of your own."
+    )
+    assert not isinstance(error, TransientSourceError)
+
+
+def test_https_to_a_server_without(tmp_path: Path) -> None:
+    with S3Server(tmp_path) as server:
+        address = server.url.removeprefix("http://")
+        error = error_of(f"https://{address}")
+    assert str(error) == f"{WHERE}https://{address}: {address} does not speak TLS. Check endpoint url: http instead of https?"
+
+
+def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://user:hunter2@127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    error = error_of("http://s3.example.org")
+    assert str(error) == f"{WHERE}http://s3.example.org: the proxy cannot be reached (2 attempts). Check HTTPS_PROXY and HTTP_PROXY."
+
+
+def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "hunter2")
+    error = error_of("http://127.0.0.1:9", anonymous=False)
+    assert str(error) == f"{WHERE}http://127.0.0.1:9: there is no such AWS profile as AWS_PROFILE names. Correct or unset it."
+
+
+def test_what_a_server_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    with S3Server(tmp_path, faults=lambda *_: Fault(status=418, code="\x9b31mRed\nLine" + "x" * 200)) as server:
+        source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
+        with pytest.raises(SourceError) as caught:
+            source.sizes("")
+    assert f"the server answered HTTP 418 ?31mRed?Line{'x' * 68})" in str(caught.value)
+
+
+# --- settings
+
+
+def test_time_outs_and_retries_reach_the_source_by_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = request_from_options(timeout=7.5, connect_timeout=1.5, retries=2).source
+    expected = SourceSpec("s3://visual-behavior-ophys-data", connect_timeout_s=1.5, read_timeout_s=7.5, attempts=3)
+    assert given == expected
+    assert LakeResource(timeout=7.5, connect_timeout=1.5, retries=2, lake="x").source_spec() == expected
+    assert LakeResource().source_spec() == request_from_options().source == SourceSpec("s3://visual-behavior-ophys-data")
+    for name, value in (("VBLAKE_TIMEOUT", "7.5"), ("VBLAKE_CONNECT_TIMEOUT", "1.5"), ("VBLAKE_RETRIES", "2")):
+        monkeypatch.setenv(name, value)
+    assert LakeResource().source_spec() == expected
+    monkeypatch.setenv("VBLAKE_RETRIES", "many")
+    with pytest.raises(UsageError, match=r"VBLAKE_RETRIES is 'many'; expected a number"):
+        LakeResource()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--timeout", "0", "The time-out 0 s cannot be used"),
+        ("--timeout", "nan", "The time-out nan s cannot be used"),
+        ("--connect-timeout", "1e9", "The connect time-out 1e+09 s cannot be used"),
+        ("--retries", "-1", "Invalid value for '--retries'"),
+        ("--endpoint-url", "http://host:port", "The endpoint url 'http://host:port' cannot be used"),
+        ("--endpoint-url", "http://", "The endpoint url 'http://' cannot be used"),
+        ("--endpoint-url", "http://[::1", "The endpoint url 'http://[::1' cannot be used"),
+    ],
+)
+def test_settings_that_make_no_sense(option: str, value: str, said: str) -> None:
+    result = CliRunner().invoke(app, ["plan", option, value], prog_name="vblake")
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+# --- secrets
+
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_SESSION_TOKEN": "FwoGZXIvYXdzEJr//////////wEaDExampleToken",
+}
+SIGNED = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI", "FwoGZXIvYXdzEJr", "X-Amz-Signature", "Signature=", "hunter2")
+
+PROGRAM = """
+import logging, os, sys
+from pathlib import Path
+logging.basicConfig(level=logging.DEBUG, filename="debug.log")
+import assets.run
+from assets.cli import main
+assets.run.dagster_home = lambda: Path("home")
+main()
+"""
+
+
+def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) -> None:
+    """Everything that an ingest says and leaves behind, all libraries logging all they can, with files and requests that fail."""
+    bad = behavior_file(sample_bucket, 0).relative_to(sample_bucket).as_posix()
+    lost = behavior_file(sample_bucket, 1).relative_to(sample_bucket).as_posix()
+
+    def faults(request: RequestInfo, _: int) -> Fault | None:
+        if request.key == bad and request.kind == "range":
+            return Fault(status=403, code="SignatureDoesNotMatch")
+        return Fault(reset="before") if request.key == lost else None
+
+    (tmp_path / "home").mkdir()
+    environment = {k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy")} | SECRETS
+    with S3Server(sample_bucket, faults=faults) as server:
+        options = ["--lake", "lake", "--endpoint-url", server.url, "--no-anon", "--retries", "1", "--verbose", "--workers", "1"]
+        command = [sys.executable, "-c", PROGRAM, "ingest", *options, "--tables", "running_speed"]
+        root = str(Path(__file__).parents[2])
+        done = subprocess.run(command, cwd=tmp_path, env=environment | {"PYTHONPATH": root}, capture_output=True, check=False, timeout=300)
+    assert done.returncode == 3, done.stderr.decode()
+    assert "the AWS credentials are not valid here (the server answered HTTP 403" in quarantined(tmp_path / "lake")[bad][0]
+    assert "broke off the connection (2 attempts)" in quarantined(tmp_path / "lake")[lost][0]
+    left = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert any(p.suffix == ".db" for p in left)
+    assert b"vblake.s3" in left[tmp_path / "debug.log"] or b"asyncio" in left[tmp_path / "debug.log"]
+    for path, content in [*left.items(), (Path("stdout"), done.stdout), (Path("stderr"), done.stderr)]:
+        for secret in SIGNED:
+            assert secret.encode() not in content, f"{secret} in {path}"
+    for path in (p for p in left if p.suffix == ".db"):
+        with sqlite3.connect(path) as con:
+            dump = "\n".join(con.iterdump())
+        assert not [s for s in SIGNED if s in dump], path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--source", "https://visual-behavior-ophys-data.s3.amazonaws.com/x?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature=0f0f"],
+        ["--source", "s3://AKIAIOSFODNN7EXAMPLE:hunter2@bucket/prefix"],
+        ["--source", "s3://bucket/prefix?X-Amz-Signature=hunter2"],
+        ["--endpoint-url", "https://user:hunter2@s3.example.org"],
+        ["--endpoint-url", "user:hunter2@s3.example.org:9000"],
+        ["--endpoint-url", "https://s3.example.org/?X-Amz-Signature=hunter2"],
+        ["--endpoint-url", "ftp://user:hunter2@s3.example.org"],
+    ],
+)
+def test_urls_with_secrets_are_refused_without_showing_them(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["plan", *arguments], prog_name="vblake")
+    assert result.exit_code == 2
+    assert "must not hold credentials, a query or a fragment (it is not shown here)" in result.output
+    assert not [secret for secret in SIGNED if secret in result.output]
