@@ -12,6 +12,7 @@ from assets.resources import IngestConfig, LakeResource, SharedRun
 from pipelines.catalog import build_catalog
 from pipelines.ingest import MouseReport, ingest, prepare, refresh_project_tables
 from pipelines.lake.ledger import LEDGER
+from pipelines.lake.lock import writing
 from pipelines.lake.store import open_store, require_lake
 from pipelines.planning import Selection
 from schemas import TABLES, Subject, Table
@@ -118,5 +119,7 @@ def catalog(lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> dg.Mater
     """The DuckDB file of views over all tables."""
     store = open_store(lake.lake)
     if not shared.prepared:
-        build_catalog(store, require_lake(store))
+        release = require_lake(store)
+        with writing(store):
+            build_catalog(store, release)
     return dg.MaterializeResult(metadata={"path": f"{store.root}/catalog.duckdb"})

@@ -12,10 +12,12 @@ from typing import Any
 
 import duckdb
 
-from pipelines.connect import connect_files
+from pipelines.connect import connect_files, first_line
 from pipelines.lake.store import Store
+from pipelines.limits import free
 from pipelines.sqltext import LAKE_ROOT, as_pattern, identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, Table
+from schemas.errors import LakeError
 from schemas.layout import CATALOG, glob_pattern
 
 
@@ -183,10 +185,19 @@ def build_catalog(store: Store, release: str) -> None:
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     has_files = {name: bool(store.files(name)) for name in TABLES}
-    with connect_files(store) as con:
-        con.execute(f"ATTACH {literal(str(staged))} AS fresh")
-        con.execute("USE fresh")
-        _fill(con, store.root, has_files, release)
-        con.execute("USE memory")
-        con.execute("DETACH fresh")
+    try:
+        with connect_files(store) as con:
+            con.execute(f"ATTACH {literal(str(staged))} AS fresh")
+            con.execute("USE fresh")
+            _fill(con, store.root, has_files, release)
+            con.execute("USE memory")
+            con.execute("DETACH fresh")
+    except (duckdb.OperationalError, duckdb.FatalException) as error:
+        room = free(store.staging)
+        for left in store.staging.glob(f"{staged.name}*"):
+            left.unlink()
+        raise LakeError(
+            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). Make it with `vblake catalog --lake {store.root}` "
+            "when that is seen to; the tables are as they should be."
+        ) from error
     store.publish(staged, CATALOG)

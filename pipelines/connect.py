@@ -6,8 +6,10 @@ reach another one in the same process, and a catalog that was replaced in the me
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
+import uuid
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,10 +74,21 @@ def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     for setting in _SETTINGS:
         con.execute(f"SET {setting}")
     # The default is a folder `.tmp` in the working directory. DuckDB makes it when a query needs it and removes it.
-    con.execute(f"SET temp_directory = {literal(str(Path(tempfile.gettempdir()) / f'vblake-duckdb-{os.getpid()}'))}")
+    con.execute(f"SET temp_directory = {literal(str(_spill_folder()))}")
     if isinstance(store, S3Store):
         _reach_s3(con, store)
     return con
+
+
+@cache
+def _spill_folder() -> Path:
+    # A name that nobody can foresee: others may write to the folder for temporary files.
+    return Path(tempfile.gettempdir()) / f"vblake-duckdb-{uuid.uuid4().hex}"
+
+
+def remove_spilled() -> None:
+    """Removes what queries that were not brought to an end have put on the disk."""
+    shutil.rmtree(_spill_folder(), ignore_errors=True)
 
 
 def lake_root(store: Store) -> str:

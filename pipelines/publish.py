@@ -55,12 +55,7 @@ def _publish_merged(table: Table, store: Store, mouse_id: int, results: Sequence
 
 
 def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) -> None:
-    for result in results:
-        staged = result.staged(table.name)
-        if staged is None:
-            store.remove(_path(table, result.task))
-        else:
-            store.publish(staged, _path(table, result.task))
+    store.publish_together({_path(table, r.task): r.staged(table.name) for r in results})
 
 
 def _lake_signature(store: Store, image_set: str) -> tuple[str, str] | None:

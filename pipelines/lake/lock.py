@@ -7,7 +7,8 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from pipelines.lake.store import LocalStore, Store
+from pipelines.lake.store import LocalStore, Store, private
+from pipelines.limits import within_limits
 from schemas.errors import LakeError
 
 _LOCK = "_lock"
@@ -20,12 +21,14 @@ def writing(store: Store) -> Generator[None]:
     A lake in S3 has no lock; run one ingest at a time there.
 
     Raises:
-        LakeError: another process is writing to the lake.
+        LakeError: another process is writing to the lake, or the disk is full, read-only or the like.
     """
     if not isinstance(store, LocalStore):
-        yield
+        with within_limits(store.staging):
+            private(store.staging)
+            yield
         return
-    with (store.folder / _LOCK).open("a+") as file:
+    with within_limits(store.folder), (store.folder / _LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

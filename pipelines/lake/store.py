@@ -1,6 +1,7 @@
 """A lake's storage: a local folder or an `s3://` prefix. Files appear and are replaced as a whole, atomically.
 
-Parquet is always written to a local file first and then published: by rename in a local lake, by one upload in S3.
+Parquet is always written to a local file first and then published: by a step of the file system in a local lake (`lake.exchange`), by one
+upload in S3.
 """
 
 from __future__ import annotations
@@ -9,18 +10,27 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipelines.lake.exchange import put, standing
+from pipelines.limits import within_limits
+from pipelines.log import quiet_libraries
 from schemas import SCHEMA_VERSION
 from schemas.errors import LakeError
 from schemas.layout import MARKER, STAGING
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
+
+
+_WHOLE = 8 << 20
+"""Bytes of a Parquet file in S3 up to which it is fetched whole: one request instead of one for the footer and one per column."""
 
 
 class Store(Protocol):
@@ -49,7 +59,14 @@ class Store(Protocol):
         ...
 
     def publish(self, staged: Path, path: str) -> None:
-        """Moves a finished local file into place, atomically; replaces what was there."""
+        """Puts a finished local file in place, atomically; replaces what was there.
+
+        The staged file may stay, as another name of the published one: it may be removed, but never written to.
+        """
+        ...
+
+    def publish_together(self, files: Mapping[str, Path | None]) -> None:
+        """The same for some Parquet files of one folder, by path: readers see all of them or none. None removes a file."""
         ...
 
     def remove(self, path: str) -> None:
@@ -80,8 +97,9 @@ class LocalStore:
         return self.folder / STAGING
 
     def read(self, path: str) -> bytes | None:
+        present = standing(self.folder / path)
         try:
-            return (self.folder / path).read_bytes()
+            return present.read_bytes() if present else None
         except FileNotFoundError:
             return None
 
@@ -96,24 +114,37 @@ class LocalStore:
 
     def publish(self, staged: Path, path: str) -> None:
         target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".parquet":
+            self.publish_together({path: staged})
+            return
         with staged.open("rb") as file:
             # Without this, a power cut after the rename can leave an empty file under the final name.
             os.fsync(file.fileno())
         staged.replace(target)
 
+    def publish_together(self, files: Mapping[str, Path | None]) -> None:
+        (folder,) = {(self.folder / path).parent for path in files}
+        put(folder, {Path(path).name: staged for path, staged in files.items()}, self.staging)
+
     def remove(self, path: str) -> None:
-        (self.folder / path).unlink(missing_ok=True)
+        self.publish_together({path: None})
 
     def parquet(self, path: str) -> pq.ParquetFile | None:
         import pyarrow.parquet as pq  # 0.16 s, which `vblake sql` need not pay
 
-        target = self.folder / path
-        return pq.ParquetFile(target) if target.is_file() else None
+        present = standing(self.folder / path)
+        return pq.ParquetFile(present) if present else None
 
     def files(self, table: str) -> dict[str, int]:
-        found = sorted((self.folder / table).glob("**/*.parquet"))
+        # Not glob, which passes over folders that may not be read.
+        walk = os.walk(self.folder / table, onerror=_unreadable)
+        found = sorted(Path(folder, name) for folder, _, names in walk for name in names if name.endswith(".parquet"))
         return {p.relative_to(self.folder).as_posix(): p.stat().st_size for p in found}
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @dataclass(frozen=True)
@@ -136,6 +167,7 @@ class S3Store:
         """The s3fs file system; instances are cached by s3fs itself."""
         import s3fs
 
+        quiet_libraries()
         return s3fs.S3FileSystem(use_listings_cache=False)
 
     def _key(self, path: str) -> str:
@@ -155,7 +187,13 @@ class S3Store:
 
     def publish(self, staged: Path, path: str) -> None:
         self.filesystem.put_file(str(staged), self._key(path))
-        staged.unlink()
+
+    def publish_together(self, files: Mapping[str, Path | None]) -> None:
+        for path, staged in files.items():
+            if staged is None:
+                self.remove(path)
+            else:
+                self.publish(staged, path)
 
     def remove(self, path: str) -> None:
         if self.filesystem.exists(self._key(path)):
@@ -165,8 +203,14 @@ class S3Store:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        data = self.read(path)
-        return None if data is None else pq.ParquetFile(pa.BufferReader(data))
+        try:
+            size = int(self.filesystem.info(self._key(path))["size"])
+            if size <= _WHOLE:
+                return pq.ParquetFile(pa.BufferReader(self.filesystem.cat_file(self._key(path))))
+            # Ranges, all of one version: s3fs asks for the entity tag that it saw first.
+            return pq.ParquetFile(self.filesystem.open(self._key(path), "rb", block_size=_WHOLE, cache_type="readahead"))
+        except FileNotFoundError:
+            return None
 
     def files(self, table: str) -> dict[str, int]:
         prefix = self._key("")
@@ -180,7 +224,12 @@ def open_store(lake: str) -> Store:
         return S3Store(lake)
     if "://" in lake:
         raise LakeError(f"{lake}: a lake is a local folder or an s3:// prefix")
-    return LocalStore(Path(lake).expanduser().absolute())
+    folder = Path(lake).expanduser().absolute()
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise LakeError(f"{ascii(str(folder))[1:-1]} is not UTF-8, which DuckDB needs. Give another --lake.") from None
+    return LocalStore(folder)
 
 
 def release_of(store: Store) -> str | None:
@@ -210,12 +259,18 @@ def require_lake(store: Store) -> str:
     return release
 
 
+_NOT_FOR_DUCKDB = frozenset("?\\")
+"""DuckDB 1.5 takes what follows a question mark for the query of a URL when it names its write-ahead log, and a backslash for a slash."""
+
+
 def create_lake(store: Store, release: str) -> None:
     """Makes sure that there is a lake of this release.
 
     Raises:
         LakeError: the folder holds something else, or another release.
     """
+    if isinstance(store, LocalStore) and (odd := _NOT_FOR_DUCKDB & set(store.root)):
+        raise LakeError(f"{store.root} has {' and '.join(sorted(odd))} in its path, where DuckDB cannot work. Give another --lake.")
     present = release_of(store)
     if present is not None and present != release:
         raise LakeError(
@@ -233,7 +288,20 @@ def create_lake(store: Store, release: str) -> None:
             store.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LakeError(f"{store.root} cannot be made: {error}. Give a folder that you may write to as --lake.") from error
-    store.write(MARKER, json.dumps({"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}, indent=2).encode())
+    with within_limits(store.staging):
+        store.write(MARKER, json.dumps({"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}, indent=2).encode())
+
+
+def private(folder: Path) -> None:
+    """Makes a folder for staged files where everybody may write.
+
+    Raises:
+        LakeError: somebody else has made it, and could exchange what is staged there.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise LakeError(f"{folder} is not a folder that only you can write to. Remove it, or set TMPDIR to a folder of your own.")
 
 
 def clear(folder: Path) -> None:

@@ -68,6 +68,8 @@ def write_table(table: Table, path: Path, batches: Iterable[pa.Table], *, releas
             if not batch.num_rows:
                 continue
             if writer is None:
+                # A published file may be another name of what an earlier run left here: it must not be written into.
+                path.unlink(missing_ok=True)
                 writer = pq.ParquetWriter(path, schema, **parquet_options(table))
             writer.write_table(batch.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP_ROWS)
             rows += batch.num_rows

@@ -1,0 +1,213 @@
+"""Ingests killed at any moment: what is left is a correct older or newer state, and the next run completes it without doing work twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from builders.killing import Command, End, run
+from builders.states import Reference, by_glob
+from conftest import Figure
+from servers.s3 import S3Server
+
+from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.lake.ledger import Ledger, read_ledger
+from pipelines.lake.store import LocalStore
+from pipelines.planning import FileTask, Selection
+from pipelines.sources import SourceSpec
+from schemas import TABLES
+from schemas.layout import CATALOG, MARKER, STAGING, glob_pattern
+
+pytestmark = pytest.mark.integration
+
+STARTS = ("nothing", "a mouse without one of its sessions", "everything, converted again")
+NOTHING, PART, WHOLE = STARTS
+
+WAYS = ("requests", "publication", "seconds", "catalog", "requests", "publication", "command", "catalog", "publication", "requests")
+"""How the moment is chosen, in turn: so many requests to the server, seconds after the start, or a line of the code that publishes tables or
+makes the catalog. `command` is `vblake ingest`, Dagster included, the others are the same ingest without it, which starts sooner."""
+LINES = ("publication", "catalog")
+_ENDED = "after its end"
+
+
+@dataclass(frozen=True)
+class World:
+    """The bucket behind its server, the lakes to start from, and the lake that each is to become."""
+
+    bucket: Path
+    server: S3Server
+    folder: Path
+    tasks: tuple[FileTask, ...]
+    starts: dict[str, Path]
+    reference: Reference
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    requests: dict[str, int] = field(default_factory=dict[str, int])
+    lines: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+
+    @property
+    def sessions(self) -> set[int]:
+        return {t.behavior_session_id for t in self.tasks}
+
+    def command(self, start: str, lake: Path, *, remote: bool) -> Command:
+        """The ingest that makes one of `starts` the whole lake."""
+        if start in self.starts:
+            shutil.copytree(self.starts[start], lake)
+        source, endpoint = (f"s3://{self.server.bucket}", self.server.url) if remote else (str(self.bucket), None)
+        return Command(str(lake), source, endpoint, tuple(self.sessions), force=start == WHOLE)
+
+
+def _ingest(source: SourceSpec, lake: Path, sessions: set[int]) -> None:
+    ingest(prepare(IngestRequest(source, str(lake), selection=Selection(behavior_sessions=tuple(sessions)), workers=0)))
+
+
+def _session(tasks: tuple[FileTask, ...], mouse: int, planes: int) -> int:
+    """A session of a mouse with so many planes; one that was not imaged has a behaviour file and none."""
+    found: dict[int, int] = {}
+    for task in tasks:
+        if task.mouse_id == mouse:
+            found[task.behavior_session_id] = found.get(task.behavior_session_id, 0) + (task.ophys_experiment_id is not None)
+    return next(session for session, imaged in found.items() if imaged == planes)
+
+
+@pytest.fixture(scope="module")
+def world(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder, local = tmp_path_factory.mktemp("kills"), SourceSpec(str(sample_bucket))
+    with S3Server(sample_bucket, latency=0.005) as server:
+        everything = prepare(IngestRequest(local, str(folder / "none"))).todo
+        first, second = sorted({t.mouse_id for t in everything})
+        added = _session(everything, first, 2)
+        sessions = {added, _session(everything, first, 0), _session(everything, second, 1)}
+        tasks = tuple(t for t in everything if t.behavior_session_id in sessions)
+        starts = {PART: folder / "part", WHOLE: folder / "whole"}
+        _ingest(local, starts[PART], sessions - {added})
+        _ingest(local, starts[WHOLE], sessions)
+        made = World(sample_bucket, server, folder, tasks, starts, Reference.of(starts[WHOLE]))
+        for number, start in enumerate(STARTS):
+            lake = folder / f"undisturbed-{number}"
+            end = run(replace(made.command(start, lake, remote=False), phase="all"), folder / "home")
+            assert end.code == 0, end.output
+            made.lines[start] = json.loads(end.output)
+            made.reference.check(lake, made.reference.seen)
+        began = time.monotonic()
+        assert run(made.command(NOTHING, folder / "remote", remote=True), folder / "home").code == 0
+        requests, seconds = server.counters.requests.total(), time.monotonic() - began
+        for start, share in ((NOTHING, 1.0), (PART, 2 / len(tasks)), (WHOLE, 1.0)):
+            made.seconds[start], made.requests[start] = seconds * share, int(requests * share)
+        yield made
+
+
+def _inodes(lake: Path) -> dict[str, int]:
+    found = [p for t in TABLES.values() for p in lake.glob(glob_pattern(t))]
+    return {str(p.relative_to(lake)): p.stat().st_ino for p in found}
+
+
+def _phase(world: World, lake: Path, end: End, before: dict[str, int], catalog: int | None) -> str:
+    """What the ingest was at when it was killed, by what it left."""
+    if end.code == 0:
+        return _ENDED
+    if end.where:
+        return "catalog" if end.where.startswith("catalog") else "publication"
+    if not world.server.counters.requests:
+        return "start"
+    after = _inodes(lake)
+    catalog_file = lake / CATALOG
+    if (catalog_file.exists() and catalog_file.stat().st_ino != catalog) or list((lake / STAGING).glob("catalog-*")):
+        return "catalog"
+    published = {p for p, inode in after.items() if before.get(p) != inode and "mouse_id" in p}
+    if published:
+        return "publication"
+    return "fetch and conversion" if any((lake / STAGING).glob("*_*_*")) else "planning"
+
+
+def _finished(world: World, lake: Path) -> tuple[Ledger, set[str]]:
+    """The ledger, and the keys of objects whose conversion had been finished though they are not in the ledger."""
+    store = LocalStore(lake)
+    ledger = read_ledger(store) if (lake / MARKER).exists() else {}
+    done = {e.file_key for e in ledger.values()}
+    converted = {p.parent.name.partition("-")[0] for p in (lake / STAGING).glob("*/result.json")}
+    staged = {t.object.key for t in world.tasks if f"{t.kind.value}_{t.file_key}" in converted and t.file_key not in done}
+    return ledger, staged
+
+
+def _complete(world: World, lake: Path) -> None:
+    """The next run completes the lake; what was finished is neither fetched nor noted again."""
+    ledger, staged = _finished(world, lake)
+    images = {t.object.key for t in world.tasks if "stimulus_templates" in t.tables}
+    missing_sets = len(world.reference.seen["stimulus_templates"]) - len(list(lake.glob("stimulus_templates/*/*.parquet")))
+    world.server.reset_counters()
+    _ingest(SourceSpec(f"s3://{world.server.bucket}", world.server.url), lake, world.sessions)
+    fetched = {key for key in world.server.counters.versions if key.endswith(".nwb")}
+    done = {e.object_key for e in ledger.values()}
+    assert not fetched & done, "objects in the ledger were fetched again"
+    # Of a file whose rows were staged, only the images may be wanted: once for an image set.
+    assert len(fetched & staged) <= missing_sets, "objects that had been converted were fetched again"
+    assert fetched & staged <= images
+    after = read_ledger(LocalStore(lake))
+    assert {identity: after[identity] for identity in ledger} == ledger
+    world.reference.check(lake, world.reference.seen)
+    assert not (lake / STAGING).exists()
+
+
+def _kill(world: World, number: int, seed: int, folder: Path) -> str:
+    """One kill, what it leaves, and the run after it; returns the phase."""
+    rng = random.Random(f"{seed}-{number}")
+    start, way = rng.choice(STARTS), WAYS[number % len(WAYS)]
+    lake = folder / "lake"
+    command = world.command(start, lake, remote=way not in LINES)
+    before, older = _inodes(lake), by_glob(lake) if start != NOTHING else None
+    catalog = (lake / CATALOG).stat().st_ino if older else None
+    world.server.reset_counters()
+    moment: Callable[[], bool] = bool  # never
+    case = f"seed {seed}, kill {number}, starting from {start}"
+    if way in LINES:
+        line = rng.randint(1, world.lines[start][way])
+        command, case = replace(command, phase=way, line=line), f"{case}, before line {line} of {way}"
+    elif way == "seconds":
+        seconds = rng.uniform(0, world.seconds[start])
+        latest, case = time.monotonic() + seconds, f"{case}, after {seconds:.3f} s"
+
+        def moment() -> bool:
+            return time.monotonic() > latest
+
+    else:
+        requests = rng.randint(1, world.requests[start])
+        command, case = replace(command, dagster=way == "command"), f"{case}, at request {requests}, {way}"
+
+        def moment() -> bool:
+            return world.server.counters.requests.total() >= requests
+
+    end = run(command, folder / "home", moment)
+    case += f", {end.where}"
+    try:
+        assert end.code in (0, -9), end.output
+        phase = _phase(world, lake, end, before, catalog)
+        world.reference.check(lake, older)
+        _complete(world, lake)
+    except Exception as error:
+        error.add_note(case)
+        raise
+    shutil.rmtree(lake)
+    return phase
+
+
+def test_a_killed_ingest_leaves_a_correct_state_and_the_next_run_completes_it(
+    world: World, tmp_path: Path, soak: bool, seed: int, figure: Figure
+) -> None:
+    kills = 100 if soak else 10
+    phases: Counter[str] = Counter()
+    for number in count():
+        phases[_kill(world, number, seed, tmp_path)] += 1
+        # An ingest that had ended before its moment came was not killed.
+        if phases.total() - phases[_ENDED] == kills:
+            break
+    del phases[_ENDED]
+    shown = ", ".join(f"{times} in {phase}" for phase, times in phases.most_common())
+    figure(f"kills: {kills} ingests killed with seed {seed} ({shown}); 0 wrong states, 0 wrong completions, 0 finished files fetched again")
