@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+import uuid
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.cache import FileCache
+from pipelines.boundary import FileCheck, check_ids, check_staged
+from pipelines.cache import FileCache, digest
 from pipelines.lake.store import clear
 from pipelines.lake.writer import write_table
 from pipelines.nwb.needs import prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import signature
-from pipelines.planning import FileKind, FileTask
+from pipelines.planning import FileTask
 from pipelines.ranges import RangeFile
-from pipelines.sources import SourceSpec, open_source
+from pipelines.sources import ReplacedError, SourceSpec, Traffic, open_source
 from schemas import SCHEMA_VERSION, TABLES, Subject, Table
 from schemas.arrow import from_numpy, to_numpy
 from schemas.casts import Values, conform
-from schemas.errors import DataError, IntegrityError, SourceError
+from schemas.errors import DataError, LakeError, SourceError
 
 TEMPLATES = "stimulus_templates"
 _RESULT = "result.json"
@@ -40,7 +43,7 @@ class ConvertSettings:
     Attributes:
         source: where the bucket is.
         staging: folder for staged files.
-        verify_hash: fetch objects of a remote source whole and check their hash, instead of reading the needed ranges.
+        verify_hash: check files against the manifest's hash before they are read; those of a remote source are fetched whole for that.
         cache: folder for whole objects.
         cache_bytes: bound on that folder.
     """
@@ -64,6 +67,7 @@ class FileResult:
         image_set: the file's image set and the digest of its templates.
         bytes_fetched: bytes moved from a remote source.
         seconds: time spent.
+        repeats: requests to a remote source that were repeated, by what had gone wrong.
         warnings: what was unusual.
     """
 
@@ -76,6 +80,7 @@ class FileResult:
     bytes_fetched: int = 0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    repeats: dict[str, int] = field(default_factory=dict[str, int])
 
     def staged(self, table: str) -> Path | None:
         """Staged file of a table, None if it has no rows."""
@@ -90,24 +95,6 @@ def _keys(task: FileTask, table: Table) -> dict[str, Values]:
     }
     names = {c.name for c in table.stored}
     return {} if table.subject is Subject.STIMULUS else {k: v for k, v in ids.items() if k in names}
-
-
-def _check_ids(task: FileTask, recording: Recording) -> None:
-    """The file must be the one that the project tables say it is."""
-    claims: list[tuple[str, int | None, int]] = [("behavior_session_id", task.behavior_session_id, recording.behavior_session_id)]
-    if task.kind is FileKind.OPHYS_EXPERIMENT:
-        claims.append(("ophys_experiment_id", task.file_key, recording.ophys_experiment_id))
-        claims.append(("ophys_session_id", task.ophys_session_id, recording.ophys_session_id))
-    for name, expected, found in claims:
-        if expected != found:
-            raise IntegrityError(
-                "the file is of another recording than the release says",
-                file=task.object.key,
-                column=name,
-                expected=str(expected),
-                found=str(found),
-                hint="The manifest or the object is wrong.",
-            )
 
 
 def _ascending(column: pa.ChunkedArray[Any]) -> bool:
@@ -132,139 +119,117 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     return numbered.sort_by([*((n, "ascending") for n in names), ("_row", "ascending")]).drop_columns(["_row"])
 
 
-def _check_keys(table: Table, rows: pa.Table) -> None:
-    """Primary keys must not repeat within a file; rows are in key order."""
-    own = [n for n in table.primary_key if n in rows.column_names]
-    if not own or rows.num_rows < 2:
-        return
-    repeated = np.ones(rows.num_rows - 1, dtype=bool)
-    for name in own:
-        column = rows.column(name)
-        values = to_numpy(column) if pa.types.is_primitive(column.type) else np.array(column.to_pylist())
-        repeated &= values[1:] == values[:-1]
-    if repeated.any():
-        row = int(np.flatnonzero(repeated)[0]) + 1
-        found = ", ".join(f"{n} {rows.column(n)[row]}" for n in own)
-        raise IntegrityError(
-            "a primary key repeats", table=table.name, column=", ".join(own), expected="unique keys", found=f"{found} twice"
-        )
-
-
-def _read(table: Table, task: FileTask, recording: Recording) -> Iterator[pa.Table]:
+def _read(table: Table, task: FileTask, recording: Recording, check: FileCheck) -> Iterator[pa.Table]:
     keys = _keys(task, table)
     for rows in READERS[table.name](recording):
-        batch = _in_order(table, conform(table, {**keys, **rows.columns}, rows.count))
-        _check_keys(table, batch)
-        yield batch
+        # Before it is sorted: a clock that runs backwards is an error, not an order.
+        batch = conform(table, {**keys, **rows.columns}, rows.count)
+        check.take(table, batch)
+        yield _in_order(table, batch)
 
 
-def write_staged(table: Table, task: FileTask, recording: Recording, folder: Path, **key_values: str) -> int:
-    """Reads one table of an open file and writes it to `<folder>/<table>.parquet`.
+def write_staged(table: Table, task: FileTask, recording: Recording, check: FileCheck, folder: Path, **key_values: str) -> int:
+    """Reads one table of an open file, checks it and writes it to `<folder>/<table>.parquet`.
 
     Returns:
         Number of rows; there is no file if it is 0.
 
     Raises:
         DataError: anything wrong in the file; names file, table and column.
+        LakeError: the staged file does not hold what was written to it.
     """
+    path = folder / f"{table.name}.parquet"
     try:
-        rows = write_table(
-            table,
-            folder / f"{table.name}.parquet",
-            _read(table, task, recording),
-            release=task.release,
-            source=task.object.key,
-            **key_values,
-        )
+        rows = write_table(table, path, _read(table, task, recording, check), release=task.release, source=task.object.key, **key_values)
+        check.finish(table)
     except DataError as error:
         raise error.located(file=task.object.key, table=table.name) from None
-    if not rows and table.rows_expected:
-        raise IntegrityError(
-            "the table is empty", file=task.object.key, table=table.name, expected="rows, as every session has them", found="none"
-        )
+    if rows and (problem := check_staged(path, rows)):
+        raise LakeError(f"{path} {problem}, though it was just written. Check the disk, then ingest again.")
     return rows
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A release file, open for reading."""
-
-    recording: Recording
-    _fetched: Callable[[], int]
-
-    @property
-    def bytes_fetched(self) -> int:
-        """Bytes moved from a remote source so far."""
-        return self._fetched()
-
-
 @contextmanager
-def opened(task: FileTask, settings: ConvertSettings, tables: Sequence[str], *, signature: bool = False) -> Generator[Opened]:
+def opened(
+    task: FileTask, settings: ConvertSettings, tables: Sequence[str], traffic: Traffic, *, signature: bool = False
+) -> Generator[Recording]:
     """The file of a task. The one seam between sources and readers.
 
-    A file of a local folder is opened in place. Of a remote object just the ranges that `tables` are read from are fetched, ahead of the
-    readers, and with `signature` those that the digest of the image set is made of; or, with `verify_hash`, the whole object.
+    A file of a local folder is opened in place, with `verify_hash` after its hash was checked. Of a remote object just the ranges that
+    `tables` are read from are fetched, ahead of the readers, and with `signature` those that the digest of the image set is made of; or,
+    with `verify_hash`, the whole object. What that costs is added to `traffic`.
 
     Raises:
         SourceError: the file cannot be fetched.
         NotNwbError: it is not a file of this dataset.
+        IntegrityError: with `verify_hash`, its content is not what the manifest pins.
     """
-    source, obj = open_source(settings.source), task.object
+    source, obj = open_source(settings.source, traffic), task.object
     local = source.local_path(obj.key)
     if local is not None:
+        if settings.verify_hash:
+            obj.check(digest(local))
         with open_recording(local, obj.key) as recording:
-            yield Opened(recording, lambda: 0)
+            yield recording
     elif settings.verify_hash:
         with FileCache(settings.cache, settings.cache_bytes).get(source, obj) as cached, open_recording(cached.path, obj.key) as recording:
-            yield Opened(recording, lambda: cached.bytes_fetched)
+            yield recording
     else:
-        size = source.size(obj.key, obj.version_id)
-        remote = RangeFile(lambda start, stop: source.read_range(obj.key, obj.version_id, start, stop), size)
+        pinned = source.pin(obj.key, obj.version_id)
+        remote = RangeFile(lambda start, stop: source.read_range(pinned, start, stop), pinned.size, abandon=source.close)
         try:
             # The file object is closed last: h5py still asks it while it closes its own.
             with closing(remote), open_recording(remote, obj.key) as recording:
                 prefetch(recording, tables, remote, signature=signature)
-                yield Opened(recording, lambda: remote.bytes_fetched)
+                yield recording
         finally:
             # Whatever a reader made of it: what could not be fetched was not missing in the file.
             if remote.failure is not None:
                 raise remote.failure from None
 
 
+def _prefix(task: FileTask) -> str:
+    return f"{task.kind.value}_{task.file_key}-"
+
+
 def staging_folder(task: FileTask, settings: ConvertSettings) -> Path:
-    """Folder for the staged tables of a file."""
-    return settings.staging / f"{task.kind.value}_{task.file_key}"
+    """Folder for the staged tables of a file, new each time: what a killed run or a lost Dask worker still writes is kept apart."""
+    return settings.staging / f"{_prefix(task)}{uuid.uuid4().hex[:12]}"
 
 
-def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
+def convert_file(task: FileTask, settings: ConvertSettings, *, traffic: Traffic | None = None, starts: int = 3) -> FileResult:
     """Converts the selected tables of one file to staged Parquet; never raises for what is wrong with the file or the network.
 
-    The image set's templates are not written here: which file gives them is decided by the process that publishes.
+    The image set's templates are not written here: which file gives them is decided by the process that publishes. An object that is
+    replaced while it is read is read from the start again, `starts` times in all.
     """
-    started = time.perf_counter()
+    started, traffic = time.perf_counter(), traffic or Traffic()
     folder = staging_folder(task, settings)
-    clear(folder)
     folder.mkdir(parents=True)
     counts: dict[str, int] = {}
     warnings: list[str] = []
     result = FileResult(task, folder)
     try:
         own = [name for name in task.tables if name != TEMPLATES]
-        with opened(task, settings, own, signature=TEMPLATES in task.tables) as file:
-            recording = file.recording
-            _check_ids(task, recording)
+        with opened(task, settings, own, traffic, signature=TEMPLATES in task.tables) as recording:
+            check_ids(task, recording)
+            check = FileCheck(task, recording)
             for name in own:
-                counts[name] = write_staged(TABLES[name], task, recording, folder)
+                counts[name] = write_staged(TABLES[name], task, recording, check, folder)
             images = signature(recording) if TEMPLATES in task.tables else None
+            if TEMPLATES in task.tables and images is None:
+                check.finish(TABLES[TEMPLATES])
             result = replace(result, image_set=recording.image_set if images else None, image_signature=images)
-            result = replace(result, bytes_fetched=file.bytes_fetched)
-            warnings = recording.warnings
+            warnings = check.warnings()
     except (DataError, SourceError) as error:
         clear(folder)
+        if isinstance(error, ReplacedError) and starts > 1:
+            return convert_file(task, settings, traffic=traffic, starts=starts - 1)
         text = str(error.located(file=task.object.key)) if isinstance(error, DataError) else str(error)
-        return replace(result, error=text, seconds=time.perf_counter() - started)
-    except OSError:
-        # Reading gives a DataError or SourceError; what is left is the lake's disk, which no other file will find any better.
+        return replace(result, error=text, **_cost(started, traffic))
+    except (OSError, LakeError):
+        # Reading gives a DataError or SourceError; what is left is the disk of lake or cache, which no other file will find any better.
+        clear(folder)
         raise
     except Exception as error:  # noqa: BLE001 - an oversight of ours with one file must not keep the others out
         clear(folder)
@@ -273,12 +238,16 @@ def convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
             f"file {task.object.key}: vblake failed with {type(error).__name__}: {error} "
             f"({Path(where.filename).name}, line {where.lineno}). This is a mistake in vblake; please report it with this line."
         )
-        return replace(result, error=text, seconds=time.perf_counter() - started)
+        return replace(result, error=text, **_cost(started, traffic))
     # A worker takes many files; what one needed is given back before the next.
     pa.default_memory_pool().release_unused()
-    result = replace(result, row_counts=counts, warnings=tuple(warnings), seconds=time.perf_counter() - started)
+    result = replace(result, row_counts=counts, warnings=tuple(warnings), **_cost(started, traffic))
     _remember(result)
     return result
+
+
+def _cost(started: float, traffic: Traffic) -> dict[str, Any]:
+    return {"seconds": time.perf_counter() - started, "bytes_fetched": traffic.bytes_moved, "repeats": dict(traffic.repeats)}
 
 
 def convert_templates(task: FileTask, settings: ConvertSettings, image_signature: str) -> tuple[Path, int]:
@@ -293,13 +262,14 @@ def convert_templates(task: FileTask, settings: ConvertSettings, image_signature
     folder = settings.staging / f"templates_{task.kind.value}_{task.file_key}"
     clear(folder)
     folder.mkdir(parents=True)
-    with opened(task, settings, [TEMPLATES]) as file:
-        write_staged(TABLES[TEMPLATES], task, file.recording, folder, image_signature=image_signature)
-        return folder / f"{TEMPLATES}.parquet", file.bytes_fetched
+    traffic = Traffic()
+    with opened(task, settings, [TEMPLATES], traffic) as recording:
+        write_staged(TABLES[TEMPLATES], task, recording, FileCheck(task, recording), folder, image_signature=image_signature)
+        return folder / f"{TEMPLATES}.parquet", traffic.bytes_moved
 
 
 def _fingerprint(task: FileTask) -> str:
-    return repr((SCHEMA_VERSION, task))
+    return repr((SCHEMA_VERSION, version("vblake"), task))
 
 
 def _remember(result: FileResult) -> None:
@@ -318,8 +288,18 @@ def _remember(result: FileResult) -> None:
 
 
 def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | None:
-    """The result of an earlier, interrupted run for exactly this task, if it got so far."""
-    folder = staging_folder(task, settings)
+    """The result of an earlier, interrupted run for exactly this task, if it got so far. What else is left of such runs is removed."""
+    found: FileResult | None = None
+    for folder in settings.staging.glob(f"{_prefix(task)}*"):
+        result = _remembered(task, folder)
+        if result is None or found:
+            clear(folder)
+        else:
+            found = result
+    return found
+
+
+def _remembered(task: FileTask, folder: Path) -> FileResult | None:
     try:
         facts = json.loads((folder / _RESULT).read_text())
     except (FileNotFoundError, ValueError):
@@ -327,4 +307,7 @@ def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | N
     if facts.pop("fingerprint") != _fingerprint(task):
         return None
     facts["warnings"] = tuple(facts["warnings"])
-    return FileResult(task, folder, **facts)
+    result = FileResult(task, folder, **facts)
+    # A power cut may have kept the note and lost the data, and a run that was killed may have begun to clear the folder.
+    staged = [(path, rows) for name, rows in result.row_counts.items() if (path := result.staged(name))]
+    return None if any(check_staged(path, rows) for path, rows in staged) else result

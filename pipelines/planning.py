@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 
+from pipelines.listed import Listed
 from pipelines.project_tables import ProjectTables, rows_of
 from pipelines.releases import Release, ReleaseObject
 from schemas import TABLES, Subject
@@ -45,6 +46,8 @@ class FileTask:
         gives_behavior: whether the session's behaviour tables come from this file.
         tables: tables of the lake, in the order of `schemas.TABLES`; never empty.
         bytes: size of the newest version of the object; None where the listing does not have it.
+        cells: ROIs that ophys_cells lists for the experiment; None for behaviour files, and where the release has no such table.
+        unlisted: project tables that ophys_experiments refers to for this file, but which do not have it.
     """
 
     release: str
@@ -58,6 +61,8 @@ class FileTask:
     object: ReleaseObject
     tables: tuple[str, ...]
     bytes: int | None
+    cells: tuple[int, ...] | None = None
+    unlisted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ def plan(project: ProjectTables, release: Release, selection: Selection, sizes: 
             f"Nothing is selected: no file of release {release.version} answers to {_described(selection)}. "
             "Behaviour tables come from a session's behaviour file or first plane, ophys tables from experiment files."
         )
+    listed = Listed(project)
     tasks = [
         FileTask(
             release=release.version,
@@ -169,6 +175,8 @@ def plan(project: ProjectTables, release: Release, selection: Selection, sizes: 
             object=file.object,
             tables=file.tables,
             bytes=sizes.get(file.object.key),
+            cells=listed.cells(file.ophys_experiment_id),
+            unlisted=listed.without(file.ids()),
         )
         for file in files
         if file.object is not None

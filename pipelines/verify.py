@@ -5,50 +5,52 @@ Files are read one by one (`pipelines.verify_files`); what concerns several file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
 import duckdb
 
-from pipelines.connect import connect, connect_files, first_line, lake_root
+from pipelines.connect import connect_files, connect_restricted, first_line
 from pipelines.lake.ledger import Entry, Ledger, read_ledger
 from pipelines.lake.store import Store, require_lake
-from pipelines.sqltext import identifier, literal
-from pipelines.verify_files import CheckedFile, Problem, Severity, check_file, keys_repeat_in_neighbours
-from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Storage, Subject, Table
+from pipelines.sqltext import identifier
+from pipelines.verify_files import CheckedFile, Problem, Severity, check_file
+from pipelines.verify_rules import LakeRules, noun, some
+from schemas import SCHEMA_VERSION, TABLES, Storage, Subject, Table
 from schemas.errors import LakeError
-from schemas.layout import CATALOG, relative_path
+from schemas.layout import CATALOG, first_path, relative_path
 
 __all__ = ["Problem", "Severity", "verify"]
 
-_SHOWN = 5
-"""Ids named in one message."""
 
-
-def _ignore(_: str) -> None:
+def _ignore(_: object) -> None:
     pass
 
 
-def verify(store: Store, *, deep: bool = True, on_file: Callable[[str], None] = _ignore) -> list[Problem]:
+def verify(
+    store: Store, *, deep: bool = True, on_file: Callable[[str], None] = _ignore, on_known: Callable[[Problem], None] = _ignore
+) -> list[Problem]:
     """Checks a lake.
 
     Always: every file opens and has exactly the declared schema, lies where its rows belong, and holds as many rows of each source as
     the ledger says; the ledger's files are there; the catalog opens and every view can be queried. Deep, besides: every value decodes,
-    required columns are filled, rows are in order, primary keys are unique, foreign keys are closed, views give all rows.
+    required columns are filled, rows are in order, primary keys are unique, foreign keys are closed, the tables' checks hold
+    (`schemas.checks`), no file gave an empty table where rows are expected, views give all rows.
 
     Args:
         store: the lake.
         deep: read all data, not only footers and ids.
         on_file: called with each file before it is read.
+        on_known: called with each known exception of the released data (`schemas.known`) that occurs in the lake; only if deep.
 
     Returns:
-        The problems, those of one table together; empty if there are none.
+        The problems, those of one table together; empty if there are none. Known exceptions are not among them.
 
     Raises:
         LakeError: there is no lake, or DuckDB cannot reach it.
     """
-    require_lake(store)
+    release = require_lake(store)
     found: list[Problem] = []
     files: dict[str, list[CheckedFile]] = {}
     for table in TABLES.values():
@@ -70,35 +72,18 @@ def verify(store: Store, *, deep: bool = True, on_file: Callable[[str], None] = 
         found += lake.split(table)
         found += lake.miscounted(table)
     if deep:
+        rules = LakeRules(store, release, files, lake.by_unit)
         with connect_files(store) as con:
             for table in TABLES.values():
                 try:
-                    found += lake.repeated(con, table)
-                    for key in table.foreign_keys:
-                        found += lake.dangling(con, table, key)
+                    found += rules.broken(con, table)
                 except duckdb.Error as error:
                     raise LakeError(f"The keys of {table.name} in {store.root} could not be checked ({first_line(error)}).") from error
+            for problem in rules.exceptions(con, (ledger or {}).values()):
+                on_known(problem)
     found += _catalog_problems(store, files, deep=deep)
     order = {name: position for position, name in enumerate(TABLES)}
     return sorted(found, key=lambda p: order.get(p.table or "", len(order)))
-
-
-def _some(ids: Iterable[object]) -> str:
-    listed = list(ids)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(map(str, listed[:_SHOWN])) + more
-
-
-def _noun(table: Table) -> str:
-    return "experiment" if table.unit_key == "ophys_experiment_id" else "behaviour session"
-
-
-def _parquet(files: Iterable[str], root: str, table: Table) -> str:
-    paths = ", ".join(literal(f"{root}/{path}") for path in files)
-    if table.partition is None:
-        return f"read_parquet([{paths}], hive_partitioning = false)"
-    types = f"{{{literal(table.partition.name)}: {table.partition.type.value}}}"
-    return f"read_parquet([{paths}], hive_partitioning = true, hive_types = {types})"
 
 
 @dataclass
@@ -142,7 +127,7 @@ class _Lake:
     def misplaced(self, table: Table) -> Iterator[Problem]:
         """Files that are not where their rows belong."""
         for file in self.files[table.name]:
-            if table.storage is Storage.PROJECT and file.path != relative_path(table):
+            if table.storage is Storage.PROJECT and first_path(file.path) != relative_path(table):
                 yield self._error(
                     table, file.path, "the file is not one that vblake writes; its rows count twice", expected=relative_path(table)
                 )
@@ -155,15 +140,15 @@ class _Lake:
         wrong: dict[str, list[int]] = {}
         for unit in file.units:
             mouse = self.mouse_of[table.subject].get(unit)
-            if mouse is not None and (path := self._path(table, unit, mouse)) != file.path:
+            if mouse is not None and (path := self._path(table, unit, mouse)) != first_path(file.path):
                 wrong.setdefault(path, []).append(unit)
         for path, units in wrong.items():
             folder = path.split("/")[1]
             if folder != file.path.split("/")[1]:
-                message = f"rows of {_noun(table)} {_some(units)} are in another mouse's folder"
+                message = f"rows of {noun(table)} {some(units)} are in another mouse's folder"
                 yield self._error(table, file.path, message, "mouse_id", folder, file.path.split("/")[1])
             else:
-                yield self._error(table, file.path, f"rows of {_noun(table)} {_some(units)} are in a file of another name", expected=path)
+                yield self._error(table, file.path, f"rows of {noun(table)} {some(units)} are in a file of another name", expected=path)
 
     def split(self, table: Table) -> Iterator[Problem]:
         """Sources whose rows are in more than one file, so that queries count them twice."""
@@ -171,7 +156,7 @@ class _Lake:
         for file in self.files[table.name]:
             twice = [unit for unit in file.units if unit in seen]
             if twice:
-                message = f"rows of {_noun(table)} {_some(twice)} are in two files, so their keys repeat"
+                message = f"rows of {noun(table)} {some(twice)} are in two files, so their keys repeat"
                 yield self._error(table, file.path, message, expected="each source in one file", found=f"rows in {seen[twice[0]]} too")
             seen |= dict.fromkeys(file.units, file.path)
 
@@ -180,19 +165,19 @@ class _Lake:
         if table.unit_key is None or self.ledger is None:
             return
         entries = self.by_unit[table.subject]
-        unreadable = {f.path for f in self.files[table.name] if not f.usable}
+        unreadable = {first_path(f.path) for f in self.files[table.name] if not f.usable}
         held: dict[int, int] = {}
         for file in self.files[table.name]:
             unknown = [u for u in file.units if u not in entries or table.name not in entries[u].row_counts]
             if unknown:
                 message = (
-                    f"the ledger does not know of rows of {_noun(table)} {_some(unknown)}: an interrupted run left them. "
+                    f"the ledger does not know of rows of {noun(table)} {some(unknown)}: an interrupted run left them. "
                     "Ingest these files again"
                 )
                 yield Problem(Severity.WARNING, table.name, file.path, None, message)
             for unit, rows in file.units.items():
                 held[unit] = held.get(unit, 0) + rows
-        there = {f.path for f in self.files[table.name]}
+        there = {first_path(f.path) for f in self.files[table.name]}
         missing: dict[str, list[int]] = {}
         for unit, entry in entries.items():
             expected, found = entry.row_counts.get(table.name), held.get(unit, 0)
@@ -202,53 +187,11 @@ class _Lake:
             if path not in there and not found:
                 missing.setdefault(path, []).append(unit)
             elif path not in unreadable:
-                message = f"rows of {_noun(table)} {unit} are not as many as the ledger says. Ingest it again with --force"
+                message = f"rows of {noun(table)} {unit} are not as many as the ledger says. Ingest it again with --force"
                 yield self._error(table, path, message, expected=f"{expected} rows", found=str(found))
         for path, units in missing.items():
-            message = f"the file is missing, though the ledger counts rows of {_noun(table)} {_some(units)}. Ingest again with --force"
+            message = f"the file is missing, though the ledger counts rows of {noun(table)} {some(units)}. Ingest again with --force"
             yield self._error(table, path, message)
-
-    # --- keys ----------------------------------------------------------------------------------------------------------------
-
-    def repeated(self, con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[Problem]:
-        """Primary keys that repeat, where reading file by file cannot tell: another order, or several files without units."""
-        files = self._usable(table)
-        if keys_repeat_in_neighbours(table):
-            files = [f for f in files if not f.in_order]
-        if not files or not table.primary_key:
-            return
-        key = ", ".join(map(identifier, table.primary_key))
-        scan = _parquet([f.path for f in files], lake_root(self.store), table)
-        rows = con.execute(f"SELECT {key}, count(*) FROM {scan} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT {_SHOWN}").fetchall()
-        for *values, count in rows:
-            shown = ", ".join(f"{name} {value}" for name, value in zip(table.primary_key, values, strict=True))
-            yield self._error(table, None, "a primary key repeats", expected="unique keys", found=f"{shown} {count} times")
-
-    def dangling(self, con: duckdb.DuckDBPyConnection, table: Table, key: ForeignKey) -> Iterator[Problem]:
-        """References to rows that are not there."""
-        parent = TABLES[key.table]
-        files, parents = self._usable(table), self._usable(parent)
-        if not files or len(parents) != len(self.files[parent.name]):
-            return  # a parent that cannot be read is a problem of its own, and would make all its children dangle
-        where = " AND ".join(f"c.{identifier(c)} IS NOT NULL" for c in key.columns)
-        if parent.subject is not Subject.PROJECT:
-            # Who asks for traces only has no cells to refer to.
-            units = [unit for unit, entry in self.by_unit[table.subject].items() if parent.name in entry.row_counts]
-            if table.unit_key is None or not units:
-                return
-            where += f" AND c.{identifier(table.unit_key)} IN ({', '.join(map(str, units))})"
-        root = lake_root(self.store)
-        columns = ", ".join(f"c.{identifier(c)}" for c in key.columns)
-        sql = f"SELECT DISTINCT {columns} FROM {_parquet([f.path for f in files], root, table)} c"
-        if parents:
-            on = " AND ".join(f"c.{identifier(c)} = p.{identifier(r)}" for c, r in zip(key.columns, key.references, strict=True))
-            sql += f" ANTI JOIN {_parquet([f.path for f in parents], root, parent)} p ON {on}"
-        rows = con.execute(f"{sql} WHERE {where} ORDER BY ALL LIMIT {_SHOWN + 1}").fetchall()
-        if rows:
-            shown = "; ".join(", ".join(f"{n} {v}" for n, v in zip(key.columns, row, strict=True)) for row in rows[:_SHOWN])
-            more = " and more" if len(rows) > _SHOWN else ""
-            message = f"rows refer to {parent.name} that are not there"
-            yield self._error(table, None, message, ", ".join(key.columns), f"keys of {parent.name}", shown + more)
 
     def _error(
         self, table: Table, file: str | None, message: str, column: str | None = None, expected: str | None = None, found: str | None = None
@@ -265,7 +208,7 @@ def _catalog_problems(store: Store, files: dict[str, list[CheckedFile]], *, deep
 
     again = f"Make the catalog anew with `vblake catalog --lake {store.root}`"
     try:
-        con = connect(store)
+        con = connect_restricted(store)  # somebody else may have made the catalog
     except LakeError as error:
         yield problem(str(error))
         return
@@ -277,7 +220,7 @@ def _catalog_problems(store: Store, files: dict[str, list[CheckedFile]], *, deep
             ).fetchall()
         ]
         if missing := [name for name in TABLES if name not in views]:
-            yield problem(f"views are missing. {again}", expected="a view for every table", found=f"none for {_some(missing)}")
+            yield problem(f"views are missing. {again}", expected="a view for every table", found=f"none for {some(missing)}")
         else:
             version = con.execute("SELECT max(schema_version) FROM _lake").fetchone()
             if version != (SCHEMA_VERSION,):

@@ -14,16 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.checks import UnitValues, runs
 from pipelines.lake.store import Store
 from schemas import Table
-from schemas.arrow import arrow_schema
+from schemas.arrow import arrow_schema, to_numpy
 
 
 class Severity(StrEnum):
-    """Whether the lake is wrong, or only untidy."""
+    """Whether the lake is wrong, only untidy, or as wrong as the released data are known to be."""
 
     ERROR = "error"
     WARNING = "warning"
+    KNOWN = "known exception"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class CheckedFile:
         units: rows by behaviour session or experiment, for tables that have such rows.
         usable: whether queries over the file make sense: it opens, has the declared columns and decodes.
         in_order: whether its rows are in the declared order (assumed if they were not read).
+        values: what the table's checks found, by session or experiment; by 0 for tables of which a file is a whole.
     """
 
     path: str
@@ -76,6 +79,7 @@ class CheckedFile:
     units: dict[int, int] = field(default_factory=dict[int, int])
     usable: bool = False
     in_order: bool = True
+    values: dict[int, UnitValues] = field(default_factory=dict[int, UnitValues])
 
 
 def check_file(store: Store, table: Table, path: str, *, deep: bool) -> CheckedFile:
@@ -115,7 +119,7 @@ def check_file(store: Store, table: Table, path: str, *, deep: bool) -> CheckedF
     if not wanted:
         checked.usable = has_columns
         return checked
-    rows = _Rows(table, checked)
+    rows = _Rows(table, checked, whole=deep and has_columns)
     for group in range(file.metadata.num_row_groups):
         try:
             batch = file.read_row_group(group, columns=wanted)
@@ -180,7 +184,8 @@ def keys_repeat_in_neighbours(table: Table) -> bool:
 class _Rows:
     """Takes the row groups of a file one by one; keeps counts and the last row."""
 
-    def __init__(self, table: Table, checked: CheckedFile) -> None:
+    def __init__(self, table: Table, checked: CheckedFile, *, whole: bool) -> None:
+        self._whole = whole
         self._table = table
         self._checked = checked
         self._nulls: dict[str, int] = {}
@@ -195,6 +200,8 @@ class _Rows:
         for column in self._table.stored:
             if column.required and column.name in batch.column_names and (nulls := batch.column(column.name).null_count):
                 self._nulls[column.name] = self._nulls.get(column.name, 0) + nulls
+        if self._whole and not self._nulls:
+            self._look(batch)
         unit = self._table.unit_key
         if unit in batch.column_names:
             for item in batch.column(unit).value_counts():
@@ -204,6 +211,12 @@ class _Rows:
         if all(name in batch.column_names for name in self._table.order) and not set(self._nulls) & set(self._table.order):
             self._compare(batch.select(list(self._table.order)))
         self._taken += batch.num_rows
+
+    def _look(self, batch: pa.Table) -> None:
+        """Hands the rows of each session or experiment to its checks."""
+        key = self._table.unit_key
+        for unit, start, length in [(0, 0, batch.num_rows)] if key is None else runs(to_numpy(batch.column(key))):
+            self._checked.values.setdefault(unit, UnitValues(self._table)).take(batch.slice(start, length))
 
     def _compare(self, ids: pa.Table) -> None:
         """Compares each row with the one before, the last one of the group before included."""
@@ -235,6 +248,10 @@ class _Rows:
         name, path = self._table.name, self._checked.path
         for column, nulls in self._nulls.items():
             yield Problem(Severity.ERROR, name, path, column, "values are missing", "a value in every row", f"{nulls} NULLs")
+        for unit, values in self._checked.values.items():
+            for v in values.violations.values():
+                where = f" of {self._table.unit_key} {unit}" if self._table.unit_key else ""
+                yield Problem(Severity.ERROR, name, path, v.column, v.problem, v.expected, v.found + where)
         if self._disorder is not None:
             self._checked.in_order = False
             order = ", ".join(self._table.order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.checks import Ascending, Clock, InClock
 from schemas.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION
 from schemas.model import Column, Encoding, Storage, Subject, Table, Type, documented
 
@@ -25,7 +26,7 @@ LICKS = Table(
     primary_key=(),
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    rows_expected=False,
+    checks=(InClock("frame", Clock.STIMULUS), Ascending("timestamps")),
 )
 
 REWARDS = Table(
@@ -55,7 +56,6 @@ REWARDS = Table(
     primary_key=(),
     order=("behavior_session_id", "timestamps"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    rows_expected=False,
 )
 
 
@@ -87,6 +87,7 @@ def _running(name: str, description: str, series: str) -> Table:
         order=("behavior_session_id", "timestamps"),
         foreign_keys=(TO_BEHAVIOR_SESSION,),
         encoding=Encoding.SIGNAL,
+        checks=(Ascending("timestamps"),),
     )
 
 
@@ -113,6 +114,7 @@ STIMULUS_TIMESTAMPS = Table(
     order=("behavior_session_id",),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     encoding=Encoding.SIGNAL,
+    checks=(Ascending("timestamps"),),
 )
 
 
@@ -201,7 +203,7 @@ EYE_TRACKING = Table(
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     encoding=Encoding.SIGNAL,
-    rows_expected=False,
+    checks=(Ascending("timestamps"),),
 )
 
 BEHAVIOR_SERIES_TABLES = (LICKS, REWARDS, RUNNING_SPEED, RAW_RUNNING_SPEED, STIMULUS_TIMESTAMPS, EYE_TRACKING)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
 
 from schemas import SCHEMA_VERSION, TABLES
+from schemas.known import KNOWN, KnownException
 from schemas.layout import relative_path
 from schemas.model import Column, Encoding, ForeignKey, Subject, Table
 
@@ -72,6 +73,18 @@ tables it is the column of the CSV file. Values that are computed refer to [form
 Columns marked ● are those of the dataset's own document; the others are keys, or come from newer releases. An alias
 is the name that newer releases use for a documented column; the catalog's views offer it beside the documented name.
 
+## Checks
+
+What a table's rows must fulfil is declared with its columns. Before a file's rows are published, the worker that read it checks every
+table: exact schema, required values, unique keys, foreign keys, and the checks listed with the table. What does not hold quarantines the
+file, with an error that names file, table, column, what was expected and what was found; the other files go on, and rows of an earlier
+good version stay. `vblake verify` checks the same on the lake. Where the table that rows refer to, or their clock, was not selected, its
+keys or its length are read from the file for the check alone; references to the project tables are looked up in the release. A file's
+mouse, session and experiment must be those of the project tables.
+
+What the released data are known to break is listed below, and let pass: with a warning in `source_files` that names the exception, and
+in what `vblake verify` prints.
+
 ## Files
 
 Paths are relative to the lake; `<table>/**/*.parquet` is always the whole table. The column in a folder's name
@@ -89,6 +102,20 @@ def _reference(key: ForeignKey) -> str:
     return f"({', '.join(key.columns)}) -> {key.table} ({', '.join(key.references)})"
 
 
+def _conditions(key: ForeignKey) -> str:
+    """What a reference asks for beyond the row referred to."""
+    parts = [f"with the same {', '.join(key.agree)}"] if key.agree else []
+    parts += ["each of them"] if key.complete else []
+    parts += [f"since release {key.since}"] if key.since else []
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _checks(table: Table) -> list[tuple[str, str]]:
+    """Columns and what they must fulfil; no columns where it is about rows."""
+    found = [(", ".join(check.columns), check.expected) for check in table.checks]
+    return [*found, ("", "rows are expected from every file")] if table.rows_expected else found
+
+
 def table_summary(table: Table) -> list[tuple[str, str]]:
     """What is to be said of a table as a whole, as label and text."""
     rows = [
@@ -96,7 +123,9 @@ def table_summary(table: Table) -> list[tuple[str, str]]:
         ("description", table.description),
         ("primary key", ", ".join(table.primary_key) or "none; rows are in order"),
         ("order", ", ".join(table.order)),
-        ("foreign keys", "; ".join(_reference(k) for k in table.foreign_keys) or "none"),
+        ("foreign keys", "; ".join(_reference(k) + _conditions(k) for k in table.foreign_keys) or "none"),
+        ("checks", "; ".join(f"{columns}: {text}" if columns else text for columns, text in _checks(table)) or "none"),
+        *(("known exception", f"{e.rows}: {e.reason}") for e in exceptions_of(table)),
         ("files", f"{path_pattern(table)} ({table.storage.value})"),
         ("encoding", _ENCODINGS[table.encoding]),
     ]
@@ -109,6 +138,11 @@ def _nullability(column: Column) -> str:
     if column.required:
         return "never"
     return "may be, or the whole column" if column.optional else "may be"
+
+
+def exceptions_of(table: Table) -> list[KnownException]:
+    """The known exceptions of a table, each name once."""
+    return list({e.name: e for e in KNOWN if e.table == table.name}.values())
 
 
 def column_rows(table: Table) -> list[dict[str, str]]:
@@ -168,7 +202,10 @@ def _overview() -> str:
 
 
 def _table_section(table: Table) -> str:
-    keys = [f"{_code(', '.join(k.columns))} refers to {_link(k.table)} {_code(', '.join(k.references))}" for k in table.foreign_keys]
+    keys = [
+        f"{_code(', '.join(k.columns))} refers to {_link(k.table)} {_code(', '.join(k.references))}{_conditions(k)}"
+        for k in table.foreign_keys
+    ]
     primary_key = _code(", ".join(table.primary_key)) or "none, rows are in order"
     facts = [
         f"Primary key: {primary_key}. Order: {_code(', '.join(table.order))}.",
@@ -176,6 +213,8 @@ def _table_section(table: Table) -> str:
     ]
     if keys:
         facts.insert(1, f"Foreign keys: {'; '.join(keys)}.")
+    if checks := _checks(table):
+        facts.append(f"Checks: {'; '.join(f'{_code(columns)}: {text}' if columns else text for columns, text in checks)}.")
     if table.by_name_only:
         facts.append("Ingested by name only.")
     rows = [
@@ -195,9 +234,27 @@ def _table_section(table: Table) -> str:
     return f"## {table.name}\n\n{table.description}\n\n{listed}\n{_markdown_table(header, rows)}"
 
 
+def _exceptions() -> str:
+    rows = [
+        (
+            _cell(e.name),
+            _link(e.table),
+            _code(e.column or ""),
+            _cell(e.rows),
+            _cell(e.reason),
+            f"before {e.before}" if e.before else "all",
+            e.source,
+        )
+        for table in TABLES.values()
+        for e in exceptions_of(table)
+    ]
+    header = ("exception", "table", "column", "of which rows", "why", "releases", "source")
+    return f"## Known exceptions\n\n{_markdown_table(header, rows)}"
+
+
 def dictionary_markdown() -> str:
     """The whole data dictionary as one Markdown page, which ends with a newline."""
-    sections = [_INTRODUCTION, _overview(), *(_table_section(t) for t in TABLES.values())]
+    sections = [_INTRODUCTION, _overview(), _exceptions(), *(_table_section(t) for t in TABLES.values())]
     return "\n".join(sections)
 
 

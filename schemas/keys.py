@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from schemas.model import Column, ForeignKey, Type
 
 MOUSE_ID = Column(
@@ -61,5 +63,8 @@ TO_BEHAVIOR_SESSION = ForeignKey(("behavior_session_id",), "behavior_sessions", 
 TO_OPHYS_SESSION = ForeignKey(("ophys_session_id",), "ophys_sessions", ("ophys_session_id",))
 TO_OPHYS_EXPERIMENT = ForeignKey(("ophys_experiment_id",), "ophys_experiments", ("ophys_experiment_id",))
 TO_CELL = ForeignKey(("ophys_experiment_id", "cell_roi_id"), "cell_specimens", ("ophys_experiment_id", "cell_roi_id"))
+TO_EACH_CELL = replace(TO_CELL, complete=True)
+TO_RELEASED_CELL = ForeignKey(("cell_roi_id",), "ophys_cells", ("cell_roi_id",), agree=("ophys_experiment_id",), since="1.0.0")
 TO_TRIAL = ForeignKey(("behavior_session_id", "trials_id"), "trials", ("behavior_session_id", "trials_id"))
+TO_EACH_TRIAL = replace(TO_TRIAL, complete=True)
 OPHYS_FOREIGN_KEYS = (TO_BEHAVIOR_SESSION, TO_OPHYS_SESSION, TO_OPHYS_EXPERIMENT)

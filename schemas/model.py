@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from schemas.checks import Check
+
 
 class Type(StrEnum):
     """The column types of the lake, by their DuckDB names."""
@@ -112,11 +114,20 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """`columns` of this table refer to the primary key `references` of `table`, where they are not NULL."""
+    """`columns` of this table refer to the primary key `references` of `table`, where they are not NULL.
+
+    Attributes:
+        complete: whether each row of `table` from the same file is referred to, too.
+        agree: columns of both tables that must have the same value in the row referred to.
+        since: first release that has `table`; None if all have it.
+    """
 
     columns: tuple[str, ...]
     table: str
     references: tuple[str, ...]
+    complete: bool = False
+    agree: tuple[str, ...] = ()
+    since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,8 @@ class Table:
         columns: in their order in the file, the keys first.
         primary_key: columns that together are unique and never NULL; empty where rows have an order but no key.
         order: columns the rows are sorted by inside a file (ties keep the order of the NWB file).
-        rows_expected: whether a source file that gives no row at all is in error.
+        rows_expected: whether a source file that gives no row at all is in error, unless `schemas.known` has an exception.
+        checks: what the rows must fulfil besides.
         by_name_only: whether the table is ingested only when it is asked for by name.
     """
 
@@ -140,6 +152,7 @@ class Table:
     order: tuple[str, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
     encoding: Encoding = Encoding.SMALL
+    checks: tuple[Check, ...] = ()
     rows_expected: bool = True
     by_name_only: bool = False
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.keys import CELL_ROI_ID, CELL_SPECIMEN_ID, OPHYS_FOREIGN_KEYS, OPHYS_KEYS, TO_CELL
+from schemas.checks import AllTrue, Area, Ascending, Clock, Inside, PerFrame
+from schemas.keys import CELL_ROI_ID, CELL_SPECIMEN_ID, OPHYS_FOREIGN_KEYS, OPHYS_KEYS, TO_EACH_CELL, TO_RELEASED_CELL
 from schemas.model import Column, Encoding, Storage, Subject, Table, Type, column, documented
 
 _O = "/processing/ophys"
@@ -70,8 +71,8 @@ CELL_SPECIMENS = Table(
     ),
     primary_key=_CELL_PRIMARY_KEY,
     order=_CELL_PRIMARY_KEY,
-    foreign_keys=OPHYS_FOREIGN_KEYS,
-    rows_expected=False,
+    foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_RELEASED_CELL),
+    checks=(AllTrue("valid_roi"), Inside("roi_mask", "field_of_view_height", "field_of_view_width")),
 )
 
 
@@ -90,9 +91,9 @@ def _traces(
         columns=(*_CELL_KEYS, *columns),
         primary_key=_CELL_PRIMARY_KEY,
         order=_CELL_PRIMARY_KEY,
-        foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_CELL),
+        foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_EACH_CELL),
         encoding=encoding,
-        rows_expected=False,
+        checks=tuple(PerFrame(Clock.OPHYS, c.name) for c in columns if c.type.is_list),
         by_name_only=by_name_only,
     )
 
@@ -210,6 +211,7 @@ OPHYS_TIMESTAMPS = Table(
     order=("ophys_experiment_id",),
     foreign_keys=OPHYS_FOREIGN_KEYS,
     encoding=Encoding.SIGNAL,
+    checks=(Ascending("timestamps"),),
 )
 
 MOTION_CORRECTION = Table(
@@ -239,6 +241,7 @@ MOTION_CORRECTION = Table(
     order=("ophys_experiment_id", "frame"),
     foreign_keys=OPHYS_FOREIGN_KEYS,
     encoding=Encoding.SPARSE,
+    checks=(PerFrame(Clock.OPHYS),),
 )
 
 PROJECTIONS = Table(
@@ -271,6 +274,7 @@ PROJECTIONS = Table(
     primary_key=("ophys_experiment_id", "image_name"),
     order=("ophys_experiment_id", "image_name"),
     foreign_keys=OPHYS_FOREIGN_KEYS,
+    checks=(Area("pixels"),),
 )
 
 OPHYS_TABLES = (

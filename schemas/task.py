@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION, TO_TRIAL
+from schemas.checks import Area, Ascending, Clock, Finite, InClock, NotBefore, OneTrue
+from schemas.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION, TO_EACH_TRIAL, TO_TRIAL
 from schemas.model import Column, Storage, Subject, Table, Type, column, documented
 
 _T = "/intervals/trials"
@@ -86,6 +87,12 @@ TRIALS = Table(
     primary_key=("behavior_session_id", "trials_id"),
     order=("behavior_session_id", "trials_id"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
+    checks=(
+        OneTrue(("hit", "false_alarm", "miss", "correct_reject", "aborted", "auto_rewarded")),
+        NotBefore("stop_time", "start_time"),
+        InClock("change_frame", Clock.STIMULUS),
+        Finite("lick_times"),
+    ),
 )
 
 _P = "/intervals/*_presentations"
@@ -190,6 +197,7 @@ STIMULUS_PRESENTATIONS = Table(
     primary_key=("behavior_session_id", "stimulus_presentations_id"),
     order=("behavior_session_id", "stimulus_presentations_id"),
     foreign_keys=(TO_BEHAVIOR_SESSION, TO_TRIAL),
+    checks=(Ascending("start_time"), InClock("start_frame", Clock.STIMULUS)),
 )
 
 _S = "/stimulus/templates/<image_set>"
@@ -230,7 +238,7 @@ STIMULUS_TEMPLATES = Table(
     ),
     primary_key=("image_set", "image_name"),
     order=("image_name",),
-    rows_expected=False,
+    checks=(Area("warped"), Area("unwarped")),
 )
 
 _K = "/general/task_parameters"
@@ -308,7 +316,7 @@ ROLLING_PERFORMANCE = Table(
     ),
     primary_key=("behavior_session_id", "trials_id"),
     order=("behavior_session_id", "trials_id"),
-    foreign_keys=(TO_BEHAVIOR_SESSION, TO_TRIAL),
+    foreign_keys=(TO_BEHAVIOR_SESSION, TO_EACH_TRIAL),
 )
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipelines.catalog import build_catalog
 from pipelines.lake.ledger import Entry, Status, publish_mouse
-from pipelines.lake.store import LocalStore, Store, create_lake
+from pipelines.lake.store import LocalStore, Store, clear, create_lake
 from pipelines.lake.writer import write_table
 from pipelines.planning import FileKind
 from schemas import TABLES, Column, Type
@@ -60,6 +60,7 @@ def write_rows(store: Store, table: str, rows: list[Row], **ids: Any) -> str:
     write_table(declared, staged, [conform(declared, columns, len(rows))], release=RELEASE)
     path = relative_path(declared, **ids)
     store.publish(staged, path)
+    staged.unlink()
     return path
 
 
@@ -89,8 +90,9 @@ def _project_tables(store: Store) -> None:
 
 
 def _behavior(store: Store) -> None:
-    trials = [{"behavior_session_id": 1001, "trials_id": n} for n in range(2)]
-    trials += [{"behavior_session_id": 1002, "trials_id": n} for n in range(3)]
+    missed = {"miss": True, "lick_times": []}
+    trials = [{"behavior_session_id": 1001, "trials_id": n, **missed} for n in range(2)]
+    trials += [{"behavior_session_id": 1002, "trials_id": n, **missed} for n in range(3)]
     write_rows(store, "trials", trials, mouse_id=101)
     shown = [{"behavior_session_id": 1001, "stimulus_presentations_id": n, "trials_id": [None, 0, 1][n]} for n in range(3)]
     shown += [{"behavior_session_id": 1002, "stimulus_presentations_id": n, "trials_id": n} for n in range(2)]
@@ -106,9 +108,10 @@ def _behavior(store: Store) -> None:
 
 def _ophys(store: Store) -> None:
     plane = {"behavior_session_id": 1002, "ophys_session_id": 2002}
+    roi = {**plane, "valid_roi": True, "field_of_view_height": 2, "field_of_view_width": 2}
     cells = [
-        {**plane, "ophys_experiment_id": 3001, "cell_roi_id": 9001, "cell_specimen_id": 8001, "valid_roi": True},
-        {**plane, "ophys_experiment_id": 3002, "cell_roi_id": 9002, "valid_roi": True},
+        {**roi, "ophys_experiment_id": 3001, "cell_roi_id": 9001, "cell_specimen_id": 8001},
+        {**roi, "ophys_experiment_id": 3002, "cell_roi_id": 9002},
     ]
     write_rows(store, "cell_specimens", cells, mouse_id=101)
     for cell in cells:
@@ -171,6 +174,7 @@ def build_lake(folder: Path) -> LocalStore:
     _ophys(store)
     _ledger(store)
     build_catalog(store, RELEASE)
+    clear(store.staging)
     return store
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+
 from builders.bucket import PROJECT, Bucket, Row
 
 MINI = Path(__file__).parents[1] / "data" / "mini"
@@ -47,5 +49,9 @@ def mini_bucket() -> MiniBucket:
     ]
     tables["ophys_session_table"] = [{**first["ophys_session_table"], **imaged}]
     tables["ophys_experiment_table"] = [{**first["ophys_experiment_table"], **imaged, **own}]
-    tables["ophys_cells_table"] = [{"cell_roi_id": "1082064241", "cell_specimen_id": "1", "ophys_experiment_id": str(EXPERIMENT)}]
+    with h5py.File(MINI / "bucket" / EXPERIMENT_FILE) as h5:
+        rois = h5["/processing/ophys/image_segmentation/cell_specimen_table/id"][()].tolist()
+    tables["ophys_cells_table"] = [
+        {"cell_roi_id": str(roi), "cell_specimen_id": "1", "ophys_experiment_id": str(EXPERIMENT)} for roi in rois
+    ]
     return MiniBucket(tables=tables, files={0: EXPERIMENT_FILE, 7: BEHAVIOR_FILE})

@@ -14,6 +14,7 @@ import pytest
 from schemas import TABLES, Column, Storage, Table, Type
 from schemas.arrow import arrow_schema
 from schemas.dictionary import COMMAND, column_rows, dictionary_markdown, path_pattern, table_summary
+from schemas.known import KNOWN, Rule, known
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = [pytest.param(t, c, id=f"{t.name}.{c.name}") for t in TABLES.values() for c in t]
@@ -280,8 +281,11 @@ def test_a_table_is_described_in_rows() -> None:
             "(behavior_session_id) -> behavior_sessions (behavior_session_id); "
             "(ophys_session_id) -> ophys_sessions (ophys_session_id); "
             "(ophys_experiment_id) -> ophys_experiments (ophys_experiment_id); "
-            "(ophys_experiment_id, cell_roi_id) -> cell_specimens (ophys_experiment_id, cell_roi_id)",
+            "(ophys_experiment_id, cell_roi_id) -> cell_specimens (ophys_experiment_id, cell_roi_id) (each of them)",
         ),
+        ("checks", "demixed_trace: one item per frame of the clock in ophys_timestamps; rows are expected from every file"),
+        ("known exception", "planes without a valid ROI: traces are of cells, and the plane has none"),
+        ("known exception", "planes of releases before 1.1.0: their files do not hold these traces"),
         ("files", "demixed_traces/mouse_id=<M>/ophys_experiment_<E>.parquet (one file per experiment)"),
         ("encoding", "zstd 1, byte stream split on floats"),
         ("ingested", "by name only"),
@@ -332,3 +336,44 @@ def test_formulas_name_columns_that_exist() -> None:
     named = re.findall(r"`([a-z_]+)\.([a-z_]+)`", formulas)
     assert len(named) > 15
     assert [(t, c) for t, c in named if c not in {x.name for x in TABLES[t]}] == []
+
+
+# --- checks and known exceptions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_checks_are_of_columns_that_exist_and_say_what_they_expect(table: Table) -> None:
+    assert len(set(table.checks)) == len(table.checks)
+    for check in table.checks:
+        assert {table[name].name for name in check.columns} == set(check.columns)
+        assert re.fullmatch(r"\S.*\w", check.expected)
+
+
+def test_known_exceptions_are_of_declared_things_with_a_reason_and_a_source() -> None:
+    for e in KNOWN:
+        table = TABLES[e.table]
+        assert e.column is None or table[e.column]
+        assert re.fullmatch(r"[a-z0-9.-]+", e.name)
+        assert re.match(r"NWB_TABLES\.md \d", e.source)
+        assert e.reason
+        assert e.rows
+        # One way in which it is noticed: in the rows, by the reader, or as what a rule of the declarations would else refuse.
+        assert (e.where is not None) + (e.warned is not None) + (e.rule is not Rule.VALUE) == 1
+        assert e.rule is not Rule.ROWS or table.rows_expected
+        assert e.rule is not Rule.COMPLETE or any(key.complete for key in table.foreign_keys)
+        assert e.unless is None or TABLES[e.unless.table][e.unless.column]
+    assert len({(e.name, e.rule) for e in KNOWN}) == len(KNOWN)
+
+
+def test_a_known_exception_ends_with_a_release() -> None:
+    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.0.1")} == {"no-cells-in-demixed-traces", "no-demixed-traces"}
+    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.1.0")} == {"no-cells-in-demixed-traces"}
+    assert known("trials", Rule.ROWS, "0.1.0") == []
+
+
+def test_conditions_on_rows_are_sql_over_their_table() -> None:
+    duckdb = pytest.importorskip("duckdb")
+    for e in KNOWN:
+        if e.where is not None:
+            columns = ", ".join(f'CAST(NULL AS {c.type.value}) AS "{c.name}"' for c in TABLES[e.table])
+            assert duckdb.execute(f"SELECT count(*) FROM (SELECT {columns}) WHERE {e.where}").fetchone()

@@ -162,9 +162,11 @@ def test_a_required_column_with_nulls(store: LocalStore) -> None:
 @pytest.mark.parametrize("row_group_size", [2, 100])
 def test_rows_out_of_order_within_and_across_row_groups(store: LocalStore, row_group_size: int) -> None:
     rewrite(store, SPEED, lambda rows: reordered(rows, [0, 2, 1, 3]), row_group_size=row_group_size)
+    at = f"error: file {SPEED}, table running_speed"
     assert found(store) == [
-        f"error: file {SPEED}, table running_speed: the rows are not in order; "
-        "expected sorted by behavior_session_id, timestamps; found row 2 out of place"
+        f"{at}, column timestamps: times are not in order; expected times that are finite and do not decrease; "
+        f"found {1 / 60} after {2 / 60} in row 2 of behavior_session_id 1001",
+        f"{at}: the rows are not in order; expected sorted by behavior_session_id, timestamps; found row 2 out of place",
     ]
     assert verify(store, deep=False) == []
 
@@ -318,7 +320,7 @@ def test_other_row_counts_than_in_the_ledger(store: LocalStore, deep: bool) -> N
 
 
 def test_what_an_interrupted_run_left_is_a_warning(store: LocalStore) -> None:
-    plane = {"behavior_session_id": 1003, "ophys_session_id": 2003, "ophys_experiment_id": 3003}
+    plane = {"behavior_session_id": 1003, "ophys_session_id": 2003, "ophys_experiment_id": 3003, "timestamps": [0.5]}
     path = write_rows(store, "ophys_timestamps", [plane], mouse_id=102, ophys_experiment_id=3003)
     assert found(store) == [
         f"warning: file {path}, table ophys_timestamps: the ledger does not know of rows of experiment 3003: "

@@ -1,0 +1,71 @@
+"""One case of random damage: what a process of its own does with a file."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.invariants import broken
+from builders.mutate import Regions, damage_bytes, damage_structure
+from pipelines.convert import ConvertSettings, FileResult, convert_file, convert_templates
+from pipelines.planning import FileTask
+from pipelines.sources import SourceSpec
+from schemas.errors import DataError
+
+_SHARE_OF_STRUCTURE = 0.35
+
+
+@dataclass(frozen=True)
+class Good:
+    """A good file of a bucket."""
+
+    bucket: Path
+    task: FileTask
+    regions: Regions
+
+
+@dataclass(frozen=True)
+class Case:
+    """What came of one case.
+
+    Attributes:
+        done: what was done to the file.
+        unhashed: rows that went in though the hash was checked, or an error that does not say so.
+        error: the error without the check of the hash; None if there was none.
+        broken: promises that the tables do not keep.
+    """
+
+    done: str
+    unhashed: str | None
+    error: str | None
+    broken: tuple[str, ...]
+
+
+def run_case(good: Good, seed: str, folder: Path) -> Case:
+    """Damages a copy of the file and converts it, with and without a look at its hash."""
+    rng = random.Random(seed)
+    key = good.task.object.key
+    path = folder / "bucket" / key
+    path.parent.mkdir(parents=True)
+    shutil.copy(good.bucket / key, path)
+    done = damage_structure(path, rng) if rng.random() < _SHARE_OF_STRUCTURE else damage_bytes(path, good.regions, rng)
+    (folder / "done").write_text(done)
+    source, staging, cache = SourceSpec(str(folder / "bucket")), folder / "staging", folder / "cache"
+    checked = convert_file(good.task, ConvertSettings(source, staging, True, cache, 1 << 30))
+    pinned = checked.error is not None and "the content is not what the manifest pins" in checked.error and not checked.row_counts
+    settings = ConvertSettings(source, staging, False, cache, 1 << 30)
+    result = convert_file(good.task, settings)
+    error, faults = result.error, () if result.error else tuple(broken(result))
+    if error is None and result.image_signature is not None:
+        try:
+            convert_templates(good.task, settings, result.image_signature)
+        except DataError as damage:
+            error = str(damage.located(file=key))
+    return Case(done, None if pinned else f"{checked.error}, rows {checked.row_counts}", error, faults)
+
+
+def convert(task: FileTask, source: SourceSpec, folder: Path, verify_hash: bool = False) -> FileResult:
+    """Converts a file, with staging and cache in a folder."""
+    return convert_file(task, ConvertSettings(source, folder / "staging", verify_hash, folder / "cache", 1 << 30))
