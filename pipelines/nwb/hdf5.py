@@ -1,34 +1,36 @@
-"""Access to one HDF5 file with errors that name the file and the dataset.
+"""Values of one HDF5 file, with errors that name the file and the path.
 
-Links that leave the file (external links, virtual datasets, external storage) are refused, never followed.
+What a file says of its texts and of its storage is checked before HDF5 acts on it: see `pipelines.nwb.texts` and `pipelines.nwb.chunks`.
 """
 
 from __future__ import annotations
 
-import sys
+import math
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py as _h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 
-from pipelines.nwb.chunks import read_gzip
+from pipelines.nwb.chunks import check_gzip, check_storage, read_chunks
+from pipelines.nwb.texts import REFERENCE, Read, Texts, is_variable, items
+from pipelines.nwb.tree import HdfTree, h5py
+from pipelines.ranges import RangeFile
 from schemas.casts import NDArray
-from schemas.errors import DataError, NotNwbError
-
-h5py: Any = _h5py  # it has no stubs: through this name all it returns is Any until a declared type takes it
+from schemas.errors import NotNwbError
 
 _NO_VALUE = object()
 
-_SOFT_LINKS = 32
-"""Soft links followed for one path; the release's files need two."""
+LARGEST = 256 << 20
+"""Bytes that a file may make us hold at once, or a quarter of its own if that is more: a worker has 512 MB. The release's largest array has
+99 MB in a file of 670 MB; a few kB of gzip can claim as much as they like."""
 
-_READING = (OSError, RuntimeError, ValueError, MemoryError, TypeError, KeyError)
-"""What h5py raises for content it cannot read (UnicodeDecodeError is a ValueError)."""
+_ATTRIBUTE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -56,125 +58,72 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
             found=str(error),
             hint="Fetch it again, or check the object in the bucket.",
         ) from error
-    with h5:
-        yield HdfFile(h5, name)
+    with h5, _reader(h5, source) as read:
+        yield HdfFile(h5, name, read)
 
 
-@dataclass(slots=True)
-class HdfFile:
-    """One open HDF5 file.
+@contextmanager
+def _reader(h5: Any, source: Path | BinaryIO | RawIOBase) -> Generator[Read | None]:
+    """Reads bytes of the file beside HDF5."""
+    if isinstance(source, RangeFile):
+        yield source.peek
+    elif isinstance(source, Path):
+        descriptor: int = h5.id.get_vfd_handle()
+        yield lambda start, stop: os.pread(descriptor, stop - start, start)
+    else:
+        yield None
+
+
+@dataclass
+class HdfFile(HdfTree):
+    """The values in one open HDF5 file.
 
     Attributes:
-        h5: the file.
-        name: object key, for errors.
+        read: gives bytes of the file; None for one in memory.
     """
 
-    h5: Any
-    name: str
+    read: Read | None = None
+    _gzip_checked: set[str] = field(default_factory=set[str], repr=False)
 
-    def error(self, path: str, problem: str, *, expected: str, found: str, hint: str | None = None) -> DataError:
-        """A `DataError` that names this file and the path in it."""
-        return DataError(problem, file=self.name, column=path, expected=expected, found=found, hint=hint)
+    def __post_init__(self) -> None:
+        if self.read is None:
+            self.h5.flush()
 
-    def find(self, path: str) -> Any:
-        """The object at an absolute path, or None if there is none. Soft links are followed inside the file.
+    @cached_property
+    def _bytes(self) -> int:
+        return int(self.h5.id.get_filesize())
 
-        They are followed here, part by part: HDF5 itself would open another file where the target of a soft link lies
-        behind an external one.
-        """
-        node: Any = self.h5
-        ahead = [part for part in reversed(path.split("/")) if part]
-        outside = sys.maxsize  # with fewer parts ahead, the targets of soft links are behind us
-        followed = 0
-        while ahead:
-            part = ahead.pop()
-            if len(ahead) < outside:
-                outside = sys.maxsize
-            try:
-                link: Any = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-                child: Any = node.get(part) if isinstance(link, h5py.HardLink) else None
-            except _READING as error:
-                raise self.error(path, "the object cannot be opened", expected="readable HDF5", found=str(error)) from error
-            if isinstance(link, h5py.ExternalLink):
-                raise self.error(path, "a link leaves the file", expected="data inside the file", found=f"external link to {link.filename}")
-            if isinstance(link, h5py.SoftLink):
-                followed += 1
-                if followed > _SOFT_LINKS:
-                    raise self.error(
-                        path, "soft links lead in a circle", expected=f"at most {_SOFT_LINKS} of them", found=f"link to {link.path}"
-                    )
-                outside = min(outside, len(ahead))
-                ahead += [p for p in reversed(link.path.split("/")) if p not in ("", ".")]
-                node = self.h5 if link.path.startswith("/") else node
-                continue
-            if child is None:
-                if outside < sys.maxsize:
-                    raise self.error(path, "a link leads nowhere", expected="an object", found=f"no {part} where the link leads")
-                return None
-            node = child
-        if isinstance(node, h5py.Dataset) and (node.is_virtual or node.external):
-            raise self.error(
-                path, "a dataset keeps its data in other files", expected="data inside the file", found="virtual or external dataset"
-            )
-        return node
-
-    def has(self, path: str) -> bool:
-        """Whether there is an object at the path."""
-        return self.find(path) is not None
-
-    def group(self, path: str) -> Any:
-        """The group at the path.
-
-        Raises:
-            DataError: there is none.
-        """
-        node = self.find(path)
-        if not isinstance(node, h5py.Group):
-            raise self.error(path, "a group is missing", expected="a group", found="nothing" if node is None else "a dataset")
-        return node
-
-    def dataset(self, path: str) -> Any:
-        """The dataset at the path.
-
-        Raises:
-            DataError: there is none.
-        """
-        node = self.find(path)
-        if not isinstance(node, h5py.Dataset):
-            raise self.error(path, "a dataset is missing", expected="a dataset", found="nothing" if node is None else "a group")
-        return node
-
-    def members(self, path: str) -> list[str]:
-        """Names in a group in ascending order; empty if the group is missing."""
-        node = self.find(path)
-        return sorted(node) if isinstance(node, h5py.Group) else []
-
-    def array(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
-        """A whole dataset.
-
-        Args:
-            path: absolute path.
-            ndim: rank it must have.
-            rows: length its first axis must have, if known.
-
-        Raises:
-            DataError: missing, unreadable, of another rank or length.
-        """
-        dataset = self.dataset(path)
-        self._check_shape(path, dataset, ndim, rows)
-        return self.part(path, dataset, ())
+    @cached_property
+    def _texts(self) -> Texts:
+        image: bytes = b"" if self.read else self.h5.id.get_file_image()
+        return Texts(self.read or (lambda start, stop: image[start:stop]), self._bytes)
 
     def part(self, path: str, dataset: Any, index: int | tuple[int, ...]) -> NDArray:
-        """A part of a dataset.
+        """A part of a numeric dataset that `checked` gave, or all of it.
 
         Raises:
-            DataError: it cannot be read (truncated file, damaged chunk, unknown filter).
+            DataError: it cannot be read (truncated file, damaged chunk), or is too large.
         """
-        try:
+        taken = 1 if isinstance(index, int) else len(index)
+        self._check_room(path, math.prod(dataset.shape[taken:]) * dataset.dtype.itemsize)
+        with self.reading(path, "the dataset cannot be read"):
+            if path not in self._gzip_checked:
+                check_gzip(dataset)
+                self._gzip_checked.add(path)
             values: NDArray = dataset[index]
-        except _READING as error:
-            raise self.error(path, "the dataset cannot be read", expected="readable data", found=str(error)) from error
+        return self._truth(path, values)
+
+    def _truth(self, path: str, values: NDArray) -> NDArray:
+        """Truth values after a look at their bytes, which NumPy takes as they are."""
+        if values.dtype.kind == "b" and values.size and int(np.asarray(values).view(np.uint8).max()) > 1:
+            raise self.error(path, "truth values are damaged", expected="bytes 0 and 1", found="others")
         return values
+
+    def _check_room(self, path: str, wanted: int) -> None:
+        if wanted > self._room:
+            raise self.error(
+                path, "a dataset is too large for its file", expected=f"at most {self._room} bytes at a time", found=f"{wanted}"
+            )
 
     def _check_shape(self, path: str, dataset: Any, ndim: int, rows: int | None) -> None:
         shape = dataset.shape
@@ -189,7 +138,16 @@ class HdfFile:
         self._check_shape(path, dataset, ndim, rows)
         if dataset.dtype.kind not in "biuf":
             raise self.error(path, "values are not numbers", expected="a numeric dataset", found=f"dtype {dataset.dtype}")
+        self._check_storage(path, dataset, dataset.id.get_type().get_size())
         return dataset
+
+    def _check_storage(self, path: str, dataset: Any, itemsize: int) -> None:
+        with self.reading(path, "the dataset cannot be read"):
+            check_storage(dataset, itemsize, self._bytes, self._room)
+
+    @cached_property
+    def _room(self) -> int:
+        return max(LARGEST, self._bytes // 4)
 
     def numbers(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
         """A whole numeric or bool dataset.
@@ -198,22 +156,57 @@ class HdfFile:
             DataError: as for `array`, or the values are not numbers.
         """
         dataset = self.checked(path, ndim=ndim, rows=rows)
-        try:
-            values = read_gzip(dataset)
-        except _READING as error:
-            raise self.error(path, "the dataset cannot be read", expected="readable data", found=str(error)) from error
-        return self.part(path, dataset, ()) if values is None else values
+        self._check_room(path, dataset.nbytes)
+        with self.reading(path, "the dataset cannot be read"):
+            values = read_chunks(dataset, dataset.dtype)
+        return self.part(path, dataset, ()) if values is None else self._truth(path, values)
 
-    def words(self, path: str, *, rows: int | None = None) -> NDArray:
-        """A whole 1-D text dataset, as bytes.
+    def times(self, path: str, *, rows: int | None = None) -> NDArray:
+        """A whole dataset of times, seconds, that are all there and never go back.
 
         Raises:
-            DataError: as for `array`, or the values are not text.
+            DataError: as for `numbers`, or a time is missing or earlier than the one before it.
         """
-        dtype = self.dataset(path).dtype
-        if h5py.check_string_dtype(dtype) is None:
-            raise self.error(path, "values are not text", expected="a text dataset", found=f"dtype {dtype}")
-        return self.array(path, rows=rows)
+        values = self.numbers(path, rows=rows)
+        missing = ~np.isfinite(values)
+        if missing.any():
+            row = int(np.argmax(missing))
+            raise self.error(path, "a time is missing", expected="a number of seconds in every row", found=f"{values[row]} in row {row}")
+        back = values[1:] < values[:-1]
+        if back.any():
+            row = int(np.argmax(back)) + 1
+            raise self.error(
+                path, "times go backwards", expected="ascending times", found=f"{values[row]} after {values[row - 1]}, row {row}"
+            )
+        return values
+
+    def is_text(self, path: str) -> bool:
+        """Whether the dataset at the path holds text."""
+        return h5py.check_string_dtype(self.dataset(path).dtype) is not None
+
+    def words(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
+        """A whole text dataset, as bytes.
+
+        Raises:
+            DataError: missing, unreadable, of another rank or length, or the values are not text.
+        """
+        dataset = self.dataset(path)
+        info = h5py.check_string_dtype(dataset.dtype)
+        if info is None:
+            raise self.error(path, "values are not text", expected="a text dataset", found=f"dtype {dataset.dtype}")
+        self._check_shape(path, dataset, ndim, rows)
+        variable = is_variable(dataset.dtype, info)
+        itemsize = REFERENCE.itemsize if variable else dataset.dtype.itemsize
+        self._check_storage(path, dataset, itemsize)
+        self._check_room(path, dataset.size * itemsize)
+        if not variable:
+            return self.part(path, dataset, ())
+        with self.reading(path, "the dataset cannot be read"):
+            start: int | None = dataset.id.get_offset() if dataset.chunks is None else None
+            references = read_chunks(dataset, REFERENCE) if start is None and dataset.size else self._texts.read(start or 0, dataset.size)
+            if references is None:
+                raise ValueError("texts that are stored neither in one piece nor in chunks without a filter or with gzip")
+            return self._texts.look_up(references.reshape(-1)).reshape(dataset.shape)
 
     def decoded(self, path: str, value: Any) -> str:
         """One text of a dataset or attribute.
@@ -236,7 +229,7 @@ class HdfFile:
         Raises:
             DataError: missing or not text.
         """
-        return self.decoded(path, self.array(path, ndim=0))
+        return self.decoded(path, self.words(path, ndim=0).item())
 
     def scalar(self, path: str) -> float:
         """A scalar numeric dataset as a float.
@@ -253,15 +246,42 @@ class HdfFile:
             DataError: the attribute is missing and no default was given, or cannot be read.
         """
         node = self.find(path)
-        if node is None or name not in node.attrs:
-            if default is _NO_VALUE:
-                raise self.error(f"{path}@{name}", "an attribute is missing", expected="an attribute", found="nothing")
-            return default
-        try:
-            value: Any = node.attrs[name]
-        except _READING as error:
-            raise self.error(f"{path}@{name}", "an attribute cannot be read", expected="readable data", found=str(error)) from error
+        column = f"{path}@{name}"
+        with self.reading(column, "an attribute cannot be read"):
+            found: Any = h5py.h5a.open(node.id, name.encode()) if node is not None and name in node.attrs else None
+            value: Any = self._value(node, name, found) if found is not None else default
+        if value is _NO_VALUE:
+            raise self.error(column, "an attribute is missing", expected="an attribute", found="nothing")
         return value
+
+    def _value(self, node: Any, name: str, attribute: Any) -> Any:
+        """An attribute's value; text of variable length is looked up here."""
+        dtype, shape = attribute.dtype, attribute.shape
+        if shape is None or attribute.get_storage_size() > _ATTRIBUTE_BYTES or dtype.kind == "V":
+            raise ValueError(f"{dtype} of shape {shape}")
+        if is_variable(dtype, h5py.check_string_dtype(dtype)):
+            references = self._texts.attribute(h5py.h5o.get_info(node.id).addr, name)
+            if references is not None:
+                words: NDArray = np.array([text.decode() for text in self._texts.look_up(items(shape, references))], dtype=object)
+                return words.reshape(shape) if shape else words.item()
+        elif h5py.check_vlen_dtype(dtype) is not None:
+            raise ValueError("lists of variable length")
+        return node.attrs[name]
+
+    def check_reference(self, path: str, name: str, target: str) -> None:
+        """Sees to it that an attribute, if it is there, refers to the object at `target`.
+
+        Raises:
+            DataError: it refers to nothing or to something else.
+        """
+        reference = self.attribute(path, name, None)
+        if reference is None:
+            return
+        column = f"{path}@{name}"
+        with self.reading(column, "a reference cannot be followed", f"a reference to {target}"):
+            found = self.h5[reference]
+        if found != self.find(target):
+            raise self.error(column, "a reference leads elsewhere", expected=f"a reference to {target}", found=str(found.name))
 
     def word(self, path: str, name: str) -> str:
         """A text attribute, which must be there.

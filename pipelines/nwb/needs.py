@@ -19,6 +19,7 @@ from pipelines.nwb.hdf5 import HdfFile
 from pipelines.nwb.links import HEADER, load_objects
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
 from pipelines.nwb.templates import Line, sampled_lines
+from pipelines.nwb.texts import REFERENCE
 from pipelines.ranges import BLOCK, GAP, Range, RangeFile, merged
 from schemas.errors import DataError
 
@@ -33,6 +34,9 @@ _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
 _PLANES = "/general/optophysiology"
 _EYE = "/acquisition/EyeTracking"
 _SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
+
+_IDS = ("/general/subject/subject_id", METADATA)
+"""What tells whose file it is, whatever is read from it."""
 
 _IMAGES = "stimulus_templates"
 
@@ -88,9 +92,6 @@ _SMALL = 64 << 10
 
 _HEAP_COLLECTION = 64 << 10
 """Size to which HDF5 grows a collection of texts unless a single text is larger; what lies beyond is read by block."""
-
-_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
-"""How a dataset of variable-length text refers to a text: its length, the address of a collection and the number in it."""
 
 
 def _if_readable(read: Callable[[], _T], otherwise: _T) -> _T:
@@ -179,7 +180,7 @@ def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
     """Where the texts lie that a dataset refers to: collections of the global heap."""
     for start, stop in byte_ranges(dataset):
         content = file.peek(start, stop)
-        references = np.frombuffer(content, dtype=_REFERENCE, count=len(content) // _REFERENCE.itemsize)
+        references = np.frombuffer(content, dtype=REFERENCE, count=len(content) // REFERENCE.itemsize)
         for address in np.unique(references["address"]).tolist():
             if address:
                 yield address, address + _HEAP_COLLECTION
@@ -208,7 +209,7 @@ def prefetch(recording: Recording, tables: Sequence[str], file: RangeFile, *, si
     """
     hdf = recording.hdf
     patterns = {table: NEEDS[table] for table in (*tables, *([_IMAGES] if signature else ()))}
-    everything = find_datasets(hdf, [p for own in patterns.values() for p in own], file)
+    everything = find_datasets(hdf, [*_IDS, *(p for own in patterns.values() for p in own)], file)
     chunked = [path for path, dataset in everything.items() if _if_readable(lambda d=dataset: d.chunks, None)]
     file.load(
         [(start, start + _INDEX) for start, stop in (_if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in chunked) if stop]

@@ -68,16 +68,23 @@ class Recording:
         return int(text)
 
     @cached_property
+    def mouse_id(self) -> int | str:
+        """The mouse by the file itself: a number, which files hold as text; or whatever else stands there."""
+        path = "/general/subject/subject_id"
+        text = self.hdf.text(path) if self.hdf.is_text(path) else str(self.hdf.numbers(path, ndim=0))
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text
+
+    @cached_property
     def stimulus_timestamps(self) -> NDArray:
         """Stimulus clock, seconds, shape (n_frames,)."""
-        return self.hdf.numbers("/processing/stimulus/timestamps/timestamps")
+        return self.hdf.times("/processing/stimulus/timestamps/timestamps")
 
     @cached_property
     def licks(self) -> tuple[NDArray, NDArray]:
         """Lick times in seconds and stimulus frames, each shape (n_licks,); empty where the session has none."""
         if not self.hdf.has("/processing/licking"):
             return np.empty(0), np.empty(0, dtype=np.int64)
-        times = self.hdf.numbers("/processing/licking/licks/timestamps")
+        times = self.hdf.times("/processing/licking/licks/timestamps")
         return times, self.hdf.numbers("/processing/licking/licks/data", rows=len(times))
 
     @cached_property

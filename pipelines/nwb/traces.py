@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.nwb.cells import read_cells
+from pipelines.nwb.cells import CELL_TABLE, read_cells
 from pipelines.nwb.metadata import frame_rate
 from pipelines.nwb.recording import OPHYS, Recording, Rows
 from schemas.casts import NDArray, Ragged, Values
@@ -23,7 +23,7 @@ _EVENTS = f"{OPHYS}/event_detection"
 
 def read_ophys_timestamps(recording: Recording) -> NDArray:
     """Imaging clock, seconds, shape (n_frames,)."""
-    return recording.hdf.numbers(f"{OPHYS}/dff/traces/timestamps")
+    return recording.hdf.times(f"{OPHYS}/dff/traces/timestamps")
 
 
 def _frames(recording: Recording) -> int:
@@ -74,6 +74,8 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
     if shape[0] != frames:
         raise hdf.error(path, "traces differ in length", expected=f"{frames} frames, as dF/F has", found=f"shape {shape}")
     rois = f"{OPHYS}/{interface}/traces/rois"
+    if hdf.has(rois):
+        hdf.check_reference(rois, "table", CELL_TABLE)
     if hdf.has(rois) and not np.array_equal(hdf.numbers(rois), np.arange(shape[1])):
         raise hdf.error(rois, "traces are not in the order of the ROI table", expected=f"0 to {shape[1] - 1}", found="another order")
     return hdf.numbers(path, ndim=2)
@@ -158,6 +160,7 @@ def events(recording: Recording) -> Iterator[Rows]:
     hdf = recording.hdf
     cells = recording.once(read_cells)
     rois = hdf.numbers(f"{_EVENTS}/rois")
+    hdf.check_reference(f"{_EVENTS}/rois", "table", CELL_TABLE)
     if rois.dtype.kind not in "iu" or (len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids))):
         found = f"{rois.dtype} from {rois.min()} to {rois.max()}" if len(rois) else str(rois.dtype)
         raise hdf.error(
@@ -184,8 +187,6 @@ def events(recording: Recording) -> Iterator[Rows]:
     columns = column_of[cells.valid]
     present = columns >= 0
     present[present] = ~(np.isnan(lambdas) | np.isnan(noise))[columns[present]]
-    if not present.all():
-        recording.warn(f"events: {int((~present).sum())} of {len(columns)} valid cells have no events")
     columns = columns[present]
     weights = filter_weights(frame_rate(recording))
     data = hdf.numbers(f"{_EVENTS}/data", ndim=2)

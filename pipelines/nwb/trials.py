@@ -55,14 +55,11 @@ def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
 
 def _items(hdf: HdfFile, path: str) -> NDArray:
     """The items of a ragged column of numbers. A column without any is written as one empty text."""
-    items = hdf.array(path)
-    if items.dtype.kind not in "biuf":
-        if any(v not in (b"", "") for v in items.tolist()):
-            raise hdf.error(
-                path, "list items are not numbers", expected="numbers, or empty text where there are none", found=f"dtype {items.dtype}"
-            )
-        return np.empty(0)
-    return items
+    if not hdf.is_text(path):
+        return hdf.numbers(path)
+    if any(hdf.words(path).tolist()):
+        raise hdf.error(path, "list items are not numbers", expected="numbers, or empty text where there are none", found="text")
+    return np.empty(0)
 
 
 def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) -> Ragged:
@@ -75,12 +72,7 @@ def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) 
     offsets = np.append(np.searchsorted(stored, start_times, side="right"), len(stored)).astype(np.int64)
     times = np.sort(recording.licks[0])
     first = int(np.searchsorted(times, float(start_times[0]), side="right"))
-    if (
-        np.any(np.diff(start_times) < 0)
-        or np.any(np.diff(stored) < 0)
-        or offsets[0] != 0
-        or not np.array_equal(times[first : first + len(stored)], stored)
-    ):
+    if np.any(np.diff(stored) < 0) or offsets[0] != 0 or not np.array_equal(times[first : first + len(stored)], stored):
         raise recording.hdf.error(
             f"{TRIALS}/lick_times_index",
             "the index of the trials' licks is missing and cannot be made again",
@@ -132,7 +124,7 @@ def read_trials(recording: Recording) -> Trials:
             recording.warn(f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it")
         else:
             raise hdf.error(f"{TRIALS}/{name}", "a column is missing", expected=column.source, found="no such name in colnames")
-    licks = _lick_times(recording, hdf.numbers(f"{TRIALS}/start_time", rows=len(ids)))
+    licks = _lick_times(recording, hdf.times(f"{TRIALS}/start_time", rows=len(ids)))
     columns["lick_times"] = licks
     return Trials(columns, licks, len(ids))
 

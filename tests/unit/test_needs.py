@@ -111,7 +111,7 @@ def test_every_table_is_the_same_as_read_locally(a_file: Path, proportions: str,
             assert signature(recording) == digest
 
 
-ON_DEMAND = 2
+ON_DEMAND = 3
 """Requests that may still be made while a table is read: for texts of attributes, which lie apart from them. At real scale there are none;
 here all pieces are smaller in proportion, but not HDF5's own."""
 
@@ -179,8 +179,8 @@ def test_trials_alone_cost_little(a_file: Path, spread: None) -> None:
         for _ in READERS["trials"](recording):
             pass
         needed = sum(d.nbytes for d in find_datasets(recording.hdf, NEEDS["trials"]).values())
-    # Blocks around the metadata, and texts. 150 kB is a sixth to a tenth of these files.
-    assert file.bytes_fetched < needed + 150_000
+    # Blocks around the metadata, what tells whose file it is, and texts. 220 kB is a third to an eighth of these files.
+    assert file.bytes_fetched < needed + 220_000
     assert len(local.asked) <= 40
 
 
@@ -259,7 +259,8 @@ def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
         asked = file.requests
         for name in ("of any length", "fixed"):
             assert [w.decode() for w in recording.hdf.words(f"/intervals/trials/{name}").tolist()] == words
-        assert len(recording.hdf.words("/intervals/trials/never written")) == 100
+        with pytest.raises(DataError, match="no data in the file for shape"):
+            recording.hdf.words("/intervals/trials/never written")
         assert recording.hdf.text("/intervals/trials/one") == "text"
         if not chunked:
             assert file.requests == asked

@@ -29,6 +29,7 @@ from builders.nwb import (
     without,
 )
 
+from pipelines.boundary import FileCheck
 from pipelines.convert import write_staged
 from pipelines.nwb.hdf5 import HdfFile
 from pipelines.nwb.recording import open_recording
@@ -80,7 +81,7 @@ PATH = f"file {NAME}, column "
         (lambda f: f.numbers("/x", rows=3), "/x: lengths disagree; expected 3 rows; found 2 rows"),
         (lambda f: f.numbers("/w"), "/w: values are not numbers; expected a numeric dataset; found dtype object"),
         (lambda f: f.words("/x"), "/x: values are not text; expected a text dataset; found dtype float64"),
-        (lambda f: f.text("/n"), "/n: a value is not text; expected text; found np.float64(2.5)"),
+        (lambda f: f.text("/n"), "/n: values are not text; expected a text dataset; found dtype float64"),
         (lambda f: f.attribute("/g", "none"), "/g@none: an attribute is missing; expected an attribute; found nothing"),
         (lambda f: f.attribute("/none", "a"), "/none@a: an attribute is missing; expected an attribute; found nothing"),
         (lambda f: f.word("/g", "i"), "/g@i: a value is not text; expected text; found np.int64(5)"),
@@ -280,8 +281,9 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
         bytes=0,
     )
     content = metadata() | series() | {"/processing/running/speed/data": np.array([1.0])}
+    opened = recording(content)
     with pytest.raises(DataError) as caught:
-        write_staged(TABLES["running_speed"], task, recording(content), tmp_path)
+        write_staged(TABLES["running_speed"], task, opened, FileCheck(task, opened), tmp_path)
     assert str(caught.value) == (
         f"file {NAME}, table running_speed, column /processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders.nwb import NAME, NAN, Content, column, columns, licks, metadata, problem, recording, series, without
+from builders.nwb import NAME, NAN, Content, column, columns, licks, metadata, problem, recording, series, whole_file, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,9 +45,32 @@ def test_licks_of_disagreeing_lengths() -> None:
 
 def test_a_lick_must_have_a_time() -> None:
     content = metadata() | licks() | {"/processing/licking/licks/timestamps": np.array([2.75, NAN, 5.5])}
-    assert "column timestamps: a required value is missing; expected DOUBLE, never empty; found no value in row 1" in problem(
-        "licks", content
+    assert problem("licks", content) == (
+        f"file {NAME}, column /processing/licking/licks/timestamps: a time is missing; "
+        "expected a number of seconds in every row; found nan in row 1"
     )
+
+
+CLOCKS = {
+    "licks": "/processing/licking/licks/timestamps",
+    "running_speed": "/processing/running/speed/timestamps",
+    "raw_running_speed": "/processing/running/speed_unfiltered/timestamps",
+    "stimulus_timestamps": "/processing/stimulus/timestamps/timestamps",
+    "eye_tracking": "/acquisition/EyeTracking/eye_tracking/timestamps",
+    "ophys_timestamps": "/processing/ophys/dff/traces/timestamps",
+    "trials": "/intervals/trials/start_time",
+}
+
+
+@pytest.mark.parametrize("table", CLOCKS)
+@pytest.mark.parametrize(
+    ("change", "error"), [(-1e3, "times go backwards; expected ascending times; found -1000.0 after"), (NAN, "a time is missing")]
+)
+def test_clocks_are_whole_and_never_go_back(table: str, change: float, error: str) -> None:
+    content = whole_file()
+    times = content[CLOCKS[table]].copy()
+    times[1] = change
+    assert f"column {CLOCKS[table]}: {error}" in problem(table, content | {CLOCKS[table]: times})
 
 
 def test_times_of_rewards_are_those_of_autorewarded() -> None:
@@ -128,7 +151,7 @@ def test_running_must_be_there() -> None:
 
 
 def test_the_stimulus_clock_is_one_list() -> None:
-    clock = np.array([0.1, 0.30000000000000004, 0.2])
+    clock = np.array([0.1, 0.2, 0.30000000000000004])
     content = metadata() | {"/processing/stimulus/timestamps/timestamps": clock}
     assert column("stimulus_timestamps", content, "timestamps") == [clock.tolist()]
     assert recording(content).stimulus_timestamps.tolist() == clock.tolist()

@@ -240,21 +240,18 @@ def test_events_of_some_cells_in_another_order() -> None:
     assert got["lambda"] == [2 / 8, 0.0]
     assert got["noise_std"] == [2 / 16, 0.0]
     assert [row[0] for row in got["events"]] == [3.0, 1.0]
-    assert opened.warnings == ["events: 1 of 3 valid cells have no events"]
 
 
 def test_events_of_no_cell() -> None:
     for content in (subset([]), subset([2])):
         opened = recording(content)
         assert columns("events", opened)["cell_roi_id"] == []
-        assert opened.warnings == ["events: 3 of 3 valid cells have no events"]
 
 
 def test_a_cell_without_lambda_or_noise_is_left_out() -> None:
     # pandas' dropna in the released reader, which runs wherever a valid cell has any missing value.
     opened = recording(subset([0, 1, 2, 3], lambdas=np.array([0.5, NAN, NAN, 0.5])))
     assert columns("events", opened)["cell_roi_id"] == [903, 904]
-    assert opened.warnings == ["events: 1 of 3 valid cells have no events"]
     noise = subset([1, 3], noise_stds=np.array([0.5, NAN]))
     assert columns("events", noise)["cell_roi_id"] == [901]
 
@@ -262,7 +259,6 @@ def test_a_cell_without_lambda_or_noise_is_left_out() -> None:
 def test_a_missing_lambda_of_an_invalid_roi_matters_to_nobody() -> None:
     opened = recording(subset([0, 1, 2, 3], lambdas=np.array([0.5, 0.5, NAN, 0.5])))
     assert columns("events", opened)["cell_roi_id"] == [901, 903, 904]
-    assert opened.warnings == []
 
 
 @pytest.mark.parametrize(

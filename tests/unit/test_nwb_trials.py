@@ -142,7 +142,6 @@ def test_one_trial_with_one_lick_has_no_index() -> None:
     [
         ([2.0, 5.0], [2.0, 5.5], [1.0, 4.0]),  # other licks than the session's
         ([0.5, 5.0], [0.5, 5.0], [1.0, 4.0]),  # one before the first trial
-        ([2.0, 5.0], [2.0, 5.0], [4.0, 1.0]),  # trials out of order
         ([5.0, 2.0], [2.0, 5.0], [1.0, 4.0]),  # licks out of order
         ([2.0, 5.0], [2.0], [1.0, 4.0]),  # more than the session has
     ],
@@ -219,7 +218,7 @@ def test_licks_as_text() -> None:
     for content in (TRIAL_FILE, without(TRIAL_FILE, f"{TRIALS}/lick_times_index")):
         assert problem("trials", content | {f"{TRIALS}/lick_times": ["2.75", "3.0", "5.5"]}) == (
             f"file {NAME}, column {TRIALS}/lick_times: list items are not numbers; "
-            "expected numbers, or empty text where there are none; found dtype object"
+            "expected numbers, or empty text where there are none; found text"
         )
 
 

@@ -1,0 +1,146 @@
+"""Every kind of damaged file is quarantined with an error that says what and where; the rest of the lake is as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import pytest
+from builders.contained import contained
+from builders.damage import BEHAVIOR, EXPERIMENT, KINDS, Kind
+from builders.fuzz import convert
+from builders.lakes import contents, query
+from servers.s3 import BUCKET, S3Server
+
+from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.planning import FileKind, FileTask
+from pipelines.pool import BYTES_PER_WORKER
+from pipelines.sources import SourceSpec
+
+pytestmark = pytest.mark.integration
+
+SECONDS = 60.0
+FILES = {BEHAVIOR: FileKind.BEHAVIOR_SESSION, EXPERIMENT: FileKind.OPHYS_EXPERIMENT}
+WHOLE = {
+    BEHAVIOR: ("processing/licking", "processing/rewards"),
+    EXPERIMENT: ("processing/licking", "processing/rewards", "acquisition/EyeTracking"),
+}
+"""What not every file has: without it some damage cannot be done."""
+
+
+def tasks_of(bucket: Path) -> dict[str, list[FileTask]]:
+    """Files of a bucket that have everything, by kind; of the planes those that give their session's behaviour."""
+    found: dict[str, list[FileTask]] = {name: [] for name in FILES}
+    for task in prepare(IngestRequest(SourceSpec(str(bucket)), "nowhere")).todo:
+        name = next(n for n, kind in FILES.items() if kind is task.kind)
+        with h5py.File(bucket / task.object.key) as h5:
+            if task.gives_behavior and all(part in h5 for part in WHOLE[name]):
+                found[name].append(task)
+    return found
+
+
+@pytest.fixture(scope="module")
+def tasks(sample_bucket: Path) -> dict[str, FileTask]:
+    """The file of each kind that is damaged."""
+    return {name: replace(found[0], object=replace(found[0].object, version_id=None)) for name, found in tasks_of(sample_bucket).items()}
+
+
+@pytest.fixture(scope="module")
+def damaged(sample_bucket: Path, tasks: dict[str, FileTask], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bucket of one file for each kind, named by its number."""
+    folder = tmp_path_factory.mktemp("damaged")
+    for number, kind in enumerate(KINDS):
+        key = tasks[kind.file].object.key
+        path = folder / str(number) / key
+        path.parent.mkdir(parents=True)
+        shutil.copy(sample_bucket / key, path)
+        kind.damage(path)
+    return folder
+
+
+def wrong(kind: Kind, task: FileTask, error: str | None) -> str | None:
+    """How an error differs from what it should say."""
+    if error is not None and kind.says(task.object.key).fullmatch(error):
+        return None
+    return f"{kind.name}: {error}\n    not {kind.says(task.object.key).pattern}"
+
+
+def refused(numbers: Iterable[int], tasks: dict[str, FileTask], source: Callable[[int], SourceSpec], folder: Path) -> int:
+    """Sees to it that kinds, by number, are refused as they should be; the most memory that one took."""
+
+    def run(number: int) -> tuple[str | None, int]:
+        kind, task = KINDS[number], tasks[KINDS[number].file]
+        outcome = contained(convert, task, source(number), folder / str(number), seconds=SECONDS, memory=BYTES_PER_WORKER)
+        if outcome.death:
+            return f"{kind.name}: the process ended: {outcome.death}", outcome.peak
+        return wrong(kind, task, outcome.value.error), outcome.peak
+
+    with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as threads:
+        found = list(threads.map(run, numbers))
+    problems = [problem for problem, _ in found if problem]
+    assert not problems, "\n".join(problems)
+    return max(peak for _, peak in found)
+
+
+def test_every_kind_is_refused_with_what_was_expected_and_found(
+    damaged: Path, tasks: dict[str, FileTask], tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    peak = refused(range(len(KINDS)), tasks, lambda n: SourceSpec(str(damaged / str(n))), tmp_path)
+    figure(f"damaged files: {len(KINDS)} kinds, each refused by its own error, at most {peak >> 20} MB for a file")
+
+
+def test_the_same_over_byte_ranges(
+    damaged: Path, tasks: dict[str, FileTask], soak: bool, seed: int, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    numbers = range(len(KINDS)) if soak else range(seed % 2, len(KINDS), 2)
+    with S3Server(damaged) as server:
+        peak = refused(numbers, tasks, lambda n: SourceSpec(f"s3://{BUCKET}/{n}", server.url, attempts=1), tmp_path)
+    figure(f"damaged files over byte ranges: {len(numbers)} kinds, the same errors, at most {peak >> 20} MB for a file")
+
+
+def test_the_others_go_on_and_what_the_lake_held_stays(bucket: Path, lake: Path, soak: bool, seed: int) -> None:
+    before = contents(lake)
+    tasks = {name: found[1:] for name, found in tasks_of(bucket).items()}
+    good = {task.object.key: (bucket / task.object.key).read_bytes() for found in tasks.values() for task in found}
+    waiting = {name: [k for k in KINDS if k.file == name] for name in FILES}
+    for name, kinds in waiting.items():
+        random.Random(f"{seed}:{name}").shuffle(kinds)
+    while any(waiting.values()):
+        now = [each for name in FILES for each in zip(waiting[name], tasks[name], strict=False)]
+        waiting = {name: waiting[name][len(tasks[name]) :] if soak else [] for name in FILES}
+        for key, content in good.items():
+            (bucket / key).write_bytes(content)
+        for kind, task in now:
+            kind.damage(bucket / task.object.key)
+        reports = ingest(prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), force=True, workers=2)))
+        errors = {e.object_key: e.error for report in reports for e in report.quarantined}
+        assert [p for p in (wrong(kind, task, errors.pop(task.object.key, None)) for kind, task in now) if p] == []
+        assert errors == {}
+        assert contents(lake) == before
+        assert query(lake, "SELECT count(*) FROM source_files WHERE status = 'quarantined'") == [(len(now),)]
+
+
+def test_there_are_enough_kinds_and_no_two_alike() -> None:
+    assert len({kind.name for kind in KINDS}) == len(KINDS) >= 60
+    for name in FILES:
+        assert sum(kind.file == name for kind in KINDS) >= 25
+
+
+def test_a_local_file_is_checked_too_if_its_hash_is_asked_for(bucket: Path, tmp_path: Path) -> None:
+    good, bad = tasks_of(bucket)[BEHAVIOR][:2]
+    with (bucket / bad.object.key).open("ab") as file:
+        file.write(b"\0")  # HDF5 does not mind
+    source = SourceSpec(str(bucket))
+    assert [convert(task, source, tmp_path).error for task in (good, bad)] == [None, None]
+    assert convert(good, source, tmp_path, verify_hash=True).error is None
+    error = convert(bad, source, tmp_path, verify_hash=True).error
+    assert error is not None
+    assert error.startswith(
+        f"file {bad.object.key}: the content is not what the manifest pins (version {bad.object.version_id}); expected BLAKE2b-512 "
+    )
