@@ -6,7 +6,6 @@ Dagster takes over a second to import, so it is imported only once one of the tw
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import Annotated
 
@@ -15,10 +14,14 @@ import typer
 from pipelines.cli import app as cli
 from pipelines.cli.app import BUILD_PANEL, USE_PANEL
 from pipelines.cli.options import (
+    DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_LAKE,
+    DEFAULT_RETRIES,
     DEFAULT_SOURCE,
+    DEFAULT_TIMEOUT,
     BehaviorSessionOption,
     CacheOption,
+    ConnectTimeoutOption,
     DaskOption,
     EndpointUrlOption,
     ExperimentOption,
@@ -28,8 +31,11 @@ from pipelines.cli.options import (
     MouseOption,
     NoAnonOption,
     ReleaseOption,
+    RetriesOption,
     SourceOption,
     TablesOption,
+    TimeoutOption,
+    VerboseOption,
     VerifyHashOption,
     WhereOption,
     WorkersOption,
@@ -43,6 +49,10 @@ def ingest(
     source: SourceOption = DEFAULT_SOURCE,
     endpoint_url: EndpointUrlOption = None,
     no_anon: NoAnonOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    connect_timeout: ConnectTimeoutOption = DEFAULT_CONNECT_TIMEOUT,
+    retries: RetriesOption = DEFAULT_RETRIES,
+    verbose: VerboseOption = False,
     verify_hash: VerifyHashOption = False,
     cache: CacheOption = None,
     release: ReleaseOption = "latest",
@@ -63,15 +73,20 @@ def ingest(
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
     """
+    from pipelines import log
     from pipelines.cli.progress import Progress, print_summary
     from pipelines.ingest import ingest as run
     from pipelines.ingest import prepare
 
+    log.show(log.DETAILS if verbose else log.WARNINGS)
     request = request_from_options(
         lake=lake,
         source=source,
         endpoint_url=endpoint_url,
         no_anon=no_anon,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        retries=retries,
         cache=cache,
         verify_hash=verify_hash,
         release=release,
@@ -120,7 +135,10 @@ def ui(
         "VBLAKE_SOURCE": source if "://" in source else os.path.abspath(source),  # noqa: PTH100
     }
     command = [sys.executable, "-m", "dagster", "dev", "--module-name", "assets.definitions", "--host", host, "--port", str(port)]
-    raise typer.Exit(subprocess.run(command, env=environment, cwd=home, check=False).returncode)
+    # In the place of this process, so that whoever stops it stops Dagster.
+    os.chdir(home)
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)
 
 
 def main() -> None:

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from threading import Thread
 
 from pipelines.ingest import MouseReport, Prepared
+from schemas.errors import VblakeError
 
 _PATIENCE = 10.0
-"""Seconds that an ingest which was stopped waits for its run to be recorded as failed."""
+"""Seconds that an ingest which has failed waits for its run to be recorded as failed."""
+_A_MOMENT = 2.0
+"""The same for one that was asked to stop. Where Dagster is still being imported, there is no run yet."""
 
 
 class _Recorder(Thread):
@@ -22,12 +25,14 @@ class _Recorder(Thread):
         self._reports = reports
         self.error: BaseException | None = None
         self.good = False
+        self.begun = False
 
     def run(self) -> None:
         try:
             from assets.resources import SharedRun
             from assets.run import record
 
+            self.begun = True
             self.good = record(SharedRun(self._prepared, self._reports), self._prepared)
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             self.error = error
@@ -40,7 +45,7 @@ def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
     The block sets the result of what it is given. What it raises fails the run.
 
     Raises:
-        RuntimeError: the run failed though no file did; the lake is as it should be.
+        VblakeError: the run failed though no file did; the lake is as it should be.
     """
     reports: Future[list[MouseReport]] = Future()
     recorder = _Recorder(prepared, reports)
@@ -49,10 +54,13 @@ def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
         yield reports
     except BaseException as error:
         reports.set_exception(error if isinstance(error, Exception) else RuntimeError(f"stopped: {type(error).__name__}"))
-        recorder.join(_PATIENCE)
+        if not isinstance(error, KeyboardInterrupt):
+            recorder.join(_PATIENCE)
+        elif recorder.begun:
+            recorder.join(_A_MOMENT)
         raise
     recorder.join()
     quarantined = any(r.quarantined for r in reports.result())
     if recorder.error is not None or not (recorder.good or quarantined):
-        why = f": {recorder.error}" if recorder.error else "; `vblake ui` shows why"
-        raise RuntimeError(f"the lake holds all files that are good, but Dagster could not record the run{why}") from recorder.error
+        why = f"{type(recorder.error).__name__}: {recorder.error}" if recorder.error else "`vblake ui` shows why"
+        raise VblakeError(f"The lake holds all files that are good, but Dagster could not record the run ({why}).") from recorder.error

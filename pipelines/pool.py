@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from pipelines import log
 from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
 from pipelines.planning import FileTask
 from schemas.errors import IntegrityError, UsageError
@@ -61,10 +63,9 @@ class _Here(Executor):
         return future
 
 
-def _begin_worker() -> None:
+def _begin_worker(log_level: int) -> None:
     """Runs first in each worker process."""
-    # Ctrl-C goes to the whole group; what becomes of the workers is for the process they work for to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.show(log_level)
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
@@ -99,11 +100,39 @@ def _unbounded(_: float, call: Callable[..., R], *arguments: Any) -> R:
     return call(*arguments)
 
 
+_NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
+
+
 def _processes(workers: int) -> ProcessPoolExecutor:
     # Not fork: this process may have threads (Dagster, progress bar), which a forked child would find locked.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.convert"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    # Ctrl-C and the SIGHUP of a closed terminal go to the whole group. The processes that start here do not hear them, not even while they
+    # start: what becomes of them is for this process to say.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)  # the line above has let Ctrl-C through again
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(log.shown(),))
+    # Started by another thread. What a signal raises, it raises in the main thread, and there it would leave a worker half started, of
+    # which nobody knows.
+    starting = Thread(target=_start_workers, args=(executor, workers))
+    starting.start()
+    try:
+        starting.join()
+    except BaseException:
+        starting.join()
+        raise
+    return executor
+
+
+def _start_workers(executor: ProcessPoolExecutor, workers: int) -> None:
+    with suppress(BrokenProcessPool):  # found out by whoever uses it
+        for _ in range(workers):
+            executor.submit(os.getpid)
 
 
 @contextmanager

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli import inspect, make_sample, query
-from pipelines.cli.terminal import is_interrupt
+from pipelines.cli import inspect, interrupt, make_sample, query
+from pipelines.cli.terminal import is_interrupt, plain, say
+from pipelines.limits import is_limit
 from schemas.errors import UsageError, VblakeError
 
 BUILD_PANEL = "Build a lake"
@@ -22,7 +24,8 @@ USE_PANEL = "Use a lake"
 
 USAGE_ERROR = 2
 OTHER_ERROR = 1
-INTERRUPTED = 130
+BROKEN_PIPE = 141
+_TYPER_INTERRUPTED = 130
 
 _ORDER = ("plan", "ingest", "status", "verify", "catalog", "sql", "tables", "describe", "sample", "ui")
 
@@ -30,9 +33,15 @@ _ORDER = ("plan", "ingest", "status", "verify", "catalog", "sql", "tables", "des
 def say_error(message: str) -> None:
     """Prints an error on stderr; `error:` in red on a terminal."""
     prefix = "error:"
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         prefix = typer.style(prefix, fg=typer.colors.RED, bold=True)
-    typer.echo(f"{prefix} {message}", err=True)
+    typer.echo(f"{prefix} {plain(message)}", err=True)
+
+
+def _no_output() -> None:
+    """Drops what has not reached stdout; Python would try once more at its end."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class Commands(TyperGroup):
@@ -50,11 +59,23 @@ class Commands(TyperGroup):
         except VblakeError as error:
             say_error(str(error))
             raise typer.Exit(USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR) from None
-        except (KeyboardInterrupt, RuntimeError) as error:
-            if not is_interrupt(error):
+        except BrokenPipeError:
+            # Nobody reads the rest, as in `vblake sql ... | head`. A program without a handler would be ended by SIGPIPE.
+            _no_output()
+            raise typer.Exit(BROKEN_PIPE) from None
+        except OSError as error:
+            if not is_limit(error):
                 raise
-            say_error("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+            if error.filename is None:
+                _no_output()
+            say_error(f"{error.filename or 'the output'}: {error.strerror}")
+            raise typer.Exit(OTHER_ERROR) from None
+        except (KeyboardInterrupt, Exception) as error:
+            # Whatever a library makes of it: after a signal it is the signal.
+            if interrupt.received() is None and not is_interrupt(error):
+                raise
+            say_error(interrupt.farewell())
+            raise typer.Exit(interrupt.exit_code()) from None
 
 
 app = typer.Typer(
@@ -101,21 +122,37 @@ app.command(rich_help_panel=USE_PANEL)(query.tables)
 app.command(rich_help_panel=USE_PANEL)(query.describe)
 
 
+def _run(application: typer.Typer) -> None:
+    try:
+        application()
+    except KeyboardInterrupt:  # outside of a command
+        say_error(interrupt.farewell())
+        code = interrupt.exit_code()
+    except SystemExit as leaving:
+        if interrupt.received() is None and not query.abandoned:
+            raise
+        code = leaving.code if isinstance(leaving.code, int) else OTHER_ERROR
+        if code == _TYPER_INTERRUPTED:
+            code = interrupt.exit_code()
+    else:
+        return
+    # At once: neither DuckDB's threads nor Dagster's are waited for.
+    query.forsake()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def main(application: typer.Typer = app) -> None:
     """Runs the command line and exits.
 
-    Exit codes: 0 done; 2 the arguments are wrong; 1 any other error; 130 interrupted; commands may add their own.
+    Exit codes: 0 done; 2 the arguments are wrong; 1 any other error; 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP; 141 nobody
+    read the output; commands may add their own.
     """
     try:
-        application()
-    except KeyboardInterrupt:
-        say_error("interrupted")
-        sys.exit(INTERRUPTED)
-    except SystemExit as leaving:
-        if query.abandoned:
-            os._exit(int(leaving.code or 0))  # at once, see there
-        raise
+        with interrupt.listening():
+            _run(application)
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it is reported and nothing goes on
         say_error(f"Sorry, this should not have happened ({type(error).__name__}). Please report it with what follows.")
-        traceback.print_exc()
+        say(traceback.format_exc().rstrip(), err=True)
         sys.exit(OTHER_ERROR)

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.options import (
+    DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_LAKE,
+    DEFAULT_RETRIES,
     DEFAULT_SOURCE,
+    DEFAULT_TIMEOUT,
     BehaviorSessionOption,
     CacheOption,
+    ConnectTimeoutOption,
     DaskOption,
     EndpointUrlOption,
     ExperimentOption,
@@ -20,13 +24,16 @@ from pipelines.cli.options import (
     MouseOption,
     NoAnonOption,
     ReleaseOption,
+    RetriesOption,
     SourceOption,
     TablesOption,
+    TimeoutOption,
+    VerboseOption,
     WhereOption,
     WorkersOption,
     request_from_options,
 )
-from pipelines.cli.terminal import counted, print_json, print_table, size
+from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
     from pipelines.ingest import Prepared
@@ -56,6 +63,10 @@ def plan(
     source: SourceOption = DEFAULT_SOURCE,
     endpoint_url: EndpointUrlOption = None,
     no_anon: NoAnonOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    connect_timeout: ConnectTimeoutOption = DEFAULT_CONNECT_TIMEOUT,
+    retries: RetriesOption = DEFAULT_RETRIES,
+    verbose: VerboseOption = False,
     cache: CacheOption = None,
     release: ReleaseOption = "latest",
     mouse: MouseOption = None,
@@ -80,14 +91,19 @@ def plan(
       vblake plan --where "cre_line = 'Sst-IRES-Cre' AND session_number = 1"
       vblake plan --experiment 951980471 --tables trials,dff_traces --list
     """
+    from pipelines import log
     from pipelines.ingest import prepare
 
+    log.show(log.DETAILS if verbose else log.WARNINGS)
     prepared = prepare(
         request_from_options(
             lake=lake,
             source=source,
             endpoint_url=endpoint_url,
             no_anon=no_anon,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            retries=retries,
             cache=cache,
             release=release,
             mouse=mouse,
@@ -104,7 +120,7 @@ def plan(
     if as_json:
         print_json(_plan_json(prepared, total, mice, list_files=list_files))
         return
-    typer.echo(f"release {prepared.release.version} from {prepared.request.source.url} into {prepared.store.root}")
+    say(f"release {prepared.release.version} from {prepared.request.source.url} into {prepared.store.root}")
     print_table(
         (">mouse", ">files", ">to do", ">size", ">fetch at most", ">done", ">missing"),
         [_work_row(str(mouse), work) for mouse, work in sorted(mice.items())],
@@ -113,7 +129,7 @@ def plan(
     if list_files:
         _list_files(prepared)
     for warning in _warnings(prepared):
-        typer.echo(f"warning: {warning}", err=True)
+        say(one_line(f"warning: {warning}"), err=True)
 
 
 def _fetched(prepared: Prepared, task: FileTask) -> int:
@@ -211,9 +227,9 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
     if as_json:
         print_json(_status_json(found))
         return
-    typer.echo(f"release {found.release} in {found.root}")
+    say(f"release {found.release} in {found.root}")
     if not found.has_catalog:
-        typer.echo(f"There is no catalog yet: vblake catalog --lake {found.root}")
+        say(f"There is no catalog yet: vblake catalog --lake {found.root}")
     header = (">rows", ">size", ">files", ">done", ">quarantined", ">skipped", ">missing")
     print_table(("table", *header), [(name, *_counts_row(c)) for name, c in found.tables.items() if c != type(c)()])
     print_table(
@@ -222,7 +238,7 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
         footer=("all", *_counts_row(found.sources)),
     )
     for p in found.problems:
-        typer.echo(f"{p.status.value}: {p.object_key or f'{p.kind.value} {p.file_key}'} (mouse {p.mouse_id}): {p.error}")
+        say(one_line(f"{p.status.value}: {p.object_key or f'{p.kind.value} {p.file_key}'} (mouse {p.mouse_id}): {p.error}"))
 
 
 def _counts_row(counts: Counts) -> tuple[str, ...]:
@@ -252,23 +268,25 @@ def verify(
 ) -> None:
     """Re-read the lake and check it against its contract.
 
-    Every file opens, schemas are exact, keys unique, foreign keys closed, row
-    counts equal the ledger's, and the catalog works. Exit code 1 if anything
-    is wrong. Warnings are of what an interrupted run left behind; they go
-    away when it is run again.
+    Every file opens, schemas are exact, keys unique, foreign keys closed, the
+    tables' checks hold, row counts equal the ledger's, and the catalog works.
+    Exit code 1 if anything is wrong. Warnings are of what an interrupted run
+    left behind; they go away when it is run again. What the released data are
+    known to break is listed as known exceptions, with the reason.
 
     [dim]Example:[/dim]  vblake verify --lake lake --quick
     """
     from pipelines.lake.store import open_store
-    from pipelines.verify import Severity, verify
+    from pipelines.verify import Problem, Severity, verify
 
     store = open_store(lake)
     read: list[str] = []
-    problems = verify(store, deep=not quick, on_file=read.append)
-    for problem in problems:
-        typer.echo(f"{problem.severity.value}: {problem}")
+    exceptions: list[Problem] = []
+    problems = verify(store, deep=not quick, on_file=read.append, on_known=exceptions.append)
+    for problem in (*exceptions, *problems):
+        say(one_line(f"{problem.severity.value}: {problem}"))
     errors = sum(p.severity is Severity.ERROR for p in problems)
-    typer.echo(_verdict(store.root, len(read), errors, len(problems) - errors, quick=quick))
+    say(_verdict(store.root, len(read), errors, len(problems) - errors, quick=quick))
     if errors:
         raise typer.Exit(1)
 

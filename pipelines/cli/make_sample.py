@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import counted, size
+from pipelines.cli.terminal import counted, say, size
 from schemas.errors import LakeError, UsageError
 
 
@@ -53,8 +53,8 @@ def sample(
             typer.echo(err=True)
     files = counted(made.n_behavior_files + made.n_experiment_files, "file")
     animals = "1 mouse" if made.n_mice == 1 else f"{made.n_mice} mice"
-    typer.echo(f"{made.root}: synthetic release {made.release}, {files} of {animals}, {size(made.bytes)}")
+    say(f"{made.root}: synthetic release {made.release}, {files} of {animals}, {size(made.bytes)}")
     typer.echo(
         "SYNTHETIC DATA: every number is simulated, no file holds a recording. Never publish it as, or mix it with, the released data."
     )
-    typer.echo(f"Next: vblake ingest --source {made.root} --lake lake")
+    say(f"Next: vblake ingest --source {made.root} --lake lake")

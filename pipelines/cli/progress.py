@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-import typer
-
-from pipelines.cli.terminal import counted, size
+from pipelines.cli import interrupt
+from pipelines.cli.terminal import counted, one_line, say, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -38,6 +38,9 @@ class Progress:
         self._task: TaskID | None = None
         self._files = 0
         self._done = 0
+        self._converted = 0
+        self._in_lake = 0
+        self._repeats = Counter[str]()
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +55,8 @@ class Progress:
             files: files to convert.
             total_bytes: their size in the bucket.
         """
-        self._files, self._done = files, 0
+        self._files, self._done, self._converted, self._in_lake = files, 0, 0, 0
+        interrupt.tell(self.so_far)
         if not self._stream.isatty():
             self._say(f"{counted(files, 'file')} to convert, {size(total_bytes)}")
             return
@@ -75,33 +79,48 @@ class Progress:
     def file_done(self, result: FileResult) -> None:
         """A file was converted, or could not be."""
         self._done += 1
+        self._repeats.update(result.repeats)
+        self._converted += result.error is None
         task = result.task
         name = task.object.key.rsplit("/", 1)[-1]
         if self._bar is None or self._task is None:
             outcome = f"quarantined: {result.error}" if result.error else f"{size(task.bytes or 0)} in {result.seconds:.1f} s"
-            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {name} {outcome}")
+            again = f" ({counted(sum(result.repeats.values()), 'request')} repeated)" if result.repeats else ""
+            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {name} {outcome}{again}")
             return
         if result.error:
-            self._bar.console.print(f"quarantined: {name}: {result.error}", style="red", markup=False, highlight=False)
+            self._bar.console.print(one_line(f"quarantined: {name}: {result.error}"), style="red", markup=False, highlight=False)
         self._bar.update(self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}")
 
     def mouse_done(self, report: MouseReport) -> None:
         """All files of a mouse are in the lake."""
+        self._in_lake += len(report.entries) - len(report.quarantined)
         if self._bar is None:
             rows = sum(report.row_counts.values())
             self._say(f"mouse {report.mouse_id} is in the lake: {counted(len(report.entries), 'file')}, {counted(rows, 'row')}")
+
+    def so_far(self) -> str:
+        """What an ingest that is stopped now has done."""
+        parts = [f"{self._in_lake:,} of {counted(self._files, 'file')} are in the lake"]
+        if waiting := self._converted - self._in_lake:
+            parts.append(f"{waiting:,} more converted")
+        return f"{', '.join(parts)}; the same command goes on from there"
 
     def finish(self) -> None:
         """Ends; may be called more than once."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._repeats:
+            causes = ", ".join(f"{count:,} {cause}" for cause, count in self._repeats.most_common())
+            self._say(f"{counted(self._repeats.total(), 'request')} repeated: {causes} (--verbose shows each)")
+            self._repeats.clear()
 
     def _count(self) -> str:
         return f"{self._done:,}/{self._files:,} files"
 
     def _say(self, text: str) -> None:
-        self._stream.write(text + "\n")
+        self._stream.write(one_line(text) + "\n")
         self._stream.flush()
 
 
@@ -124,13 +143,13 @@ def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
         parts.append(f"{missing:,} missing in the source")
     if prepared.done:
         parts.append(f"{len(prepared.done):,} already there")
-    typer.echo(", ".join(parts))
+    say(", ".join(parts))
     for e in bad:
-        typer.echo(f"{e.status.value}: {e.object_key or f'{e.file_kind.value} {e.file_key}'}: {e.error}")
+        say(one_line(f"{e.status.value}: {e.object_key or f'{e.file_kind.value} {e.file_key}'}: {e.error}"))
     root = prepared.store.root
-    typer.echo(f"catalog: {root}/{CATALOG}")
+    say(f"catalog: {root}/{CATALOG}")
     if bad:
-        typer.echo(f"Next: vblake status --lake {root}; the files above are tried again by the next ingest.")
+        say(f"Next: vblake status --lake {root}; the files above are tried again by the next ingest.")
     else:
-        typer.echo(f'Next: vblake sql --lake {root} "SELECT * FROM behavior_sessions"')
+        say(f'Next: vblake sql --lake {root} "SELECT * FROM behavior_sessions"')
     return SOME_QUARANTINED if bad else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import DEFAULT_LAKE, LakeOption
-from pipelines.cli.terminal import counted, is_interrupt, print_json, print_table, width
+from pipelines.cli.terminal import counted, is_interrupt, print_json, print_table, say, width
 from schemas.errors import LakeError, UsageError, VblakeError
 
 if TYPE_CHECKING:
@@ -54,30 +54,44 @@ def sql(
       vblake sql --output hits.parquet "SELECT * FROM trials WHERE hit"
       vblake sql - < query.sql
     """
-    from pipelines.lake.store import open_store
+    from pipelines.lake.store import LocalStore, open_store
 
     chosen = _format(format_, output)
-    text = sys.stdin.read() if statement == "-" else statement
+    try:
+        text = sys.stdin.read() if statement == "-" else statement
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The SQL on stdin is not UTF-8 text ({error.reason} at byte {error.start}).") from None
     store = open_store(lake)
     if output is None:
         _run(store, text, chosen, None, rows)
         return
+    if isinstance(store, LocalStore) and output.resolve().is_relative_to(store.folder.resolve()):
+        raise UsageError(f"{output} lies in the lake, where results would be taken for its tables. Give another --output.")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"{output} cannot be written: there is no folder {output.absolute().parent}. Make it, or give another --output.")
     part = output.absolute().with_name(f".{output.name}.part")
     try:
+        part.touch()
         written = _run(store, text, chosen, part, rows)
         part.replace(output)
     except OSError as error:
         raise UsageError(f"{output} cannot be written ({error.strerror}). Give another --output.") from None
     finally:
         part.unlink(missing_ok=True)
-    typer.echo(f"{counted(written, 'row')} in {output}", err=True)
+    say(f"{counted(written, 'row')} in {output}", err=True)
 
 
 abandoned: list[duckdb.DuckDBPyConnection] = []
 """Connections whose query was interrupted. Closing one waits for DuckDB's threads, which some queries (joins of huge ranges) keep
 busy for hours; `pipelines.cli.app.main` ends the process instead."""
+
+
+def forsake() -> None:
+    """Removes what abandoned queries have put on the disk, before the process ends."""
+    if abandoned:
+        from pipelines.connect import remove_spilled
+
+        remove_spilled()
 
 
 @contextmanager
@@ -117,6 +131,7 @@ def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int
     import duckdb
 
     from pipelines.cli import results
+    from pipelines.cli.results import explained
     from pipelines.cli.statements import checked_query
 
     # The lake's marker is not asked for: a catalog is all that is needed here.
@@ -136,6 +151,8 @@ def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int
                 with results.text_output(output) as out:
                     return write(con, query, out)
         except duckdb.Error as error:
+            if output is not None and isinstance(error, duckdb.IOException) and str(output) in str(error):
+                raise UsageError(f"{explained(error)}. Give another --output.") from None
             raise _explained(error, store) from None
     return 0
 
@@ -150,7 +167,9 @@ def _explained(error: duckdb.Error, store: Store) -> VblakeError:
     text = explained(error)
     if isinstance(error, duckdb.InternalException):
         return LakeError(f"DuckDB failed at an error of its own: {text.splitlines()[0]}. Try to write the query in another way.")
-    if isinstance(error, (duckdb.OperationalError, duckdb.OutOfMemoryException)) or lake_root(store) in text:
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return LakeError(f"{text.splitlines()[0]}. The query needs more memory than there is: ask for less at a time.")
+    if isinstance(error, duckdb.OperationalError) or lake_root(store) in text:
         return LakeError(
             f"{text}\nWhere files were replaced while the query ran, run it again; else see `vblake verify --lake {store.root}`."
         )
@@ -241,4 +260,4 @@ def catalog(lake: LakeOption = DEFAULT_LAKE) -> None:
     release = require_lake(store)
     with writing(store):
         build_catalog(store, release)
-    typer.echo(f"{store.root}/{CATALOG} describes release {release}")
+    say(f"{store.root}/{CATALOG} describes release {release}")

@@ -14,12 +14,10 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-import typer
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.cli.statements import Query
-from pipelines.cli.terminal import shortened, width
+from pipelines.cli.terminal import one_line, plain, plain_json, say, shortened, width
 
 if TYPE_CHECKING:
     import duckdb
@@ -70,7 +68,7 @@ def _quoted(name: str) -> str:
 def show_plan(con: duckdb.DuckDBPyConnection, query: Query) -> None:
     """Prints a query plan."""
     for _, plan in con.execute(f"{query.explain}\n{query.sql}").fetchall():
-        typer.echo(plan)
+        say(plan)
 
 
 def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
@@ -87,7 +85,7 @@ def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
         notes.append(f"the first {rows:,} are shown (--rows N shows more, --format csv all)")
     if left_out:
         notes.append(f"{left_out} of {len(columns)} columns do not fit (name those you want, or --format csv)")
-    typer.echo("; ".join(notes))
+    say("; ".join(notes))
 
 
 def _count(con: duckdb.DuckDBPyConnection, query: Query) -> int:
@@ -113,36 +111,59 @@ def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> 
 
     from pipelines.cli.terminal import console
 
-    cells = [[Text("NULL", style="dim") if v is None else Text(_one_line(v)) for v in row] for row in rows]
+    cells = [[Text("NULL", style="dim") if v is None else Text(_cell(v)) for v in row] for row in rows]
     room = (width() or sys.maxsize) - 1
     table = Table(header_style="bold", box=box.ROUNDED)
     fitting = 0
+    names = [Text(one_line(c.name)) for c in columns]
     for position, column in enumerate(columns):
-        natural = max([len(column.name), *(row[position].cell_len for row in cells)]) + 3
+        natural = max([names[position].cell_len, *(row[position].cell_len for row in cells)]) + 3
         if fitting and natural > room:
             break
         room -= natural
         fitting += 1
         number = column.type.startswith(("U", *_NUMBERS)) or column.type in ("BIGINT", "SMALLINT", "TINYINT")
-        table.add_column(Text(column.name), justify="right" if number and not column.type.endswith("]") else "left", no_wrap=True)
+        table.add_column(names[position], justify="right" if number and not column.type.endswith("]") else "left", no_wrap=True)
     for row in cells:
         table.add_row(*row[:fitting])
     console().print(table)
     return len(columns) - fitting
 
 
-def _one_line(text: str) -> str:
-    # Values come from files: control characters could steer the terminal.
-    return shortened("".join(c if c.isprintable() else "·" for c in text), _CELL)
+def _cell(text: str) -> str:
+    return shortened(one_line(text), _CELL)
 
 
 # --- files -------------------------------------------------------------------------------------------------------------------
 
 
-def write_csv(con: duckdb.DuckDBPyConnection, query: Query, out: TextIO) -> int:
+class _Text(Protocol):
+    """What CSV and JSON are written to."""
+
+    def write(self, text: str, /) -> int: ...
+
+
+class _Shown:
+    """A terminal, which text from files must not steer; a file or pipe gets the text as it is."""
+
+    def write(self, text: str, /) -> int:
+        return sys.stdout.write(plain(text))
+
+
+class _Lines:
+    """Lines that end in a line feed. Given that as its own line end, Python's writer would leave a carriage return in a cell unquoted."""
+
+    def __init__(self, out: _Text) -> None:
+        self._out = out
+
+    def write(self, line: str, /) -> int:
+        return self._out.write(line.removesuffix("\r\n") + "\n")
+
+
+def write_csv(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
     """Writes CSV with a header; NULL is empty, lists are as DuckDB writes them. Returns the number of rows."""
     columns = _columns(con, query)
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(_Lines(out))
     writer.writerow(c.name for c in columns)
     cells = ", ".join(f"CAST({c.alias} AS VARCHAR)" for c in columns)
     rows = 0
@@ -152,14 +173,14 @@ def write_csv(con: duckdb.DuckDBPyConnection, query: Query, out: TextIO) -> int:
     return rows
 
 
-def write_json(con: duckdb.DuckDBPyConnection, query: Query, out: TextIO) -> int:
+def write_json(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
     """Writes an array with an object per row; NaN and infinities become null, as JSON has none. Returns the number of rows."""
     columns = _columns(con, query)
     fields = ", ".join(f"{_quoted(c.name)} := {c.alias}" for c in columns)
     rows = 0
     out.write("[")
     for chunk in _chunks(con, f"SELECT CAST(to_json(struct_pack({fields})) AS VARCHAR) {_from(query, columns)}"):
-        lines = [_strict(text) for (text,) in chunk]
+        lines = [plain_json(_strict(text)) for (text,) in chunk]
         out.write(",\n" if rows else "\n")
         out.write(",\n".join(lines))
         rows += len(lines)
@@ -176,7 +197,7 @@ def _strict(text: str) -> str:
 def write_parquet(con: duckdb.DuckDBPyConnection, query: Query, path: Path) -> int:
     """Writes a Parquet file; the connection must be allowed to. Returns the number of rows."""
     target = str(path).replace("'", "''")
-    row = con.execute(f"COPY {bracketed(query)} TO '{target}' (FORMAT parquet, COMPRESSION zstd)").fetchone()
+    row = con.execute(f"COPY {bracketed(query)} TO '{target}' (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)").fetchone()
     return int(row[0]) if row else 0
 
 
@@ -187,10 +208,10 @@ def _chunks(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def text_output(path: Path | None) -> Generator[TextIO]:
+def text_output(path: Path | None) -> Generator[_Text]:
     """A text file, or stdout for None."""
     if path is None:
-        yield sys.stdout
+        yield _Shown() if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
         return
     with path.open("w", encoding="utf-8", newline="") as file:

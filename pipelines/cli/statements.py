@@ -66,6 +66,8 @@ def checked_query(con: duckdb.DuckDBPyConnection, text: str) -> Query:
     Raises:
         UsageError: the text is empty, is not SQL, or holds anything but one statement that reads the catalog.
     """
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise UsageError("The SQL holds a NUL character or bytes that are not UTF-8. Give it as UTF-8 text.")
     kinds = _kinds(con, text)
     explain = ""
     if kinds == ["EXPLAIN"] and (match := _EXPLAIN.match(text)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,36 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+
+_STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode categories that steer a terminal (escape sequences), reorder or hide text, or cannot be encoded."""
+
+
+def _steers(character: str) -> bool:
+    return unicodedata.category(character) in _STEERING
+
+
+def plain(text: str) -> str:
+    """Text as it may be printed: what steers a terminal becomes `·`, line ends and tabs stay.
+
+    Values, names and errors come from files and servers, so whatever is printed goes through here.
+    """
+    return text if text.isprintable() else "".join("·" if _steers(c) and c not in "\n\t" else c for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same without line ends and tabs."""
+    return text if text.isprintable() else "".join("·" if _steers(c) else c for c in text)
+
+
+def plain_json(text: str) -> str:
+    """JSON text with the same characters escaped, which leaves its meaning as it is."""
+    return text if text.isprintable() else "".join(json.dumps(c)[1:-1] if _steers(c) and c != "\n" else c for c in text)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Prints a message."""
+    typer.echo(plain(text), err=err)
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -30,7 +61,13 @@ def console() -> Console:
     """For stdout. In a file or pipe, lines are as long as they are: nothing is cut or wrapped."""
     from rich.console import Console
 
-    return Console(highlight=False, width=width() or 1_000_000)
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            """Leaves it to the application, as other output does."""
+            raise BrokenPipeError
+
+    # With a height as well, Rich believes the width, on dumb terminals too.
+    return _Console(highlight=False, width=width() or 1_000_000, height=1_000)
 
 
 def size(count: float) -> str:
@@ -67,7 +104,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, footer:
             footer=Text(footer[position]) if footer else "",
         )
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     out = console()
     if not any(title.startswith("~") for title in header):
         # Half a number is worse than a line that wraps.
@@ -77,4 +114,4 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, footer:
 
 def print_json(value: Any) -> None:
     """Prints JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(plain_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))

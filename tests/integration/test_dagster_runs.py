@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,9 +158,17 @@ def test_an_ingest_is_recorded_as_it_went(bucket: Path, tmp_path: Path, monkeypa
 
 def test_an_ingest_that_is_stopped_is_recorded_as_failed(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _at_home_in(tmp_path, monkeypatch)
+    monkeypatch.setattr("assets.recording._A_MOMENT", 60.0)
     prepared = prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=2))
-    with pytest.raises(KeyboardInterrupt), recorded(prepared):
+
+    def stop() -> None:
+        (recorder,) = [thread for thread in threading.enumerate() if thread.name == "dagster"]
+        while not getattr(recorder, "begun", True):  # before, there is no run to record
+            time.sleep(0.01)
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), recorded(prepared):
+        stop()
     with open_instance() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
         assert _marked(instance, "trials") == set()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from builders.lakes import query
 
@@ -56,6 +58,20 @@ def test_a_lake_in_s3_equals_a_local_one(sample_bucket: Path, sample_lake: Path,
                 assert remote == query(sample_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"), name
     assert [p for p in verify(store) if p.severity == "error"] == []
     assert not store.staging.exists()
+
+
+def test_large_files_in_s3_are_read_in_ranges(bucket: str, sample_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(f"{bucket}/ranges")
+    files = sorted(sample_lake.glob("dff_traces/**/*.parquet"))
+    for file in files:
+        store.publish(shutil.copy(file, sample_lake.parent / "staged.parquet"), file.relative_to(sample_lake).as_posix())
+    monkeypatch.setattr("pipelines.lake.store._WHOLE", 1 << 10)
+    monkeypatch.setattr("s3fs.S3FileSystem.cat_file", None)
+    for file in files:
+        opened = store.parquet(file.relative_to(sample_lake).as_posix())
+        assert opened is not None
+        assert opened.read().equals(pq.ParquetFile(file).read())
+    assert store.parquet("dff_traces/none.parquet") is None
 
 
 def test_a_prefix_without_a_lake_is_said_to_be_none(bucket: str) -> None:

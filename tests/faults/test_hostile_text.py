@@ -1,0 +1,176 @@
+"""Text from files, buckets and lakes that steers the terminal or looks like markup: it is shown, and does nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from builders.command import in_terminal, vblake
+from builders.lake import RELEASE, build_lake, entry, write_rows
+
+from pipelines.cli.app import main, say_error
+from pipelines.cli.progress import Progress, print_summary
+from pipelines.convert import FileResult
+from pipelines.ingest import IngestRequest, MouseReport, Prepared
+from pipelines.lake.ledger import Status, publish_mouse
+from pipelines.lake.store import LocalStore
+from pipelines.planning import FileKind, FileTask, Plan
+from pipelines.project_tables import ProjectTables
+from pipelines.releases import Release, ReleaseObject
+from pipelines.sources import SourceSpec
+from schemas.errors import LakeError
+
+pytestmark = pytest.mark.integration
+
+STEERING = "\x1b]0;title\x07\x1b[2J\x1b[31mred \x9b1A\x08\x7f\r\x00 \u202egnp.exe\u2066 \u200b\ue000\u2028".replace("\x00", "")
+MARKUP = "[red]a[/red] [link=https://example.org]b[/link] [/] :boom: \\[c]"
+HOSTILE = f"{MARKUP} {STEERING}"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake that has such text wherever a lake has text."""
+    folder = tmp_path_factory.mktemp("hostile") / "lake"
+    store = build_lake(folder)
+    session = {"mouse_id": 101, "behavior_session_id": 1001, "ophys_session_id": 2002, "cre_line": HOSTILE, "driver_line": [HOSTILE]}
+    write_rows(store, "behavior_sessions", [session])
+    bad = entry(
+        FileKind.OPHYS_EXPERIMENT,
+        3003,
+        102,
+        1003,
+        Status.QUARANTINED,
+        gives_behavior=True,
+        error=f"{HOSTILE}\nno line",
+        object_key=f"k{HOSTILE}",
+    )
+    publish_mouse(store, 102, [bad], RELEASE)
+    odd = folder / "trials" / f"mouse_id=7{STEERING}"
+    odd.mkdir()
+    (odd / "\x1b[31mx.parquet").write_bytes(b"PAR1")
+    (folder / "licks/mouse_id=101/licks.parquet").rename(folder / "licks/mouse_id=101/\x1b[31mlicks.parquet")
+    return folder
+
+
+def harmless(sent: bytes) -> str:
+    """What a terminal was sent, which must be nothing but text."""
+    text = sent.replace(b"\r\n", b"\n").decode()
+    steering = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n", "\t"}
+    assert steering == set(), text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["sql", "SELECT cre_line, driver_line FROM behavior_sessions"], 0),
+        (["sql", "--format", "csv", "SELECT cre_line, driver_line FROM behavior_sessions"], 0),
+        (["sql", "--format", "json", "SELECT cre_line, driver_line FROM behavior_sessions"], 0),
+        (["sql", "SELECT error, object_key FROM source_files WHERE status = 'quarantined'"], 0),
+        (["sql", f'SELECT 1 AS "{HOSTILE}"'], 0),
+        (["sql", "--format", "csv", f'SELECT 1 AS "{HOSTILE}"'], 0),
+        (["sql", f"EXPLAIN SELECT * FROM licks WHERE '{HOSTILE}' = frame::VARCHAR"], None),
+        (["sql", "SELECT error(cre_line) FROM behavior_sessions"], 2),
+        (["sql", "SELECT cre_line::INT FROM behavior_sessions"], 2),
+        (["sql", "FROM trials"], 1),
+        (["sql", f'FROM "{HOSTILE}"'], 2),
+        (["status"], 0),
+        (["status", "--json"], 0),
+        (["verify"], 1),
+    ],
+)
+def test_a_terminal_is_sent_nothing_but_text(lake: Path, args: list[str], code: int | None) -> None:
+    returned, sent = in_terminal(*args, "--lake", lake, columns=400)
+    shown = harmless(sent)
+    if code is not None:
+        assert returned == code, shown
+    if "cre_line" in args[-1] and code == 0:
+        assert "[red]a[/red] [link=https://example.org]b[/link] [/]" in shown
+
+
+def test_a_problem_is_one_line(lake: Path) -> None:
+    _, sent = in_terminal("status", "--lake", lake)
+    (line,) = [line for line in harmless(sent).splitlines() if line.startswith("quarantined: ")]
+    assert line.endswith("·no line")
+
+
+def test_programs_get_values_as_they_are(lake: Path) -> None:
+    query = "SELECT cre_line AS v FROM behavior_sessions"
+    as_csv = vblake("sql", "--lake", lake, "--format", "csv", query).stdout.decode()
+    assert list(csv.reader(io.StringIO(as_csv, newline="")))[1] == [HOSTILE]
+    as_json = vblake("sql", "--lake", lake, "--format", "json", query).stdout.decode()
+    assert json.loads(as_json) == [{"v": HOSTILE}]
+    found = json.loads(vblake("status", "--lake", lake, "--json").stdout)
+    assert found["problems"][-1]["error"] == f"{HOSTILE}\nno line"
+
+
+def test_an_output_file_has_values_as_they_are(lake: Path, tmp_path: Path) -> None:
+    for name in ("v.csv", "v.json", "v.parquet"):
+        assert vblake("sql", "--lake", lake, "-o", tmp_path / name, "SELECT cre_line AS v FROM behavior_sessions").returncode == 0
+    with (tmp_path / "v.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file))[1] == [HOSTILE]
+    assert json.loads((tmp_path / "v.json").read_text()) == [{"v": HOSTILE}]
+    assert pq.read_table(tmp_path / "v.parquet").column("v").to_pylist() == [HOSTILE]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _result() -> FileResult:
+    obj = ReleaseObject(f"a/{STEERING}.nwb", None, None)
+    task = FileTask("1.1.0", FileKind.BEHAVIOR_SESSION, 1, 101, 1, None, None, True, obj, ("trials",), 10)
+    return FileResult(task, Path("/nowhere"), error=f"{HOSTILE}\nno line")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), _Terminal()], ids=["log", "terminal"])
+def test_progress_shows_names_and_errors_as_text(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Progress(stream) as progress:
+        progress.start(1, 10)
+        progress.file_done(_result())
+    text = stream.getvalue()
+    for part in ("\x1b]0;", "\x1b[31m", "\x9b", "\u202e", "\x07", "\nno line"):
+        assert part not in text
+    assert "[red]a[/red]" in text
+
+
+def test_the_summary_is_a_line_per_file(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = entry(FileKind.BEHAVIOR_SESSION, 1, 101, 1, Status.QUARANTINED, error=f"{HOSTILE}\nno line", object_key=f"k{STEERING}")
+    prepared = Prepared(
+        request=IngestRequest(SourceSpec("bucket"), "/lake"),
+        store=LocalStore(Path("/lake")),
+        release=Release("1.1.0", {}, {}),
+        project=ProjectTables({}, ()),
+        plan=Plan([], [], []),
+        ledger={},
+        todo=(),
+        done=(),
+    )
+    assert print_summary(prepared, [MouseReport(101, (bad, replace(bad, error=None)))]) == 3
+    assert len(harmless(capsys.readouterr().out.encode()).splitlines()) == 5
+
+
+def test_errors_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    say_error(str(LakeError(HOSTILE)))
+    assert MARKUP in harmless(capsys.readouterr().err.encode())
+
+
+def test_even_an_apology_is_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> None:
+        raise ZeroDivisionError(HOSTILE)
+
+    with pytest.raises(SystemExit):
+        main(failing)  # type: ignore[arg-type]
+    shown = harmless(capsys.readouterr().err.encode())
+    assert shown.startswith("error: Sorry, this should not have happened (ZeroDivisionError).")
+    assert MARKUP.split("\\")[0] in shown
