@@ -85,7 +85,13 @@ class Recording:
         if not self.hdf.has("/processing/licking"):
             return np.empty(0), np.empty(0, dtype=np.int64)
         times = self.hdf.times("/processing/licking/licks/timestamps")
-        return times, self.hdf.numbers("/processing/licking/licks/data", rows=len(times))
+        path = "/processing/licking/licks/data"
+        frames = self.hdf.numbers(path, rows=len(times))
+        back = np.flatnonzero(frames[1:] < frames[:-1])
+        if len(back):
+            found = f"{frames[back[0] + 1]} after {frames[back[0]]}, row {back[0] + 1}"
+            raise self.hdf.error(path, "frames go backwards", expected="frames that ascend with the times", found=found)
+        return times, frames
 
     @cached_property
     def session_type(self) -> str:

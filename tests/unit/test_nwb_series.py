@@ -51,6 +51,13 @@ def test_a_lick_must_have_a_time() -> None:
     )
 
 
+def test_frames_of_licks_go_with_their_times() -> None:
+    path = "/processing/licking/licks/data"
+    assert problem("licks", metadata() | licks() | {path: np.array([11, 22, 12])}) == (
+        f"file {NAME}, column {path}: frames go backwards; expected frames that ascend with the times; found 12 after 22, row 2"
+    )
+
+
 CLOCKS = {
     "licks": "/processing/licking/licks/timestamps",
     "running_speed": "/processing/running/speed/timestamps",
