@@ -13,59 +13,12 @@ import typer
 
 from pipelines.cli import app as cli
 from pipelines.cli.app import BUILD_PANEL, USE_PANEL
-from pipelines.cli.options import (
-    DEFAULT_CONNECT_TIMEOUT,
-    DEFAULT_LAKE,
-    DEFAULT_RETRIES,
-    DEFAULT_SOURCE,
-    DEFAULT_TIMEOUT,
-    BehaviorSessionOption,
-    CacheOption,
-    ConnectTimeoutOption,
-    DaskOption,
-    EndpointUrlOption,
-    ExperimentOption,
-    ForceOption,
-    LakeOption,
-    MemoryOption,
-    MouseOption,
-    NoAnonOption,
-    ReleaseOption,
-    RetriesOption,
-    SourceOption,
-    TablesOption,
-    TimeoutOption,
-    VerboseOption,
-    VerifyHashOption,
-    WhereOption,
-    WorkersOption,
-    request_from_options,
-)
+from pipelines.cli.options import DEFAULT_LAKE, DEFAULT_SOURCE, Asked, LakeOption, SourceOption, with_request
 
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
-def ingest(
-    lake: LakeOption = DEFAULT_LAKE,
-    source: SourceOption = DEFAULT_SOURCE,
-    endpoint_url: EndpointUrlOption = None,
-    no_anon: NoAnonOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    connect_timeout: ConnectTimeoutOption = DEFAULT_CONNECT_TIMEOUT,
-    retries: RetriesOption = DEFAULT_RETRIES,
-    verbose: VerboseOption = False,
-    verify_hash: VerifyHashOption = False,
-    cache: CacheOption = None,
-    release: ReleaseOption = "latest",
-    mouse: MouseOption = None,
-    behavior_session: BehaviorSessionOption = None,
-    experiment: ExperimentOption = None,
-    where: WhereOption = None,
-    tables: TablesOption = None,
-    force: ForceOption = False,
-    workers: WorkersOption = None,
-    memory: MemoryOption = None,
-    dask: DaskOption = None,
-) -> None:
+@with_request
+def ingest(asked: Asked) -> None:
     """Bring the selected files into the lake; files that are there already are not read again.
 
     It is recorded as a Dagster run, which `vblake ui` shows. Exit code 0: all done; 3: some files are quarantined,
@@ -73,34 +26,11 @@ def ingest(
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
     """
-    from pipelines import log
     from pipelines.cli.progress import Progress, print_summary
     from pipelines.ingest import ingest as run
     from pipelines.ingest import prepare
 
-    log.show(log.DETAILS if verbose else log.WARNINGS)
-    request = request_from_options(
-        lake=lake,
-        source=source,
-        endpoint_url=endpoint_url,
-        no_anon=no_anon,
-        timeout=timeout,
-        connect_timeout=connect_timeout,
-        retries=retries,
-        cache=cache,
-        verify_hash=verify_hash,
-        release=release,
-        mouse=mouse,
-        behavior_session=behavior_session,
-        experiment=experiment,
-        where=where,
-        tables=tables,
-        force=force,
-        workers=workers,
-        memory=memory,
-        dask=dask,
-    )
-    prepared = prepare(request)
+    prepared = prepare(asked.request())
     if not prepared.mice:
         # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
         summary = print_summary(prepared, run(prepared))

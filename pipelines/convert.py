@@ -231,6 +231,10 @@ def convert_file(task: FileTask, settings: ConvertSettings, *, traffic: Traffic 
         # Reading gives a DataError or SourceError; what is left is the disk of lake or cache, which no other file will find any better.
         clear(folder)
         raise
+    except MemoryError:
+        clear(folder)
+        text = f"file {task.object.key}: it takes more memory than a worker may have. Check the file; if it is good, please report it."
+        return replace(result, error=text, **_cost(started, traffic))
     except Exception as error:  # noqa: BLE001 - an oversight of ours with one file must not keep the others out
         clear(folder)
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -304,7 +308,7 @@ def _remembered(task: FileTask, folder: Path) -> FileResult | None:
         facts = json.loads((folder / _RESULT).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    if facts.pop("fingerprint") != _fingerprint(task):
+    if facts.pop("fingerprint", None) != _fingerprint(task):
         return None
     facts["warnings"] = tuple(facts["warnings"])
     result = FileResult(task, folder, **facts)

@@ -222,7 +222,7 @@ def ingest(
             # The longest first, so that no worker is left with a long file at the end.
             tasks += sorted(mine, key=lambda t: -(t.bytes or 0))
         # One mouse is published at a time, beside the conversion of the next.
-        workers = workers_for(request.workers, request.memory)
+        workers = min(workers_for(request.workers, request.memory), max(1, len(tasks)))
         with FilePool(prepared.settings, workers, request.dask) as files, Turns[MouseReport]() as publishing:
 
             def publish(mouse: int) -> MouseReport:

@@ -48,7 +48,7 @@ def free(folder: Path) -> str:
 
 
 def unwritable(error: OSError, folder: Path) -> LakeError:
-    """What to tell the user of an error that `is_limit`.
+    """What to tell the user of a file that cannot be written.
 
     Args:
         error: what the system said; PyArrow and others do not name the file.
@@ -56,7 +56,7 @@ def unwritable(error: OSError, folder: Path) -> LakeError:
     """
     number = error.errno or 0
     room = f", {free(folder)}" if number in _FULL else ""
-    return LakeError(f"{error.filename or folder} cannot be written: {os.strerror(number)}{room}. {_MEANING[number]}")
+    return LakeError(f"{error.filename or folder} cannot be written: {os.strerror(number)}{room}. {_MEANING.get(number, _NOT_ALLOWED)}")
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pipelines import s3_errors
+from pipelines.limits import unwritable
 from pipelines.log import quiet_libraries
 from pipelines.s3_errors import Again, AnswerError, Trouble, explain
-from pipelines.sources import Pinned, ReplacedError, SourceSpec, Traffic, check_small, named, unwritable
+from pipelines.sources import Pinned, ReplacedError, SourceSpec, Traffic, check_small, named
 from schemas.errors import SourceError, TransientSourceError
 
 _PART = 16 * 2**20
@@ -245,7 +246,7 @@ class S3Source:
                         try:
                             written = os.pwrite(file, chunk, at)
                         except OSError as error:
-                            raise unwritable(to, error) from None
+                            raise unwritable(error, to) from None
                         chunk, at = chunk[written:], at + written
 
                 await self._receive(s3, obj, start, stop, write)
@@ -260,7 +261,7 @@ class S3Source:
                         for start in range(0, obj.size, _PART):
                             parts.create_task(part(obj, file.fileno(), start))
             except OSError as error:
-                raise unwritable(to, error) from None
+                raise unwritable(error, to) from None
             except ExceptionGroup as errors:
                 first = errors.exceptions[0]
                 raise first from None

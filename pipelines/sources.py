@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from schemas.errors import LakeError, SourceError, TransientSourceError, UsageError
+from pipelines.limits import unwritable
+from schemas.errors import SourceError, TransientSourceError, UsageError
 
 READ_LIMIT = 256 * 2**20
 """Largest object `read` takes into memory. The real manifest has about 3 MB, the largest project table 1.5 MB."""
@@ -235,7 +236,7 @@ class LocalSource:
                 shutil.copyfileobj(file, target, _CHUNK)
                 return target.tell()
         except OSError as error:
-            raise unwritable(to, error) from None
+            raise unwritable(error, to) from None
 
     def read_range(self, obj: Pinned, start: int, stop: int) -> bytes:
         """See `Source.read_range`."""
@@ -296,8 +297,3 @@ def check_small(size: int, what: str) -> None:
     """Refuses to take more than `READ_LIMIT` bytes into memory."""
     if size > READ_LIMIT:
         raise SourceError(f"{what} has {size} bytes; expected a manifest or table, at most {READ_LIMIT}. Check the source.")
-
-
-def unwritable(path: Path, error: OSError) -> LakeError:
-    """The error for a file that cannot be written."""
-    return LakeError(f"{path} cannot be written ({error.strerror}). Free space, or give a folder that can be written.")

@@ -7,32 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import (
-    DEFAULT_CONNECT_TIMEOUT,
-    DEFAULT_LAKE,
-    DEFAULT_RETRIES,
-    DEFAULT_SOURCE,
-    DEFAULT_TIMEOUT,
-    BehaviorSessionOption,
-    CacheOption,
-    ConnectTimeoutOption,
-    DaskOption,
-    EndpointUrlOption,
-    ExperimentOption,
-    ForceOption,
-    LakeOption,
-    MouseOption,
-    NoAnonOption,
-    ReleaseOption,
-    RetriesOption,
-    SourceOption,
-    TablesOption,
-    TimeoutOption,
-    VerboseOption,
-    WhereOption,
-    WorkersOption,
-    request_from_options,
-)
+from pipelines.cli.options import DEFAULT_LAKE, Asked, LakeOption, with_request
 from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
@@ -58,25 +33,9 @@ class _Work:
     missing: int = 0
 
 
+@with_request
 def plan(
-    lake: LakeOption = DEFAULT_LAKE,
-    source: SourceOption = DEFAULT_SOURCE,
-    endpoint_url: EndpointUrlOption = None,
-    no_anon: NoAnonOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    connect_timeout: ConnectTimeoutOption = DEFAULT_CONNECT_TIMEOUT,
-    retries: RetriesOption = DEFAULT_RETRIES,
-    verbose: VerboseOption = False,
-    cache: CacheOption = None,
-    release: ReleaseOption = "latest",
-    mouse: MouseOption = None,
-    behavior_session: BehaviorSessionOption = None,
-    experiment: ExperimentOption = None,
-    where: WhereOption = None,
-    tables: TablesOption = None,
-    force: ForceOption = False,
-    workers: WorkersOption = None,
-    dask: DaskOption = None,
+    asked: Asked,
     list_files: Annotated[bool, typer.Option("--list", help="List the files.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,31 +50,9 @@ def plan(
       vblake plan --where "cre_line = 'Sst-IRES-Cre' AND session_number = 1"
       vblake plan --experiment 951980471 --tables trials,dff_traces --list
     """
-    from pipelines import log
     from pipelines.ingest import prepare
 
-    log.show(log.DETAILS if verbose else log.WARNINGS)
-    prepared = prepare(
-        request_from_options(
-            lake=lake,
-            source=source,
-            endpoint_url=endpoint_url,
-            no_anon=no_anon,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
-            retries=retries,
-            cache=cache,
-            release=release,
-            mouse=mouse,
-            behavior_session=behavior_session,
-            experiment=experiment,
-            where=where,
-            tables=tables,
-            force=force,
-            workers=workers,
-            dask=dask,
-        )
-    )
+    prepared = prepare(asked.request())
     total, mice = _work(prepared)
     if as_json:
         print_json(_plan_json(prepared, total, mice, list_files=list_files))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -182,35 +185,40 @@ def split_names(given: Iterable[str] | None) -> tuple[str, ...]:
 
 def request_from_options(
     *,
-    lake: str = DEFAULT_LAKE,
-    source: str = DEFAULT_SOURCE,
-    endpoint_url: str | None = None,
-    no_anon: bool = False,
-    timeout: float = DEFAULT_TIMEOUT,
-    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
-    retries: int = DEFAULT_RETRIES,
-    release: str = "latest",
-    mouse: Iterable[int] | None = None,
-    behavior_session: Iterable[int] | None = None,
-    experiment: Iterable[int] | None = None,
-    where: str | None = None,
-    tables: Iterable[str] | None = None,
-    workers: int | None = None,
-    memory: str | None = None,
-    dask: str | None = None,
-    cache: Path | None = None,
-    verify_hash: bool = False,
-    force: bool = False,
+    lake: LakeOption = DEFAULT_LAKE,
+    source: SourceOption = DEFAULT_SOURCE,
+    endpoint_url: EndpointUrlOption = None,
+    no_anon: NoAnonOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    connect_timeout: ConnectTimeoutOption = DEFAULT_CONNECT_TIMEOUT,
+    retries: RetriesOption = DEFAULT_RETRIES,
+    verbose: VerboseOption = False,
+    verify_hash: VerifyHashOption = False,
+    cache: CacheOption = None,
+    release: ReleaseOption = "latest",
+    mouse: MouseOption = None,
+    behavior_session: BehaviorSessionOption = None,
+    experiment: ExperimentOption = None,
+    where: WhereOption = None,
+    tables: TablesOption = None,
+    force: ForceOption = False,
+    workers: WorkersOption = None,
+    memory: MemoryOption = None,
+    dask: DaskOption = None,
 ) -> IngestRequest:
-    """The request that the options of `plan` and `ingest` make.
+    """The request that the options of `plan` and `ingest` make, which are the parameters of this function.
+
+    With `verbose` the log is shown in more detail from here on.
 
     Raises:
         UsageError: the source or endpoint cannot be used.
     """
+    from pipelines import log
     from pipelines.ingest import IngestRequest, default_cache
     from pipelines.planning import Selection
     from pipelines.sources import SourceSpec
 
+    log.show(log.DETAILS if verbose else log.WARNINGS)
     return IngestRequest(
         source=SourceSpec(
             source,
@@ -236,3 +244,30 @@ def request_from_options(
         verify_hash=verify_hash,
         cache=cache.expanduser() if cache else default_cache(),
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command was given for the options of `request_from_options`."""
+
+    values: Mapping[str, Any]
+
+    def request(self) -> IngestRequest:
+        """As a request; see `request_from_options`."""
+        return request_from_options(**self.values)
+
+
+def with_request(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of `request_from_options` beside its own, and their values as its parameter `asked`."""
+    shared = inspect.signature(request_from_options, eval_str=True, locals={"IngestRequest": None}).parameters
+    own = {name: p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "asked"}
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(asked=Asked({name: given.pop(name) for name in shared}), **given)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*shared.values(), *own.values())]
+    # Typer reads a command's options off its signature.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
