@@ -150,7 +150,7 @@ def test_read_is_for_small_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_target_that_cannot_be_written(tmp_path: Path) -> None:
     source = _folder(tmp_path / "bucket")
-    with pytest.raises(LakeError, match=r"none/copy cannot be written \(No such file or directory\)"):
+    with pytest.raises(LakeError, match=r"none/copy cannot be written: No such file or directory\. Give a folder"):
         source.fetch(KEY, None, tmp_path / "none" / "copy")
 
 
