@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ class ConvertSettings:
         verify_hash: check files against the manifest's hash before they are read; those of a remote source are fetched whole for that.
         cache: folder for whole objects.
         cache_bytes: bound on that folder.
+        program: version of vblake; what another one has staged is not taken over.
     """
 
     source: SourceSpec
@@ -53,6 +53,7 @@ class ConvertSettings:
     verify_hash: bool
     cache: Path
     cache_bytes: int
+    program: str = ""
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def convert_file(task: FileTask, settings: ConvertSettings, *, traffic: Traffic 
     # A worker takes many files; what one needed is given back before the next.
     pa.default_memory_pool().release_unused()
     result = replace(result, row_counts=counts, warnings=tuple(warnings), **_cost(started, traffic))
-    _remember(result)
+    _remember(result, settings)
     return result
 
 
@@ -272,14 +273,14 @@ def convert_templates(task: FileTask, settings: ConvertSettings, image_signature
         return folder / f"{TEMPLATES}.parquet", traffic.bytes_moved
 
 
-def _fingerprint(task: FileTask) -> str:
-    return repr((SCHEMA_VERSION, version("vblake"), task))
+def _fingerprint(task: FileTask, settings: ConvertSettings) -> str:
+    return repr((SCHEMA_VERSION, settings.program, task))
 
 
-def _remember(result: FileResult) -> None:
+def _remember(result: FileResult, settings: ConvertSettings) -> None:
     """Notes beside the staged files that they are complete, so that an interrupted run need not convert the file again."""
     facts = {
-        "fingerprint": _fingerprint(result.task),
+        "fingerprint": _fingerprint(result.task, settings),
         "row_counts": result.row_counts,
         "image_set": result.image_set,
         "image_signature": result.image_signature,
@@ -295,7 +296,7 @@ def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | N
     """The result of an earlier, interrupted run for exactly this task, if it got so far. What else is left of such runs is removed."""
     found: FileResult | None = None
     for folder in settings.staging.glob(f"{_prefix(task)}*"):
-        result = _remembered(task, folder)
+        result = _remembered(task, folder, settings)
         if result is None or found:
             clear(folder)
         else:
@@ -303,12 +304,12 @@ def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | N
     return found
 
 
-def _remembered(task: FileTask, folder: Path) -> FileResult | None:
+def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> FileResult | None:
     try:
         facts = json.loads((folder / _RESULT).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    if facts.pop("fingerprint", None) != _fingerprint(task):
+    if facts.pop("fingerprint", None) != _fingerprint(task, settings):
         return None
     facts["warnings"] = tuple(facts["warnings"])
     result = FileResult(task, folder, **facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
@@ -89,7 +90,9 @@ class Prepared:
     def settings(self) -> ConvertSettings:
         """What the workers need to know."""
         request = self.request
-        return ConvertSettings(request.source, self.store.staging, request.verify_hash, request.cache, request.cache_bytes)
+        return ConvertSettings(
+            request.source, self.store.staging, request.verify_hash, request.cache, request.cache_bytes, version("vblake")
+        )
 
     @property
     def missing(self) -> tuple[MissingFile, ...]:

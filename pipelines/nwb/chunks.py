@@ -90,22 +90,23 @@ def check_storage(dataset: Any, itemsize: int, file_bytes: int, room: int) -> No
         if stored != size or start + stored > file_bytes:
             raise ValueError(f"shape {dataset.shape}, which takes {size} bytes, stored in {stored} bytes at {start} of {file_bytes}")
         return
-    unknown = [n for n in filters(dataset) if n not in _FILTERS]
+    used = filters(dataset)
+    unknown = [n for n in used if n not in _FILTERS]
     if unknown:
         raise ValueError(f"filter {unknown[0]}; known are {', '.join(_FILTERS.values())}")
     own = _bytes(dataset.chunks, itemsize)
     if own > room:
         raise ValueError(f"chunks of {own} bytes, more than {room}")
     for chunk in chunks_of(dataset):
-        if chunk.start + chunk.size > file_bytes or (chunk.size != own and not filters(dataset)):
+        if chunk.start + chunk.size > file_bytes or (chunk.size != own and not used):
             raise ValueError(f"the chunk at {chunk.offset} has {chunk.size} bytes at {chunk.start} of {file_bytes}")
 
 
-def _decompressed(dataset: Any, chunk: Chunk, size: int, *, checksum: bool = False) -> bytes:
+def _decompressed(dataset: Any, chunk: Chunk, size: int, *, checksum: bool = False) -> bytearray:
     _, raw = dataset.id.read_direct_chunk(chunk.offset)
     try:
         # libdeflate stops at the size that is given, so a chunk cannot expand without end.
-        data = bytes(deflate.zlib_decompress(raw[:-_CHECKSUM] if checksum else raw, size))
+        data = deflate.zlib_decompress(raw[:-_CHECKSUM] if checksum else raw, size)
     except deflate.DeflateError as error:
         raise OSError(f"the chunk at {chunk.offset} does not decompress to {size} bytes: {error}") from error
     if len(data) != size:
