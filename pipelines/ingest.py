@@ -19,7 +19,7 @@ from pipelines.lake.store import Store, clear, create_lake, open_store, release_
 from pipelines.planning import FileTask, MissingFile, Plan, Selection, plan
 from pipelines.pool import FilePool, workers_for
 from pipelines.project_tables import ProjectTables, read_project_tables
-from pipelines.publish import publish_mouse, publish_project_tables
+from pipelines.publish import lacks_images, publish_mouse, publish_project_tables
 from pipelines.releases import Release, load_release
 from pipelines.sources import SourceSpec, open_source
 from pipelines.turns import Turns
@@ -241,9 +241,14 @@ def ingest(
             for mouse in [m for m in wanted if not left[m]]:
                 publishing.add(publish, mouse)
             again = [] if request.force else [r for r in (finished_before(t, prepared.settings) for t in tasks) if r]
+            seen: set[str | None] = set()
             taken = {r.task.object.key for r in again}
             for result in chain(again, files.convert([t for t in tasks if t.object.key not in taken])):
                 on_file(result)
+                if result.image_signature is not None and result.image_set not in seen:
+                    seen.add(result.image_set)
+                    if lacks_images(store, result):
+                        files.begin_templates(result.task, result.image_signature)
                 mouse = result.task.mouse_id
                 finished[mouse].append(result)
                 left[mouse] -= 1

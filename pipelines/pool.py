@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 from pipelines import log
 from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
 from pipelines.planning import FileTask
-from schemas.errors import IntegrityError, UsageError
+from schemas.errors import DataError, IntegrityError, SourceError, UsageError
 
 R = TypeVar("R")
 
@@ -159,6 +159,7 @@ class FilePool:
         self._dask = dask
         self._lock = Lock()
         self._executor: ProcessPoolExecutor | None = None
+        self._begun: dict[str, tuple[FileTask, Future[tuple[Path, int]]]] = {}
         self._others = frozenset(multiprocessing.active_children())
 
     def __enter__(self) -> Self:
@@ -250,12 +251,30 @@ class FilePool:
                 )
                 return FileResult(task, staging_folder(task, self._settings), error=error)
 
+    def begin_templates(self, task: FileTask, signature: str) -> None:
+        """Has a worker begin on the image set of a file that `templates` will be asked for."""
+        if self._workers and not self._dask and signature not in self._begun:
+            with suppress(BrokenExecutor):  # then `templates` begins anew
+                future = self._local().submit(_bounded, _seconds(task), convert_templates, task, self._settings, signature)
+                self._begun[signature] = task, future
+
     def templates(self, task: FileTask, signature: str) -> tuple[Path, int]:
         """The image set of a file, staged; see `convert_templates`. May be called from another thread than `convert`.
+
+        Where another file with the same set was begun on, it is that one's.
 
         Raises:
             DataError: the templates cannot be read, or the worker died over it, twice.
         """
+        giver, begun = self._begun.pop(signature, (None, None))
+        if begun is not None:
+            try:
+                return begun.result()
+            except BrokenExecutor:
+                pass
+            except (DataError, SourceError):
+                if giver == task:
+                    raise
         if not self._workers or self._dask:
             return convert_templates(task, self._settings, signature)
         for shared in (True, False):

@@ -67,6 +67,11 @@ def _lake_signature(store: Store, image_set: str) -> tuple[str, str] | None:
     return metadata[b"image_signature"].decode(), metadata[b"source"].decode()
 
 
+def lacks_images(store: Store, result: FileResult) -> bool:
+    """Whether the lake lacks the image set of a file."""
+    return result.error is None and result.image_set is not None and _lake_signature(store, result.image_set) is None
+
+
 def _with_templates(store: Store, result: FileResult, extract: ExtractTemplates) -> FileResult:
     """Sees to it that the file's image set is in the lake, and that it is the same there."""
     if result.error or TEMPLATES not in result.task.tables:

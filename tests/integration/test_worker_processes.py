@@ -12,14 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from builders import faulty
 
-from pipelines.convert import ConvertSettings
+from pipelines.convert import ConvertSettings, convert_file
 from pipelines.ingest import IngestRequest, prepare
 from pipelines.planning import FileTask, Selection
 from pipelines.pool import FilePool
 from pipelines.sources import SourceSpec
+from schemas.errors import SourceError
 
 pytestmark = pytest.mark.integration
 
@@ -97,3 +99,33 @@ def _eventually(look: Callable[[], list[int]], good: Callable[[list[int]], bool]
         time.sleep(0.1)
         found = look()
     return found
+
+
+@pytest.fixture(scope="module")
+def with_images(sample_bucket: Path) -> FileTask:
+    """A file with an image set."""
+    request = IngestRequest(SourceSpec(str(sample_bucket)), "nowhere", selection=Selection(tables=("stimulus_templates",)))
+    return prepare(request).todo[0]
+
+
+def test_an_image_set_that_was_begun_on_is_not_converted_again(
+    with_images: FileTask, settings: ConvertSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = convert_file(with_images, settings).image_signature
+    assert signature
+    with FilePool(settings, 1) as pool:
+        pool.begin_templates(with_images, signature)
+        monkeypatch.setattr(pool, "_local", lambda: pytest.fail("converted again"))
+        staged, _ = pool.templates(with_images, signature)
+    assert pq.ParquetFile(staged).metadata.num_rows > 0
+
+
+def test_an_image_set_comes_from_another_file_where_the_first_fails(with_images: FileTask, settings: ConvertSettings) -> None:
+    gone = replace(with_images, file_key=1, object=replace(with_images.object, key="visual-behavior-ophys/gone.nwb"))
+    with FilePool(settings, 1) as pool:
+        pool.begin_templates(gone, "the same")
+        staged, _ = pool.templates(with_images, "the same")
+        assert pq.ParquetFile(staged).metadata.num_rows > 0
+        pool.begin_templates(gone, "the same")
+        with pytest.raises(SourceError, match=r"gone\.nwb"):
+            pool.templates(gone, "the same")
