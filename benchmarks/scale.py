@@ -76,6 +76,11 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
     for suffix in ("", _DAGSTER):
         one, two = rows[f"{most} files, 1 worker{suffix}"], rows[f"{most} files, 2 workers{suffix}"]
         found.append(Verdict(f"throughput of 2 workers / 1, {most} files{suffix}", one["wall_s"] / two["wall_s"], _SPEED_UP, at_least=True))
+        if not suffix and most > FILES[-2]:
+            # What start and end cost is in both; with fewer files than that a worker may have nothing to do.
+            before = [rows[f"{FILES[-2]} files, {n} worker{'s' * (n > 1)}"]["wall_s"] for n in WORKERS]
+            gained = (one["wall_s"] - before[0]) / (two["wall_s"] - before[1])
+            found.append(Verdict(f"the same for files {FILES[-2] + 1} to {most}", gained, _SPEED_UP, at_least=True))
         single = rows[f"1 file, 1 worker{suffix}"]
         found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one["peak_mb"] / single["peak_mb"], _FLAT))
         found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB))

@@ -45,7 +45,8 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
         NotNwbError: the file cannot be opened as HDF5 (not HDF5, empty, truncated).
     """
     if not isinstance(source, Path):
-        # If a Python file raises in HDF5's very first read, HDF5 keeps it, and the process crashes when it ends. So the network fails here.
+        # If a Python file raises while HDF5 opens it, HDF5 keeps it, and the process crashes when it ends. So the network mostly
+        # fails here; where it fails a little later, the worker processes of an ingest end without running into that.
         source.read(1)
         source.seek(0)
     try:

@@ -224,7 +224,9 @@ def test_lasting_faults_fail_their_file_only(
         lake = tmp_path / f"lake{len(kinds)}"
         with S3Server(one_mouse, faults=faults) as server:
             selection = Selection(tables=("trials", "ophys_timestamps"))
-            ingest_from(source_of(server, attempts=2), lake, selection=selection)
+            # Not in this process: HDF5 keeps a file whose opening was broken off, and calls Python for it when the process ends and there is
+            # none any more. Worker processes end without that.
+            ingest_from(source_of(server, attempts=2), lake, selection=selection, workers=1)
             found = quarantined(lake)
             assert found.keys() == now.keys()
             versions = server.counters.versions
