@@ -18,8 +18,8 @@ class Clock(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ascending:
-    """Times are finite and do not decrease: over the rows of a session or plane, or within each list."""
+class _OfColumn:
+    """A check of one column."""
 
     column: str
 
@@ -27,6 +27,11 @@ class Ascending:
     def columns(self) -> tuple[str, ...]:
         """The columns it is about."""
         return (self.column,)
+
+
+@dataclass(frozen=True, slots=True)
+class Ascending(_OfColumn):
+    """Times are finite and do not decrease: over the rows of a session or plane, or within each list."""
 
     @property
     def expected(self) -> str:
@@ -35,15 +40,8 @@ class Ascending:
 
 
 @dataclass(frozen=True, slots=True)
-class Finite:
+class Finite(_OfColumn):
     """No item of a list is NaN or infinite."""
-
-    column: str
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
-        return (self.column,)
 
     @property
     def expected(self) -> str:
@@ -52,16 +50,10 @@ class Finite:
 
 
 @dataclass(frozen=True, slots=True)
-class InClock:
+class InClock(_OfColumn):
     """A frame number, where there is one, is a frame of the clock."""
 
-    column: str
     clock: Clock
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
-        return (self.column,)
 
     @property
     def expected(self) -> str:
@@ -100,15 +92,8 @@ class OneTrue:
 
 
 @dataclass(frozen=True, slots=True)
-class AllTrue:
+class AllTrue(_OfColumn):
     """Every value is true."""
-
-    column: str
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
-        return (self.column,)
 
     @property
     def expected(self) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders.lake import build_lake
 
 from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
+from pipelines.lake.store import LocalStore
 from pipelines.planning import Selection
 from pipelines.sample import write_sample
 from pipelines.sources import SourceSpec
@@ -84,6 +86,21 @@ def lake(sample_lake: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "lake"
     shutil.copytree(sample_lake, copy)
     return copy
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hand-made lake of `builders.lake`; tests must not change it."""
+    folder = tmp_path_factory.mktemp("good") / "lake"
+    build_lake(folder)
+    return folder
+
+
+@pytest.fixture
+def store(good: Path, tmp_path: Path) -> LocalStore:
+    """A copy of the hand-made lake that a test may damage; it is also a lake that was moved."""
+    shutil.copytree(good, tmp_path / "lake")
+    return LocalStore(tmp_path / "lake")
 
 
 @pytest.fixture

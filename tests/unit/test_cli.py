@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from builders.bucket import Bucket
-from builders.lake import build_lake, replaced, rewrite, write_rows
+from builders.lake import replaced, rewrite, write_rows
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -36,13 +36,6 @@ from schemas import TABLES
 from schemas.errors import LakeError, UsageError
 
 TRIALS = "trials/mouse_id=101/trials.parquet"
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good") / "lake"
-    build_lake(folder)
-    return folder
 
 
 @pytest.fixture

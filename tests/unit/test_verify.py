@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builders.lake import OPHYS, RELEASE, build_lake, entry, reordered, replaced, rewrite, write_rows
+from builders.lake import OPHYS, RELEASE, entry, reordered, replaced, rewrite, write_rows
 
 from pipelines.catalog import build_catalog
 from pipelines.lake.ledger import publish_mouse
@@ -23,20 +23,6 @@ TRIALS = "trials/mouse_id=101/trials.parquet"
 SPEED = "running_speed/mouse_id=101/behavior_session_1001.parquet"
 DFF = "dff_traces/mouse_id=101/ophys_experiment_3001.parquet"
 SESSIONS = "behavior_sessions/behavior_sessions.parquet"
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good") / "lake"
-    build_lake(folder)
-    return folder
-
-
-@pytest.fixture
-def store(good: Path, tmp_path: Path) -> LocalStore:
-    # The copy is also a lake that was moved.
-    shutil.copytree(good, tmp_path / "lake")
-    return LocalStore(tmp_path / "lake")
 
 
 def found(store: LocalStore, *, deep: bool = True) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from builders.lake import BEHAVIOR_1001, BEHAVIOR_1002, OPHYS, RELEASE, build_lake, entry, replaced, rewrite, write_rows
+from builders.lake import BEHAVIOR_1001, BEHAVIOR_1002, OPHYS, RELEASE, entry, replaced, rewrite, write_rows
 from builders.rows import CHECKS, broken, drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,19 +22,6 @@ from schemas.checks import Check, InClock, PerFrame
 TRIALS = "trials/mouse_id=101/trials.parquet"
 CELLS = "cell_specimens/mouse_id=101/cell_specimens.parquet"
 PLANE = {"behavior_session_id": 1002, "ophys_session_id": 2002, "ophys_experiment_id": 3001}
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good") / "lake"
-    build_lake(folder)
-    return folder
-
-
-@pytest.fixture
-def store(good: Path, tmp_path: Path) -> LocalStore:
-    shutil.copytree(good, tmp_path / "lake")
-    return LocalStore(tmp_path / "lake")
 
 
 def found(store: LocalStore) -> list[str]:
