@@ -16,7 +16,6 @@ from pipelines.lake.store import Store, open_store
 from schemas import TABLES, Storage, Subject, Table, Type
 from schemas.arrow import to_numpy
 from schemas.errors import LakeError, UsageError
-from schemas.layout import first_path
 
 Array = np.ndarray[Any, Any]
 
@@ -141,7 +140,7 @@ def _open(store: Store, table: Table, experiment: int) -> pq.ParquetFile:
     """The experiment's file; its mouse need not be known."""
     ending = f"/ophys_experiment_{experiment}.parquet"
     for path in store.files(table.name):
-        if first_path(path).endswith(ending) and (file := store.parquet(path)) is not None:
+        if path.endswith(ending) and (file := store.parquet(path)) is not None:
             return file
     raise LakeError(f"{store.root} has no {table.name} of experiment {experiment}. Ingest it, or check the id.")
 

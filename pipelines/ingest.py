@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from pipelines.catalog import build_catalog
 from pipelines.convert import ConvertSettings, FileResult, finished_before
+from pipelines.lake.exchange import tidy
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
-from pipelines.lake.store import Store, clear, create_lake, open_store, release_of
+from pipelines.lake.store import Store, create_lake, open_store, release_of
 from pipelines.planning import FileTask, MissingFile, Plan, Selection, plan
 from pipelines.pool import FilePool, workers_for
 from pipelines.project_tables import ProjectTables, read_project_tables
@@ -258,5 +259,5 @@ def ingest(
             published(publishing.rest())
         if reports or not store.exists(CATALOG):
             build_catalog(store, release.version)
-        clear(store.staging)
+        tidy(store.staging)
     return reports

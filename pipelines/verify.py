@@ -19,7 +19,7 @@ from pipelines.verify_files import CheckedFile, Problem, Severity, check_file
 from pipelines.verify_rules import LakeRules, noun, some
 from schemas import SCHEMA_VERSION, TABLES, Storage, Subject, Table
 from schemas.errors import LakeError
-from schemas.layout import CATALOG, first_path, relative_path
+from schemas.layout import CATALOG, relative_path
 
 __all__ = ["Problem", "Severity", "verify"]
 
@@ -127,7 +127,7 @@ class _Lake:
     def misplaced(self, table: Table) -> Iterator[Problem]:
         """Files that are not where their rows belong."""
         for file in self.files[table.name]:
-            if table.storage is Storage.PROJECT and first_path(file.path) != relative_path(table):
+            if table.storage is Storage.PROJECT and file.path != relative_path(table):
                 yield self._error(
                     table, file.path, "the file is not one that vblake writes; its rows count twice", expected=relative_path(table)
                 )
@@ -140,7 +140,7 @@ class _Lake:
         wrong: dict[str, list[int]] = {}
         for unit in file.units:
             mouse = self.mouse_of[table.subject].get(unit)
-            if mouse is not None and (path := self._path(table, unit, mouse)) != first_path(file.path):
+            if mouse is not None and (path := self._path(table, unit, mouse)) != file.path:
                 wrong.setdefault(path, []).append(unit)
         for path, units in wrong.items():
             folder = path.split("/")[1]
@@ -165,7 +165,7 @@ class _Lake:
         if table.unit_key is None or self.ledger is None:
             return
         entries = self.by_unit[table.subject]
-        unreadable = {first_path(f.path) for f in self.files[table.name] if not f.usable}
+        unreadable = {f.path for f in self.files[table.name] if not f.usable}
         held: dict[int, int] = {}
         for file in self.files[table.name]:
             unknown = [u for u in file.units if u not in entries or table.name not in entries[u].row_counts]
@@ -177,7 +177,7 @@ class _Lake:
                 yield Problem(Severity.WARNING, table.name, file.path, None, message)
             for unit, rows in file.units.items():
                 held[unit] = held.get(unit, 0) + rows
-        there = {first_path(f.path) for f in self.files[table.name]}
+        there = {f.path for f in self.files[table.name]}
         missing: dict[str, list[int]] = {}
         for unit, entry in entries.items():
             expected, found = entry.row_counts.get(table.name), held.get(unit, 0)

@@ -88,8 +88,7 @@ in what `vblake verify` prints.
 ## Files
 
 Paths are relative to the lake; `<table>/**/*.parquet` is always the whole table. The column in a folder's name
-(`mouse_id`, `image_set`) is not inside the files. A file that takes the place of another has a number in its name:
-`trials.parquet`, then `trials.2.parquet`, ... A table that is ingested *by name only* is left out unless it is
+(`mouse_id`, `image_set`) is not inside the files. A table that is ingested *by name only* is left out unless it is
 asked for.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote
 
 from schemas.model import Storage, Table
@@ -41,17 +40,6 @@ def relative_path(
             return f"{table.name}/mouse_id={mouse_id}/ophys_experiment_{ophys_experiment_id}.parquet"
         case Storage.IMAGE_SET:
             return f"{table.name}/image_set={quote(image_set or '', safe='')}/{table.name}.parquet"
-
-
-def successor(path: str) -> str:
-    """Path of the file that takes the place of another: `trials.parquet`, `trials.2.parquet`, `trials.3.parquet`, ..."""
-    stem, number = re.fullmatch(r"(.*?)(?:\.(\d+))?\.parquet", path, re.DOTALL).groups()  # type: ignore[union-attr]
-    return f"{stem}.{int(number or 1) + 1}.parquet"
-
-
-def first_path(path: str) -> str:
-    """The path that a file had before anything took its place: that of `relative_path`."""
-    return re.sub(r"\.\d+\.parquet$", ".parquet", path)
 
 
 def glob_pattern(table: Table) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.lake.exchange import put, standing
+from pipelines.lake.exchange import put
 from pipelines.limits import within_limits
 from pipelines.log import quiet_libraries
 from schemas import SCHEMA_VERSION
@@ -97,10 +97,9 @@ class LocalStore:
         return self.folder / STAGING
 
     def read(self, path: str) -> bytes | None:
-        present = standing(self.folder / path)
         try:
-            return present.read_bytes() if present else None
-        except FileNotFoundError:
+            return (self.folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def exists(self, path: str) -> bool:
@@ -132,8 +131,8 @@ class LocalStore:
     def parquet(self, path: str) -> pq.ParquetFile | None:
         import pyarrow.parquet as pq  # 0.16 s, which `vblake sql` need not pay
 
-        present = standing(self.folder / path)
-        return pq.ParquetFile(present) if present else None
+        present = self.folder / path
+        return pq.ParquetFile(present) if present.is_file() else None
 
     def files(self, table: str) -> dict[str, int]:
         # Not glob, which passes over folders that may not be read.

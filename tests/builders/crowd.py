@@ -23,8 +23,11 @@ from schemas.layout import glob_pattern
 Kind = Literal["catalog", "open catalog", "glob", "polars"]
 READERS: tuple[Kind, ...] = ("catalog", "catalog", "open catalog", "glob", "glob", "glob", "polars", "polars")
 
-RETRYABLE: Mapping[type[Exception], str] = {duckdb.IOException: "No such file or directory", FileNotFoundError: "No such file or directory"}
-"""What a query may fail with, once in a while: a file that it had listed was replaced before it was opened. Asked again, it succeeds."""
+RETRYABLE: tuple[tuple[type[Exception], str], ...] = (
+    (duckdb.Error, "TProtocolException: Invalid data"),
+    (pl.exceptions.ComputeError, "Invalid thrift"),
+)
+"""What a query may fail with, once in a while: a large file was replaced between its footer and its data. Asked again, it succeeds."""
 
 TRIES = 50
 
@@ -114,9 +117,9 @@ def _asked(report: Report, question: Callable[[], Any]) -> Any:
     for _ in range(TRIES):
         try:
             answer = question()
-        except tuple(RETRYABLE) as error:
-            text = RETRYABLE[next(kind for kind in RETRYABLE if isinstance(error, kind))]
-            if text not in str(error):
+        except tuple(kind for kind, _ in RETRYABLE) as error:
+            text = next((text for kind, text in RETRYABLE if isinstance(error, kind) and text in str(error)), None)
+            if text is None:
                 raise
             report.again[f"{type(error).__name__}: {text}"] += 1
             continue

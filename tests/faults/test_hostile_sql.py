@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
+from builders.cli import run
 from builders.command import vblake
-from builders.contained import contained
-from builders.lake import build_lake
+from builders.secret import CANARY, lake_beside_secrets
 from click.testing import Result
 from conftest import Figure
-from typer.testing import CliRunner
 
-from pipelines.cli.app import app
 from pipelines.cli.statements import _TABLE_FUNCTIONS, checked_query
 from pipelines.connect import connect_restricted
 from pipelines.lake.store import LocalStore
@@ -26,21 +21,12 @@ from schemas.errors import UsageError
 
 pytestmark = pytest.mark.integration
 
-CANARY = "c4n4ry"
-"""What the files beside the lake hold. It must not come out."""
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a lake and with files that are not the lake's."""
     folder = tmp_path_factory.mktemp("place")
-    build_lake(folder / "lake")
-    (folder / "secret.csv").write_text(f"a,b\n{CANARY},1\n")
-    (folder / "secret.json").write_text(f'{{"a": "{CANARY}"}}\n')
-    with duckdb.connect(str(folder / "secret.duckdb")) as con:
-        con.execute(f"CREATE TABLE t AS SELECT '{CANARY}' AS a")
-        con.execute(f"COPY t TO '{folder}/secret.parquet'")
-        con.execute("CREATE TABLE secret AS FROM t")
+    lake_beside_secrets(folder)
     return folder
 
 
@@ -64,7 +50,7 @@ def tree(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def sql(text: str, *options: str) -> Result:
-    return CliRunner().invoke(app, ["sql", "--lake", "lake", *options, "-"], input=text, prog_name="vblake")
+    return run("sql", "--lake", "lake", *options, "-", stdin=text)
 
 
 def refused(text: str) -> str:
@@ -327,77 +313,3 @@ def test_a_result_with_a_name_that_is_sql(place: Path) -> None:
     assert sql("FROM licks", "--output", name).exit_code == 0
     assert duckdb.read_parquet(str(place / name)).fetchall()
     (place / name).unlink()
-
-
-# --- a catalog that somebody else made ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def foreign(place: Path, tmp_path: Path) -> Path:
-    """A lake whose catalog reads more than the lake."""
-    lake = tmp_path / "foreign"
-    shutil.copytree(place / "lake", lake)
-    with duckdb.connect(str(lake / "catalog.duckdb")) as con:
-        for name, body in {
-            "trials": f"FROM read_csv('{place}/secret.csv')",
-            "licks": f"FROM '{place}/secret.parquet'",
-            "rewards": "FROM duckdb_secrets()",
-            "running_speed": "FROM glob('/*')",
-            "events": "FROM read_text('/proc/self/environ')",
-        }.items():
-            con.execute(f"CREATE OR REPLACE VIEW {name} AS {body}")
-        con.execute(f"CREATE MACRO range(n) AS TABLE FROM read_csv('{place}/secret.csv')")
-        con.execute('CREATE VIEW "\x1b[31mred" AS SELECT 1')
-    return lake
-
-
-def test_a_foreign_catalog_reads_no_more_than_its_lake(foreign: Path) -> None:
-    for query in ("FROM trials", "FROM licks", "FROM rewards", "FROM running_speed", "FROM events", "FROM range(3)"):
-        result = CliRunner().invoke(app, ["sql", "--lake", str(foreign), query])
-        assert result.exit_code != 0, query
-        assert CANARY not in result.output, query
-        assert "Permission Error" in result.stderr, query
-
-
-def test_verify_opens_a_foreign_catalog_no_wider(foreign: Path) -> None:
-    result = CliRunner().invoke(app, ["verify", "--lake", str(foreign)])
-    assert result.exit_code == 1
-    for name in ("trials", "licks", "events"):
-        (line,) = [line for line in result.stdout.splitlines() if f"view {name} cannot be queried" in line]
-        assert "Permission Error" in line
-    assert CANARY not in result.output
-    assert "\x1b" not in result.output
-
-
-def test_a_foreign_catalog_is_replaced_by_one_of_our_own(foreign: Path) -> None:
-    assert CliRunner().invoke(app, ["catalog", "--lake", str(foreign)]).exit_code == 0
-    assert (
-        CliRunner().invoke(app, ["sql", "--lake", str(foreign), "--format", "csv", "SELECT count(*) AS n FROM trials"]).stdout == "n\n5\n"
-    )
-
-
-@pytest.mark.parametrize("damage", [b"", b"DUCK", os.urandom(20_000)])
-def test_a_catalog_that_is_none(foreign: Path, damage: bytes) -> None:
-    (foreign / "catalog.duckdb").write_bytes(damage)
-    result = CliRunner().invoke(app, ["sql", "--lake", str(foreign), "SELECT 1"])
-    assert result.exit_code == 1
-    assert f"Make it anew with `vblake catalog --lake {foreign}`." in result.stderr
-
-
-def test_a_catalog_with_flipped_bits_never_crashes_the_program(foreign: Path, soak: bool, seed: int) -> None:
-    file = foreign / "catalog.duckdb"
-    whole = bytearray(file.read_bytes())
-    rng = random.Random(seed)
-    for case in range(40 if soak else 4):
-        damaged = bytearray(whole)
-        for _ in range(20):
-            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
-        file.write_bytes(damaged)
-        outcome: Any = contained(_exit_code, str(foreign), seconds=60, memory=2 << 30)
-        assert outcome.death is None, (seed, case)
-        assert outcome.value in (0, 1, 2), (seed, case)
-
-
-def _exit_code(lake: str) -> int:
-    result = CliRunner().invoke(app, ["sql", "--lake", lake, "SELECT count(*) FROM _columns"])
-    return result.exit_code if result.exception is None or isinstance(result.exception, SystemExit) else -1

@@ -1,20 +1,23 @@
-"""Replacing files of a folder: names, what stays, what a file system may lack."""
+"""Putting files in a folder: what takes whose place, what stays, what a file system may lack."""
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.lake import exchange
-from pipelines.lake.exchange import put, standing
+from pipelines.lake.exchange import put, tidy
 from pipelines.lake.store import LocalStore
 from pipelines.lake.writer import write_table
 from schemas import TABLES
 from schemas.casts import conform
-from schemas.layout import first_path, relative_path, successor
+from schemas.layout import relative_path
 
 
 @pytest.fixture
@@ -24,42 +27,36 @@ def staging(tmp_path: Path) -> Path:
     return folder
 
 
-def _staged(staging: Path, text: str) -> Path:
-    path = staging / f"{text}.staged"
-    path.write_text(text)
+def _staged(staging: Path, value: int) -> Path:
+    path = staging / f"{value}-{time.monotonic_ns()}.staged"
+    pq.write_table(pa.table({"value": [value]}), path)
     return path
 
 
-def _held(folder: Path) -> dict[str, str]:
-    return {p.name: p.read_text() for p in folder.iterdir()}
+def _held(folder: Path) -> dict[str, int]:
+    return {p.name: pq.ParquetFile(p).read().column("value").to_pylist()[0] for p in folder.iterdir()}
 
 
-def test_names_of_what_takes_the_place_of_a_file() -> None:
-    assert successor("t/m=1/trials.parquet") == "t/m=1/trials.2.parquet"
-    assert successor("t/m=1/trials.9.parquet") == "t/m=1/trials.10.parquet"
-    assert first_path("t/m=1.5/trials.10.parquet") == first_path("t/m=1.5/trials.parquet") == "t/m=1.5/trials.parquet"
-
-
-def test_a_replaced_file_has_a_new_name_and_the_others_stay(tmp_path: Path, staging: Path) -> None:
+def test_files_are_replaced_added_and_removed_under_their_names_and_the_others_stay(tmp_path: Path, staging: Path) -> None:
     folder = tmp_path / "t"
-    put(folder, {"a.parquet": _staged(staging, "1"), "b.parquet": _staged(staging, "b")}, staging)
-    assert _held(folder) == {"a.parquet": "1", "b.parquet": "b"}
+    put(folder, {"a.parquet": _staged(staging, 1), "b.parquet": _staged(staging, 7)}, staging)
+    assert _held(folder) == {"a.parquet": 1, "b.parquet": 7}
     inode = (folder / "b.parquet").stat().st_ino
-    put(folder, {"a.parquet": _staged(staging, "2"), "c.parquet": _staged(staging, "c")}, staging)
-    put(folder, {"a.parquet": _staged(staging, "3"), "c.parquet": None, "never.parquet": None}, staging)
-    assert _held(folder) == {"a.3.parquet": "3", "b.parquet": "b"}
-    assert standing(folder / "a.parquet") == folder / "a.3.parquet"
-    assert standing(folder / "c.parquet") is None
+    put(folder, {"a.parquet": _staged(staging, 2), "c.parquet": _staged(staging, 3)}, staging)
+    assert _held(folder) == {"a.parquet": 2, "b.parquet": 7, "c.parquet": 3}
+    put(folder, {"a.parquet": _staged(staging, 4), "c.parquet": None, "never.parquet": None}, staging)
+    assert _held(folder) == {"a.parquet": 4, "b.parquet": 7}
+    put(folder, {"a.parquet": None}, staging)
+    assert _held(folder) == {"b.parquet": 7}
     assert (folder / "b.parquet").stat().st_ino == inode
 
 
-def test_the_same_bytes_replace_nothing(tmp_path: Path, staging: Path) -> None:
+def test_the_same_content_replaces_nothing_also_where_it_was_moved_before(tmp_path: Path, staging: Path) -> None:
     folder = tmp_path / "t"
-    put(folder, {"a.parquet": _staged(staging, "1")}, staging)
+    for value in (1, 2):
+        put(folder, {"a.parquet": _staged(staging, value)}, staging)
     before = folder.stat().st_ino, (folder / "a.parquet").stat().st_ino
-    again = staging / "again"
-    again.write_text("1")
-    put(folder, {"a.parquet": again}, staging)
+    put(folder, {"a.parquet": _staged(staging, 2)}, staging)
     assert (folder.stat().st_ino, (folder / "a.parquet").stat().st_ino) == before
 
 
@@ -80,34 +77,51 @@ def test_what_is_left_staged_can_be_written_anew_without_touching_the_published_
     assert file.metadata.num_rows == 3
 
 
-def test_who_has_opened_the_folder_before_finds_the_old_names(tmp_path: Path, staging: Path) -> None:
+def test_who_lists_a_folder_while_it_changes_finds_every_name_by_its_path(tmp_path: Path, staging: Path) -> None:
+    """DuckDB opens the folder, then asks for each name in it by path, and passes over those that are gone."""
     folder = tmp_path / "t"
-    put(folder, {"a.parquet": _staged(staging, "1")}, staging)
+    put(folder, {"a.parquet": _staged(staging, 1), "b.parquet": _staged(staging, 1)}, staging)
     opened = os.open(folder, os.O_RDONLY)
-    put(folder, {"a.parquet": _staged(staging, "2")}, staging)
-    assert os.listdir(opened) == ["a.parquet"]  # noqa: PTH208 - a folder that is open has no path
+    put(folder, {"a.parquet": _staged(staging, 2), "b.parquet": _staged(staging, 2)}, staging)
+    put(folder, {"a.parquet": _staged(staging, 3)}, staging)
+    tidy(staging)
+    names = sorted(os.listdir(opened))  # noqa: PTH208 - a folder that is open has no path
     os.close(opened)
+    assert names == ["a.parquet", "b.parquet"]
+    assert all((folder / name).is_file() for name in names)
 
 
-def test_without_exchange_and_links_files_are_replaced_under_their_names(
-    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_exchanged_goes_after_a_while(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (1, 2):
+        put(tmp_path / "t", {"a.parquet": _staged(staging, value), "b.parquet": _staged(staging, value)}, staging)
+    tidy(staging)
+    assert [p.name.split("-")[0] for p in staging.iterdir()] == ["replaced"]
+    monkeypatch.setattr(exchange, "_KEEP_S", -1.0)
+    tidy(staging)
+    assert not staging.exists()
+
+
+def test_without_exchange_and_links_files_are_replaced_one_by_one(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     monkeypatch.setattr(exchange, "_exchange", lambda *_: False)
     folder = tmp_path / "t"
-    put(folder, {"a.parquet": _staged(staging, "1"), "b.parquet": _staged(staging, "b")}, staging)
-    put(folder, {"a.parquet": _staged(staging, "2"), "b.parquet": None, "c.parquet": _staged(staging, "c")}, staging)
-    assert _held(folder) == {"a.parquet": "2", "c.parquet": "c"}
+    put(folder, {"a.parquet": _staged(staging, 1), "b.parquet": _staged(staging, 7)}, staging)
+    put(folder, {"a.parquet": _staged(staging, 2), "b.parquet": None, "c.parquet": _staged(staging, 3)}, staging)
+    assert _held(folder) == {"a.parquet": 2, "c.parquet": 3}
 
 
-def test_another_failure_of_a_link_is_not_passed_over(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_failure_of_a_link_is_not_passed_over_and_leaves_nothing(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    staged = _staged(staging, 1)
     monkeypatch.setattr(Path, "hardlink_to", full)
     with pytest.raises(OSError, match="No space left"):
-        put(tmp_path / "t", {"a.parquet": _staged(staging, "1")}, staging)
+        put(tmp_path / "t", {"a.parquet": staged}, staging)
     assert not (tmp_path / "t").exists()
+    assert list(staging.iterdir()) == [staged]

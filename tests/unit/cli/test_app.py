@@ -1,0 +1,108 @@
+"""The application: help, exit codes, and how errors are told."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import typer
+from builders.cli import output, run
+from typer.testing import CliRunner
+
+from pipelines.cli.app import Commands, main
+from schemas.errors import LakeError, UsageError
+
+COMMANDS = ["plan", "status", "verify", "catalog", "sql", "tables", "describe", "sample"]
+
+
+def test_version() -> None:
+    from importlib.metadata import version
+
+    assert output("--version") == f"vblake {version('vblake')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    text = output(command, "--help")
+    assert f"Usage: vblake {command}" in text
+    assert f"  vblake {command}" in text.split("Usage:")[1].replace("Example:  ", "  ").split("\n", 1)[1]
+
+
+def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
+    text = output("--help")
+    positions = [text.index(f"│ {name} ") for name in COMMANDS if name != "sample"]
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["sql"], ["describe", "trials", "--nonsense"], ["sample", "--out", "x", "--mice", "0"]])
+def test_bad_arguments_exit_with_2(args: list[str]) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage: vblake" in result.stderr
+
+
+def failing(error: BaseException) -> typer.Typer:
+    application = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+
+    @application.command()
+    def one() -> None:
+        raise error
+
+    @application.command()
+    def two() -> None:
+        pass
+
+    return application
+
+
+def interrupted_query() -> RuntimeError:
+    error = RuntimeError("Query interrupted")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("no such mouse"), 2, "error: no such mouse\n"),
+        (LakeError("no lake"), 1, "error: no lake\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (interrupted_query(), 130, "error: interrupted\n"),
+        (typer.Exit(3), 3, ""),
+    ],
+)
+def test_errors_become_messages_and_exit_codes(error: BaseException, code: int, message: str) -> None:
+    result = CliRunner().invoke(failing(error), ["one"])
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", message)
+
+
+def test_main_apologises_for_what_should_not_happen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["vblake", "one"])
+    with pytest.raises(SystemExit) as caught:
+        main(failing(ZeroDivisionError("oops")))
+    captured = capsys.readouterr()
+    assert (caught.value.code, captured.out) == (1, "")
+    first, rest = captured.err.split("\n", 1)
+    assert first == "error: Sorry, this should not have happened (ZeroDivisionError). Please report it with what follows."
+    assert rest.startswith("Traceback (most recent call last):")
+    assert rest.endswith("ZeroDivisionError: oops\n")
+
+
+def test_main_gives_the_exit_code_of_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["vblake", "one"])
+    with pytest.raises(SystemExit) as caught:
+        main(failing(LakeError("no lake")))
+    assert (caught.value.code, capsys.readouterr().err) == (1, "error: no lake\n")
+
+
+@pytest.mark.parametrize(("no_color", "expected"), [("", "\x1b[31m\x1b[1merror:\x1b[0m no lake\n"), ("1", "error: no lake\n")])
+def test_errors_are_red_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_color: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["vblake", "one"])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    with pytest.raises(SystemExit):
+        main(failing(LakeError("no lake")))
+    assert capsys.readouterr().err == expected

@@ -1,0 +1,138 @@
+"""`vblake catalog`, `verify` and `status`: the catalog made anew, and what a lake holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from builders.cli import TRIALS, cells, csv_of, output, refusal, run
+from builders.lake import replaced, rewrite, write_rows
+
+from pipelines.cli.app import app
+from pipelines.lake.store import LocalStore
+from schemas import TABLES
+
+# --- catalog -----------------------------------------------------------------------------------------------------------------
+
+
+def test_catalog_is_built_from_the_files(lake: Path) -> None:
+    (lake / "catalog.duckdb").unlink()
+    assert output("catalog", "--lake", lake) == f"{lake}/catalog.duckdb describes release 1.1.0\n"
+    assert csv_of("--lake", lake, "SELECT count(*) FROM licks")[1] == ["2"]
+
+
+def test_catalog_needs_a_lake(tmp_path: Path) -> None:
+    assert refusal("catalog", "--lake", tmp_path, code=1) == (
+        f"error: {tmp_path} is not a vblake lake: it has no _lake.json. "
+        f"Check --lake (or VBLAKE_LAKE), or make one with `vblake ingest --lake {tmp_path}`."
+    )
+
+
+# --- verify ------------------------------------------------------------------------------------------------------------------
+
+
+def test_verify_a_good_lake(lake: Path) -> None:
+    files = len(list(lake.rglob("*.parquet")))
+    *known, verdict = output("verify", "--lake", lake).splitlines()
+    assert [line.split(":")[0] for line in known] == ["known exception", "known exception"]
+    assert known[1].endswith(
+        "no-licks: sessions without licks; most passive sessions have none, and their files no licking module "
+        "(NWB_TABLES.md 2.1, 9); found behaviour session 1002"
+    )
+    assert verdict == f"{lake}: {files} files read, no problems"
+    assert output("verify", "--lake", lake, "--quick") == f"{lake}: {files} files looked at, no problems\n"
+
+
+def test_verify_prints_a_line_per_problem_and_exits_with_1(lake: Path) -> None:
+    rewrite(LocalStore(lake), TRIALS, lambda rows: replaced(rows, "trials_id", [1, 0, 0, 1, 2]))
+    files = len(list(lake.rglob("*.parquet")))
+    result = run("verify", "--lake", lake)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "".join(line for line in result.stdout.splitlines(keepends=True) if not line.startswith("known exception: ")) == (
+        f"error: file {TRIALS}, table trials: the rows are not in order; "
+        "expected sorted by behavior_session_id, trials_id; found row 1 out of place\n"
+        f"{lake}: {files} files read, 1 error\n"
+    )
+    assert run("verify", "--lake", lake, "--quick").exit_code == 0
+
+
+def test_verify_exits_with_0_where_there_are_only_warnings(lake: Path) -> None:
+    plane = {"behavior_session_id": 1003, "ophys_session_id": 2003, "ophys_experiment_id": 3003, "timestamps": [0.5]}
+    write_rows(LocalStore(lake), "ophys_timestamps", [plane], mouse_id=102, ophys_experiment_id=3003)
+    lines = output("verify", "--lake", lake).splitlines()[2:]
+    assert lines[0].startswith("warning: file ophys_timestamps/mouse_id=102/")
+    assert lines[1].endswith("files read, 1 warning")
+
+
+# --- status ------------------------------------------------------------------------------------------------------------------
+
+
+def test_status(lake: Path) -> None:
+    text = output("status", "--lake", lake)
+    assert text.splitlines()[0] == f"release 1.1.0 in {lake}"
+    # rows, size and its unit, files, done, quarantined, skipped, missing
+    assert cells(text, "trials")[1:2] + cells(text, "trials")[4:] == ["5", "1", "2", "1", "1", "1"]
+    assert cells(text, "dff_traces")[1:2] + cells(text, "dff_traces")[4:] == ["2", "2", "2", "1", "0", "0"]
+    assert cells(text, "rewards") == ["rewards", "0", "0", "B", "0", "0", "1", "1", "3"], "files that were ingested without it"
+    assert cells(text, "behavior_sessions")[1:2] + cells(text, "behavior_sessions")[4:] == ["5", "1", "0", "0", "0", "0"]
+    assert cells(text, "101")[1:2] + cells(text, "101")[4:] == ["29", "11", "3", "0", "0", "0"]
+    assert cells(text, "102")[1:2] + cells(text, "102")[4:] == ["2", "1", "0", "1", "1", "1"]
+    assert cells(text, "all")[4:] == ["17", "3", "1", "1", "1"]
+    assert text.splitlines()[-2:] == [
+        "skipped: behavior_session 1004 (mouse 102): not there",
+        "quarantined: visual-behavior-ophys/ophys_experiment_3003.nwb (mouse 102): table trials, column go: it is broken",
+    ]
+
+
+def test_status_is_whole_on_a_narrow_terminal(lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    app(["status", "--lake", str(lake)], standalone_mode=False)
+    text = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
+    assert "quarantined" in text
+    assert "…" not in text
+
+
+def test_status_as_json(lake: Path) -> None:
+    (lake / "catalog.duckdb").unlink()
+    found = json.loads(output("status", "--lake", lake, "--json"))
+    assert (found["lake"], found["release"], found["has_catalog"]) == (str(lake), "1.1.0", False)
+    size = (lake / TRIALS).stat().st_size
+    counts = {"rows": 5, "bytes": size, "files": 1, "done": 2, "quarantined": 0, "skipped": 0, "missing": 0}
+    assert {"table": "trials", "mouse_id": 101, **counts} in found["tables_by_mouse"]
+    assert {"table": "trials", **counts, "quarantined": 1, "skipped": 1, "missing": 1} in found["tables"]
+    assert found["all"]["rows"] == sum(t["rows"] for t in found["tables"])
+    assert found["all"]["bytes"] == sum(p.stat().st_size for p in lake.rglob("*.parquet"))
+    assert [(p["status"], p["kind"], p["file_key"]) for p in found["problems"]] == [
+        ("skipped", "behavior_session", 1004),
+        ("quarantined", "ophys_experiment", 3003),
+    ]
+
+
+def test_status_counts_what_verify_counts(sample_lake: Path) -> None:
+    found = json.loads(output("status", "--lake", sample_lake, "--json"))
+    rows = {t["table"]: t["rows"] for t in found["tables"]}
+    held = {name: sum(pq.ParquetFile(f).metadata.num_rows for f in (sample_lake / name).rglob("*.parquet")) for name in TABLES}
+    assert rows == held
+    assert {t["missing"] for t in found["tables"]} == {0}
+
+
+def test_status_says_that_there_is_no_catalog(lake: Path) -> None:
+    (lake / "catalog.duckdb").unlink()
+    assert output("status", "--lake", lake).splitlines()[1] == f"There is no catalog yet: vblake catalog --lake {lake}"
+
+
+def test_status_of_a_lake_with_a_damaged_project_table(lake: Path) -> None:
+    path = "behavior_sessions/behavior_sessions.parquet"
+    (lake / path).write_bytes(b"PAR1")
+    message = refusal("status", "--lake", lake, code=1)
+    assert message.startswith(f"error: {lake}/{path} cannot be read (")
+    assert message.endswith(f"). See `vblake verify --lake {lake}`.")
+
+
+def test_status_needs_a_lake(tmp_path: Path) -> None:
+    assert refusal("status", "--lake", tmp_path, code=1).startswith(f"error: {tmp_path} is not a vblake lake: ")

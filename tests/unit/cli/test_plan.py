@@ -1,0 +1,116 @@
+"""`vblake plan`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders.bucket import Bucket
+from builders.cli import cells, output, refusal
+
+from pipelines.ingest import IngestRequest, Prepared, prepare
+from pipelines.sources import SourceSpec
+
+
+@pytest.fixture
+def bucket_folder(tmp_path: Path) -> Path:
+    bucket = Bucket()
+    del bucket.files[3]  # experiment 5004 of mouse 100002
+    bucket.write(tmp_path / "bucket")
+    return tmp_path / "bucket"
+
+
+def nwb_bytes(folder: Path, *ids: int) -> int:
+    return sum(file.stat().st_size for number in ids for file in folder.rglob(f"*_{number}.nwb"))
+
+
+def test_plan(bucket_folder: Path, tmp_path: Path) -> None:
+    text = output("plan", "--source", bucket_folder, "--lake", tmp_path / "new")
+    assert text.splitlines()[0] == f"release 1.1.0 from {bucket_folder} into {tmp_path}/new"
+    first, second = nwb_bytes(bucket_folder, 1001, 5001), nwb_bytes(bucket_folder, 1004, 5002, 5003)
+    assert cells(text, "100001") == ["100001", "2", "2", str(first), "B", "0", "B", "0", "0"]
+    assert cells(text, "100002") == ["100002", "4", "3", str(second), "B", "0", "B", "0", "1"]
+    assert cells(text, "all") == ["all", "6", "5", str(first + second), "B", "0", "B", "0", "1"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_plan_lists_the_files(bucket_folder: Path, tmp_path: Path) -> None:
+    text = output("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--list", "--mouse", "100002", "--experiment", "5004")
+    line = text.splitlines()[-2].split(maxsplit=4)
+    assert line[:4] == ["100002", "ophys_experiment", "5004", "missing"]
+    assert "file_id 3" in line[4]
+    text = output(
+        "plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--list", "--behavior-session", "1001", "--tables", "trials"
+    )
+    key = "visual-behavior-ophys/behavior_sessions/behavior_session_1001.nwb"
+    assert text.splitlines()[-2].split() == [
+        "100001",
+        "behavior_session",
+        "1001",
+        "to",
+        "do",
+        str(len(f"not really HDF5: {key}")),
+        "B",
+        key,
+    ]
+
+
+def test_plan_as_json(bucket_folder: Path, tmp_path: Path) -> None:
+    args = ("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--mouse", "100002", "--tables", "licks,dff_traces", "--json")
+    found = json.loads(output(*args))
+    assert {k: found[k] for k in ("release", "files", "todo", "bytes", "fetch_at_most", "done", "missing")} == {
+        "release": "1.1.0",
+        "files": 4,
+        "todo": 3,
+        "bytes": nwb_bytes(bucket_folder, 1004, 5002, 5003),
+        "fetch_at_most": 0,
+        "done": 0,
+        "missing": 1,
+    }
+    assert [m["mouse_id"] for m in found["mice"]] == [100002]
+    assert "to_do_files" not in found
+    listed = json.loads(output(*args, "--list"))
+    assert [(f["file_key"], f["tables"], f["gives_behavior"]) for f in listed["to_do_files"]] == [
+        (5002, ["dff_traces"], False),
+        (5003, ["licks", "dff_traces"], True),
+        (1004, ["licks"], True),
+    ]
+    assert [(f["kind"], f["file_key"]) for f in listed["missing_files"]] == [("ophys_experiment", 5004)]
+
+
+def test_plan_of_a_remote_source_bounds_what_is_fetched(bucket_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(request: IngestRequest) -> Prepared:
+        return replace(prepare(replace(request, source=SourceSpec(str(bucket_folder)))), request=request)
+
+    monkeypatch.setattr("pipelines.ingest.prepare", elsewhere)
+    found = json.loads(output("plan", "--source", "s3://bucket", "--lake", tmp_path / "new", "--json", "--list"))
+    assert found["source"] == "s3://bucket"
+    assert found["fetch_at_most"] == found["bytes"] == sum(f["fetch_at_most"] for f in found["to_do_files"]) > 0
+
+
+def test_plan_counts_what_is_done(sample_bucket: Path, sample_lake: Path) -> None:
+    found = json.loads(output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json"))
+    assert (found["todo"], found["bytes"], found["missing"]) == (0, 0, 0)
+    assert found["done"] == found["files"] > 0
+    again = json.loads(output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json", "--force"))
+    assert (again["todo"], again["done"]) == (found["done"], 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--source", "/does/not/exist"),
+        ("--source", "ftp://x"),
+        ("--release", "9.9.9"),
+        ("--tables", "trial"),
+        ("--mouse", "1"),
+        ("--where", "1; DROP TABLE x"),
+    ],
+)
+def test_plan_refuses(bucket_folder: Path, tmp_path: Path, option: str, value: str) -> None:
+    # The messages are those of the planning, and tested there.
+    message = refusal("plan", "--lake", tmp_path / "new", "--source", bucket_folder, option, value)
+    assert message.startswith("error: ")
+    assert value in message

@@ -1,0 +1,62 @@
+"""`vblake tables` and `vblake describe`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from builders.cli import output, refusal
+
+from schemas import TABLES
+
+
+def test_tables() -> None:
+    lines = output("tables").splitlines()
+    assert lines[1].split() == ["table", "description"]
+    assert [line.split()[0] for line in lines[3:-2]] == list(TABLES)
+    assert lines[-1] == "vblake describe TABLE lists the columns of a table."
+    assert "Ingested by name only." in next(line for line in lines if line.startswith(" demixed_traces"))
+
+
+def test_tables_as_json() -> None:
+    found: list[dict[str, Any]] = json.loads(output("tables", "--json"))
+    assert [t["name"] for t in found] == list(TABLES)
+    assert next(t for t in found if t["name"] == "licks") == {
+        "name": "licks",
+        "subject": "behavior",
+        "description": TABLES["licks"].description,
+        "primary_key": [],
+        "files": "licks/mouse_id=<M>/licks.parquet",
+        "by_name_only": False,
+    }
+
+
+def test_describe() -> None:
+    lines = output("describe", "licks").splitlines()
+    assert lines[0].split(maxsplit=1) == ["table", "licks"]
+    assert lines[1].split(maxsplit=1) == ["description", TABLES["licks"].description]
+    start = next(n for n, line in enumerate(lines) if line.split()[:1] == ["column"])
+    assert [line.split()[0] for line in lines[start + 2 : start + 6]] == [c.name for c in TABLES["licks"].columns]
+    assert lines[start + 4].split()[:4] == ["timestamps", "DOUBLE", "s", "never"]
+
+
+def test_describe_names_aliases() -> None:
+    lines = output("describe", "stimulus_presentations").splitlines()
+    position = next(n for n, line in enumerate(lines) if line.split()[:1] == ["stop_time"])
+    assert lines[position + 1].split() == ["alias", "end_time"]
+
+
+def test_describe_as_json() -> None:
+    found = json.loads(output("describe", "licks", "--json"))
+    assert found["table"] == "licks"
+    assert [c["name"] for c in found["columns"]] == [c.name for c in TABLES["licks"].columns]
+    assert found["columns"][2]["source"] == TABLES["licks"]["timestamps"].source
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("trial", "Did you mean trials?"), ("Licks", "Did you mean licks?"), ("xyzzy", "See `vblake tables`.")],
+)
+def test_describe_an_unknown_table(name: str, hint: str) -> None:
+    assert refusal("describe", name) == f"error: There is no table {name!r}. {hint}"

@@ -1,0 +1,85 @@
+"""Byte ranges as a file: errors of requests, and the end of files."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+from builders.remote import MB, Remote, content, read
+
+from pipelines.ranges import CONNECTIONS, RangeFile
+from schemas.errors import SourceError, TransientSourceError
+
+
+class OddError(Exception):
+    """None that anybody expects."""
+
+
+@pytest.mark.parametrize(
+    "error", [TransientSourceError("the bucket did not answer"), OddError("odd"), KeyError("a key"), OSError(5, "disk")]
+)
+@pytest.mark.parametrize("way", ["block", "large", "prefetch", "load", "peek", "waiting"])
+def test_an_error_of_fetch_reaches_the_reader_as_it_is(way: str, error: Exception) -> None:
+    remote = Remote(content(2 * MB), fail=lambda _: error)
+    with remote.open(held=0 if way == "waiting" else 10 * MB) as file:
+        if way in ("prefetch", "waiting"):
+            file.prefetch([(0, MB)])
+        if way == "load":
+            file.load([(0, 10)])
+        with pytest.raises(type(error)) as caught:
+            file.peek(0, 10) if way == "peek" else read(file, 0, MB if way == "large" else 10)
+        assert caught.value is error
+        assert file.failure is error
+
+
+def test_after_an_error_nothing_is_read_any_more() -> None:
+    """HDF5 asks for some things to see whether they are there: it must not go on as if they were not."""
+    error = TransientSourceError("once")
+    remote = Remote(content(2 * MB), fail=lambda n: error if n == 1 else None)
+    with remote.open() as file:
+        read(file, 0, 10)
+        for at in (MB, MB, 0):
+            with pytest.raises(TransientSourceError) as caught:
+                read(file, at, at + 1)
+            assert caught.value is error
+    assert len(remote.asked) == 2
+
+
+def test_an_error_of_what_nobody_reads_is_none() -> None:
+    remote = Remote(content(2 * MB), fail=lambda n: OddError() if n == 0 else None)
+    with remote.open() as file:
+        file.prefetch([(MB, MB + 10)])
+        for _ in range(2000):
+            if remote.asked:
+                break
+            time.sleep(0.005)
+        assert read(file, 0, 10) == remote.content[:10]
+        assert file.failure is None
+
+
+def test_fetch_that_gives_too_little_is_an_error() -> None:
+    with RangeFile(lambda start, stop: b"x" * (stop - start - 1), 1000) as file, pytest.raises(SourceError, match=r"999 bytes .* of 1000"):
+        read(file, 0, 1000)
+
+
+def test_close_while_fetching() -> None:
+    remote = Remote(content(64 * MB), seconds=0.05)
+    file = remote.open()
+    file.prefetch([(0, 64 * MB)])
+    file.close()
+    asked = len(remote.asked)
+    assert asked <= CONNECTIONS
+    time.sleep(0.1)
+    assert len(remote.asked) == asked
+    assert not [t for t in threading.enumerate() if t.name.startswith("vblake-fetch")]
+
+
+def test_forgotten_files_end_their_threads() -> None:
+    remote = Remote(content(1000))
+    file = remote.open()
+    file.prefetch([(0, 1000)])
+    del file
+    gc.collect()
+    assert not [t for t in threading.enumerate() if t.name.startswith("vblake-fetch")]
