@@ -20,6 +20,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes [%(default)s]")
     options = parser.parse_args()
 
+    from pipelines.workers import start_server
+
+    start_server()
     from pipelines.ingest import IngestRequest, ingest, prepare
     from pipelines.planning import Selection
     from pipelines.sources import SourceSpec

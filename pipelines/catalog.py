@@ -162,9 +162,9 @@ def _value(value: Any) -> str:
             return str(value)
 
 
-def _fill(con: duckdb.DuckDBPyConnection, root: str, has_files: dict[str, bool], release: str) -> None:
+def _fill(con: duckdb.DuckDBPyConnection, root: str, filled: frozenset[str], release: str) -> None:
     for table in TABLES.values():
-        con.execute(view_sql(table, root, has_files=has_files[table.name]))
+        con.execute(view_sql(table, root, has_files=table.name in filled))
         for statement in _comments(table):
             con.execute(statement)
     for name, source, lists, clock in _LONG_VIEWS:
@@ -180,16 +180,54 @@ def _fill(con: duckdb.DuckDBPyConnection, root: str, has_files: dict[str, bool],
     con.execute("COMMENT ON TABLE _lake IS 'The lake this catalog was built for.'")
 
 
+def _filled(store: Store) -> frozenset[str]:
+    """Tables that have a file."""
+    return frozenset(name for name in TABLES if store.files(name))
+
+
 def build_catalog(store: Store, release: str) -> None:
     """Builds the catalog from the files that are there and puts it in place atomically."""
+    _build(store, release, _filled(store))
+
+
+class GrowingCatalog:
+    """The catalog of a lake that files are being added to. Views list their files anew for each query, so it is built only when a table
+    gets its first file: with the first mouse of a new lake, whose tables can then be queried while the others are converted.
+    """
+
+    def __init__(self, store: Store, release: str) -> None:
+        self._store = store
+        self._release = release
+        self._built: frozenset[str] | None = None
+
+    def keep_up(self) -> None:
+        """Builds it if a table has got its first file since, and the first time."""
+        known = self._built or frozenset[str]()
+        fresh = {name for name in TABLES if name not in known and self._store.files(name)}
+        if fresh or self._built is None:
+            self._build(known | fresh)
+
+    def settle(self) -> None:
+        """Builds it if the tables that have files are not those it was built for."""
+        filled = _filled(self._store)
+        if filled != self._built:
+            self._build(filled)
+
+    def _build(self, filled: frozenset[str]) -> None:
+        _build(self._store, self._release, filled)
+        self._built = filled
+
+
+def _build(store: Store, release: str, filled: frozenset[str]) -> None:
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
-    has_files = {name: bool(store.files(name)) for name in TABLES}
     try:
         with connect_files(store) as con:
             con.execute(f"ATTACH {literal(str(staged))} AS fresh")
             con.execute("USE fresh")
-            _fill(con, store.root, has_files, release)
+            con.execute("BEGIN")  # else DuckDB would flush the file to disk after each of 500 statements
+            _fill(con, store.root, filled, release)
+            con.execute("COMMIT")
             con.execute("USE memory")
             con.execute("DETACH fresh")
     except (duckdb.OperationalError, duckdb.FatalException) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.catalog import build_catalog
+from pipelines.catalog import GrowingCatalog
 from pipelines.convert import ConvertSettings, FileResult, finished_before
 from pipelines.lake.exchange import tidy
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
@@ -217,6 +217,7 @@ def ingest(
     reports: list[MouseReport] = []
     with writing(store):
         publish_project_tables(store, prepared.project.tables, release.version)
+        catalog = GrowingCatalog(store, release.version)
         finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
         tasks: list[FileTask] = []
         left: dict[int, int] = {}
@@ -231,7 +232,9 @@ def ingest(
 
             def publish(mouse: int) -> MouseReport:
                 missing = prepared.missing_of(mouse)
-                return MouseReport(mouse, tuple(publish_mouse(store, mouse, finished[mouse], missing, release.version, files.templates)))
+                entries = publish_mouse(store, mouse, finished[mouse], missing, release.version, files.templates)
+                catalog.keep_up()
+                return MouseReport(mouse, tuple(entries))
 
             def published(some: Iterable[MouseReport]) -> None:
                 for report in some:
@@ -258,6 +261,6 @@ def ingest(
                 published(publishing.done())
             published(publishing.rest())
         if reports or not store.exists(CATALOG):
-            build_catalog(store, release.version)
+            catalog.settle()
         tidy(store.staging)
     return reports

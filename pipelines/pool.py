@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from pipelines import log
 from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
 from pipelines.planning import FileTask
+from pipelines.workers import BYTES_PER_WORKER, bounded, processes, seconds_for, unbounded
 from schemas.errors import DataError, IntegrityError, SourceError, UsageError
-
-R = TypeVar("R")
-
-BYTES_PER_WORKER = 512 << 20
-"""What one worker may need: the largest real files took up to 424 MB, fetched ranges included (docs/performance.md)."""
-
-_DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
-"""Bound on what a worker may allocate, far above what a sound file needs: a damaged one may claim any size. The gigabyte is address space
-that Arrow's allocator reserves and does not use."""
-
-_CPU_SECONDS = 120.0
-_CPU_SECONDS_PER_BYTE = 1 / 4e6
-"""Bound on the work for one file, about a hundred times what a sound one needs: damaged HDF5 can send the library round in circles."""
 
 
 def workers_for(wanted: int | None, memory: int | None) -> int:
@@ -61,78 +44,6 @@ class _Here(Executor):
         except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result, as in every executor
             future.set_exception(error)
         return future
-
-
-def _begin_worker(log_level: int) -> None:
-    """Runs first in each worker process."""
-    log.show(log_level)
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    """Ends this process when the one that it works for is gone, killed for instance: another may already be writing to the lake."""
-    wait_for_end([sentinel])
-    os._exit(1)
-
-
-def _seconds(task: FileTask) -> float:
-    return _CPU_SECONDS + (task.bytes or 0) * _CPU_SECONDS_PER_BYTE
-
-
-def _bounded(seconds: float, call: Callable[..., R], *arguments: Any) -> R:
-    """A call in a worker process, which dies if it uses up the processor time that it may need."""
-    # Not a Python handler: it would wait for the library to come back.
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        return call(*arguments)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def _unbounded(_: float, call: Callable[..., R], *arguments: Any) -> R:
-    """A call in this process, or in one that is not ours."""
-    return call(*arguments)
-
-
-_NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
-
-
-def _processes(workers: int) -> ProcessPoolExecutor:
-    # Not fork: this process may have threads (Dagster, progress bar), which a forked child would find locked.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.convert"])
-    # Ctrl-C and the SIGHUP of a closed terminal go to the whole group. The processes that start here do not hear them, not even while they
-    # start: what becomes of them is for this process to say.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
-    try:
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)  # the line above has let Ctrl-C through again
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(log.shown(),))
-    # Started by another thread. What a signal raises, it raises in the main thread, and there it would leave a worker half started, of
-    # which nobody knows.
-    starting = Thread(target=_start_workers, args=(executor, workers))
-    starting.start()
-    try:
-        starting.join()
-    except BaseException:
-        starting.join()
-        raise
-    return executor
-
-
-def _start_workers(executor: ProcessPoolExecutor, workers: int) -> None:
-    with suppress(BrokenProcessPool):  # found out by whoever uses it
-        for _ in range(workers):
-            executor.submit(os.getpid)
 
 
 @contextmanager
@@ -175,7 +86,7 @@ class FilePool:
     def _local(self) -> ProcessPoolExecutor:
         with self._lock:
             if self._executor is None:
-                self._executor = _processes(self._workers)
+                self._executor = processes(self._workers)
             return self._executor
 
     def _drop(self, broken: ProcessPoolExecutor) -> None:
@@ -190,14 +101,14 @@ class FilePool:
         waiting = deque(tasks)
         if self._dask:
             with _dask(self._dask) as executor:
-                yield from self._run(executor, _unbounded, waiting, 4 * (self._workers or 1), suspects)
+                yield from self._run(executor, unbounded, waiting, 4 * (self._workers or 1), suspects)
         elif not self._workers:
-            yield from self._run(_Here(), _unbounded, waiting, 1, suspects)
+            yield from self._run(_Here(), unbounded, waiting, 1, suspects)
         else:
             while waiting:
                 executor = self._local()
                 # One more than there are workers: none waits for this process to hand it the next.
-                yield from self._run(executor, _bounded, waiting, self._workers + 1, suspects)
+                yield from self._run(executor, bounded, waiting, self._workers + 1, suspects)
                 if waiting or suspects:
                     self._drop(executor)
         for task in suspects:
@@ -218,7 +129,7 @@ class FilePool:
                 while waiting and len(running) < in_flight:
                     task = waiting.popleft()
                     try:
-                        running[executor.submit(wrapped, _seconds(task), convert_file, task, self._settings)] = task
+                        running[executor.submit(wrapped, seconds_for(task.bytes or 0), convert_file, task, self._settings)] = task
                     except BrokenProcessPool:
                         waiting.appendleft(task)
                         break
@@ -240,9 +151,9 @@ class FilePool:
 
     def _alone(self, task: FileTask) -> FileResult:
         """Tries a file whose worker died once more, with the machine to itself."""
-        with _processes(1) as executor:
+        with processes(1) as executor:
             try:
-                return executor.submit(_bounded, _seconds(task), convert_file, task, self._settings).result()
+                return executor.submit(bounded, seconds_for(task.bytes or 0), convert_file, task, self._settings).result()
             except BrokenProcessPool:
                 error = (
                     f"file {task.object.key}: the worker process died twice while reading it, the second time alone: killed (most often "
@@ -251,12 +162,14 @@ class FilePool:
                 )
                 return FileResult(task, staging_folder(task, self._settings), error=error)
 
+    def _submit_templates(self, executor: Executor, task: FileTask, signature: str) -> Future[tuple[Path, int]]:
+        return executor.submit(bounded, seconds_for(task.bytes or 0), convert_templates, task, self._settings, signature)
+
     def begin_templates(self, task: FileTask, signature: str) -> None:
         """Has a worker begin on the image set of a file that `templates` will be asked for."""
         if self._workers and not self._dask and signature not in self._begun:
             with suppress(BrokenExecutor):  # then `templates` begins anew
-                future = self._local().submit(_bounded, _seconds(task), convert_templates, task, self._settings, signature)
-                self._begun[signature] = task, future
+                self._begun[signature] = task, self._submit_templates(self._local(), task, signature)
 
     def templates(self, task: FileTask, signature: str) -> tuple[Path, int]:
         """The image set of a file, staged; see `convert_templates`. May be called from another thread than `convert`.
@@ -278,9 +191,9 @@ class FilePool:
         if not self._workers or self._dask:
             return convert_templates(task, self._settings, signature)
         for shared in (True, False):
-            with nullcontext(self._local()) if shared else _processes(1) as executor:
+            with nullcontext(self._local()) if shared else processes(1) as executor:
                 try:
-                    return executor.submit(_bounded, _seconds(task), convert_templates, task, self._settings, signature).result()
+                    return self._submit_templates(executor, task, signature).result()
                 except BrokenExecutor:
                     continue
         raise IntegrityError(

@@ -20,8 +20,8 @@ from servers.s3 import BUCKET, S3Server
 
 from pipelines.ingest import IngestRequest, ingest, prepare
 from pipelines.planning import FileKind, FileTask
-from pipelines.pool import BYTES_PER_WORKER
 from pipelines.sources import SourceSpec
+from pipelines.workers import BYTES_PER_WORKER
 
 pytestmark = pytest.mark.integration
 

@@ -21,8 +21,8 @@ from builders.mutate import regions
 from pipelines.ingest import IngestRequest, prepare
 from pipelines.nwb.readers import READERS
 from pipelines.planning import FileKind, Selection
-from pipelines.pool import BYTES_PER_WORKER
 from pipelines.sources import SourceSpec
+from pipelines.workers import BYTES_PER_WORKER
 
 pytestmark = pytest.mark.integration
 

@@ -61,7 +61,7 @@ def test_a_file_whose_worker_died_once_is_converted(tasks: list[FileTask], setti
 
 
 def test_a_file_that_never_ends_is_stopped(tasks: list[FileTask], settings: ConvertSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.pool._CPU_SECONDS", 3.0)
+    monkeypatch.setattr("pipelines.workers._CPU_SECONDS", 3.0)
     endless = replace(tasks[0], tables=faulty.SPINS)
     errors = _errors([endless, *tasks[1:]], settings)
     assert [key for key, error in errors.items() if error] == [endless.file_key]

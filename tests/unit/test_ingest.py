@@ -11,7 +11,7 @@ import pytest
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, files, query
 from conftest import Ingest
 
-from pipelines.ingest import IngestRequest, prepare
+from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
 from pipelines.lake.lock import writing
 from pipelines.lake.store import open_store
 from pipelines.nwb.recording import Recording, Rows
@@ -52,6 +52,17 @@ def test_files_added_in_any_order_give_the_same_lake(sample_bucket: Path, sample
         run_ingest(sample_bucket, lake, behavior_sessions=tuple(part))
     # Which file gives an image set depends on the order; the images do not.
     assert contents(lake) == contents(sample_lake)
+
+
+def test_the_first_mouse_can_be_queried_while_the_others_are_converted(sample_bucket: Path, tmp_path: Path) -> None:
+    lake, seen = tmp_path / "lake", list[int]()
+
+    def look(report: MouseReport) -> None:
+        seen.append(report.mouse_id)
+        assert {mouse for (mouse,) in query(lake, "SELECT DISTINCT mouse_id FROM trials")} >= set(seen)
+
+    ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=0)), on_mouse=look)
+    assert len(seen) > 1
 
 
 def test_tables_can_be_added_later(sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.cli.options import bytes_of
-from pipelines.pool import BYTES_PER_WORKER, workers_for
+from pipelines.pool import workers_for
+from pipelines.workers import BYTES_PER_WORKER
 from schemas.errors import UsageError
 
 
