@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,12 @@ def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | N
         else:
             found = result
     return found
+
+
+def left_unpublished(task: FileTask, settings: ConvertSettings, since: datetime) -> bool:
+    """Whether an interrupted run has converted the file since it was published, so that its tables may be of two versions."""
+    found = (f for f in settings.staging.glob(f"{_prefix(task)}*") if _remembered(task, f, settings))
+    return any((folder / _RESULT).stat().st_mtime > since.replace(tzinfo=UTC).timestamp() for folder in found)
 
 
 def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> FileResult | None:

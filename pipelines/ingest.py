@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.catalog import GrowingCatalog
-from pipelines.convert import ConvertSettings, FileResult, finished_before
+from pipelines.convert import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.exchange import tidy
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
@@ -90,10 +90,7 @@ class Prepared:
     @property
     def settings(self) -> ConvertSettings:
         """What the workers need to know."""
-        request = self.request
-        return ConvertSettings(
-            request.source, self.store.staging, request.verify_hash, request.cache, request.cache_bytes, version("vblake")
-        )
+        return _settings(self.request, self.store)
 
     @property
     def missing(self) -> tuple[MissingFile, ...]:
@@ -115,6 +112,22 @@ class Prepared:
         return [m for m in self._news() if m.mouse_id == mouse_id]
 
 
+def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
+    return ConvertSettings(request.source, store.staging, request.verify_hash, request.cache, request.cache_bytes, version("vblake"))
+
+
+def _divided(tasks: Iterable[FileTask], ledger: Ledger, request: IngestRequest, store: Store) -> tuple[list[FileTask], list[FileTask]]:
+    """Files to convert, and those that the lake holds already."""
+    todo: list[FileTask] = []
+    done: list[FileTask] = []
+    interrupted, settings = store.staging.is_dir(), _settings(request, store)
+    for task in tasks:
+        entry = ledger.get((task.release, task.kind.value, task.file_key))
+        held = entry is not None and entry.covers(task) and not (interrupted and left_unpublished(task, settings, entry.ingested_at))
+        (done if held and not request.force else todo).append(task)
+    return todo, done
+
+
 def prepare(request: IngestRequest) -> Prepared:
     """Finds out what there is to do.
 
@@ -133,11 +146,7 @@ def prepare(request: IngestRequest) -> Prepared:
     project = read_project_tables(source, release)
     chosen = plan(project, release, request.selection, source.sizes(DATA_PREFIX))
     ledger = read_ledger(store) if held is not None else {}
-    todo: list[FileTask] = []
-    done: list[FileTask] = []
-    for task in chosen.tasks:
-        entry = ledger.get((task.release, task.kind.value, task.file_key))
-        (done if entry and entry.covers(task) and not request.force else todo).append(task)
+    todo, done = _divided(chosen.tasks, ledger, request, store)
     return Prepared(request, store, release, project, chosen, ledger, tuple(todo), tuple(done))
 
 
@@ -221,8 +230,10 @@ def ingest(
         finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
         tasks: list[FileTask] = []
         left: dict[int, int] = {}
+        # Another ingest may have been at it until a moment ago.
+        todo, _ = _divided(prepared.todo, read_ledger(store, wanted), request, store)
         for mouse in wanted:
-            mine = [t for t in prepared.todo if t.mouse_id == mouse]
+            mine = [t for t in todo if t.mouse_id == mouse]
             left[mouse] = len(mine)
             # The longest first, so that no worker is left with a long file at the end.
             tasks += sorted(mine, key=lambda t: -(t.bytes or 0))

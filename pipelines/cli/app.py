@@ -1,6 +1,6 @@
 """The `vblake` application: commands, common behaviour, and what becomes of errors.
 
-`assets.cli` adds `ingest` and `ui`, which need Dagster, and calls `main`.
+`assets.cli` adds `ingest` and `ui`, which need Dagster; `assets.__main__` is the entry point.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_this_installation_has_the_command() -> None:
     (command,) = entry_points(group="console_scripts", name="vblake")
-    assert command.value == "assets.cli:main"
+    assert command.value == "assets.__main__:main"
     done = subprocess.run([str(Path(sys.executable).parent / "vblake"), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("vblake ")
 
@@ -34,10 +34,11 @@ def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     assert {
         "schemas/__init__.py",
         "pipelines/ingest.py",
+        "assets/__main__.py",
         "assets/cli.py",
         "pipelines/nwb/readers.py",
         "pipelines/sample/__init__.py",
     } <= set(names)
     assert not [n for n in names if n.startswith("tests/")]
     (entry,) = [n for n in names if n.endswith("entry_points.txt")]
-    assert "vblake = assets.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
+    assert "vblake = assets.__main__:main" in zipfile.ZipFile(wheel).read(entry).decode()

@@ -13,12 +13,13 @@ from conftest import Ingest
 
 from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
 from pipelines.lake.lock import writing
-from pipelines.lake.store import open_store
+from pipelines.lake.store import LocalStore, open_store
 from pipelines.nwb.recording import Recording, Rows
 from pipelines.planning import Selection
 from pipelines.sources import SourceSpec
 from schemas import TABLES
 from schemas.errors import LakeError
+from schemas.layout import CATALOG
 
 
 def _entries(lake: Path) -> dict[int, tuple[str, str | None]]:
@@ -237,12 +238,51 @@ def test_what_an_interrupted_run_had_converted_is_not_converted_again(
     request = IngestRequest(SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=0)
     seen: list[str] = []
     monkeypatch.setattr("pipelines.pool.convert_file", _noting(seen))
-    from pipelines.ingest import ingest
-
     ingest(prepare(request))
     assert seen
     assert not converted & set(seen)
     assert contents(lake) == contents(sample_lake)
+
+
+@pytest.mark.parametrize("stopped_at", [1, 3, 6])
+def test_a_forced_run_that_stops_while_it_publishes_is_completed_by_the_next(
+    bucket: Path, lake: Path, tmp_path: Path, run_ingest: Ingest, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    changed = behavior_file(bucket)
+    with edit(changed) as h5:
+        h5["/intervals/trials/reward_volume"][...] *= 2
+        h5["/processing/rewards/volume/data"][...] *= 2
+    calls = 0
+
+    def publish(self: LocalStore, staged: Path, path: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stopped_at:
+            raise KeyboardInterrupt
+        original(self, staged, path)
+
+    original = LocalStore.publish
+    monkeypatch.setattr(LocalStore, "publish", publish)
+    with pytest.raises(KeyboardInterrupt):
+        run_ingest(bucket, lake, force=True, behavior_sessions=(file_key(changed),))
+    monkeypatch.undo()
+    run_ingest(bucket, lake)
+    run_ingest(bucket, tmp_path / "other")
+    assert contents(lake) == contents(tmp_path / "other")
+    assert run_ingest(bucket, lake) == []
+
+
+def test_what_another_ingest_has_done_meanwhile_is_not_done_again(
+    sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=0)) for _ in range(2))
+    ingest(first)
+    before = files(tmp_path / "lake")
+    seen: list[str] = []
+    monkeypatch.setattr("pipelines.pool.convert_file", _noting(seen))
+    ingest(second)
+    assert seen == []
+    assert {n: f for n, f in files(tmp_path / "lake").items() if n != CATALOG} == {n: f for n, f in before.items() if n != CATALOG}
 
 
 def _noting(seen: list[str]) -> object:
