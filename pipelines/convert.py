@@ -256,8 +256,10 @@ def _cost(started: float, traffic: Traffic) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "bytes_fetched": traffic.bytes_moved, "repeats": dict(traffic.repeats)}
 
 
-def convert_templates(task: FileTask, settings: ConvertSettings, image_signature: str) -> tuple[Path, int]:
-    """Writes the templates of the file's image set to staged Parquet.
+def convert_templates(
+    task: FileTask, settings: ConvertSettings, image_signature: str, *, traffic: Traffic | None = None, starts: int = 3
+) -> tuple[Path, int]:
+    """Writes the templates of the file's image set to staged Parquet. An object that is replaced meanwhile is begun anew, as above.
 
     Returns:
         The staged file, and the bytes moved from a remote source for it.
@@ -268,10 +270,15 @@ def convert_templates(task: FileTask, settings: ConvertSettings, image_signature
     folder = settings.staging / f"templates_{task.kind.value}_{task.file_key}"
     clear(folder)
     folder.mkdir(parents=True)
-    traffic = Traffic()
-    with opened(task, settings, [TEMPLATES], traffic) as recording:
-        write_staged(TABLES[TEMPLATES], task, recording, FileCheck(task, recording), folder, image_signature=image_signature)
-        return folder / f"{TEMPLATES}.parquet", traffic.bytes_moved
+    traffic = traffic or Traffic()
+    try:
+        with opened(task, settings, [TEMPLATES], traffic) as recording:
+            write_staged(TABLES[TEMPLATES], task, recording, FileCheck(task, recording), folder, image_signature=image_signature)
+    except ReplacedError:
+        if starts == 1:
+            raise
+        return convert_templates(task, settings, image_signature, traffic=traffic, starts=starts - 1)
+    return folder / f"{TEMPLATES}.parquet", traffic.bytes_moved
 
 
 def _fingerprint(task: FileTask, settings: ConvertSettings) -> str:

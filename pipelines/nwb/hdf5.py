@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import RawIOBase
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -44,13 +45,8 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
     Raises:
         NotNwbError: the file cannot be opened as HDF5 (not HDF5, empty, truncated).
     """
-    if not isinstance(source, Path):
-        # If a Python file raises while HDF5 opens it, HDF5 keeps it, and the process crashes when it ends. So the network mostly
-        # fails here; where it fails a little later, the worker processes of an ingest end without running into that.
-        source.read(1)
-        source.seek(0)
     try:
-        h5 = h5py.File(source, "r")
+        h5 = _opened(source)
     except (OSError, RuntimeError, ValueError) as error:
         raise NotNwbError(
             "the file cannot be opened as HDF5",
@@ -61,6 +57,16 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
         ) from error
     with h5, _reader(h5, source) as read:
         yield HdfFile(h5, name, read)
+
+
+def _opened(source: Path | BinaryIO | RawIOBase) -> h5py.File:
+    try:
+        return h5py.File(source, "r")
+    except BaseException as error:
+        # Whoever keeps the error keeps h5py's frames, and with them HDF5's settings for reading a Python file. HDF5 gives these back
+        # when the process ends, by a call into Python, which has ended by then: the process crashes.
+        clear_frames(error.__traceback__)
+        raise
 
 
 @contextmanager

@@ -143,6 +143,26 @@ def test_an_object_that_is_replaced_while_it_is_read_is_one_or_the_other(bucket:
     assert query(tmp_path / "lake", "SELECT min(speed) > 500, min(timestamps) > 1000 FROM running_speed") == [(True, True)]
 
 
+@pytest.mark.parametrize("wrong", [0, 1], ids=["tables", "images"])
+def test_a_size_that_was_wrong_once_costs_another_start(
+    one_mouse: Path, undisturbed: Path, tmp_path: Path, wrong: int, no_waiting: None
+) -> None:
+    """The tables of a file and the images of its set are read in two goes; each asks for the object's size first."""
+    asked = Counter[str]()
+
+    def shorter(request: RequestInfo, _: int) -> Fault | None:
+        if request.kind != "head" or not request.key.endswith(".nwb"):
+            return None
+        asked[request.key] += 1
+        return Fault(missing=7, declared=False) if asked[request.key] == wrong + 1 else None
+
+    with S3Server(one_mouse, faults=shorter) as server:
+        ingest_from(source_of(server), tmp_path / "lake", selection=Selection(tables=SOME))
+    assert max(asked.values()) > 2
+    assert quarantined(tmp_path / "lake") == {}
+    assert contents(tmp_path / "lake", without=BUT_SOME) == contents(undisturbed, without=BUT_SOME)
+
+
 # --- a server of others
 
 
@@ -224,9 +244,7 @@ def test_lasting_faults_fail_their_file_only(
         lake = tmp_path / f"lake{len(kinds)}"
         with S3Server(one_mouse, faults=faults) as server:
             selection = Selection(tables=("trials", "ophys_timestamps"))
-            # Not in this process: HDF5 keeps a file whose opening was broken off, and calls Python for it when the process ends and there is
-            # none any more. Worker processes end without that.
-            ingest_from(source_of(server, attempts=2), lake, selection=selection, workers=1)
+            ingest_from(source_of(server, attempts=2), lake, selection=selection)
             found = quarantined(lake)
             assert found.keys() == now.keys()
             versions = server.counters.versions

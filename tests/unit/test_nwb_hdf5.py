@@ -290,22 +290,34 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
     assert problem("running_speed", content) == f"{PATH}/processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
 
 
-def test_a_source_that_fails_at_once_does_not_crash_the_process_when_it_ends() -> None:
-    program = """
+@pytest.mark.parametrize("good", range(4))
+def test_a_source_that_fails_while_hdf5_opens_it_does_not_crash_the_process_when_it_ends(good: int) -> None:
+    """The error is kept, as one does with errors, and with its traceback what h5py had in hand."""
+    program = f"""
 import io
+import h5py
 from pipelines.nwb.hdf5 import open_hdf5
 
-class Broken(io.RawIOBase):
-    def readable(self): return True
-    def seekable(self): return True
-    def seek(self, offset, whence=0): return offset
-    def readinto(self, buffer): raise ConnectionError("gone")
+whole = io.BytesIO()
+h5py.File(whole, "w").close()
+
+class Gone(Exception):
+    pass
+
+class Broken(io.BytesIO):
+    reads = 0
+    def readinto(self, buffer):
+        self.reads += 1
+        if self.reads > {good}:
+            raise Gone("gone")
+        return super().readinto(buffer)
 
 try:
-    with open_hdf5(Broken(), "name"):
-        pass
-except ConnectionError as error:
+    with open_hdf5(Broken(whole.getvalue()), "name"):
+        print("opened")
+except Gone as error:
+    kept = error
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert (done.returncode, done.stdout) == (0, "gone\n")
+    assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr
