@@ -59,7 +59,7 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
         yield HdfFile(h5, name, read)
 
 
-def _opened(source: Path | BinaryIO | RawIOBase) -> h5py.File:
+def _opened(source: Path | BinaryIO | RawIOBase) -> Any:
     try:
         return h5py.File(source, "r")
     except BaseException as error:
