@@ -23,7 +23,7 @@ def run(*command: str) -> None:
     """Shows a command as a person would type it, and runs it."""
     shown = " ".join(f"'{part.strip()}'" if " " in part else part for part in command)
     print(f"\n$ vblake {shown}", flush=True)
-    subprocess.run([sys.executable, "-m", "assets.cli", *command], check=True)
+    subprocess.run([sys.executable, "-m", "assets", *command], check=True)
 
 
 def main() -> None:

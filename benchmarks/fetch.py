@@ -161,7 +161,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     bucket = options.bucket or options.work / "bucket"
     if not bucket.exists():
-        run_once([sys.executable, "-m", "assets.cli", "sample", "--out", str(bucket), "--scale", "real", "--mice", "1"], timeout_s=3600)
+        run_once([sys.executable, "-m", "assets", "sample", "--out", str(bucket), "--scale", "real", "--mice", "1"], timeout_s=3600)
     prepared = run_once([sys.executable, "-m", "benchmarks.fetch_run", "prepare", "--bucket", str(bucket), "--work", str(options.work)])
     files = [File(**f) for f in prepared.facts["files"]]
     samples: dict[str, Samples] = {}

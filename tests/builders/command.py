@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMMAND = (sys.executable, "-m", "assets.cli")
+COMMAND = (sys.executable, "-m", "assets")
 
 
 def vblake(*args: str | bytes | Path, stdin: bytes = b"", **options: Any) -> subprocess.CompletedProcess[bytes]:

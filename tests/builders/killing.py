@@ -60,7 +60,7 @@ class Command:
         selected = [word for session in self.sessions for word in ("--behavior-session", str(session))]
         options = ["--lake", self.lake, "--source", self.source, "--workers", str(self.workers), *selected]
         options += ["--endpoint-url", self.endpoint_url] if self.endpoint_url else []
-        return [sys.executable, "-m", "assets.cli", "ingest", *options, *(["--force"] if self.force else [])]
+        return [sys.executable, "-m", "assets", "ingest", *options, *(["--force"] if self.force else [])]
 
     def start(self, home: Path) -> subprocess.Popen[str]:
         """Starts it in a session of its own. Dagster's records go to a folder of the test's."""
