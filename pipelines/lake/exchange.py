@@ -58,6 +58,7 @@ def _put(folder: Path, files: Mapping[str, Path | None], changed: Path) -> None:
         for path in others:
             _link(path, changed / path.name)
         if _exchange(changed, folder):
+            _hollow(changed)
             return
     for name in fresh:
         (changed / name).replace(folder / name)
@@ -107,8 +108,16 @@ def _exchange(one: Path, other: Path) -> bool:
     return not failed
 
 
+def _hollow(folder: Path) -> None:
+    """Leaves the names in a folder that was exchanged: who is about to list it needs no more, and the disk is free."""
+    empty = folder / ".empty"
+    for path in [*folder.iterdir()]:
+        empty.touch()
+        empty.replace(path)
+
+
 def forget(staging: Path) -> None:
-    """Removes what was exchanged some time ago: a run that replaces much must not need the lake's size twice."""
+    """Removes folders that were exchanged some time ago."""
     for folder in staging.glob("replaced-*"):
         if not _recent(folder):
             shutil.rmtree(folder, ignore_errors=True)
