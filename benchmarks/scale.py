@@ -1,8 +1,8 @@
-"""Ingesting many files: 1 and 2 workers; 1, 2, 4 and 8 files; memory against file size and number of files.
+"""Ingesting many files: 1 and 2 workers; 1, 2, 4, 8 and 16 files; memory against file size and number of files.
 
     python -m benchmarks.scale --work /tmp/bench --out results/scale.json
 
-The bucket is one of `vblake sample --scale real`, with mice enough for eight files (see --mice). Each run ingests into a new lake, by
+The bucket is one of `vblake sample --scale real`, with mice enough for sixteen files (see --mice). Each run ingests into a new lake, by
 `pipelines.ingest` and, for the most files and for one, by `vblake ingest`, that is with Dagster. Peak memory is that of the largest
 process, a worker or the parent, and processor time that of all of them (benchmarks/watch.py).
 """
@@ -23,11 +23,11 @@ from benchmarks.harness import Sample, run_once, run_repeated, table, write_json
 from benchmarks.verdict import Verdict, verdict_table
 from benchmarks.watch import Watch
 
-FILES = (1, 2, 4, 8)
+FILES = (1, 2, 4, 8, 16)
 WORKERS = (1, 2)
 _SPEED_UP = 1.8
 _FLAT = 1.1
-"""Peak memory of 8 files over that of the largest one alone."""
+"""Peak memory of many files over that of the largest one alone."""
 
 _PEAK_MB = 400.0
 _DAGSTER = ", with Dagster"
@@ -73,14 +73,23 @@ def _ingest(bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], wor
 def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
     """Every target, from the runs with the most files."""
     found: list[Verdict] = []
+
+    def seconds(count: int, workers: int, suffix: str = "") -> float:
+        return rows[f"{count} files, {workers} worker{'s' * (workers > 1)}{suffix}"]["wall_s"]
+
+    def gain(what: str, one: float, two: float) -> None:
+        found.append(Verdict(f"throughput of 2 workers / 1, {what}", one / two, _SPEED_UP, at_least=True))
+
     for suffix in ("", _DAGSTER):
-        one, two = rows[f"{most} files, 1 worker{suffix}"], rows[f"{most} files, 2 workers{suffix}"]
-        found.append(Verdict(f"throughput of 2 workers / 1, {most} files{suffix}", one["wall_s"] / two["wall_s"], _SPEED_UP, at_least=True))
-        if not suffix and most > FILES[-2]:
+        if not suffix and most == FILES[-1]:
+            gain(f"{FILES[-2]} files", seconds(FILES[-2], 1), seconds(FILES[-2], 2))
+        gain(f"{most} files{suffix}", seconds(most, 1, suffix), seconds(most, 2, suffix))
+        if not suffix and most == FILES[-1]:
             # What start and end cost is in both; with fewer files than that a worker may have nothing to do.
-            before = [rows[f"{FILES[-2]} files, {n} worker{'s' * (n > 1)}"]["wall_s"] for n in WORKERS]
-            gained = (one["wall_s"] - before[0]) / (two["wall_s"] - before[1])
-            found.append(Verdict(f"the same for files {FILES[-2] + 1} to {most}", gained, _SPEED_UP, at_least=True))
+            further = [seconds(most, n) - seconds(FILES[-2], n) for n in WORKERS]
+            gain(f"files {FILES[-2] + 1} to {most}", *further)
+        two = rows[f"{most} files, 2 workers{suffix}"]
+        one = rows[f"{most} files, 1 worker{suffix}"]
         single = rows[f"1 file, 1 worker{suffix}"]
         found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one["peak_mb"] / single["peak_mb"], _FLAT))
         found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB))
@@ -91,9 +100,9 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with eight real-scale files or more [a synthetic one]")
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with sixteen real-scale files or more [a synthetic one]")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes")
-    parser.add_argument("--mice", type=int, default=5, metavar="N", help="mice of the synthetic bucket [%(default)s]")
+    parser.add_argument("--mice", type=int, default=9, metavar="N", help="mice of the synthetic bucket [%(default)s]")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each [%(default)s]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     options = parser.parse_args(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -154,6 +155,28 @@ def test_an_ingest_is_recorded_as_it_went(bucket: Path, tmp_path: Path, monkeypa
         bad = {str(e.mouse_id) for r in outcome.result() for e in r.quarantined}
         assert len(bad) == 1
         assert _marked(instance, "trials") == {str(m) for m in _mice(lake)} - bad
+
+
+def test_a_command_keeps_its_output_while_dagster_records(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster captures what a step prints by taking stdout and stderr away from the process; what a stopped command said last was lost."""
+    _at_home_in(tmp_path, monkeypatch)
+    prepared = prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=2))
+
+    def outputs() -> list[int]:
+        return [os.fstat(descriptor).st_ino for descriptor in (1, 2)]
+
+    def is_in_a_step() -> bool:
+        with open_instance() as instance:
+            events = [e for run in instance.get_runs() for e in instance.all_logs(run.run_id)]
+        return any(e.is_dagster_event and e.get_dagster_event().event_type is dg.DagsterEventType.STEP_START for e in events)
+
+    before, latest = outputs(), time.monotonic() + 60
+    with recorded(prepared) as outcome:
+        while not is_in_a_step():
+            assert time.monotonic() < latest
+            time.sleep(0.05)
+        assert outputs() == before
+        outcome.set_result(ingest(prepared))
 
 
 def test_an_ingest_that_is_stopped_is_recorded_as_failed(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
