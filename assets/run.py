@@ -45,8 +45,8 @@ def open_instance() -> dg.DagsterInstance:
     home = dagster_home()
     file = home / "dagster.yaml"
     overrides: dict[str, Any] = _absolute(yaml.safe_load(file.read_text()), home) if file.is_file() else {}
-    # Dagster's capture of a step's output would turn stdout and stderr of the whole command away, to a file that `tail` prints: what is said
-    # last, when the command is stopped, would not get there any more.
+    # Dagster's capture of a step's output would turn stdout and stderr of the whole command away, to a file that `tail` prints. What is
+    # said last, when the command is stopped, would not get there any more.
     overrides["compute_logs"] = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
 
