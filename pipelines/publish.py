@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipelines.convert import TEMPLATES, FileResult
 from pipelines.lake import ledger
+from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.ledger import Entry, Status
 from pipelines.lake.merge import merge_mouse
 from pipelines.lake.store import Store, clear
@@ -43,12 +44,13 @@ def _path(table: Table, task: FileTask) -> str:
     )
 
 
-def _publish_merged(table: Table, store: Store, mouse_id: int, results: Sequence[FileResult], release: str) -> None:
+def _publish_merged(table: Table, store: Store, mouse_id: int, results: Sequence[FileResult], release: str, before: ledger.Ledger) -> None:
     unit = "ophys_experiment_id" if table.subject is Subject.OPHYS else "behavior_session_id"
     path = relative_path(table, mouse_id=mouse_id)
     target = store.staging / f"{table.name}-{mouse_id}.parquet"
     sources = {getattr(r.task, unit): r.staged(table.name) for r in results}
-    if merge_mouse(table, store, path, sources, target, release=release):
+    held = {getattr(entry, unit) for entry in before.values() if entry.row_counts.get(table.name)}
+    if merge_mouse(table, store, path, sources, target, release=release, held=held):
         store.publish(target, path)
     else:
         store.remove(path)
@@ -60,7 +62,12 @@ def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) ->
 
 def _lake_signature(store: Store, image_set: str) -> tuple[str, str] | None:
     """Digest of an image set in the lake and the object it came from."""
-    file = store.parquet(relative_path(TABLES[TEMPLATES], image_set=image_set))
+    path = relative_path(TABLES[TEMPLATES], image_set=image_set)
+    try:
+        with reading(store, path):
+            file = store.parquet(path)
+    except DamagedError:
+        return None  # they are put there anew
     if file is None:
         return None
     metadata = file.schema_arrow.metadata
@@ -132,15 +139,15 @@ def publish_mouse(
     results = [_with_templates(store, r, extract) for r in results]
     good = [r for r in results if r.error is None]
     store.staging.mkdir(parents=True, exist_ok=True)
+    before = ledger.read_mouse(store, mouse_id)
     for table in TABLES.values():
         having = [r for r in good if table.name in r.task.tables]
         if not having or table.subject is Subject.STIMULUS:
             continue
         if table.storage is Storage.MOUSE:
-            _publish_merged(table, store, mouse_id, having, release)
+            _publish_merged(table, store, mouse_id, having, release, before)
         else:
             _publish_whole(table, store, having)
-    before = ledger.read_mouse(store, mouse_id)
     entries = [_entry(r, before.get((r.task.release, r.task.kind.value, r.task.file_key))) for r in results]
     entries += [_missing_entry(m, release, before) for m in missing]
     ledger.publish_mouse(store, mouse_id, entries, release)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.checks import UnitValues, runs
+from pipelines.lake.damage import brief
 from pipelines.lake.store import Store
 from schemas import Table
 from schemas.arrow import arrow_schema, to_numpy
@@ -104,7 +105,7 @@ def check_file(store: Store, table: Table, path: str, *, deep: bool) -> CheckedF
     try:
         file = store.parquet(path)
     except (OSError, pa.ArrowException) as error:
-        problem(f"the file cannot be opened ({_brief(error)}). Ingest its sources again with --force")
+        problem(f"the file cannot be opened ({brief(error)}). Ingest its sources again with --force")
         return checked
     if file is None:
         problem("the file vanished while the lake was being verified. Verify again when nothing writes to it")
@@ -125,7 +126,7 @@ def check_file(store: Store, table: Table, path: str, *, deep: bool) -> CheckedF
             batch = file.read_row_group(group, columns=wanted)
         except (OSError, pa.ArrowException) as error:
             problem(
-                f"row group {group} cannot be read ({_brief(error)}). Ingest its sources again with --force",
+                f"row group {group} cannot be read ({brief(error)}). Ingest its sources again with --force",
                 column=_undecodable(file, group, wanted),
             )
             return checked
@@ -161,10 +162,6 @@ def schema_problems(table: Table, path: str, found: pa.Schema) -> Iterator[Probl
 
 def _nullable(field_: pa.Field[Any]) -> str:
     return "may be NULL" if field_.nullable else "never NULL"
-
-
-def _brief(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 def _undecodable(file: pq.ParquetFile, group: int, columns: list[str]) -> str | None:

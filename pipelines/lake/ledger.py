@@ -11,11 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.store import Store
 from pipelines.lake.writer import write_table
 from pipelines.planning import FileKind, FileTask
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.casts import conform
+from schemas.errors import LakeError
 from schemas.layout import relative_path
 
 LEDGER = TABLES["source_files"]
@@ -102,9 +104,18 @@ def _entries(mouse_id: int, table: pa.Table) -> Iterable[Entry]:
 
 
 def read_mouse(store: Store, mouse_id: int) -> Ledger:
-    """The ledger of one mouse; empty if nothing was ingested for it."""
-    file = store.parquet(relative_path(LEDGER, mouse_id=mouse_id))
-    return {} if file is None else {e.identity: e for e in _entries(mouse_id, file.read())}
+    """The ledger of one mouse; empty if nothing was ingested for it.
+
+    Raises:
+        LakeError: it is damaged.
+    """
+    path = relative_path(LEDGER, mouse_id=mouse_id)
+    try:
+        with reading(store, path):
+            file = store.parquet(path)
+            return {} if file is None else {e.identity: e for e in _entries(mouse_id, file.read())}
+    except DamagedError as error:
+        raise LakeError(f"{error}. Delete it and run `vblake ingest` for mouse {mouse_id} again: its files are read anew.") from error
 
 
 def read_ledger(store: Store, mice: Iterable[int] | None = None) -> Ledger:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.store import Store
 from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
 from schemas import Table
 from schemas.arrow import arrow_schema, to_numpy
+from schemas.errors import LakeError
 
 
 def _runs(ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[tuple[int, int, int]]:
@@ -63,7 +65,16 @@ def _regroup(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def merge_mouse(table: Table, store: Store, path: str, sources: dict[int, Path | None], target: Path, *, release: str) -> int:
+def merge_mouse(
+    table: Table,
+    store: Store,
+    path: str,
+    sources: dict[int, Path | None],
+    target: Path,
+    *,
+    release: str,
+    held: Collection[int] = (),
+) -> int:
     """Writes the mouse's file with the rows of some sources added or replaced.
 
     Args:
@@ -73,17 +84,32 @@ def merge_mouse(table: Table, store: Store, path: str, sources: dict[int, Path |
         sources: by session or experiment id, the staged file with all its rows, or None if it has no rows any more.
         target: local file to write.
         release: kept in the file's metadata.
+        held: the session or experiment ids that the ledger says the present file has rows of.
 
     Returns:
         Rows of the new file; 0 means that no file was written because no row is left.
+
+    Raises:
+        LakeError: the present file is damaged, and not all of its rows come anew.
     """
     key = table.unit_key
     assert key is not None
     assert table.order[0] == key, table.name
-    present = store.parquet(path)
+    try:
+        with reading(store, path):
+            present = store.parquet(path)
+            ids = _ids(present, key) if present else None
+    except DamagedError as error:
+        if lost := sorted({*held} - {*sources}):
+            mouse = path.split("mouse_id=")[1].split("/")[0]
+            raise LakeError(
+                f"{error}. It has rows of {key} {', '.join(map(str, lost))} too, which this run does not read. "
+                f"Ingest all files of the mouse again: --mouse {mouse} --force."
+            ) from error
+        present = ids = None
     schema = arrow_schema(table)
     old = _Rows(present, schema) if present else None
-    runs = {unit: (start, length) for unit, start, length in _runs(_ids(present, key)) if unit not in sources} if present else {}
+    runs = {unit: (start, length) for unit, start, length in _runs(ids) if unit not in sources} if ids is not None else {}
 
     def parts() -> Iterator[pa.Table]:
         for unit in sorted({*runs, *(u for u, p in sources.items() if p is not None)}):

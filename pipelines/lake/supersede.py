@@ -13,11 +13,13 @@ footer reads the old version. Otherwise there are zeros (a hole, which takes no 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TType
@@ -109,7 +111,12 @@ def supersede(new: Path, standing: Path, target: Path) -> bool:
     Raises:
         LakeError: `new` has indexes, which hold places themselves.
     """
-    old, fresh = _Layout.of(standing), _Layout.of(new)
+    fresh = _Layout.of(new)
+    try:
+        old = _Layout.of(standing)
+    except (pa.ArrowException, OSError):  # it is damaged: nobody can have begun to read it
+        shutil.copyfile(new, target)
+        return True
     if _same(old, fresh):
         return False
     age = time.time() - standing.stat().st_mtime

@@ -1,0 +1,59 @@
+"""Files of the lake that a disk or a copy has damaged: ingesting again mends them, and nothing that they held is lost on the way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from builders.lakes import contents, query
+from conftest import Ingest
+
+from pipelines.lake.store import LocalStore
+from pipelines.verify import Severity, verify
+from schemas.errors import LakeError
+
+
+def _cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()  # other lakes of the tests may share it
+    path.write_bytes(data[: len(data) // 2])
+
+
+def _first(lake: Path, table: str) -> Path:
+    return min((lake / table).rglob("*.parquet"))
+
+
+def _mouse(path: Path) -> int:
+    return int(path.parent.name.partition("=")[2])
+
+
+@pytest.mark.parametrize("table", ["trials", "cell_specimens", "running_speed", "dff_traces", "stimulus_templates", "behavior_sessions"])
+def test_a_damaged_file_is_put_there_anew(table: str, sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
+    _cut(_first(lake, table))
+    assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR]
+    run_ingest(sample_bucket, lake, force=True)
+    assert contents(lake) == contents(sample_lake)
+    assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR] == []
+
+
+def test_rows_that_only_a_damaged_file_has_are_not_dropped(sample_bucket: Path, lake: Path, run_ingest: Ingest) -> None:
+    damaged = _first(lake, "trials")
+    sessions = query(lake, f"SELECT DISTINCT behavior_session_id FROM trials WHERE mouse_id = {_mouse(damaged)} ORDER BY 1")
+    _cut(damaged)
+    left = damaged.read_bytes()
+    others = ", ".join(str(s) for (s,) in sessions[1:])
+    with pytest.raises(LakeError, match=re.escape(f"It has rows of behavior_session_id {others} too, which this run does not read")):
+        run_ingest(sample_bucket, lake, force=True, behavior_sessions=sessions[0])
+    assert damaged.read_bytes() == left
+
+
+def test_a_damaged_ledger_is_named_and_made_anew(sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
+    damaged = _first(lake, "source_files")
+    _cut(damaged)
+    with pytest.raises(LakeError, match=rf"is damaged \(.*\)\. Delete it and run `vblake ingest` for mouse {_mouse(damaged)} again"):
+        run_ingest(sample_bucket, lake)
+    damaged.unlink()
+    run_ingest(sample_bucket, lake)
+    assert contents(lake) == contents(sample_lake)
+    assert query(lake, "SELECT count(*) FROM source_files") == query(sample_lake, "SELECT count(*) FROM source_files")
