@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.checks import UnitValues, runs
 from pipelines.lake.damage import brief
 from pipelines.lake.store import Store
-from schemas import Table
+from schemas import Subject, Table
 from schemas.arrow import arrow_schema, to_numpy
 
 
@@ -105,7 +105,7 @@ def check_file(store: Store, table: Table, path: str, *, deep: bool) -> CheckedF
     try:
         file = store.parquet(path)
     except (OSError, pa.ArrowException) as error:
-        problem(f"the file cannot be opened ({brief(error)}). Ingest its sources again with --force")
+        problem(f"the file cannot be opened ({brief(error)}). {_advice(table)}")
         return checked
     if file is None:
         problem("the file vanished while the lake was being verified. Verify again when nothing writes to it")
@@ -126,7 +126,7 @@ def check_file(store: Store, table: Table, path: str, *, deep: bool) -> CheckedF
             batch = file.read_row_group(group, columns=wanted)
         except (OSError, pa.ArrowException) as error:
             problem(
-                f"row group {group} cannot be read ({brief(error)}). Ingest its sources again with --force",
+                f"row group {group} cannot be read ({brief(error)}). {_advice(table)}",
                 column=_undecodable(file, group, wanted),
             )
             return checked
@@ -162,6 +162,10 @@ def schema_problems(table: Table, path: str, found: pa.Schema) -> Iterator[Probl
 
 def _nullable(field_: pa.Field[Any]) -> str:
     return "may be NULL" if field_.nullable else "never NULL"
+
+
+def _advice(table: Table) -> str:
+    return "Delete it and ingest its mouse again" if table.subject is Subject.LEDGER else "Ingest its sources again with --force"
 
 
 def _undecodable(file: pq.ParquetFile, group: int, columns: list[str]) -> str | None:

@@ -51,6 +51,7 @@ def test_rows_that_only_a_damaged_file_has_are_not_dropped(sample_bucket: Path, 
 def test_a_damaged_ledger_is_named_and_made_anew(sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
     damaged = _first(lake, "source_files")
     _cut(damaged)
+    assert [p.message for p in verify(LocalStore(lake)) if p.message.endswith("Delete it and ingest its mouse again")]
     with pytest.raises(LakeError, match=rf"is damaged \(.*\)\. Delete it and run `vblake ingest` for mouse {_mouse(damaged)} again"):
         run_ingest(sample_bucket, lake)
     damaged.unlink()
