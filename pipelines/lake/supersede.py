@@ -114,6 +114,8 @@ def supersede(new: Path, standing: Path, target: Path) -> bool:
     fresh = _Layout.of(new)
     try:
         old = _Layout.of(standing)
+    except PermissionError:
+        raise
     except (pa.ArrowException, OSError):  # it is damaged: nobody can have begun to read it
         shutil.copyfile(new, target)
         return True
