@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from builders.lake import build_lake
+from builders.secret import CANARY, lake_beside_secrets
 
 from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
 from pipelines.lake.store import LocalStore
@@ -120,3 +121,18 @@ def run_ingest() -> Ingest:
         return ingest(prepare(request))
 
     return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a lake and with files that are not the lake's."""
+    folder = tmp_path_factory.mktemp("place")
+    lake_beside_secrets(folder)
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That folder as the working directory, and a secret in the environment."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("SECRET", CANARY)

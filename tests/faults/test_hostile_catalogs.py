@@ -12,23 +12,9 @@ import duckdb
 import pytest
 from builders.cli import run
 from builders.contained import contained
-from builders.secret import CANARY, lake_beside_secrets
+from builders.secret import CANARY
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a lake and with files that are not the lake's."""
-    folder = tmp_path_factory.mktemp("place")
-    lake_beside_secrets(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("SECRET", CANARY)
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("here")]
 
 
 @pytest.fixture
