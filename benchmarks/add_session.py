@@ -61,8 +61,9 @@ def build(staged: Path, lake: Path, sessions: int) -> None:
             for i in range(_FIRST, _FIRST + sessions)
         }
         target = store.staging / "built.parquet"
-        merge_mouse(TABLES[name], store, path, dict(parts), target, release="1.1.0")
-        store.publish(target, path)
+        merged = merge_mouse(TABLES[name], store, path, dict(parts), target, release="1.1.0")
+        assert merged
+        store.publish(merged, path)
     shutil.rmtree(lake.parent / "parts")
 
 
@@ -85,8 +86,9 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
     started, used = time.perf_counter(), time.process_time()
     for name in names:
         path, target = relative_path(TABLES[name], mouse_id=_MOUSE), store.staging / f"{name}.parquet"
-        merge_mouse(TABLES[name], store, path, {session: new[name]}, target, release="1.1.0")
-        store.publish(target, path)
+        merged = merge_mouse(TABLES[name], store, path, {session: new[name]}, target, release="1.1.0")
+        assert merged
+        store.publish(merged, path)
     seconds, cpu = time.perf_counter() - started, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return {"merge_s": seconds, "merge_cpu_s": cpu, "peak_mb": peak, "tables": len(names)}

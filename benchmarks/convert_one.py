@@ -58,10 +58,11 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     Returns:
         Bytes of Parquet in MB and seconds of the imports and of the conversion.
     """
-    from pipelines.convert import ConvertSettings, convert_file
+    from pipelines.convert import convert_file
     from pipelines.planning import FileKind, FileTask
     from pipelines.releases import ReleaseObject
     from pipelines.sources import SourceSpec
+    from pipelines.staged import ConvertSettings
 
     imported = time.perf_counter() - _STARTED
     content = json.loads(task_file.read_text())

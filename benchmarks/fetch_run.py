@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates
+from pipelines.convert import convert_file, convert_templates
 from pipelines.planning import FileKind, FileTask, Selection, plan
 from pipelines.sources import SourceSpec, open_source
+from pipelines.staged import TEMPLATES, ConvertSettings, FileResult
 
 BUCKET = "visual-behavior-ophys-data"
 

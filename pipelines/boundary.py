@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.checks import Frames, UnitValues, Violation, against_clock, in_file, numbers, parents_in_file
 from pipelines.nwb.cells import read_cells
@@ -229,15 +227,6 @@ class FileCheck:
 def mention(text: str, exception: KnownException) -> str:
     """A warning that names the exception it is about; `pipelines.verify_rules` looks for the name."""
     return f"{text} (known exception {exception.name}: {exception.reason})"
-
-
-def check_staged(path: Path, rows: int) -> str | None:
-    """What is wrong with a staged file, by its footer: it must be there, whole, and hold the rows written. None if it is good."""
-    try:
-        found = pq.read_metadata(path).num_rows
-    except (OSError, pa.ArrowException) as error:
-        return f"cannot be opened ({str(error).splitlines()[0]})"
-    return None if found == rows else f"holds {found} of {rows} rows"
 
 
 @cache

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
-import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.boundary import FileCheck, check_ids, check_staged
+from pipelines.boundary import FileCheck, check_ids
 from pipelines.cache import FileCache, digest
 from pipelines.lake.store import clear
 from pipelines.lake.writer import write_table
@@ -26,67 +23,12 @@ from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import signature
 from pipelines.planning import FileTask
 from pipelines.ranges import RangeFile
-from pipelines.sources import ReplacedError, SourceSpec, Traffic, open_source
-from schemas import SCHEMA_VERSION, TABLES, Subject, Table
+from pipelines.sources import ReplacedError, Traffic, open_source
+from pipelines.staged import TEMPLATES, ConvertSettings, FileResult, check_staged, remember, staging_folder
+from schemas import TABLES, Storage, Subject, Table
 from schemas.arrow import from_numpy, to_numpy
 from schemas.casts import Values, conform
 from schemas.errors import DataError, LakeError, SourceError
-
-TEMPLATES = "stimulus_templates"
-_RESULT = "result.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertSettings:
-    """What a worker needs to know beside the file; goes to other processes.
-
-    Attributes:
-        source: where the bucket is.
-        staging: folder for staged files.
-        verify_hash: check files against the manifest's hash before they are read; those of a remote source are fetched whole for that.
-        cache: folder for whole objects.
-        cache_bytes: bound on that folder.
-        program: version of vblake; what another one has staged is not taken over.
-    """
-
-    source: SourceSpec
-    staging: Path
-    verify_hash: bool
-    cache: Path
-    cache_bytes: int
-    program: str = ""
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What a worker has to say of one file.
-
-    Attributes:
-        task: the file.
-        folder: where the staged tables lie, as `<table>.parquet`; tables without rows have no file.
-        row_counts: rows of every table that was read.
-        error: why the file could not be converted, None if it was.
-        image_set: the file's image set and the digest of its templates.
-        bytes_fetched: bytes moved from a remote source.
-        seconds: time spent.
-        repeats: requests to a remote source that were repeated, by what had gone wrong.
-        warnings: what was unusual.
-    """
-
-    task: FileTask
-    folder: Path
-    row_counts: dict[str, int] = field(default_factory=dict[str, int])
-    error: str | None = None
-    image_set: str | None = None
-    image_signature: str | None = None
-    bytes_fetched: int = 0
-    seconds: float = 0.0
-    warnings: tuple[str, ...] = ()
-    repeats: dict[str, int] = field(default_factory=dict[str, int])
-
-    def staged(self, table: str) -> Path | None:
-        """Staged file of a table, None if it has no rows."""
-        return self.folder / f"{table}.parquet" if self.row_counts.get(table) else None
 
 
 def _keys(task: FileTask, table: Table) -> dict[str, Values]:
@@ -141,8 +83,10 @@ def write_staged(table: Table, task: FileTask, recording: Recording, check: File
         LakeError: the staged file does not hold what was written to it.
     """
     path = folder / f"{table.name}.parquet"
+    if table.storage is not Storage.MOUSE:  # the mouse's file has rows of several objects
+        key_values["source"] = task.object.key
     try:
-        rows = write_table(table, path, _read(table, task, recording, check), release=task.release, source=task.object.key, **key_values)
+        rows = write_table(table, path, _read(table, task, recording, check), release=task.release, **key_values)
         check.finish(table)
     except DataError as error:
         raise error.located(file=task.object.key, table=table.name) from None
@@ -188,15 +132,6 @@ def opened(
             # Whatever a reader made of it: what could not be fetched was not missing in the file.
             if remote.failure is not None:
                 raise remote.failure from None
-
-
-def _prefix(task: FileTask) -> str:
-    return f"{task.kind.value}_{task.file_key}-"
-
-
-def staging_folder(task: FileTask, settings: ConvertSettings) -> Path:
-    """Folder for the staged tables of a file, new each time: what a killed run or a lost Dask worker still writes is kept apart."""
-    return settings.staging / f"{_prefix(task)}{uuid.uuid4().hex[:12]}"
 
 
 def convert_file(task: FileTask, settings: ConvertSettings, *, traffic: Traffic | None = None, starts: int = 3) -> FileResult:
@@ -248,7 +183,7 @@ def convert_file(task: FileTask, settings: ConvertSettings, *, traffic: Traffic 
     # A worker takes many files; what one needed is given back before the next.
     pa.default_memory_pool().release_unused()
     result = replace(result, row_counts=counts, warnings=tuple(warnings), **_cost(started, traffic))
-    _remember(result, settings)
+    remember(result, settings)
     return result
 
 
@@ -279,54 +214,3 @@ def convert_templates(
             raise
         return convert_templates(task, settings, image_signature, traffic=traffic, starts=starts - 1)
     return folder / f"{TEMPLATES}.parquet", traffic.bytes_moved
-
-
-def _fingerprint(task: FileTask, settings: ConvertSettings) -> str:
-    return repr((SCHEMA_VERSION, settings.program, task))
-
-
-def _remember(result: FileResult, settings: ConvertSettings) -> None:
-    """Notes beside the staged files that they are complete, so that an interrupted run need not convert the file again."""
-    facts = {
-        "fingerprint": _fingerprint(result.task, settings),
-        "row_counts": result.row_counts,
-        "image_set": result.image_set,
-        "image_signature": result.image_signature,
-        "bytes_fetched": result.bytes_fetched,
-        "warnings": result.warnings,
-    }
-    temporary = result.folder / f"{_RESULT}.part"
-    temporary.write_text(json.dumps(facts))
-    temporary.replace(result.folder / _RESULT)
-
-
-def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | None:
-    """The result of an earlier, interrupted run for exactly this task, if it got so far. What else is left of such runs is removed."""
-    found: FileResult | None = None
-    for folder in settings.staging.glob(f"{_prefix(task)}*"):
-        result = _remembered(task, folder, settings)
-        if result is None or found:
-            clear(folder)
-        else:
-            found = result
-    return found
-
-
-def left_unpublished(task: FileTask, settings: ConvertSettings, since: datetime) -> bool:
-    """Whether an interrupted run has converted the file since it was published, so that its tables may be of two versions."""
-    found = (f for f in settings.staging.glob(f"{_prefix(task)}*") if _remembered(task, f, settings))
-    return any((folder / _RESULT).stat().st_mtime > since.replace(tzinfo=UTC).timestamp() for folder in found)
-
-
-def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> FileResult | None:
-    try:
-        facts = json.loads((folder / _RESULT).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    if facts.pop("fingerprint", None) != _fingerprint(task, settings):
-        return None
-    facts["warnings"] = tuple(facts["warnings"])
-    result = FileResult(task, folder, **facts)
-    # A power cut may have kept the note and lost the data, and a run that was killed may have begun to clear the folder.
-    staged = [(path, rows) for name, rows in result.row_counts.items() if (path := result.staged(name))]
-    return None if any(check_staged(path, rows) for path, rows in staged) else result

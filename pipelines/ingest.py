@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.catalog import GrowingCatalog
-from pipelines.convert import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.exchange import tidy
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
@@ -23,6 +22,7 @@ from pipelines.project_tables import ProjectTables, read_project_tables
 from pipelines.publish import lacks_images, publish_mouse, publish_project_tables
 from pipelines.releases import Release, load_release
 from pipelines.sources import SourceSpec, open_source
+from pipelines.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.turns import Turns
 from schemas.errors import LakeError
 from schemas.layout import CATALOG

@@ -14,8 +14,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from pipelines.convert import TEMPLATES, ConvertSettings, FileResult, convert_file, convert_templates, staging_folder
 from pipelines.planning import FileTask
+from pipelines.staged import TEMPLATES, ConvertSettings, FileResult, staging_folder
 from pipelines.workers import BYTES_PER_WORKER, bounded, processes, seconds_for, unbounded
 from schemas.errors import DataError, IntegrityError, SourceError, UsageError
 
@@ -32,6 +32,19 @@ def workers_for(wanted: int | None, memory: int | None) -> int:
     if memory is None:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     return max(1, min(wanted or len(os.sched_getaffinity(0)), memory // BYTES_PER_WORKER))
+
+
+def _convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
+    # Loaded where files are read: this process can do without the readers and h5py.
+    from pipelines.convert import convert_file
+
+    return convert_file(task, settings)
+
+
+def _convert_templates(task: FileTask, settings: ConvertSettings, signature: str) -> tuple[Path, int]:
+    from pipelines.convert import convert_templates
+
+    return convert_templates(task, settings, signature)
 
 
 class _Here(Executor):
@@ -129,7 +142,7 @@ class FilePool:
                 while waiting and len(running) < in_flight:
                     task = waiting.popleft()
                     try:
-                        running[executor.submit(wrapped, seconds_for(task.bytes or 0), convert_file, task, self._settings)] = task
+                        running[executor.submit(wrapped, seconds_for(task.bytes or 0), _convert_file, task, self._settings)] = task
                     except BrokenProcessPool:
                         waiting.appendleft(task)
                         break
@@ -153,7 +166,7 @@ class FilePool:
         """Tries a file whose worker died once more, with the machine to itself."""
         with processes(1) as executor:
             try:
-                return executor.submit(bounded, seconds_for(task.bytes or 0), convert_file, task, self._settings).result()
+                return executor.submit(bounded, seconds_for(task.bytes or 0), _convert_file, task, self._settings).result()
             except BrokenProcessPool:
                 error = (
                     f"file {task.object.key}: the worker process died twice while reading it, the second time alone: killed (most often "
@@ -163,7 +176,7 @@ class FilePool:
                 return FileResult(task, staging_folder(task, self._settings), error=error)
 
     def _submit_templates(self, executor: Executor, task: FileTask, signature: str) -> Future[tuple[Path, int]]:
-        return executor.submit(bounded, seconds_for(task.bytes or 0), convert_templates, task, self._settings, signature)
+        return executor.submit(bounded, seconds_for(task.bytes or 0), _convert_templates, task, self._settings, signature)
 
     def begin_templates(self, task: FileTask, signature: str) -> None:
         """Has a worker begin on the image set of a file that `templates` will be asked for."""
@@ -189,7 +202,7 @@ class FilePool:
                 if giver == task:
                     raise
         if not self._workers or self._dask:
-            return convert_templates(task, self._settings, signature)
+            return _convert_templates(task, self._settings, signature)
         for shared in (True, False):
             with nullcontext(self._local()) if shared else processes(1) as executor:
                 try:

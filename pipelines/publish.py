@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.convert import TEMPLATES, FileResult
 from pipelines.lake import ledger
 from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.ledger import Entry, Status
@@ -16,6 +15,7 @@ from pipelines.lake.merge import merge_mouse
 from pipelines.lake.store import Store, clear
 from pipelines.lake.writer import write_table
 from pipelines.planning import FileKind, FileTask, MissingFile
+from pipelines.staged import TEMPLATES, FileResult
 from schemas import TABLES, Storage, Subject, Table
 from schemas.errors import DataError, SourceError
 from schemas.layout import relative_path
@@ -50,10 +50,11 @@ def _publish_merged(table: Table, store: Store, mouse_id: int, results: Sequence
     target = store.staging / f"{table.name}-{mouse_id}.parquet"
     sources = {getattr(r.task, unit): r.staged(table.name) for r in results}
     held = {getattr(entry, unit) for entry in before.values() if entry.row_counts.get(table.name)}
-    if merge_mouse(table, store, path, sources, target, release=release, held=held):
-        store.publish(target, path)
-    else:
+    merged = merge_mouse(table, store, path, sources, target, release=release, held=held)
+    if merged is None:
         store.remove(path)
+    else:
+        store.publish(merged, path)
 
 
 def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) -> None:

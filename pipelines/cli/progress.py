@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from pipelines.convert import FileResult
     from pipelines.ingest import MouseReport, Prepared
+    from pipelines.staged import FileResult
 
 SOME_QUARANTINED = 3
 """Exit code of `ingest` where some files could not be ingested and the rest is done."""

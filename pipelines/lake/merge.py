@@ -74,20 +74,20 @@ def merge_mouse(
     *,
     release: str,
     held: Collection[int] = (),
-) -> int:
-    """Writes the mouse's file with the rows of some sources added or replaced.
+) -> Path | None:
+    """Makes the mouse's file with the rows of some sources added or replaced.
 
     Args:
         table: declaration; its `order` starts with its `unit_key`.
         store: the lake.
         path: the mouse's present file in the lake, which may be missing.
         sources: by session or experiment id, the staged file with all its rows, or None if it has no rows any more.
-        target: local file to write.
+        target: local file to write; not needed where one staged file holds all rows already.
         release: kept in the file's metadata.
         held: the session or experiment ids that the ledger says the present file has rows of.
 
     Returns:
-        Rows of the new file; 0 means that no file was written because no row is left.
+        The local file to publish; None means that no row is left.
 
     Raises:
         LakeError: the present file is damaged, and not all of its rows come anew.
@@ -107,6 +107,9 @@ def merge_mouse(
                 f"Ingest all files of the mouse again: --mouse {mouse} --force."
             ) from error
         present = ids = None
+    having = [path for path in sources.values() if path is not None]
+    if ids is None and len(having) == 1 and _in_full_groups(having[0]):
+        return having[0]
     schema = arrow_schema(table)
     old = _Rows(present, schema) if present else None
     runs = {unit: (start, length) for unit, start, length in _runs(ids) if unit not in sources} if ids is not None else {}
@@ -120,7 +123,14 @@ def merge_mouse(
                 assert staged is not None
                 yield _exactly(pq.ParquetFile(staged).read(), schema)
 
-    return write_table(table, target, _regroup(parts()), release=release)
+    return target if write_table(table, target, _regroup(parts()), release=release) else None
+
+
+def _in_full_groups(path: Path) -> bool:
+    """Whether the row groups of a file are those that a merge would make."""
+    metadata = pq.read_metadata(path)
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    return all(count == ROW_GROUP_ROWS for count in rows[:-1])
 
 
 def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -6,8 +6,9 @@ import os
 import signal
 import time
 
-from pipelines.convert import ConvertSettings, FileResult, convert_file
+from pipelines.convert import convert_file
 from pipelines.planning import FileTask
+from pipelines.staged import ConvertSettings, FileResult
 
 DIES, DIES_ONCE, SPINS, WAITS, EATS = ("dies",), ("dies once",), ("spins",), ("waits",), ("eats",)
 """In the place of a task's tables."""

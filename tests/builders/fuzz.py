@@ -9,9 +9,10 @@ from pathlib import Path
 
 from builders.invariants import broken
 from builders.mutate import Regions, damage_bytes, damage_structure
-from pipelines.convert import ConvertSettings, FileResult, convert_file, convert_templates
+from pipelines.convert import convert_file, convert_templates
 from pipelines.planning import FileTask
 from pipelines.sources import SourceSpec
+from pipelines.staged import ConvertSettings, FileResult
 from schemas.errors import DataError
 
 _SHARE_OF_STRUCTURE = 0.35

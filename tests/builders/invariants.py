@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.convert import FileResult
+from pipelines.staged import FileResult
 from schemas import TABLES
 from schemas.arrow import arrow_schema
 

@@ -16,7 +16,6 @@ from builders.lake import RELEASE, build_lake, entry, write_rows
 
 from pipelines.cli.app import main, say_error
 from pipelines.cli.progress import Progress, print_summary
-from pipelines.convert import FileResult
 from pipelines.ingest import IngestRequest, MouseReport, Prepared
 from pipelines.lake.ledger import Status, publish_mouse
 from pipelines.lake.store import LocalStore
@@ -24,6 +23,7 @@ from pipelines.planning import FileKind, FileTask, Plan
 from pipelines.project_tables import ProjectTables
 from pipelines.releases import Release, ReleaseObject
 from pipelines.sources import SourceSpec
+from pipelines.staged import FileResult
 from schemas.errors import LakeError
 
 pytestmark = pytest.mark.integration

@@ -21,11 +21,11 @@ from builders.command import COMMAND, Started, start
 from builders.lakes import contents
 from conftest import Figure
 
-from pipelines.convert import FileResult
 from pipelines.ingest import IngestRequest, ingest, prepare
 from pipelines.lake.ledger import Status
 from pipelines.lake.store import LocalStore
 from pipelines.sources import SourceSpec
+from pipelines.staged import FileResult
 from pipelines.verify import Severity, verify
 
 pytestmark = pytest.mark.integration

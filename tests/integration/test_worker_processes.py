@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from builders import faulty
 
-from pipelines.convert import ConvertSettings, convert_file
+from pipelines.convert import convert_file
 from pipelines.ingest import IngestRequest, prepare
 from pipelines.planning import FileTask, Selection
 from pipelines.pool import FilePool
 from pipelines.sources import SourceSpec
+from pipelines.staged import ConvertSettings
 from schemas.errors import SourceError
 
 pytestmark = pytest.mark.integration
@@ -34,7 +35,7 @@ def settings(sample_bucket: Path, tmp_path: Path) -> ConvertSettings:
 @pytest.fixture
 def tasks(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FileTask]:
     """Every file of the sample, trials only."""
-    monkeypatch.setattr("pipelines.pool.convert_file", faulty.convert)
+    monkeypatch.setattr("pipelines.pool._convert_file", faulty.convert)
     request = IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), selection=Selection(tables=("trials",)))
     return list(prepare(request).todo)
 

@@ -28,12 +28,13 @@ from builders.nwb import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.boundary import FileCheck, check_ids, check_staged
+from pipelines.boundary import FileCheck, check_ids
 from pipelines.checks import in_file, parents_in_file
 from pipelines.nwb.hdf5 import HdfFile
 from pipelines.nwb.recording import Recording
 from pipelines.planning import FileKind, FileTask
 from pipelines.releases import ReleaseObject
+from pipelines.staged import check_staged
 from schemas import TABLES, ForeignKey, Subject, Table
 from schemas.errors import DataError, IntegrityError
 from schemas.known import Rule, known

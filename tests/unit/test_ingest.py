@@ -237,7 +237,7 @@ def test_what_an_interrupted_run_had_converted_is_not_converted_again(
     assert converted
     request = IngestRequest(SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=0)
     seen: list[str] = []
-    monkeypatch.setattr("pipelines.pool.convert_file", _noting(seen))
+    monkeypatch.setattr("pipelines.convert.convert_file", _noting(seen))
     ingest(prepare(request))
     assert seen
     assert not converted & set(seen)
@@ -279,7 +279,7 @@ def test_what_another_ingest_has_done_meanwhile_is_not_done_again(
     ingest(first)
     before = files(tmp_path / "lake")
     seen: list[str] = []
-    monkeypatch.setattr("pipelines.pool.convert_file", _noting(seen))
+    monkeypatch.setattr("pipelines.convert.convert_file", _noting(seen))
     ingest(second)
     assert seen == []
     assert {n: f for n, f in files(tmp_path / "lake").items() if n != CATALOG} == {n: f for n, f in before.items() if n != CATALOG}

@@ -10,7 +10,6 @@ from builders.lake import entry
 
 from pipelines.cli.options import request_from_options
 from pipelines.cli.progress import Progress, print_summary
-from pipelines.convert import FileResult
 from pipelines.ingest import IngestRequest, MouseReport, Prepared
 from pipelines.lake.ledger import Entry, Status
 from pipelines.lake.store import LocalStore
@@ -18,6 +17,7 @@ from pipelines.planning import FileKind, FileTask, Plan
 from pipelines.project_tables import ProjectTables
 from pipelines.releases import Release, ReleaseObject
 from pipelines.sources import SourceSpec
+from pipelines.staged import FileResult
 
 
 class Terminal(io.StringIO):
