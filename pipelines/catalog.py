@@ -162,22 +162,21 @@ def _value(value: Any) -> str:
             return str(value)
 
 
-def _fill(con: duckdb.DuckDBPyConnection, root: str, filled: frozenset[str], release: str) -> None:
+def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str]:
+    """All that makes a catalog, in order."""
     for table in TABLES.values():
-        con.execute(view_sql(table, root, has_files=table.name in filled))
-        for statement in _comments(table):
-            con.execute(statement)
+        yield view_sql(table, root, has_files=table.name in filled)
+        yield from _comments(table)
     for name, source, lists, clock in _LONG_VIEWS:
-        for statement in _long_view(name, TABLES[source], lists, clock):
-            con.execute(statement)
+        yield from _long_view(name, TABLES[source], lists, clock)
     for name, columns, comment, rows in _DECLARATIONS:
-        con.execute(f"CREATE TABLE {name} ({columns})")
-        con.execute(f"INSERT INTO {name} VALUES {', '.join(_row(row) for row in rows())}")
-        con.execute(f"COMMENT ON TABLE {name} IS {literal(comment)}")
-    con.execute("CREATE TABLE _lake (release VARCHAR, schema_version VARCHAR, root VARCHAR, built_at TIMESTAMP)")
+        yield f"CREATE TABLE {name} ({columns})"
+        yield f"INSERT INTO {name} VALUES {', '.join(_row(row) for row in rows())}"
+        yield f"COMMENT ON TABLE {name} IS {literal(comment)}"
+    yield "CREATE TABLE _lake (release VARCHAR, schema_version VARCHAR, root VARCHAR, built_at TIMESTAMP)"
     built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
-    con.execute(f"INSERT INTO _lake VALUES {_row([release, SCHEMA_VERSION, root, built])}")
-    con.execute("COMMENT ON TABLE _lake IS 'The lake this catalog was built for.'")
+    yield f"INSERT INTO _lake VALUES {_row([release, SCHEMA_VERSION, root, built])}"
+    yield "COMMENT ON TABLE _lake IS 'The lake this catalog was built for.'"
 
 
 def _filled(store: Store) -> frozenset[str]:
@@ -223,11 +222,11 @@ def _build(store: Store, release: str, filled: frozenset[str]) -> None:
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     try:
         with connect_files(store) as con:
+            con.execute("SET threads = 1")  # others would only wait, and take the processors that files are converted on
             con.execute(f"ATTACH {literal(str(staged))} AS fresh")
             con.execute("USE fresh")
-            con.execute("BEGIN")  # else DuckDB would flush the file to disk after each of 500 statements
-            _fill(con, store.root, filled, release)
-            con.execute("COMMIT")
+            # One transaction: else DuckDB would flush the file to disk after each of 500 statements.
+            con.execute(";\n".join(("BEGIN", *_statements(store.root, filled, release), "COMMIT")))
             con.execute("USE memory")
             con.execute("DETACH fresh")
     except (duckdb.OperationalError, duckdb.FatalException) as error:

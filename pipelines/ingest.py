@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -150,6 +151,16 @@ def prepare(request: IngestRequest) -> Prepared:
     return Prepared(request, store, release, project, chosen, ledger, tuple(todo), tuple(done))
 
 
+def _longest_first(tasks: Sequence[FileTask]) -> list[FileTask]:
+    """Mouse by mouse, so that the first can be used while the others are converted; those with the longest files first, so that no worker
+    is left with a long file at the end.
+    """
+    longest: dict[int, int] = {}
+    for task in tasks:
+        longest[task.mouse_id] = max(longest.get(task.mouse_id, 0), task.bytes or 0)
+    return sorted(tasks, key=lambda t: (-longest[t.mouse_id], t.mouse_id, -(t.bytes or 0)))
+
+
 def mice_of_release(source: SourceSpec, release: str) -> set[int]:
     """Ids of all mice of a release."""
     opened = open_source(source)
@@ -228,15 +239,10 @@ def ingest(
         publish_project_tables(store, prepared.project.tables, release.version)
         catalog = GrowingCatalog(store, release.version)
         finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
-        tasks: list[FileTask] = []
-        left: dict[int, int] = {}
         # Another ingest may have been at it until a moment ago.
         todo, _ = _divided(prepared.todo, read_ledger(store, wanted), request, store)
-        for mouse in wanted:
-            mine = [t for t in todo if t.mouse_id == mouse]
-            left[mouse] = len(mine)
-            # The longest first, so that no worker is left with a long file at the end.
-            tasks += sorted(mine, key=lambda t: -(t.bytes or 0))
+        tasks = _longest_first(todo)
+        left = Counter(t.mouse_id for t in tasks)
         # One mouse is published at a time, beside the conversion of the next.
         workers = min(workers_for(request.workers, request.memory), max(1, len(tasks)))
         with FilePool(prepared.settings, workers, request.dask) as files, Turns[MouseReport]() as publishing:

@@ -74,6 +74,8 @@ _NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
 
 def start_server() -> None:
     """Has the process begin that workers are forked from, if it has not: it takes 0.3 s to import what they need, beside its caller."""
+    # There is a process per core, and nothing here multiplies matrices: NumPy's threads would only keep cores busy while they start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Not fork: this process may have threads (Dagster, progress bar), which a forked child would find locked.
     multiprocessing.get_context("forkserver").set_forkserver_preload(["pipelines.convert"])
     # Ctrl-C and the SIGHUP of a closed terminal go to the whole group. The processes that start here do not hear them, not even while they
