@@ -13,12 +13,19 @@ import typer
 
 from pipelines.cli import app as cli
 from pipelines.cli.app import BUILD_PANEL, USE_PANEL
-from pipelines.cli.options import DEFAULT_LAKE, DEFAULT_SOURCE, Asked, LakeOption, SourceOption, with_request
+from pipelines.cli.options import DEFAULT_LAKE, DEFAULT_SOURCE, WORK_PANEL, Asked, LakeOption, SourceOption, with_request
+
+RecordOption = Annotated[
+    bool,
+    typer.Option(
+        "--record/--no-record", help="Whether to record it as a Dagster run, for 1 to 2 s of a processor.", rich_help_panel=WORK_PANEL
+    ),
+]
 
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
 @with_request
-def ingest(asked: Asked) -> None:
+def ingest(asked: Asked, record: RecordOption = True) -> None:
     """Bring the selected files into the lake; files that are there already are not read again.
 
     It is recorded as a Dagster run, which `vblake ui` shows. Exit code 0: all done; 3: some files are quarantined,
@@ -38,9 +45,9 @@ def ingest(asked: Asked) -> None:
         # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
         summary = print_summary(prepared, run(prepared))
     else:
-        from assets.recording import recorded
+        from assets.recording import recorded, unrecorded
 
-        with recorded(prepared) as outcome, Progress() as progress:
+        with (recorded if record else unrecorded)(prepared) as outcome, Progress() as progress:
             progress.start(len(prepared.todo), sum(t.bytes or 0 for t in prepared.todo))
             reports = run(prepared, on_file=progress.file_done, on_mouse=progress.mouse_done)
             outcome.set_result(reports)

@@ -39,6 +39,12 @@ class _Recorder(Thread):
 
 
 @contextmanager
+def unrecorded(_: Prepared) -> Generator[Future[list[MouseReport]]]:
+    """In the place of `recorded` where no run is wanted."""
+    yield Future()
+
+
+@contextmanager
 def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
     """A Dagster run of the ingest that the `with` block does.
 

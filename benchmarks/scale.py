@@ -3,7 +3,7 @@
     python -m benchmarks.scale --work /tmp/bench --out results/scale.json
 
 The bucket is one of `vblake sample --scale real`, with mice enough for sixteen files (see --mice). Each run ingests into a new lake, by
-`pipelines.ingest` and, for the most files and for one, by `vblake ingest`, that is with Dagster. Peak memory is that of the largest
+`vblake ingest --no-record` and, for the most files and for one, with the record as a Dagster run. Peak memory is that of the largest
 process, a worker or the parent, and processor time that of all of them (benchmarks/watch.py).
 """
 
@@ -65,9 +65,9 @@ def _ingest(bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], wor
     sessions = ", ".join(str(i) for kind, i, _ in files if kind == "behavior_session") or "-1"
     # A behaviour file has no experiment id: its own is NULL in the expression's table.
     where = f"ophys_experiment_id IN ({experiments}) OR (ophys_experiment_id IS NULL AND behavior_session_id IN ({sessions}))"
-    vblake = [str(Path(sys.executable).with_name("vblake")), "ingest"]
-    program = vblake if dagster else [sys.executable, "-m", "benchmarks.ingest_run"]
-    return [*program, "--source", str(bucket), "--lake", str(lake), "--where", where, "--workers", str(workers)]
+    vblake = str(Path(sys.executable).with_name("vblake"))
+    record = "--record" if dagster else "--no-record"
+    return [vblake, "ingest", "--source", str(bucket), "--lake", str(lake), "--where", where, "--workers", str(workers), record]
 
 
 def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:

@@ -26,7 +26,7 @@ DEFAULT_RETRIES = ATTEMPTS - 1
 
 _SOURCE_PANEL = "Source"
 _SELECTION_PANEL = "Selection (options of one kind add up, different kinds restrict each other)"
-_WORK_PANEL = "Work"
+WORK_PANEL = "Work"
 
 LakeOption = Annotated[str, typer.Option("--lake", envvar="VBLAKE_LAKE", metavar="PATH", help="The lake: a folder or an s3:// prefix.")]
 SourceOption = Annotated[
@@ -135,7 +135,7 @@ TablesOption = Annotated[
         rich_help_panel=_SELECTION_PANEL,
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Convert again what is already in the lake.", rich_help_panel=_WORK_PANEL)]
+ForceOption = Annotated[bool, typer.Option("--force", help="Convert again what is already in the lake.", rich_help_panel=WORK_PANEL)]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -144,7 +144,7 @@ WorkersOption = Annotated[
         metavar="N",
         help="Processes. [dim]\\[default: one per core, as far as memory goes][/dim]",
         show_default=False,
-        rich_help_panel=_WORK_PANEL,
+        rich_help_panel=WORK_PANEL,
     ),
 ]
 MemoryOption = Annotated[
@@ -154,12 +154,12 @@ MemoryOption = Annotated[
         metavar="SIZE",
         help="Bound on the memory of all processes, like 4GB. [dim]\\[default: half of the machine's][/dim]",
         show_default=False,
-        rich_help_panel=_WORK_PANEL,
+        rich_help_panel=WORK_PANEL,
     ),
 ]
 DaskOption = Annotated[
     str | None,
-    typer.Option("--dask", metavar="ADDRESS", help="Use the workers of a Dask scheduler.", rich_help_panel=_WORK_PANEL),
+    typer.Option("--dask", metavar="ADDRESS", help="Use the workers of a Dask scheduler.", rich_help_panel=WORK_PANEL),
 ]
 
 

@@ -62,3 +62,16 @@ def test_a_conversion_does_not_load_pandas(sample_bucket: Path, tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_ingest_loads_only_what_it_needs(sample_bucket: Path, tmp_path: Path) -> None:
+    # What the command loads, it loads before the first file is read: h5py and the readers are for the workers, pandas is what DuckDB
+    # imports for registered tables and for parameters of a query.
+    command = ["ingest", "--source", str(sample_bucket), "--lake", str(tmp_path / "lake"), "--workers", "1", "--no-record"]
+    program = (
+        f"import sys; sys.argv = ['vblake', *{[*command, '--where', 'mouse_id > 0']!r}]\nfrom assets.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as leaving:\n    print(leaving.code)\n"
+        "print(sorted({'pandas', 'scipy', 'polars', 'dagster', 's3fs', 'h5py', 'pipelines.nwb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-2:] == ["0", "[]"]
