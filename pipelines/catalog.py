@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any
 
 import duckdb
@@ -234,7 +235,7 @@ def _build(store: Store, release: str, filled: frozenset[str]) -> None:
         for left in store.staging.glob(f"{staged.name}*"):
             left.unlink()
         raise LakeError(
-            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). Make it with `vblake catalog --lake {store.root}` "
-            "when that is seen to; the tables are as they should be."
+            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). "
+            f"Make it with `vblake catalog --lake {quote(store.root)}` when that is seen to; the tables are as they should be."
         ) from error
     store.publish(staged, CATALOG)

@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,7 +117,7 @@ def _with_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> duckdb.DuckDB
     except duckdb.Error as error:
         con.close()
         raise LakeError(
-            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). Make it anew with `vblake catalog --lake {store.root}`."
+            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). Make it anew with `vblake catalog --lake {quote(store.root)}`."
         ) from None
     except LakeError:
         con.close()
@@ -131,7 +132,7 @@ def _attach(con: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _no_catalog(store: Store) -> LakeError:
-    return LakeError(f"{store.root} has no {CATALOG}. Make it with `vblake catalog --lake {store.root}`.")
+    return LakeError(f"{store.root} has no {CATALOG}. Make it with `vblake catalog --lake {quote(store.root)}`.")
 
 
 def first_line(error: duckdb.Error) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 from pipelines.lake.ledger import Entry, Status, read_ledger
@@ -152,7 +153,7 @@ def _columns(store: Store, table: str, names: tuple[str, ...]) -> Iterable[tuple
         read = file.read(list(names))
         return list(zip(*(read.column(n).to_pylist() for n in names), strict=True))
     except (OSError, ValueError, KeyError) as error:
-        raise LakeError(f"{store.root}/{path} cannot be read ({error}). See `vblake verify --lake {store.root}`.") from error
+        raise LakeError(f"{store.root}/{path} cannot be read ({error}). See `vblake verify --lake {quote(store.root)}`.") from error
 
 
 def _tables_of(kind: FileKind, *, gives_behavior: bool) -> Iterator[Table]:
@@ -183,7 +184,7 @@ def _rows(store: Store, path: str) -> int:
     try:
         file = store.parquet(path)
     except (OSError, ValueError) as error:
-        raise LakeError(f"{store.root}/{path} cannot be read ({error}). See `vblake verify --lake {store.root}`.") from error
+        raise LakeError(f"{store.root}/{path} cannot be read ({error}). See `vblake verify --lake {quote(store.root)}`.") from error
     return file.metadata.num_rows if file else 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from shlex import quote
 from typing import cast
 
 import duckdb
@@ -206,7 +207,7 @@ def _catalog_problems(store: Store, files: dict[str, list[CheckedFile]], *, deep
     def problem(message: str, *, table: str | None = None, expected: str | None = None, found: str | None = None) -> Problem:
         return Problem(Severity.ERROR, table, CATALOG, None, message, expected, found)
 
-    again = f"Make the catalog anew with `vblake catalog --lake {store.root}`"
+    again = f"Make the catalog anew with `vblake catalog --lake {quote(store.root)}`"
     try:
         con = connect_restricted(store)  # somebody else may have made the catalog
     except LakeError as error:

@@ -153,6 +153,10 @@ def main(application: typer.Typer = app) -> None:
         with interrupt.listening():
             _run(application)
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it is reported and nothing goes on
+        if isinstance(error, OSError) and is_limit(error):  # before any command: the version, a help page
+            _no_output()
+            say_error(f"the output: {error.strerror}")
+            sys.exit(OTHER_ERROR)
         say_error(f"Sorry, this should not have happened ({type(error).__name__}). Please report it with what follows.")
         say(traceback.format_exc().rstrip(), err=True)
         sys.exit(OTHER_ERROR)

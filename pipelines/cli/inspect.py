@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,7 +167,7 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
         return
     say(f"release {found.release} in {found.root}")
     if not found.has_catalog:
-        say(f"There is no catalog yet: vblake catalog --lake {found.root}")
+        say(f"There is no catalog yet: vblake catalog --lake {quote(found.root)}")
     header = (">rows", ">size", ">files", ">done", ">quarantined", ">skipped", ">missing")
     print_table(("table", *header), [(name, *_counts_row(c)) for name, c in found.tables.items() if c != type(c)()])
     print_table(

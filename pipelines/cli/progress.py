@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -149,7 +150,7 @@ def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
     root = prepared.store.root
     say(f"catalog: {root}/{CATALOG}")
     if bad:
-        say(f"Next: vblake status --lake {root}; the files above are tried again by the next ingest.")
+        say(f"Next: vblake status --lake {quote(root)}; the files above are tried again by the next ingest.")
     else:
-        say(f'Next: vblake sql --lake {root} "SELECT * FROM behavior_sessions"')
+        say(f'Next: vblake sql --lake {quote(root)} "SELECT * FROM behavior_sessions"')
     return SOME_QUARANTINED if bad else 0

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -171,7 +172,7 @@ def _explained(error: duckdb.Error, store: Store) -> VblakeError:
         return LakeError(f"{text.splitlines()[0]}. The query needs more memory than there is: ask for less at a time.")
     if isinstance(error, duckdb.OperationalError) or lake_root(store) in text:
         return LakeError(
-            f"{text}\nWhere files were replaced while the query ran, run it again; else see `vblake verify --lake {store.root}`."
+            f"{text}\nWhere files were replaced while the query ran, run it again; else see `vblake verify --lake {quote(store.root)}`."
         )
     return UsageError(text)
 

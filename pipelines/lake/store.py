@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.lake.exchange import put
@@ -253,7 +254,7 @@ def require_lake(store: Store) -> str:
     if release is None:
         raise LakeError(
             f"{store.root} is not a vblake lake: it has no {MARKER}. Check --lake (or VBLAKE_LAKE), "
-            f"or make one with `vblake ingest --lake {store.root}`."
+            f"or make one with `vblake ingest --lake {quote(store.root)}`."
         )
     return release
 

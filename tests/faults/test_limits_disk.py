@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -120,10 +121,13 @@ def test_the_user_reads_one_line_where_a_file_may_not_grow(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("args", [["sql", "FROM licks"], ["sql", "--format", "csv", "FROM licks"], ["status"], ["verify", "--quick"]])
+@pytest.mark.parametrize(
+    "args", [["sql", "FROM licks"], ["sql", "--format", "csv", "FROM licks"], ["status"], ["verify", "--quick"], ["--version"], ["--help"]]
+)
 def test_an_output_on_a_full_disk(sample_lake: Path, args: list[str]) -> None:
+    where = {"VBLAKE_LAKE": str(sample_lake)}
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run([*COMMAND, *args, "--lake", sample_lake], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run([*COMMAND, *args], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, env=os.environ | where)
     assert (done.returncode, done.stderr) == (1, b"error: the output: No space left on device\n")
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from builders.cli import run
 from builders.command import vblake
 from builders.lakes import behavior_file, contents, edit, file_key, query
 from builders.network import ingest_from, manifest_of, quarantined, source_of, unversioned
@@ -20,10 +21,8 @@ from click.testing import Result
 from servers.chaos import BODY, LISTING, OBJECT, RANGE, REFUSED, STALL_S, Chaos
 from servers.objects import Fault, RequestInfo
 from servers.s3 import BUCKET, S3Server
-from typer.testing import CliRunner
 
 from pipelines import log, s3
-from pipelines.cli.app import app
 from pipelines.ingest import IngestRequest, prepare
 from pipelines.planning import Selection
 from pipelines.ranges import RangeFile
@@ -275,7 +274,7 @@ def test_the_command_ends_with_3_when_a_file_fails(one_mouse: Path, tmp_path: Pa
 
 def plan(server: S3Server, lake: Path, *more: str) -> Result:
     arguments = ["plan", "--lake", str(lake), "--endpoint-url", server.url, "--retries", "1", "--timeout", "0.5", *more]
-    return CliRunner().invoke(app, arguments, prog_name="vblake")
+    return run(*arguments)
 
 
 @pytest.mark.parametrize("kind", [*REFUSED, *LISTING])

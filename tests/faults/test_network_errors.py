@@ -16,14 +16,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from builders.cli import run
 from builders.lakes import behavior_file
 from builders.network import quarantined
 from servers.s3 import BUCKET, Fault, RequestInfo, S3Server
-from typer.testing import CliRunner
 
 from assets.resources import LakeResource
 from pipelines import s3
-from pipelines.cli.app import app
 from pipelines.cli.options import request_from_options
 from pipelines.sources import SourceSpec, open_source
 from schemas.errors import SourceError, TransientSourceError, UsageError
@@ -182,7 +181,7 @@ def test_time_outs_and_retries_reach_the_source_by_every_way(monkeypatch: pytest
     ],
 )
 def test_settings_that_make_no_sense(option: str, value: str, said: str) -> None:
-    result = CliRunner().invoke(app, ["plan", option, value], prog_name="vblake")
+    result = run("plan", option, value)
     assert result.exit_code == 2
     assert said in result.output
 
@@ -252,7 +251,7 @@ def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) ->
     ],
 )
 def test_urls_with_secrets_are_refused_without_showing_them(arguments: list[str]) -> None:
-    result = CliRunner().invoke(app, ["plan", *arguments], prog_name="vblake")
+    result = run("plan", *arguments)
     assert result.exit_code == 2
     assert "must not hold credentials, a query or a fragment (it is not shown here)" in result.output
     assert not [secret for secret in SIGNED if secret in result.output]

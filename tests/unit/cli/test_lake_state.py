@@ -32,6 +32,10 @@ def test_catalog_needs_a_lake(tmp_path: Path) -> None:
     )
 
 
+def test_a_command_that_an_error_tells_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    assert refusal("catalog", "--lake", tmp_path / "my lake", code=1).endswith(f"with `vblake ingest --lake '{tmp_path}/my lake'`.")
+
+
 # --- verify ------------------------------------------------------------------------------------------------------------------
 
 
