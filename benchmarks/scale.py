@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with sixteen real-scale files or more [a synthetic one]")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes")
     parser.add_argument("--mice", type=int, default=9, metavar="N", help="mice of the synthetic bucket [%(default)s]")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="runs of each [%(default)s]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
