@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from threading import Thread
 
 from pipelines.ingest import MouseReport, Prepared
+from pipelines.turns import stand_back
 from schemas.errors import VblakeError
 
 _PATIENCE = 10.0
@@ -28,6 +29,7 @@ class _Recorder(Thread):
         self.begun = False
 
     def run(self) -> None:
+        stand_back()
         try:
             from assets.resources import SharedRun
             from assets.run import record

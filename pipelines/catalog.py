@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 
 from pipelines.connect import connect_files, first_line
+from pipelines.lake.damage import DamagedError
 from pipelines.lake.store import Store
 from pipelines.limits import free
 from pipelines.sqltext import LAKE_ROOT, as_pattern, identifier, literal
@@ -205,7 +207,8 @@ class GrowingCatalog:
         known = self._built or frozenset[str]()
         fresh = {name for name in TABLES if name not in known and self._store.files(name)}
         if fresh or self._built is None:
-            self._build(known | fresh)
+            with suppress(DamagedError):  # it may be a file of a mouse that is to come; else `settle` says so
+                self._build(known | fresh)
 
     def settle(self) -> None:
         """Builds it if the tables that have files are not those it was built for."""
@@ -230,10 +233,15 @@ def _build(store: Store, release: str, filled: frozenset[str]) -> None:
             con.execute(";\n".join(("BEGIN", *_statements(store.root, filled, release), "COMMIT")))
             con.execute("USE memory")
             con.execute("DETACH fresh")
-    except (duckdb.OperationalError, duckdb.FatalException) as error:
+    except (duckdb.OperationalError, duckdb.FatalException, duckdb.InvalidInputException) as error:
         room = free(store.staging)
         for left in store.staging.glob(f"{staged.name}*"):
             left.unlink()
+        if isinstance(error, duckdb.InvalidInputException):
+            raise DamagedError(
+                f"{store.root}/{CATALOG} stays as it was, because a file of the lake cannot be read ({first_line(error)}). "
+                f"`vblake verify --lake {quote(store.root)}` says what mends it; all other tables are as they should be."
+            ) from error
         raise LakeError(
             f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). "
             f"Make it with `vblake catalog --lake {quote(store.root)}` when that is seen to; the tables are as they should be."

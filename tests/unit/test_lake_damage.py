@@ -12,6 +12,7 @@ from conftest import Ingest
 from pipelines.lake.store import LocalStore
 from pipelines.verify import Severity, verify
 from schemas.errors import LakeError
+from schemas.layout import CATALOG
 
 
 def _cut(path: Path) -> None:
@@ -35,6 +36,23 @@ def test_a_damaged_file_is_put_there_anew(table: str, sample_bucket: Path, lake:
     run_ingest(sample_bucket, lake, force=True)
     assert contents(lake) == contents(sample_lake)
     assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR] == []
+
+
+def test_a_damaged_file_of_another_mouse_keeps_the_old_catalog_and_no_files_out(
+    sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
+) -> None:
+    damaged = _first(lake, "trials")
+    (other,) = {_mouse(path) for path in (lake / "trials").rglob("*.parquet")} - {_mouse(damaged)}
+    _cut(damaged)
+    before, published = (lake / CATALOG).read_bytes(), query(lake, "SELECT max(ingested_at) FROM source_files")
+    with pytest.raises(
+        LakeError, match=rf"catalog\.duckdb stays as it was, because .*{damaged}.* `vblake verify --lake {lake}` says what mends"
+    ):
+        run_ingest(sample_bucket, lake, force=True, mice=(other,))
+    assert (lake / CATALOG).read_bytes() == before
+    assert query(lake, f"SELECT min(ingested_at) FROM source_files WHERE mouse_id = {other}") > published
+    run_ingest(sample_bucket, lake, force=True, mice=(_mouse(damaged),))
+    assert contents(lake) == contents(sample_lake)
 
 
 def test_rows_that_only_a_damaged_file_has_are_not_dropped(sample_bucket: Path, lake: Path, run_ingest: Ingest) -> None:

@@ -29,10 +29,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = IngestRequest(source.spec, str(folder / "lake"), selection=Selection(tables=ALL_TABLES), workers=0, cache=folder / "cache")
     reports = ingest(prepare(request))
     entries = [entry for report in reports for entry in report.entries]
-    assert [(entry.file_key, entry.status, entry.error) for entry in entries] == [
+    assert {(entry.file_key, entry.status, entry.error) for entry in entries} == {
         (SESSION, Status.INGESTED, None),
         (EXPERIMENT, Status.INGESTED, None),
-    ]
+    }
     return folder / "lake"
 
 
