@@ -15,6 +15,11 @@ def main() -> None:
     # Thousands of classes and functions are imported, of which none is garbage: looking for it took a quarter of that time.
     gc.set_threshold(50_000, 20, 20)
     try:
+        if sys.argv[1:2] == ["ingest"] and not {"-h", "--help"} & set(sys.argv):
+            # First of all: what workers need takes as long to import as what this process needs.
+            from pipelines.workers import start_server
+
+            start_server()
         from assets.cli import main as run
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted before it began\n")

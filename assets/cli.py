@@ -33,9 +33,6 @@ def ingest(asked: Asked, record: RecordOption = True) -> None:
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre' AND session_number = 1" --tables trials,dff_traces
     """
-    from pipelines.workers import start_server
-
-    start_server()  # first of all: what follows takes as long to import
     from pipelines.cli.progress import Progress, print_summary
     from pipelines.ingest import ingest as run
     from pipelines.ingest import prepare

@@ -180,8 +180,6 @@ def convert_file(task: FileTask, settings: ConvertSettings, *, traffic: Traffic 
             f"({Path(where.filename).name}, line {where.lineno}). This is a mistake in vblake; please report it with this line."
         )
         return replace(result, error=text, **_cost(started, traffic))
-    # A worker takes many files; what one needed is given back before the next.
-    pa.default_memory_pool().release_unused()
     result = replace(result, row_counts=counts, warnings=tuple(warnings), **_cost(started, traffic))
     remember(result, settings)
     return result

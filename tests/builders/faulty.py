@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
+
+import numpy as np
+import pyarrow as pa
 
 from pipelines.convert import convert_file
 from pipelines.planning import FileTask
@@ -32,3 +36,15 @@ def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
         except MemoryError:
             return FileResult(task, settings.staging, error="no more memory")
     return FileResult(task, settings.staging) if task.tables == DIES_ONCE else convert_file(task, settings)
+
+
+def faults(size: int, times: int) -> list[int]:
+    """Pages that the kernel had to find each time for a buffer of Python's and one of Arrow's, both filled."""
+    found: list[int] = []
+    for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        mine, arrows = bytearray(size), pa.allocate_buffer(size)
+        np.frombuffer(arrows, np.uint8)[::4096] = 1
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        del mine, arrows
+    return found

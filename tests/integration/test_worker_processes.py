@@ -22,6 +22,7 @@ from pipelines.planning import FileTask, Selection
 from pipelines.pool import FilePool
 from pipelines.sources import SourceSpec
 from pipelines.staged import ConvertSettings
+from pipelines.workers import processes
 from schemas.errors import SourceError
 
 pytestmark = pytest.mark.integration
@@ -72,6 +73,14 @@ def test_a_file_that_never_ends_is_stopped(tasks: list[FileTask], settings: Conv
 def test_a_worker_cannot_take_the_memory_of_the_machine(tasks: list[FileTask], settings: ConvertSettings) -> None:
     greedy = replace(tasks[0], tables=faulty.EATS)
     assert _errors([greedy, *tasks[1:]], settings) == {**{t.file_key: None for t in tasks}, greedy.file_key: "no more memory"}
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="without glibc memory may go back")
+def test_a_worker_keeps_the_memory_of_a_file_for_the_next() -> None:
+    with processes(1) as executor:
+        first, *further = executor.submit(faulty.faults, 100 << 20, 3).result()
+    assert first > 20 * max(further)
+    assert not any(name.startswith(("MALLOC_", "MIMALLOC_")) for name in os.environ)  # not for what else this process starts
 
 
 def test_workers_end_with_the_process_they_work_for(tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path) -> None:
