@@ -73,7 +73,7 @@ def _most(result: Result) -> str:
     lines = [
         [r["run"].replace(", 1 worker", ""), r["wall_s"], r["cpu_s"] / 2, 2 * r["wall_s"] / r["cpu_s"]]
         for r in result["rows"]
-        if ", 1 worker" in r["run"] and " files" in r["run"]
+        if ", 1 worker" in r["run"] and " files" in r["run"] and "server" not in r["run"]
     ]
     return table(("two workers at the most", "s of one worker", "half its processor s", "ratio"), lines)
 

@@ -2,6 +2,9 @@
 
     python -m benchmarks.scale --work /tmp/bench --out results/scale.json
 
+Eight files and one also come from a server on loopback with 30 ms a request and 40 MB/s a connection (benchmarks/fetch.py), for the memory
+that it takes; the server works on the same cores.
+
 The bucket is one of `vblake sample --scale real`, with mice enough for sixteen files (see --mice). Each run ingests into a new lake, by
 `vblake ingest --no-record` and, for the most files and for one, with the record as a Dagster run. Peak memory is that of the largest
 process, a worker or the parent, and processor time that of all of them (benchmarks/watch.py).
@@ -19,6 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fetch import served
 from benchmarks.harness import Sample, run_once, run_repeated, table, write_json
 from benchmarks.verdict import Verdict, verdict_table
 from benchmarks.watch import Watch
@@ -31,6 +35,7 @@ _FLAT = 1.1
 
 _PEAK_MB = 400.0
 _DAGSTER = ", with Dagster"
+_SERVED = ", from a server"
 
 _LIST = """
 import json, sys
@@ -60,14 +65,17 @@ def chosen_files(bucket: Path) -> list[tuple[str, int, int]]:
     return sorted(((str(k), int(i), int(b)) for k, i, b in found), key=lambda f: -f[2])
 
 
-def _ingest(bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], workers: int, *, dagster: bool = False) -> list[str]:
+def _ingest(
+    bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], workers: int, *, dagster: bool = False, url: str | None = None
+) -> list[str]:
     experiments = ", ".join(str(i) for kind, i, _ in files if kind == "ophys_experiment") or "-1"
     sessions = ", ".join(str(i) for kind, i, _ in files if kind == "behavior_session") or "-1"
     # A behaviour file has no experiment id: its own is NULL in the expression's table.
     where = f"ophys_experiment_id IN ({experiments}) OR (ophys_experiment_id IS NULL AND behavior_session_id IN ({sessions}))"
     vblake = str(Path(sys.executable).with_name("vblake"))
     record = "--record" if dagster else "--no-record"
-    return [vblake, "ingest", "--source", str(bucket), "--lake", str(lake), "--where", where, "--workers", str(workers), record]
+    source = ["--source", str(bucket)] if url is None else ["--endpoint-url", url]
+    return [vblake, "ingest", *source, "--lake", str(lake), "--where", where, "--workers", str(workers), record]
 
 
 def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
@@ -94,6 +102,9 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
         found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one["peak_mb"] / single["peak_mb"], _FLAT))
         found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB))
         found.append(Verdict(f"peak memory of {most} files, 2 workers, MB{suffix}", two["peak_mb"], _PEAK_MB))
+    if (few := f"{FILES[-2]} files, 1 worker{_SERVED}") in rows:
+        alone = rows[f"1 file, 1 worker{_SERVED}"]["peak_mb"]
+        found.append(Verdict(f"peak memory, {FILES[-2]} files / the largest alone{_SERVED}", rows[few]["peak_mb"] / alone, _FLAT))
     return found
 
 
@@ -132,7 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def after(name: str, _: Sample) -> None:
         watched[name].append(watches.pop(name).stop())
 
-    samples = run_repeated(commands, options.repeats, before=before, after=after)
+    with served(bucket, 0.03, 40e6) as url:
+        for count, workers in ((1, 1), (FILES[-2], 1), (FILES[-2], 2)):
+            if count <= len(files):
+                name = f"{count} file{'s' * (count > 1)}, {workers} worker{'s' * (workers > 1)}{_SERVED}"
+                commands[name] = _ingest(bucket, lakes / name.replace(" ", "-"), files[:count], workers, url=url)
+                volumes[name] = sum(f[2] for f in files[:count]) / 1e6
+                watched[name] = []
+        samples = run_repeated(commands, options.repeats, before=before, after=after)
     shutil.rmtree(lakes, ignore_errors=True)
     rows: dict[str, dict[str, Any]] = {}
     for name, found in samples.items():

@@ -11,11 +11,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Watch:
-    """Looks at the descendants of this process every 50 ms from its making until `stop`."""
+    """Looks at the descendants of this process every 50 ms from its making until `stop`; not at those that were there before."""
 
     def __init__(self) -> None:
         self._peak_mb: dict[int, float] = {}
         self._cpu_s: dict[int, float] = {}
+        self._others = {pid for pid, _ in _descendants()}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -34,6 +35,8 @@ class Watch:
     def _run(self) -> None:
         while not self._done.wait(_PERIOD_S):
             for pid, ticks in _descendants():
+                if pid in self._others:
+                    continue
                 self._cpu_s[pid] = ticks / _TICKS
                 # Not ru_maxrss: that one starts with the peak of the process that forked, VmHWM with what is there after exec.
                 peak = _status(pid, "VmHWM:")

@@ -7,9 +7,6 @@ import resource
 import signal
 import time
 
-import numpy as np
-import pyarrow as pa
-
 from pipelines.convert import convert_file
 from pipelines.planning import FileTask
 from pipelines.staged import ConvertSettings, FileResult
@@ -38,13 +35,12 @@ def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
     return FileResult(task, settings.staging) if task.tables == DIES_ONCE else convert_file(task, settings)
 
 
-def faults(size: int, times: int) -> list[int]:
-    """Pages that the kernel had to find each time for a buffer of Python's and one of Arrow's, both filled."""
+def faults(size: int, count: int, times: int) -> list[int]:
+    """Pages that the kernel had to find each time for so many buffers of a size, filled."""
     found: list[int] = []
     for _ in range(times):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        mine, arrows = bytearray(size), pa.allocate_buffer(size)
-        np.frombuffer(arrows, np.uint8)[::4096] = 1
+        buffers = [b"x" * size for _ in range(count)]
         found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-        del mine, arrows
+        del buffers
     return found

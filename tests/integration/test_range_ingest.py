@@ -96,6 +96,12 @@ def test_an_ingest_over_s3_equals_one_from_a_folder(server: S3Server, sample_lak
     assert server.counters.requests["refused"] == 0
 
 
+def test_files_share_connections(server: S3Server, tmp_path: Path) -> None:
+    reports = run(server, tmp_path / "lake", tables=("trials", "running_speed"))
+    assert sum(len(report.entries) for report in reports) > 5
+    assert server.counters.connections <= ranges.CONNECTIONS + 1
+
+
 def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(counted: tuple[Path, Counters], sample_bucket: Path) -> None:
     lake, counters = counted
     sent = of_files(counters.bytes_sent)

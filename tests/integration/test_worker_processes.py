@@ -78,7 +78,7 @@ def test_a_worker_cannot_take_the_memory_of_the_machine(tasks: list[FileTask], s
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="without glibc memory may go back")
 def test_a_worker_keeps_the_memory_of_a_file_for_the_next() -> None:
     with processes(1) as executor:
-        first, *further = executor.submit(faulty.faults, 100 << 20, 3).result()
+        first, *further = executor.submit(faulty.faults, 8 << 20, 20, 3).result()
     assert first > 20 * max(further)
     assert not any(name.startswith(("MALLOC_", "MIMALLOC_")) for name in os.environ)  # not for what else this process starts
 

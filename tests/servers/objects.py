@@ -89,6 +89,7 @@ class Counters:
     ranges: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
     versions: dict[str, set[str | None]] = field(default_factory=dict[str, set[str | None]])
     at_once: int = 0
+    connections: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""

@@ -123,6 +123,11 @@ class S3Server:
                 self.counters.ranges.setdefault(key, []).append(asked)
         return self.faults(info, before) if self.faults else None
 
+    def connected(self) -> None:
+        """Counts a connection."""
+        with self._lock:
+            self.counters.connections += 1
+
     def is_open(self, change: int) -> None:
         """Notes that a request has begun (1) or ended (-1)."""
         with self._lock:
@@ -147,6 +152,7 @@ class _Http(ThreadingHTTPServer):
         self._closing = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        self.s3.connected()
         with self._closing:
             self._connections.add(request)
         super().process_request(request, client_address)
