@@ -87,7 +87,7 @@ def test_workers_end_with_the_process_they_work_for(tasks: list[FileTask], setti
     script = (
         "import pickle, sys\n"
         "import pipelines.pool\nfrom builders import faulty\n"
-        "pipelines.pool.convert_file = faulty.convert\n"
+        "pipelines.pool._convert_file = faulty.convert\n"
         "tasks, settings = pickle.load(open(sys.argv[1], 'rb'))\n"
         "with pipelines.pool.FilePool(settings, 2) as pool:\n    list(pool.convert(tasks))\n"
     )
@@ -95,6 +95,7 @@ def test_workers_end_with_the_process_they_work_for(tasks: list[FileTask], setti
     path = os.pathsep.join(p for p in sys.path if p)
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "work.pickle")], env=os.environ | {"PYTHONPATH": path})
     workers = _eventually(lambda: [int(p.name.split("-")[1]) for p in tmp_path.glob("worker-*")], lambda found: len(found) == 2)
+    assert len(workers) == 2
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert _eventually(lambda: [w for w in workers if Path(f"/proc/{w}").exists()], lambda left: not left) == []
