@@ -30,12 +30,12 @@ _KEEP_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(BYTES_PER_WORKER),
-    "MIMALLOC_PURGE_DELAY": "10",
+    "MIMALLOC_PURGE_DELAY": "300",
 }
 """For glibc. What one file needed the next one needs again, but a page that was given back costs a fault and is cleared when it is taken
 again, a tenth of a file's processor time: so the heap keeps what was freed. Whole series still come and go by themselves, or what is
 fetched meanwhile would break up the place for the next; the threads that fetch share one heap, or each would keep 10 MB of its own; and
-Arrow's allocator (mimalloc) keeps for 10 ms only what this heap cannot have. Without all this a worker had 574 MB instead of 415 after ten
+Arrow's allocator (mimalloc) keeps for 0.3 s only what this heap cannot have. Without all this a worker had 574 MB instead of 415 after ten
 files from a bucket."""
 
 _CPU_SECONDS = 120.0
