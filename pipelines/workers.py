@@ -26,18 +26,6 @@ _DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
 """Bound on what a worker may allocate, far above what a sound file needs: a damaged one may claim any size. The gigabyte is address space
 that Arrow's allocator reserves and does not use."""
 
-_KEEP_MEMORY = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(BYTES_PER_WORKER),
-    "MIMALLOC_PURGE_DELAY": "300",
-}
-"""For glibc. What one file needed the next one needs again, but a page that was given back costs a fault and is cleared when it is taken
-again, a tenth of a file's processor time: so the heap keeps what was freed. Whole series still come and go by themselves, or what is
-fetched meanwhile would break up the place for the next; the threads that fetch share one heap, or each would keep 10 MB of its own; and
-Arrow's allocator (mimalloc) keeps for 0.3 s only what this heap cannot have. Without all this a worker had 574 MB instead of 415 after ten
-files from a bucket."""
-
 _CPU_SECONDS = 120.0
 _CPU_SECONDS_PER_BYTE = 1 / 4e6
 """Bound on the work for one file, about a hundred times what a sound one needs: damaged HDF5 can send the library round in circles."""
@@ -89,19 +77,15 @@ def start_server() -> None:
     # There is a process per core, and nothing here multiplies matrices: NumPy's threads would only keep cores busy while they start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Not fork: this process may have threads (Dagster, progress bar), which a forked child would find locked.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["pipelines.convert"])
-    keep = {name: value for name, value in _KEEP_MEMORY.items() if name not in os.environ}
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["pipelines.worker_memory", "pipelines.convert"])
     # Ctrl-C and the SIGHUP of a closed terminal go to the whole group. The processes that start here do not hear them, not even while they
     # start: what becomes of them is for this process to say.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
     try:
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)  # the line above has let Ctrl-C through again
-        os.environ |= keep  # for the server, not for this process and what else it starts
         forkserver.ensure_running()
     finally:
-        for name in keep:
-            del os.environ[name]
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
