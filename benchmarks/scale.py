@@ -78,12 +78,16 @@ def _ingest(
     return [vblake, "ingest", *source, "--lake", str(lake), "--where", where, "--workers", str(workers), record]
 
 
+def _name(count: int, workers: int, suffix: str = "") -> str:
+    return f"{count} file{'s' * (count > 1)}, {workers} worker{'s' * (workers > 1)}{suffix}"
+
+
 def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
     """Every target, from the runs with the most files."""
     found: list[Verdict] = []
 
     def seconds(count: int, workers: int, suffix: str = "") -> float:
-        return rows[f"{count} files, {workers} worker{'s' * (workers > 1)}{suffix}"]["wall_s"]
+        return rows[_name(count, workers, suffix)]["wall_s"]
 
     def gain(what: str, one: float, two: float) -> None:
         found.append(Verdict(f"throughput of 2 workers / 1, {what}", one / two, _SPEED_UP, at_least=True))
@@ -96,14 +100,14 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
             # What start and end cost is in both; with fewer files than that a worker may have nothing to do.
             further = [seconds(most, n) - seconds(FILES[-2], n) for n in WORKERS]
             gain(f"files {FILES[-2] + 1} to {most}", *further)
-        two = rows[f"{most} files, 2 workers{suffix}"]
-        one = rows[f"{most} files, 1 worker{suffix}"]
-        single = rows[f"1 file, 1 worker{suffix}"]
+        two = rows[_name(most, 2, suffix)]
+        one = rows[_name(most, 1, suffix)]
+        single = rows[_name(1, 1, suffix)]
         found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one["peak_mb"] / single["peak_mb"], _FLAT))
         found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB))
         found.append(Verdict(f"peak memory of {most} files, 2 workers, MB{suffix}", two["peak_mb"], _PEAK_MB))
-    if (few := f"{FILES[-2]} files, 1 worker{_SERVED}") in rows:
-        alone = rows[f"1 file, 1 worker{_SERVED}"]["peak_mb"]
+    if (few := _name(FILES[-2], 1, _SERVED)) in rows:
+        alone = rows[_name(1, 1, _SERVED)]["peak_mb"]
         found.append(Verdict(f"peak memory, {FILES[-2]} files / the largest alone{_SERVED}", rows[few]["peak_mb"] / alone, _FLAT))
     return found
 
@@ -126,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = sorted({min(n, len(files)) for n in FILES})
     for count in counts:
         for workers, dagster in product(WORKERS, (False, True) if count in (1, counts[-1]) else (False,)):
-            name = f"{count} file{'s' * (count > 1)}, {workers} worker{'s' * (workers > 1)}{_DAGSTER * dagster}"
+            name = _name(count, workers, _DAGSTER * dagster)
             commands[name] = _ingest(bucket, lakes / name.replace(" ", "-"), files[:count], workers, dagster=dagster)
             volumes[name] = sum(f[2] for f in files[:count]) / 1e6
     for kind, key, size in (files[-1], files[len(files) // 2]):
@@ -146,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with served(bucket, 0.03, 40e6) as url:
         for count, workers in ((1, 1), (FILES[-2], 1), (FILES[-2], 2)):
             if count <= len(files):
-                name = f"{count} file{'s' * (count > 1)}, {workers} worker{'s' * (workers > 1)}{_SERVED}"
+                name = _name(count, workers, _SERVED)
                 commands[name] = _ingest(bucket, lakes / name.replace(" ", "-"), files[:count], workers, url=url)
                 volumes[name] = sum(f[2] for f in files[:count]) / 1e6
                 watched[name] = []

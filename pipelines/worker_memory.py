@@ -1,4 +1,4 @@
-"""How worker processes keep memory. To be imported by the process that they are forked from, before anything that allocates.
+"""How worker processes keep memory. To be imported by the process that they are forked from, before Arrow and what else allocates.
 
 What one file needed the next one needs again, but a page that was given back costs a fault and is cleared when it is taken again, a tenth
 of a file's processor time: so glibc's heap keeps what was freed. Whole series still come and go by themselves, or what is fetched meanwhile
@@ -11,12 +11,11 @@ from __future__ import annotations
 import ctypes
 import os
 
-KEPT = 512 << 20
-"""Bytes that the heap keeps at most; a worker should not need more (`pipelines.workers.BYTES_PER_WORKER`)."""
+from pipelines.workers import BYTES_PER_WORKER
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # <malloc.h>
 
 os.environ.setdefault("MIMALLOC_PURGE_DELAY", "300")  # ms; read when Arrow is imported
 if "CS_GNU_LIBC_VERSION" in os.confstr_names:
-    for _option, _value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, KEPT)):
+    for _option, _value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, BYTES_PER_WORKER)):
         ctypes.CDLL(None).mallopt(_option, _value)

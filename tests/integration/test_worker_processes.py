@@ -40,6 +40,11 @@ def tasks(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return list(prepare(request).todo)
 
 
+def _as_here() -> dict[str, str]:
+    """Environment of a process of its own that imports what this one can."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
 def _errors(tasks: list[FileTask], settings: ConvertSettings, workers: int = 2) -> dict[int, str | None]:
     with FilePool(settings, workers) as pool:
         return {r.task.file_key: r.error for r in pool.convert(tasks)}
@@ -80,8 +85,7 @@ def test_a_worker_keeps_the_memory_of_a_file_for_the_next() -> None:
         "from builders import faulty\nfrom pipelines.workers import processes\n"
         "with processes(1) as executor:\n    print(*executor.submit(faulty.faults, 8 << 20, 20, 3).result())\n"
     )
-    path = os.pathsep.join(p for p in sys.path if p)
-    done = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], env=_as_here(), capture_output=True, text=True, check=True)
     first, *further = map(int, done.stdout.split())
     assert first > 20 * max(further)
 
@@ -95,8 +99,7 @@ def test_workers_end_with_the_process_they_work_for(tasks: list[FileTask], setti
         "with pipelines.pool.FilePool(settings, 2) as pool:\n    list(pool.convert(tasks))\n"
     )
     (tmp_path / "work.pickle").write_bytes(pickle.dumps(([replace(t, tables=faulty.WAITS) for t in tasks[:2]], settings)))
-    path = os.pathsep.join(p for p in sys.path if p)
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "work.pickle")], env=os.environ | {"PYTHONPATH": path})
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "work.pickle")], env=_as_here())
     workers = _eventually(lambda: [int(p.name.split("-")[1]) for p in tmp_path.glob("worker-*")], lambda found: len(found) == 2)
     assert len(workers) == 2
     parent.send_signal(signal.SIGKILL)

@@ -82,6 +82,7 @@ class Counters:
         ranges: bytes [start, stop) asked of each key, in the order of the requests.
         versions: version ids asked of each key; None where none was.
         at_once: most requests that were open at one time.
+        connections: how many clients have opened.
     """
 
     requests: Counter[str] = field(default_factory=Counter[str])
