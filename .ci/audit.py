@@ -19,27 +19,45 @@ _SECONDS = 600
 
 def ask(service: str) -> tuple[list[dict[str, Any]], str]:
     """What pip-audit finds out from a service by dependency, and what it says if it fails."""
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(PINNED), "--no-deps", "--disable-pip", "--format", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--requirement",
+        str(PINNED),
+        "--no-deps",
+        "--disable-pip",
+        "--format",
+        "json",
+    ]
     command += ["--progress-spinner", "off", "--vulnerability-service", service]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
     try:
         return json.loads(done.stdout)["dependencies"], ""
     except (ValueError, KeyError):
-        return [], (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        return [], (
+            done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+        ).splitlines()[-1]
 
 
 def report(found: list[dict[str, Any]]) -> int:
     """Prints what there is to say of the dependencies; returns the exit code."""
     lines = [
         f"{d['name']} {d['version']}: {v['id']}{' (' + ', '.join(v['aliases']) + ')' if v['aliases'] else ''}, "
-        + (f"fixed in {', '.join(v['fix_versions'])}" if v["fix_versions"] else "no fixed version yet")
+        + (
+            f"fixed in {', '.join(v['fix_versions'])}"
+            if v["fix_versions"]
+            else "no fixed version yet"
+        )
         for d in found
         for v in d.get("vulns", ())
     ]
     skipped = [d for d in found if "skip_reason" in d]
     lines += [f"not audited: {d['name']}: {d['skip_reason']}" for d in skipped]
     bad = sum(bool(d.get("vulns")) for d in found)
-    lines.append(f"{len(found) - len(skipped)} of {len(found)} pinned packages audited, {bad} with known vulnerabilities")
+    lines.append(
+        f"{len(found) - len(skipped)} of {len(found)} pinned packages audited, {bad} with known vulnerabilities"
+    )
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if bad else 2 if skipped else 0
 
@@ -51,7 +69,9 @@ def main() -> int:
         found, failure = ask(service)
         if any("vulns" in d for d in found):
             return report(found)
-        reasons.append(f"{service}: {failure or (found[0]['skip_reason'] if found else 'no packages')}")
+        reasons.append(
+            f"{service}: {failure or (found[0]['skip_reason'] if found else 'no packages')}"
+        )
     sys.stderr.write(
         "error: nothing could be audited; no advisories can be reached from here. Run it where the network is open.\n"
         + "".join(f"  {reason}\n" for reason in reasons)

@@ -17,7 +17,7 @@ def main() -> None:
     try:
         if sys.argv[1:2] == ["ingest"] and not {"-h", "--help"} & set(sys.argv):
             # First of all: what workers need takes as long to import as what this process needs.
-            from pipelines.workers import start_server
+            from pipelines.convert.workers import start_server
 
             start_server()
         from assets.cli import main as run

@@ -1,7 +1,10 @@
 """The job over all tables, a weekly schedule and a sensor for new mice. Both are off until they are switched on in the UI."""
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 
 from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
 from assets.resources import LakeResource
@@ -13,7 +16,10 @@ BY_NAME_ONLY = [t.name for t in TABLES.values() if t.by_name_only]
 lake_job = dg.define_asset_job(
     "lake",
     # The checks read the whole lake again; they are run when they are asked for.
-    selection=(dg.AssetSelection.assets(project_tables, nwb_tables, catalog) - dg.AssetSelection.assets(*BY_NAME_ONLY)).without_checks(),
+    selection=(
+        dg.AssetSelection.assets(project_tables, nwb_tables, catalog)
+        - dg.AssetSelection.assets(*BY_NAME_ONLY)
+    ).without_checks(),
     description="All documented tables of the selected mice, then the catalog.",
 )
 
@@ -24,7 +30,9 @@ def range_tags(instance: dg.DagsterInstance, mice: set[str]) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: ordered[0], ASSET_PARTITION_RANGE_END_TAG: ordered[-1]}
 
 
-@dg.schedule(job=lake_job, cron_schedule="0 3 * * 0", default_status=dg.DefaultScheduleStatus.STOPPED)
+@dg.schedule(
+    job=lake_job, cron_schedule="0 3 * * 0", default_status=dg.DefaultScheduleStatus.STOPPED
+)
 def weekly(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.RunRequest:
     """Every mouse of the release, once a week. Files that the lake holds already are not read again."""
     mice = mice_of_release(lake.source_spec(), lake.release)
@@ -36,5 +44,11 @@ def weekly(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.RunR
 def mice_in_release(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Adds a partition for each mouse of the release that has none yet."""
     known = set(context.instance.get_dynamic_partitions(MICE.name or ""))
-    fresh = [str(m) for m in sorted(mice_of_release(lake.source_spec(), lake.release)) if str(m) not in known]
-    return dg.SensorResult(dynamic_partitions_requests=[MICE.build_add_request(fresh)] if fresh else [])
+    fresh = [
+        str(m)
+        for m in sorted(mice_of_release(lake.source_spec(), lake.release))
+        if str(m) not in known
+    ]
+    return dg.SensorResult(
+        dynamic_partitions_requests=[MICE.build_add_request(fresh)] if fresh else []
+    )

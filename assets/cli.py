@@ -13,12 +13,22 @@ import typer
 
 from pipelines.cli import app as cli
 from pipelines.cli.app import BUILD_PANEL, USE_PANEL
-from pipelines.cli.options import DEFAULT_LAKE, DEFAULT_SOURCE, WORK_PANEL, Asked, LakeOption, SourceOption, with_request
+from pipelines.cli.options import (
+    DEFAULT_LAKE,
+    DEFAULT_SOURCE,
+    WORK_PANEL,
+    Asked,
+    LakeOption,
+    SourceOption,
+    with_request,
+)
 
 RecordOption = Annotated[
     bool,
     typer.Option(
-        "--record/--no-record", help="Whether to record it as a Dagster run, for 1 to 2 s of a processor.", rich_help_panel=WORK_PANEL
+        "--record/--no-record",
+        help="Whether to record it as a Dagster run, for 1 to 2 s of a processor.",
+        rich_help_panel=WORK_PANEL,
     ),
 ]
 
@@ -71,7 +81,18 @@ def ui(
         "VBLAKE_LAKE": lake if "://" in lake else os.path.abspath(lake),  # noqa: PTH100 - text in, text out
         "VBLAKE_SOURCE": source if "://" in source else os.path.abspath(source),  # noqa: PTH100
     }
-    command = [sys.executable, "-m", "dagster", "dev", "--module-name", "assets.definitions", "--host", host, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "--module-name",
+        "assets.definitions",
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     # In the place of this process, so that whoever stops it stops Dagster.
     os.chdir(home)
     sys.stdout.flush()

@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 
 from assets.resources import IngestConfig, LakeResource, SharedRun
-from pipelines.catalog import build_catalog
+from pipelines.catalog.build import build_catalog
 from pipelines.ingest import MouseReport, ingest, prepare, refresh_project_tables
 from pipelines.lake.ledger import LEDGER
 from pipelines.lake.lock import writing
 from pipelines.lake.store import open_store, require_lake
-from pipelines.planning import Selection
+from pipelines.release.selection import Selection
 from schemas import TABLES, Subject, Table
 
 Results = Iterator[dg.MaterializeResult[Any]]
@@ -27,14 +27,22 @@ _INGESTED = [t for t in TABLES.values() if t.subject is not Subject.PROJECT]
 
 
 def _spec(table: Table, deps: Iterable[str] = ()) -> dg.AssetSpec:
-    columns = dg.TableSchema(columns=[dg.TableColumn(name=c.name, type=c.type.value, description=c.comment) for c in table])
+    columns = dg.TableSchema(
+        columns=[
+            dg.TableColumn(name=c.name, type=c.type.value, description=c.comment) for c in table
+        ]
+    )
     return dg.AssetSpec(
         table.name,
         deps=list(deps),
         description=table.description,
         group_name=table.subject.value,
         kinds={"parquet"},
-        metadata={"dagster/column_schema": columns, "primary_key": ", ".join(table.primary_key) or "none", "storage": table.storage.value},
+        metadata={
+            "dagster/column_schema": columns,
+            "primary_key": ", ".join(table.primary_key) or "none",
+            "storage": table.storage.value,
+        },
         skippable=True,
     )
 
@@ -48,14 +56,22 @@ def register_mice(instance: dg.DagsterInstance, mice: Iterable[int]) -> None:
 
 
 @dg.multi_asset(name="project_tables", specs=[_spec(t) for t in _PROJECT], can_subset=True)
-def project_tables(context: dg.AssetExecutionContext, lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> Results:
+def project_tables(
+    context: dg.AssetExecutionContext, lake: LakeResource, shared: dg.ResourceParam[SharedRun]
+) -> Results:
     """The release's own tables; their mice become the partitions."""
-    tables = shared.prepared.project.tables if shared.prepared else refresh_project_tables(lake.request(Selection()))
+    tables = (
+        shared.prepared.project.tables
+        if shared.prepared
+        else refresh_project_tables(lake.request(Selection()))
+    )
     register_mice(context.instance, set(tables["behavior_sessions"].column("mouse_id").to_pylist()))
     for name in context.selected_asset_keys:
         table = tables.get(name.to_user_string())
         if table is not None:
-            yield dg.MaterializeResult(asset_key=name, metadata={"dagster/row_count": table.num_rows})
+            yield dg.MaterializeResult(
+                asset_key=name, metadata={"dagster/row_count": table.num_rows}
+            )
 
 
 @dg.multi_asset(
@@ -65,7 +81,12 @@ def project_tables(context: dg.AssetExecutionContext, lake: LakeResource, shared
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
 )
-def nwb_tables(context: dg.AssetExecutionContext, config: IngestConfig, lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> Results:
+def nwb_tables(
+    context: dg.AssetExecutionContext,
+    config: IngestConfig,
+    lake: LakeResource,
+    shared: dg.ResourceParam[SharedRun],
+) -> Results:
     """Every table that comes from NWB files, for the mice of the run."""
     selected = [k.to_user_string() for k in context.selected_asset_keys]
     asked = {int(key) for key in context.partition_keys}
@@ -75,22 +96,40 @@ def nwb_tables(context: dg.AssetExecutionContext, config: IngestConfig, lake: La
         behavior_sessions=tuple(config.behavior_sessions),
         experiments=tuple(config.experiments),
         where=config.where,
-        tables=tuple(t.name for t in _INGESTED if t.name in selected and t.subject is not Subject.LEDGER),
+        tables=tuple(
+            t.name for t in _INGESTED if t.name in selected and t.subject is not Subject.LEDGER
+        ),
     )
 
-    reports = shared.reports.result() if shared.prepared else ingest(prepare(lake.request(selection, force=config.force)), mice=mice)
+    reports = (
+        shared.reports.result()
+        if shared.prepared
+        else ingest(prepare(lake.request(selection, force=config.force)), mice=mice)
+    )
     for report in reports:
-        context.log.info(f"mouse {report.mouse_id}: {len(report.entries)} files, {len(report.quarantined)} quarantined")
+        context.log.info(
+            f"mouse {report.mouse_id}: {len(report.entries)} files, {len(report.quarantined)} quarantined"
+        )
     bad = {r.mouse_id for r in reports if r.quarantined}
     yield from _results(context, selected, mice, bad, reports)
     if bad:
         raise dg.Failure(
             description=f"{sum(len(r.quarantined) for r in reports)} files of {len(bad)} mice were quarantined; all others are in the lake",
-            metadata={e.object_key or str(e.file_key): e.error or "" for r in reports for e in r.quarantined},
+            metadata={
+                e.object_key or str(e.file_key): e.error or ""
+                for r in reports
+                for e in r.quarantined
+            },
         )
 
 
-def _results(context: dg.AssetExecutionContext, selected: list[str], mice: set[int], bad: set[int], reports: list[MouseReport]) -> Results:
+def _results(
+    context: dg.AssetExecutionContext,
+    selected: list[str],
+    mice: set[int],
+    bad: set[int],
+    reports: list[MouseReport],
+) -> Results:
     """Reports good partitions.
 
     Plain results would mark every partition of the run's range, failed ones and those between the selected ones too. So they are used
@@ -102,14 +141,20 @@ def _results(context: dg.AssetExecutionContext, selected: list[str], mice: set[i
     for name in selected:
         key = dg.AssetKey(name)
         # Metadata costs as much as the event itself, so only the ledger's partitions carry the rows of all tables.
-        metadata = {r.mouse_id: {"rows": dict(r.row_counts), "files": len(r.entries)} for r in reports} if key == ledger else {}
+        metadata = (
+            {r.mouse_id: {"rows": dict(r.row_counts), "files": len(r.entries)} for r in reports}
+            if key == ledger
+            else {}
+        )
         if whole:
             for mouse, facts in metadata.items():
                 context.add_asset_metadata(facts, asset_key=key, partition_key=str(mouse))
             yield dg.MaterializeResult(asset_key=key)
         else:
             for mouse in sorted(good):
-                context.log_event(dg.AssetMaterialization(key, partition=str(mouse), metadata=metadata.get(mouse)))
+                context.log_event(
+                    dg.AssetMaterialization(key, partition=str(mouse), metadata=metadata.get(mouse))
+                )
     if not whole and good:
         context.log_event(dg.AssetMaterialization("catalog"))
 

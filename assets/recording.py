@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Thread
 
 from pipelines.ingest import MouseReport, Prepared
-from pipelines.turns import stand_back
+from pipelines.publish.background import stand_back
 from schemas.errors import VblakeError
 
 _PATIENCE = 10.0
@@ -61,7 +61,11 @@ def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
     try:
         yield reports
     except BaseException as error:
-        reports.set_exception(error if isinstance(error, Exception) else RuntimeError(f"stopped: {type(error).__name__}"))
+        reports.set_exception(
+            error
+            if isinstance(error, Exception)
+            else RuntimeError(f"stopped: {type(error).__name__}")
+        )
         if not isinstance(error, KeyboardInterrupt):
             recorder.join(_PATIENCE)
         elif recorder.begun:
@@ -70,5 +74,11 @@ def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
     recorder.join()
     quarantined = any(r.quarantined for r in reports.result())
     if recorder.error is not None or not (recorder.good or quarantined):
-        why = f"{type(recorder.error).__name__}: {recorder.error}" if recorder.error else "`vblake ui` shows why"
-        raise VblakeError(f"The lake holds all files that are good, but Dagster could not record the run ({why}).") from recorder.error
+        why = (
+            f"{type(recorder.error).__name__}: {recorder.error}"
+            if recorder.error
+            else "`vblake ui` shows why"
+        )
+        raise VblakeError(
+            f"The lake holds all files that are good, but Dagster could not record the run ({why})."
+        ) from recorder.error

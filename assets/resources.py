@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from dagster import Config, ConfigurableResource, ResourceDefinition
 from pydantic import Field
 
-from pipelines.ingest import IngestRequest, MouseReport, Prepared
-from pipelines.planning import Selection
-from pipelines.sources import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, SourceSpec
+from pipelines.ingest import MouseReport, Prepared
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, SourceSpec
 from schemas.errors import UsageError
 
 PUBLIC_BUCKET = "s3://visual-behavior-ophys-data"
@@ -28,25 +29,40 @@ class LakeResource(ConfigurableResource[None]):
     """Where to read and where to write. Defaults come from the same environment variables as the command's."""
 
     source: str = Field(
-        default_factory=lambda: os.environ.get("VBLAKE_SOURCE", PUBLIC_BUCKET), description="Bucket or folder with its keys."
+        default_factory=lambda: os.environ.get("VBLAKE_SOURCE", PUBLIC_BUCKET),
+        description="Bucket or folder with its keys.",
     )
-    endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; none for AWS.")
+    endpoint_url: str | None = Field(
+        default=None, description="Address of an S3-compatible server; none for AWS."
+    )
     anonymous: bool = Field(default=True, description="Send unsigned requests.")
     timeout: float = Field(
-        default_factory=lambda: _number("VBLAKE_TIMEOUT", READ_TIMEOUT_S), description="Longest wait for data from the source, seconds."
+        default_factory=lambda: _number("VBLAKE_TIMEOUT", READ_TIMEOUT_S),
+        description="Longest wait for data from the source, seconds.",
     )
     connect_timeout: float = Field(
         default_factory=lambda: _number("VBLAKE_CONNECT_TIMEOUT", CONNECT_TIMEOUT_S),
         description="Longest wait for a connection to the source, seconds.",
     )
     retries: int = Field(
-        default_factory=lambda: int(_number("VBLAKE_RETRIES", ATTEMPTS - 1)), description="How often a request that failed is repeated."
+        default_factory=lambda: int(_number("VBLAKE_RETRIES", ATTEMPTS - 1)),
+        description="How often a request that failed is repeated.",
     )
-    lake: str = Field(default_factory=lambda: os.environ.get("VBLAKE_LAKE", "lake"), description="Folder or s3:// prefix of the lake.")
+    lake: str = Field(
+        default_factory=lambda: os.environ.get("VBLAKE_LAKE", "lake"),
+        description="Folder or s3:// prefix of the lake.",
+    )
     release: str = Field(default="latest", description="latest or X.Y.Z.")
-    workers: int | None = Field(default=None, description="Worker processes; none for as many as there is room for.")
-    memory: int | None = Field(default=None, description="Bound on the memory of all workers, bytes; none for half of the machine's.")
-    dask: str | None = Field(default=None, description="Address of a Dask scheduler to use instead of processes.")
+    workers: int | None = Field(
+        default=None, description="Worker processes; none for as many as there is room for."
+    )
+    memory: int | None = Field(
+        default=None,
+        description="Bound on the memory of all workers, bytes; none for half of the machine's.",
+    )
+    dask: str | None = Field(
+        default=None, description="Address of a Dask scheduler to use instead of processes."
+    )
 
     def source_spec(self) -> SourceSpec:
         """The source as the pipelines take it."""
@@ -76,10 +92,16 @@ class LakeResource(ConfigurableResource[None]):
 class IngestConfig(Config):
     """What a run ingests beside its partitions; empty means everything."""
 
-    mice: list[int] = Field(default_factory=list[int], description="Only these mice of the run's partitions.")
-    behavior_sessions: list[int] = Field(default_factory=list[int], description="Only these behaviour sessions.")
+    mice: list[int] = Field(
+        default_factory=list[int], description="Only these mice of the run's partitions."
+    )
+    behavior_sessions: list[int] = Field(
+        default_factory=list[int], description="Only these behaviour sessions."
+    )
     experiments: list[int] = Field(default_factory=list[int], description="Only these experiments.")
-    where: str | None = Field(default=None, description="SQL boolean over the columns of the project tables.")
+    where: str | None = Field(
+        default=None, description="SQL boolean over the columns of the project tables."
+    )
     force: bool = Field(default=False, description="Convert again what the lake holds already.")
 
 

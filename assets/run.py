@@ -14,7 +14,8 @@ from dagster._core.instance.ref import InstanceRef
 from assets.automation import range_tags
 from assets.lake import catalog, nwb_tables, project_tables, register_mice
 from assets.resources import LakeResource, SharedRun
-from pipelines.ingest import IngestRequest, Prepared
+from pipelines.ingest import Prepared
+from pipelines.request import IngestRequest
 from schemas import TABLES, Subject
 
 _PROJECT = Path(__file__).resolve().parents[1]
@@ -37,17 +38,25 @@ def _absolute(settings: Any, home: Path) -> Any:
     """Settings with relative `base_dir`s taken from the home folder; Dagster itself takes them from the working directory."""
     if not isinstance(settings, dict):
         return settings
-    return {k: str(home / v) if k == "base_dir" and isinstance(v, str) else _absolute(v, home) for k, v in settings.items()}
+    return {
+        k: str(home / v) if k == "base_dir" and isinstance(v, str) else _absolute(v, home)
+        for k, v in settings.items()
+    }
 
 
 def open_instance() -> dg.DagsterInstance:
     """The project's Dagster instance, for a run in this process, whatever the working directory is."""
     home = dagster_home()
     file = home / "dagster.yaml"
-    overrides: dict[str, Any] = _absolute(yaml.safe_load(file.read_text()), home) if file.is_file() else {}
+    overrides: dict[str, Any] = (
+        _absolute(yaml.safe_load(file.read_text()), home) if file.is_file() else {}
+    )
     # Dagster's capture of a step's output would turn stdout and stderr of the whole command away, to a file that `tail` prints. What is
     # said last, when the command is stopped, would not get there any more.
-    overrides["compute_logs"] = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    overrides["compute_logs"] = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
 
 
@@ -95,7 +104,10 @@ def record(shared: SharedRun, prepared: Prepared) -> bool:
     tables = [t.name for t in TABLES.values() if t.name in asked or t.subject is Subject.LEDGER]
     mice = prepared.mice
     with open_instance() as instance:
-        register_mice(instance, set(prepared.project.tables["behavior_sessions"].column("mouse_id").to_pylist()))
+        register_mice(
+            instance,
+            set(prepared.project.tables["behavior_sessions"].column("mouse_id").to_pylist()),
+        )
         result = dg.materialize(
             [project_tables, nwb_tables, catalog],
             selection=dg.AssetSelection.assets(*tables, "catalog"),

@@ -51,7 +51,9 @@ class EventLog(SqliteEventLogStorage):
         return table_name in self._tables
 
     def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
-        if column_name not in self._columns and super()._has_asset_key_col_on_connection(conn, column_name):
+        if column_name not in self._columns and super()._has_asset_key_col_on_connection(
+            conn, column_name
+        ):
             self._columns.add(column_name)
         return column_name in self._columns
 
@@ -84,6 +86,8 @@ class Storage(DagsterSqliteStorage):
         self._event_log_storage = EventLog(self._event_log_storage._base_dir)  # pyright: ignore[reportPrivateUsage]
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Storage:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> Storage:
         """From dagster.yaml."""
         return cls.from_local(inst_data=inst_data, **config_value)

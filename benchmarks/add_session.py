@@ -41,7 +41,11 @@ def _session_file(source: Path, target: Path, session: int) -> Path:
 def _small(staged: Path) -> list[str]:
     from schemas import TABLES, Storage
 
-    return [n for n, t in TABLES.items() if t.storage is Storage.MOUSE and t.unit_key and (staged / f"{n}.parquet").exists()]
+    return [
+        n
+        for n, t in TABLES.items()
+        if t.storage is Storage.MOUSE and t.unit_key and (staged / f"{n}.parquet").exists()
+    ]
 
 
 def build(staged: Path, lake: Path, sessions: int) -> None:
@@ -82,11 +86,19 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
     store.staging.mkdir(parents=True, exist_ok=True)
     session = _FIRST + 10**6
     names = _small(staged)
-    new = {n: _session_file(staged / f"{n}.parquet", lake.parent / "new" / f"{n}.parquet", session) for n in names}
+    new = {
+        n: _session_file(staged / f"{n}.parquet", lake.parent / "new" / f"{n}.parquet", session)
+        for n in names
+    }
     started, used = time.perf_counter(), time.process_time()
     for name in names:
-        path, target = relative_path(TABLES[name], mouse_id=_MOUSE), store.staging / f"{name}.parquet"
-        merged = merge_mouse(TABLES[name], store, path, {session: new[name]}, target, release="1.1.0")
+        path, target = (
+            relative_path(TABLES[name], mouse_id=_MOUSE),
+            store.staging / f"{name}.parquet",
+        )
+        merged = merge_mouse(
+            TABLES[name], store, path, {session: new[name]}, target, release="1.1.0"
+        )
         assert merged
         store.publish(merged, path)
     seconds, cpu = time.perf_counter() - started, time.process_time() - used
@@ -96,10 +108,25 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes")
-    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with a real-scale behaviour file [a synthetic one]")
-    parser.add_argument("--sessions", type=int, default=80, metavar="N", help="sessions that the mouse has [%(default)s]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes"
+    )
+    parser.add_argument(
+        "--bucket",
+        type=Path,
+        metavar="DIR",
+        help="bucket with a real-scale behaviour file [a synthetic one]",
+    )
+    parser.add_argument(
+        "--sessions",
+        type=int,
+        default=80,
+        metavar="N",
+        help="sessions that the mouse has [%(default)s]",
+    )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs [%(default)s]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     parser.add_argument("--add", type=Path, metavar="STAGED", help=argparse.SUPPRESS)
@@ -123,7 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shutil.copytree(work / "built", work / "lake")
 
     name = f"one session added to {options.sessions}"
-    command = [sys.executable, "-m", "benchmarks.add_session", "--work", str(options.work), "--add", str(staged)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.add_session",
+        "--work",
+        str(options.work),
+        "--add",
+        str(staged),
+    ]
     samples = run_repeated({name: command}, options.repeats, before=before)
     found = samples[name]
     size = sum(p.stat().st_size for p in (work / "built").rglob("*.parquet")) / 1e6
@@ -140,7 +175,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print()
     print(verdict_table(lines))
     if options.out:
-        write_json(options.out, "add_session", vars(options), samples, rows=[row], verdicts=[v.row() for v in lines])
+        write_json(
+            options.out,
+            "add_session",
+            vars(options),
+            samples,
+            rows=[row],
+            verdicts=[v.row() for v in lines],
+        )
 
 
 if __name__ == "__main__":

@@ -31,13 +31,16 @@ def record(bucket: Path, home: Path, mice: int) -> dict[str, Any]:
     Returns:
         Seconds and processor seconds.
     """
-    from pipelines.ingest import IngestRequest, MouseReport, prepare
-    from pipelines.planning import Selection
-    from pipelines.sources import SourceSpec
+    from pipelines.ingest import MouseReport, prepare
+    from pipelines.release.selection import Selection
+    from pipelines.request import IngestRequest
+    from pipelines.source.base import SourceSpec
 
     request = IngestRequest(SourceSpec(str(bucket)), str(home / "lake"))
     every = prepare(request).mice
-    chosen = prepare(IngestRequest(request.source, request.lake, selection=Selection(mice=tuple(every[:mice]))))
+    chosen = prepare(
+        IngestRequest(request.source, request.lake, selection=Selection(mice=tuple(every[:mice])))
+    )
     reports = [MouseReport(mouse, ()) for mouse in chosen.mice]
     started, used = time.perf_counter(), time.process_time()
     import assets.run
@@ -47,23 +50,43 @@ def record(bucket: Path, home: Path, mice: int) -> dict[str, Any]:
     assets.run.dagster_home = lambda: home
     with recorded(chosen) as outcome:
         outcome.set_result(reports)
-    return {"s": time.perf_counter() - started, "cpu_s": time.process_time() - used, "mice": len(reports)}
+    return {
+        "s": time.perf_counter() - started,
+        "cpu_s": time.process_time() - used,
+        "mice": len(reports),
+    }
 
 
 def _conversion_seconds(convert: Path) -> float:
     """Processor seconds of converting the whole dataset, imports left out."""
     rows: list[dict[str, Any]] = json.loads(convert.read_text())["rows"]
-    seconds = {r["file"]: r["after_imports_s"] for r in rows if r["group"] == "floor" and r["what"] == "vblake"}
-    return _BEHAVIOR_FILES * seconds["behavior"] + _EXPERIMENTS * min(seconds["mesoscope"], seconds["scientifica"])
+    seconds = {
+        r["file"]: r["after_imports_s"]
+        for r in rows
+        if r["group"] == "floor" and r["what"] == "vblake"
+    }
+    return _BEHAVIOR_FILES * seconds["behavior"] + _EXPERIMENTS * min(
+        seconds["mesoscope"], seconds["scientifica"]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for bucket and runs")
-    parser.add_argument("--mice", type=int, nargs="+", default=[1, 20], metavar="N", help="mice of the runs [1 20]")
-    parser.add_argument("--convert", type=Path, metavar="FILE", help="JSON file of benchmarks.convert")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each [%(default)s]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="folder for bucket and runs"
+    )
+    parser.add_argument(
+        "--mice", type=int, nargs="+", default=[1, 20], metavar="N", help="mice of the runs [1 20]"
+    )
+    parser.add_argument(
+        "--convert", type=Path, metavar="FILE", help="JSON file of benchmarks.convert"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="runs of each [%(default)s]"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     parser.add_argument("--record", type=int, metavar="MICE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -75,16 +98,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not (bucket / "done").exists():
         shutil.rmtree(bucket, ignore_errors=True)
         vblake = str(Path(sys.executable).with_name("vblake"))
-        run_once([vblake, "sample", "--mice", str(max(options.mice)), "--out", str(bucket)], timeout_s=3600)
+        run_once(
+            [vblake, "sample", "--mice", str(max(options.mice)), "--out", str(bucket)],
+            timeout_s=3600,
+        )
         (bucket / "done").touch()
 
     def before(_: str) -> None:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
 
-    program = [sys.executable, "-m", "benchmarks.bookkeeping", "--work", str(options.work), "--mice", *map(str, options.mice)]
-    samples = run_repeated({f"{n} mice": [*program, "--record", str(n)] for n in options.mice}, options.repeats, before=before)
-    rows = [{"run": name, "s": s.fact("s"), "cpu_s": s.fact("cpu_s")} for name, s in samples.items()]
+    program = [
+        sys.executable,
+        "-m",
+        "benchmarks.bookkeeping",
+        "--work",
+        str(options.work),
+        "--mice",
+        *map(str, options.mice),
+    ]
+    samples = run_repeated(
+        {f"{n} mice": [*program, "--record", str(n)] for n in options.mice},
+        options.repeats,
+        before=before,
+    )
+    rows = [
+        {"run": name, "s": s.fact("s"), "cpu_s": s.fact("cpu_s")} for name, s in samples.items()
+    ]
     few, many = min(options.mice), max(options.mice)
     cost = {n: samples[f"{n} mice"].fact("cpu_s") for n in (few, many)}
     per_mouse = (cost[many] - cost[few]) / (many - few)
@@ -92,13 +132,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = fixed + _MICE * per_mouse
     rows.append({"run": f"{_MICE} mice, extrapolated", "s": None, "cpu_s": whole})
     conversion = _conversion_seconds(options.convert) if options.convert else None
-    lines = [Verdict("Dagster / conversion of the whole dataset, processor time", whole / conversion if conversion else None, _SHARE)]
+    lines = [
+        Verdict(
+            "Dagster / conversion of the whole dataset, processor time",
+            whole / conversion if conversion else None,
+            _SHARE,
+        )
+    ]
     print(table(tuple(rows[0]), [tuple(r.values()) for r in rows]))
-    print(f"\n{fixed:.2f} s and {per_mouse:.3f} s per mouse; conversion of the whole dataset: {conversion or 0:.0f} s\n")
+    print(
+        f"\n{fixed:.2f} s and {per_mouse:.3f} s per mouse; conversion of the whole dataset: {conversion or 0:.0f} s\n"
+    )
     print(verdict_table(lines))
     if options.out:
         more = {"fixed_s": fixed, "per_mouse_s": per_mouse, "conversion_s": conversion}
-        write_json(options.out, "bookkeeping", vars(options), samples, rows=rows, verdicts=[v.row() for v in lines], **more)
+        write_json(
+            options.out,
+            "bookkeeping",
+            vars(options),
+            samples,
+            rows=rows,
+            verdicts=[v.row() for v in lines],
+            **more,
+        )
 
 
 if __name__ == "__main__":

@@ -47,26 +47,64 @@ def sample_bucket(work: Path) -> Path:
     if not (bucket / "done").exists():
         shutil.rmtree(bucket, ignore_errors=True)
         print(f"writing a synthetic bucket to {bucket} ...", file=sys.stderr)
-        run_once([str(Path(sys.executable).with_name("vblake")), "sample", "--scale", "real", "--mice", "1", "--out", str(bucket / "data")])
+        run_once(
+            [
+                str(Path(sys.executable).with_name("vblake")),
+                "sample",
+                "--scale",
+                "real",
+                "--mice",
+                "1",
+                "--out",
+                str(bucket / "data"),
+            ]
+        )
         (bucket / "done").touch()
     return bucket / "data"
 
 
 def files_of(bucket: Path, work: Path) -> list[File]:
     """One file of each kind, the largest, smallest kind first."""
-    made = run_once([sys.executable, "-m", "benchmarks.convert_one", "--prepare", str(bucket), "--work", str(work / "tasks")])
-    files = [File(Path(f["path"]), Path(f["task"]), f["kind"], f["mb"]) for f in made.facts["files"]]
-    return [max((f for f in files if f.kind == kind), key=lambda f: f.mb) for kind in KINDS if any(f.kind == kind for f in files)]
+    made = run_once(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.convert_one",
+            "--prepare",
+            str(bucket),
+            "--work",
+            str(work / "tasks"),
+        ]
+    )
+    files = [
+        File(Path(f["path"]), Path(f["task"]), f["kind"], f["mb"]) for f in made.facts["files"]
+    ]
+    return [
+        max((f for f in files if f.kind == kind), key=lambda f: f.mb)
+        for kind in KINDS
+        if any(f.kind == kind for f in files)
+    ]
 
 
 def _vblake(file: File, out: Path, tables: str = "") -> list[str]:
     chosen = ["--tables", tables] if tables else []
-    return [sys.executable, "-m", "benchmarks.convert_one", "--task", str(file.task), "--work", str(out), *chosen]
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.convert_one",
+        "--task",
+        str(file.task),
+        "--work",
+        str(out),
+        *chosen,
+    ]
 
 
 def _measure(commands: dict[str, list[str]], out: Path, repeats: int) -> dict[str, Samples]:
     # Emptied outside the measured time: deleting 200 MB of an earlier run is not part of converting.
-    return run_repeated(commands, repeats, before=lambda name: shutil.rmtree(out / name, ignore_errors=True))
+    return run_repeated(
+        commands, repeats, before=lambda name: shutil.rmtree(out / name, ignore_errors=True)
+    )
 
 
 def against_floor(file: File, work: Path, repeats: int) -> dict[str, Samples]:
@@ -76,10 +114,15 @@ def against_floor(file: File, work: Path, repeats: int) -> dict[str, Samples]:
     return _measure({"floor": floor, "vblake": _vblake(file, out / "vblake")}, out, repeats)
 
 
-def against_peers(file: File, work: Path, repeats: int, environments: Environments, skipped: dict[str, str]) -> dict[str, Samples]:
+def against_peers(
+    file: File, work: Path, repeats: int, environments: Environments, skipped: dict[str, str]
+) -> dict[str, Samples]:
     """Every peer that can be installed and reads the file, and vblake, in turn."""
     out = work / "out"
-    commands = {"vblake": _vblake(file, out / "vblake"), "vblake, three tables": _vblake(file, out / "vblake, three tables", SMALL_TABLES)}
+    commands = {
+        "vblake": _vblake(file, out / "vblake"),
+        "vblake, three tables": _vblake(file, out / "vblake, three tables", SMALL_TABLES),
+    }
     for peer, (python, text) in environments.items():
         if python is None:
             skipped[peer.name] = f"not installable here: {text}"
@@ -118,9 +161,19 @@ def verdicts(kind: str, floor: dict[str, Samples], peers: dict[str, Samples]) ->
     """Every target of one file, from what was measured in turn."""
     ours = floor["vblake"]
     found = [
-        Verdict(f"{kind}: vblake / floor, wall", ours.wall_s / floor["floor"].wall_s, FLOOR_RATIO[kind]),
-        Verdict(f"{kind}: vblake / floor, processor", ours.cpu_s / floor["floor"].cpu_s, FLOOR_RATIO[kind]),
-        Verdict(f"{kind}: size / floor's", ours.fact("parquet_mb") / floor["floor"].fact("parquet_mb"), 1.03),
+        Verdict(
+            f"{kind}: vblake / floor, wall", ours.wall_s / floor["floor"].wall_s, FLOOR_RATIO[kind]
+        ),
+        Verdict(
+            f"{kind}: vblake / floor, processor",
+            ours.cpu_s / floor["floor"].cpu_s,
+            FLOOR_RATIO[kind],
+        ),
+        Verdict(
+            f"{kind}: size / floor's",
+            ours.fact("parquet_mb") / floor["floor"].fact("parquet_mb"),
+            1.03,
+        ),
     ]
     if not peers:
         return found
@@ -129,16 +182,24 @@ def verdicts(kind: str, floor: dict[str, Samples], peers: dict[str, Samples]) ->
     def faster(name: str, bound: float, whose: str = "vblake", what: str = "") -> None:
         other = peers.get(name)
         ratio = other.wall_s / peers[whose].wall_s if other else None
-        found.append(Verdict(f"{kind}: {name} / {what or whose}, wall", ratio, bound, at_least=True))
+        found.append(
+            Verdict(f"{kind}: {name} / {what or whose}, wall", ratio, bound, at_least=True)
+        )
 
     faster("sdk", SDK_RATIO[kind])
     sdk = peers.get("sdk")
-    found.append(Verdict(f"{kind}: peak memory / sdk's", us.peak_mb / sdk.peak_mb if sdk else None, 0.35))
+    found.append(
+        Verdict(f"{kind}: peak memory / sdk's", us.peak_mb / sdk.peak_mb if sdk else None, 0.35)
+    )
     faster("pynwb", 4.0)
     faster("lazynwb", 3.0, "vblake, three tables")
     lazy = peers.get("lazynwb")
     bare = after_imports(lazy) / after_imports(peers["vblake, three tables"]) if lazy else None
-    found.append(Verdict(f"{kind}: lazynwb / vblake, three tables, imports left out", bare, 3.0, at_least=True))
+    found.append(
+        Verdict(
+            f"{kind}: lazynwb / vblake, three tables, imports left out", bare, 3.0, at_least=True
+        )
+    )
     if kind == "behavior":
         faster("lazynwb", 1.0, what="vblake, whole file")
     return found
@@ -146,12 +207,39 @@ def verdicts(kind: str, floor: dict[str, Samples], peers: dict[str, Samples]) ->
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with files of the released layout [a synthetic one]")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for environments, bucket and output")
-    parser.add_argument("--kinds", default=",".join(KINDS), metavar="NAMES", help="which files [%(default)s]")
-    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="processes of vblake and the floor [%(default)s]")
-    parser.add_argument("--peer-repeats", type=int, default=3, metavar="N", help="processes of each peer, 0 for none [%(default)s]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--bucket",
+        type=Path,
+        metavar="DIR",
+        help="bucket with files of the released layout [a synthetic one]",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for environments, bucket and output",
+    )
+    parser.add_argument(
+        "--kinds", default=",".join(KINDS), metavar="NAMES", help="which files [%(default)s]"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=7,
+        metavar="N",
+        help="processes of vblake and the floor [%(default)s]",
+    )
+    parser.add_argument(
+        "--peer-repeats",
+        type=int,
+        default=3,
+        metavar="N",
+        help="processes of each peer, 0 for none [%(default)s]",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
@@ -166,12 +254,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for file in files:
         print(f"{file.kind}: {file.path.name}, {file.mb:.0f} MB", file=sys.stderr)
         floor = against_floor(file, work, options.repeats)
-        peers = against_peers(file, work, options.peer_repeats, environments, skipped) if environments else {}
+        peers = (
+            against_peers(file, work, options.peer_repeats, environments, skipped)
+            if environments
+            else {}
+        )
         for group, measured in (("floor", floor), ("peers", peers)):
             rows += [_row(file, name, group, s) for name, s in measured.items()]
             samples |= {f"{file.kind}, {group}: {name}": s for name, s in measured.items()}
         found += verdicts(file.kind, floor, peers)
-    columns = ("file", "what", "wall_s", "cpu_s", "after_imports_s", "fastest_s", "peak_mb", "parquet_mb")
+    columns = (
+        "file",
+        "what",
+        "wall_s",
+        "cpu_s",
+        "after_imports_s",
+        "fastest_s",
+        "peak_mb",
+        "parquet_mb",
+    )
     print(table(columns, [[r[c] for c in columns] for r in rows]))
     print()
     print(verdict_table(found))
@@ -181,7 +282,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         settings = {**vars(options), "bucket": bucket, "files": {f.kind: f.mb for f in files}}
         lines = [v.row() for v in found]
-        write_json(options.out, "convert", settings, samples, rows=rows, verdicts=lines, peers=versions, skipped=skipped)
+        write_json(
+            options.out,
+            "convert",
+            settings,
+            samples,
+            rows=rows,
+            verdicts=lines,
+            peers=versions,
+            skipped=skipped,
+        )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
     """
     import h5py
 
-    from pipelines.ingest import IngestRequest
     from pipelines.ingest import prepare as plan
-    from pipelines.planning import FileKind
-    from pipelines.sources import SourceSpec
+    from pipelines.release.selection import FileKind
+    from pipelines.request import IngestRequest
+    from pipelines.source.base import SourceSpec
     from schemas import TABLES, Subject
 
     prepared = plan(IngestRequest(SourceSpec(str(bucket)), str(work / "no-lake")))
@@ -39,11 +39,22 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
         subjects = {Subject.BEHAVIOR, Subject.STIMULUS} | ({Subject.OPHYS} if experiment else set())
         tables = tuple(n for n, t in TABLES.items() if t.subject in subjects and not t.by_name_only)
         file, path = bucket / task.object.key, work / f"task_{task.kind.value}_{task.file_key}.json"
-        path.write_text(json.dumps({"bucket": str(bucket), "task": asdict(replace(task, gives_behavior=True, tables=tables))}))
+        path.write_text(
+            json.dumps(
+                {
+                    "bucket": str(bucket),
+                    "task": asdict(replace(task, gives_behavior=True, tables=tables)),
+                }
+            )
+        )
         with h5py.File(file, "r") as h5:
             rig = str(h5["general/metadata"].attrs["equipment_name"])
-        kind = ("mesoscope" if rig.startswith("MESO") else "scientifica") if experiment else "behavior"
-        found.append({"path": str(file), "task": str(path), "kind": kind, "mb": file.stat().st_size / 1e6})
+        kind = (
+            ("mesoscope" if rig.startswith("MESO") else "scientifica") if experiment else "behavior"
+        )
+        found.append(
+            {"path": str(file), "task": str(path), "kind": kind, "mb": file.stat().st_size / 1e6}
+        )
     return found
 
 
@@ -58,38 +69,72 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     Returns:
         Bytes of Parquet in MB and seconds of the imports and of the conversion.
     """
-    from pipelines.convert import convert_file
-    from pipelines.planning import FileKind, FileTask
-    from pipelines.releases import ReleaseObject
-    from pipelines.sources import SourceSpec
-    from pipelines.staged import ConvertSettings
+    from pipelines.convert.file import convert_file
+    from pipelines.convert.staged import ConvertSettings
+    from pipelines.release.manifest import ReleaseObject
+    from pipelines.release.selection import FileKind, FileTask
+    from pipelines.source.base import SourceSpec
 
     imported = time.perf_counter() - _STARTED
     content = json.loads(task_file.read_text())
     facts: dict[str, Any] = content["task"]
     chosen = tuple(t for t in facts["tables"] if not tables or t in tables)
-    facts |= {"kind": FileKind(facts["kind"]), "object": ReleaseObject(**facts["object"]), "tables": chosen}
-    settings = ConvertSettings(SourceSpec(content["bucket"]), work, verify_hash=False, cache=work / "cache", cache_bytes=1 << 30)
+    facts |= {
+        "kind": FileKind(facts["kind"]),
+        "object": ReleaseObject(**facts["object"]),
+        "tables": chosen,
+    }
+    settings = ConvertSettings(
+        SourceSpec(content["bucket"]),
+        work,
+        verify_hash=False,
+        cache=work / "cache",
+        cache_bytes=1 << 30,
+    )
     result = convert_file(FileTask(**facts), settings)
     if result.error:
         raise SystemExit(result.error)
     size = sum(p.stat().st_size for p in result.folder.glob("*.parquet"))
     seconds = time.perf_counter() - _STARTED - imported
-    return {"import_s": imported, "convert_s": seconds, "parquet_mb": size / 1e6, "tables": len(result.row_counts)}
+    return {
+        "import_s": imported,
+        "convert_s": seconds,
+        "parquet_mb": size / 1e6,
+        "tables": len(result.row_counts),
+    }
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Convert one NWB file of a bucket with vblake, in this process.")
-    parser.add_argument("--prepare", type=Path, metavar="BUCKET", help="only write a task file for every file of the bucket")
+    parser = argparse.ArgumentParser(
+        description="Convert one NWB file of a bucket with vblake, in this process."
+    )
+    parser.add_argument(
+        "--prepare",
+        type=Path,
+        metavar="BUCKET",
+        help="only write a task file for every file of the bucket",
+    )
     parser.add_argument("--task", type=Path, metavar="FILE", help="task file to convert")
-    parser.add_argument("--tables", default="", metavar="NAMES", help="only these tables, separated by commas")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for task files or staged tables")
+    parser.add_argument(
+        "--tables", default="", metavar="NAMES", help="only these tables, separated by commas"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for task files or staged tables",
+    )
     options = parser.parse_args()
     if options.prepare:
         print(json.dumps({"files": prepare(options.prepare.resolve(), options.work.resolve())}))
     elif options.task:
-        print(json.dumps(convert(options.task, options.work, tuple(filter(None, options.tables.split(","))))))
+        print(
+            json.dumps(
+                convert(options.task, options.work, tuple(filter(None, options.tables.split(","))))
+            )
+        )
     else:
         sys.exit("give --prepare or --task")
 

@@ -58,7 +58,16 @@ class File:
 @contextmanager
 def served(folder: Path, latency: float, bandwidth: float) -> Generator[str]:
     """The URL of a server for the folder, in a process of its own."""
-    command = [sys.executable, "-m", "servers.s3", str(folder.resolve()), "--latency", str(latency), "--bandwidth", str(bandwidth)]
+    command = [
+        sys.executable,
+        "-m",
+        "servers.s3",
+        str(folder.resolve()),
+        "--latency",
+        str(latency),
+        "--bandwidth",
+        str(bandwidth),
+    ]
     process = subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -97,13 +106,26 @@ def measure(
         counts[name] = counted(url)
 
     commands = {
-        f"{file.name}: {way}": [sys.executable, "-m", "benchmarks.fetch_run", way, "--task", file.task, "--url", url, "--work", str(work)]
+        f"{file.name}: {way}": [
+            sys.executable,
+            "-m",
+            "benchmarks.fetch_run",
+            way,
+            "--task",
+            file.task,
+            "--url",
+            url,
+            "--work",
+            str(work),
+        ]
         for way in ways
     }
     return run_repeated(commands, repeats, warm_up=warm_up, before=before, after=after), counts
 
 
-def rows_of(file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]) -> list[list[object]]:
+def rows_of(
+    file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]
+) -> list[list[object]]:
     """Rows of the printed table."""
     rows: list[list[object]] = []
     for way, title in WAYS.items():
@@ -126,7 +148,9 @@ def rows_of(file: File, samples: dict[str, Samples], counts: dict[str, dict[str,
     return rows
 
 
-def ratios(file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]) -> dict[str, float]:
+def ratios(
+    file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]
+) -> dict[str, float]:
     """What the targets speak of."""
 
     def seconds(way: str) -> float | None:
@@ -136,7 +160,9 @@ def ratios(file: File, samples: dict[str, Samples], counts: dict[str, dict[str, 
     found: dict[str, float] = {}
     ingest = counts.get(f"{file.name}: ingest")
     if ingest:
-        found["bytes of needed datasets and their texts"] = ingest["bytes"] / (file.needed + file.texts)
+        found["bytes of needed datasets and their texts"] = ingest["bytes"] / (
+            file.needed + file.texts
+        )
         found["bytes of needed datasets"] = ingest["bytes"] / file.needed
     for other in ("download-1", "download-6", "s3fs"):
         if (mine := seconds("ingest")) and (theirs := seconds(other)):
@@ -146,14 +172,33 @@ def ratios(file: File, samples: dict[str, Samples], counts: dict[str, dict[str, 
 
 def main() -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bucket", type=Path, help="a folder with the bucket's keys; made by `vblake sample --scale real` if not given")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/vblake-benchmark"), help="folder for the sample and for what is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--bucket",
+        type=Path,
+        help="a folder with the bucket's keys; made by `vblake sample --scale real` if not given",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("/tmp/vblake-benchmark"),
+        help="folder for the sample and for what is written",
+    )
     parser.add_argument("--latency", type=float, default=0.03, help="seconds before each answer")
-    parser.add_argument("--bandwidth", type=float, default=40e6, help="bytes a second of each connection")
+    parser.add_argument(
+        "--bandwidth", type=float, default=40e6, help="bytes a second of each connection"
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--slow-repeats", type=int, default=1, help="runs of what takes a minute: s3fs")
-    parser.add_argument("--files", nargs="*", help="names of files to measure, as they are printed, e.g. behavior; all by default")
+    parser.add_argument(
+        "--slow-repeats", type=int, default=1, help="runs of what takes a minute: s3fs"
+    )
+    parser.add_argument(
+        "--files",
+        nargs="*",
+        help="names of files to measure, as they are printed, e.g. behavior; all by default",
+    )
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--out", type=Path, help="JSON with every run")
     options = parser.parse_args()
@@ -161,8 +206,33 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     bucket = options.bucket or options.work / "bucket"
     if not bucket.exists():
-        run_once([sys.executable, "-m", "assets", "sample", "--out", str(bucket), "--scale", "real", "--mice", "1"], timeout_s=3600)
-    prepared = run_once([sys.executable, "-m", "benchmarks.fetch_run", "prepare", "--bucket", str(bucket), "--work", str(options.work)])
+        run_once(
+            [
+                sys.executable,
+                "-m",
+                "assets",
+                "sample",
+                "--out",
+                str(bucket),
+                "--scale",
+                "real",
+                "--mice",
+                "1",
+            ],
+            timeout_s=3600,
+        )
+    prepared = run_once(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.fetch_run",
+            "prepare",
+            "--bucket",
+            str(bucket),
+            "--work",
+            str(options.work),
+        ]
+    )
     files = [File(**f) for f in prepared.facts["files"]]
     samples: dict[str, Samples] = {}
     counts: dict[str, dict[str, int]] = {}
@@ -185,14 +255,43 @@ def main() -> None:
             shown += rows_of(file, of_file, counts)
             targets[file.name] = ratios(file, of_file, counts)
     shutil.rmtree(options.work / "output", ignore_errors=True)
-    print(table(["file", "way", "s", "s with start", "requests", "MB moved", "of the file", "cpu s", "peak MB"], shown))
+    print(
+        table(
+            [
+                "file",
+                "way",
+                "s",
+                "s with start",
+                "requests",
+                "MB moved",
+                "of the file",
+                "cpu s",
+                "peak MB",
+            ],
+            shown,
+        )
+    )
     print()
-    print(table(["file", "MB", "MB needed", "MB texts"], [[f.name, f.bytes / 1e6, f.needed / 1e6, f.texts / 1e6] for f in files]))
+    print(
+        table(
+            ["file", "MB", "MB needed", "MB texts"],
+            [[f.name, f.bytes / 1e6, f.needed / 1e6, f.texts / 1e6] for f in files],
+        )
+    )
     print()
-    print(table(["file", "ratio", "value"], [[name, what, value] for name, own in targets.items() for what, value in own.items()]))
+    print(
+        table(
+            ["file", "ratio", "value"],
+            [[name, what, value] for name, own in targets.items() for what, value in own.items()],
+        )
+    )
     if options.out:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        details: dict[str, Any] = {"counts": counts, "ratios": targets, "files": [vars(f) for f in files]}
+        details: dict[str, Any] = {
+            "counts": counts,
+            "ratios": targets,
+            "files": [vars(f) for f in files],
+        }
         write_json(options.out, "fetch", settings, samples, **details)
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from pipelines.convert import convert_file, convert_templates
-from pipelines.planning import FileKind, FileTask, Selection, plan
-from pipelines.sources import SourceSpec, open_source
-from pipelines.staged import TEMPLATES, ConvertSettings, FileResult
+from pipelines.convert.file import convert_file, convert_templates
+from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
+from pipelines.release.selection import FileKind, FileTask, Selection
+from pipelines.release.tasks import plan
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 
 BUCKET = "visual-behavior-ophys-data"
 
@@ -27,15 +29,20 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
     """Picks the largest behaviour file and the smallest and largest experiment that give their session's behaviour, all tables selected."""
     from contextlib import closing
 
-    from pipelines.nwb.needs import NEEDS, byte_ranges, find_datasets, is_text, text_ranges
+    from pipelines.nwb.prefetch import NEEDS, byte_ranges, find_datasets, is_text, text_ranges
     from pipelines.nwb.recording import open_recording
-    from pipelines.project_tables import read_project_tables
-    from pipelines.ranges import RangeFile, merged
-    from pipelines.releases import load_release
+    from pipelines.release.manifest import load_release
+    from pipelines.release.project_tables import read_project_tables
+    from pipelines.source.range_file import RangeFile, merged
 
     source = open_source(SourceSpec(str(bucket)))
     release = load_release(source, "latest")
-    tasks = plan(read_project_tables(source, release), release, Selection(), source.sizes("visual-behavior-ophys/")).tasks
+    tasks = plan(
+        read_project_tables(source, release),
+        release,
+        Selection(),
+        source.sizes("visual-behavior-ophys/"),
+    ).tasks
     by_size = sorted(tasks, key=lambda t: t.bytes or 0)
     behavior = [t for t in by_size if t.kind is FileKind.BEHAVIOR_SESSION]
     experiments = [t for t in by_size if t.kind is FileKind.OPHYS_EXPERIMENT and t.gives_behavior]
@@ -55,12 +62,24 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
             return file.read(stop - start)
 
         patterns = [p for table in task.tables if table != TEMPLATES for p in NEEDS[table]]
-        with content, closing(RangeFile(fetch, local.stat().st_size)) as remote, open_recording(local, name) as recording:
+        with (
+            content,
+            closing(RangeFile(fetch, local.stat().st_size)) as remote,
+            open_recording(local, name) as recording,
+        ):
             datasets = find_datasets(recording.hdf, patterns).values()
             needed = merged(r for d in datasets for r in byte_ranges(d))
             texts = merged(r for d in datasets if is_text(d) for r in text_ranges(d, remote))
         sizes = [sum(stop - start for start, stop in ranges) for ranges in (needed, texts)]
-        files.append({"name": name, "bytes": task.bytes, "needed": sizes[0], "texts": sizes[1], "task": str(path)})
+        files.append(
+            {
+                "name": name,
+                "bytes": task.bytes,
+                "needed": sizes[0],
+                "texts": sizes[1],
+                "task": str(path),
+            }
+        )
     return {"files": files}
 
 
@@ -103,7 +122,9 @@ def download_6(task: FileTask, url: str, work: Path) -> dict[str, Any]:
     """Fetches the whole object over six connections."""
     to = work / "output" / "whole.nwb"
     to.parent.mkdir(parents=True)
-    return {"bytes_fetched": open_source(_spec(url)).fetch(task.object.key, task.object.version_id, to)}
+    return {
+        "bytes_fetched": open_source(_spec(url)).fetch(task.object.key, task.object.version_id, to)
+    }
 
 
 def download_1(task: FileTask, url: str, work: Path) -> dict[str, Any]:
@@ -125,12 +146,17 @@ def s3fs_h5py(task: FileTask, url: str, work: Path) -> dict[str, Any]:
     """Reads the same datasets as vblake, whole and in the same order, and does nothing with them."""
     import s3fs
 
-    from pipelines.nwb.needs import NEEDS, find_datasets
+    from pipelines.nwb.prefetch import NEEDS, find_datasets
     from pipelines.nwb.recording import open_recording
 
-    filesystem = s3fs.S3FileSystem(anon=True, endpoint_url=url, client_kwargs={"region_name": "us-west-2"})
+    filesystem = s3fs.S3FileSystem(
+        anon=True, endpoint_url=url, client_kwargs={"region_name": "us-west-2"}
+    )
     values = 0
-    with filesystem.open(f"{BUCKET}/{task.object.key}") as file, open_recording(cast(Any, file), task.object.key) as recording:
+    with (
+        filesystem.open(f"{BUCKET}/{task.object.key}") as file,
+        open_recording(cast(Any, file), task.object.key) as recording,
+    ):
         seen: set[str] = set()
         for name in task.tables:
             if name != TEMPLATES:
@@ -168,7 +194,11 @@ def main() -> None:
     task = pickle.loads(options.task.read_bytes())
     started = time.perf_counter()
     facts = WAYS[options.way](task, options.url, options.work)
-    print(json.dumps({**facts, "seconds": time.perf_counter() - started, "python": sys.version.split()[0]}))
+    print(
+        json.dumps(
+            {**facts, "seconds": time.perf_counter() - started, "python": sys.version.split()[0]}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -32,15 +32,23 @@ _EYE = "acquisition/EyeTracking"
 def _flat(values: Any) -> Any:
     """A 1-D numeric array as Arrow, without a copy unless it is strided or bool."""
     if values.dtype == np.bool_:
-        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+        return pa.Array.from_buffers(
+            pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
+        )
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(values.dtype),
+        len(values),
+        [None, pa.py_buffer(np.ascontiguousarray(values))],
+    )
 
 
 def _text(values: Any) -> Any:
     items: list[bytes] = values.tolist()
     offsets = np.zeros(len(items) + 1, np.int32)
     np.cumsum([len(v) for v in items], out=offsets[1:])
-    return pa.Array.from_buffers(pa.string(), len(items), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(items))])
+    return pa.Array.from_buffers(
+        pa.string(), len(items), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(items))]
+    )
 
 
 def _lists(flat: Any, offsets: Any) -> Any:
@@ -60,15 +68,26 @@ def _options(schema: Any, encoding: str) -> dict[str, Any]:
         return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
 
     # Name, leaf and type of what is stored in each column: list items for lists.
-    items = [(f.name, leaf(f), f.type.value_type if pa.types.is_list(f.type) else f.type) for f in schema]
-    options: dict[str, Any] = {"compression": "zstd", "write_statistics": [n for n, at, _ in items if n == at]}
+    items = [
+        (f.name, leaf(f), f.type.value_type if pa.types.is_list(f.type) else f.type) for f in schema
+    ]
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "write_statistics": [n for n, at, _ in items if n == at],
+    }
     if encoding == "sparse":
         return options | {"compression_level": 1, "use_dictionary": False}
     encodings = {at: "BYTE_STREAM_SPLIT" for _, at, item in items if pa.types.is_floating(item)}
-    encodings |= {at: "DELTA_BINARY_PACKED" for _, at, item in items if item in (pa.int64(), pa.uint32())}
+    encodings |= {
+        at: "DELTA_BINARY_PACKED" for _, at, item in items if item in (pa.int64(), pa.uint32())
+    }
     words = [at for _, at, item in items if pa.types.is_string(item)] if encoding == "small" else []
     level = 3 if encoding == "small" else 1
-    return options | {"compression_level": level, "use_dictionary": words or False, "column_encoding": encodings}
+    return options | {
+        "compression_level": level,
+        "use_dictionary": words or False,
+        "column_encoding": encodings,
+    }
 
 
 class _Out:
@@ -81,7 +100,9 @@ class _Out:
     def write(self, columns: dict[str, Any]) -> None:
         table = pa.table({name: _arrow(values) for name, values in columns.items()})
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, **_options(table.schema, self._encoding))
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, **_options(table.schema, self._encoding)
+            )
         self._writer.write_table(table, row_group_size=122_880)
 
     def close(self) -> None:
@@ -96,7 +117,7 @@ def _write(out: Path, name: str, columns: dict[str, Any], encoding: str = "small
 
 
 def _gunzipped(dataset: Any) -> Any:
-    """A gzip-chunked dataset through libdeflate, column-major, as pipelines/nwb/chunks.py reads it."""
+    """A gzip-chunked dataset through libdeflate, column-major, as pipelines/nwb/hdf5/storage.py reads it."""
     offsets: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda chunk: offsets.append(chunk.chunk_offset))
     out: Any = np.empty(dataset.shape, dtype=dataset.dtype, order="F")
@@ -104,7 +125,9 @@ def _gunzipped(dataset: Any) -> Any:
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     for row, column in offsets:
         _, raw = dataset.id.read_direct_chunk((row, column))
-        chunk = np.frombuffer(deflate.zlib_decompress(raw, size), dtype=dataset.dtype).reshape(rows, columns)
+        chunk = np.frombuffer(deflate.zlib_decompress(raw, size), dtype=dataset.dtype).reshape(
+            rows, columns
+        )
         high, wide = min(rows, len(out) - row), min(columns, out.shape[1] - column)
         out[row : row + high, column : column + wide] = chunk[:high, :wide]
     return out
@@ -129,9 +152,15 @@ def _matrix(rows: Any) -> Any:
 
 def _behavior(h5: Any, out: Path) -> None:
     trials = h5["intervals/trials"]
-    names = [n for n in trials.attrs["colnames"] if n not in ("tags", "timeseries", "lick_events", "lick_times")]
+    names = [
+        n
+        for n in trials.attrs["colnames"]
+        if n not in ("tags", "timeseries", "lick_events", "lick_times")
+    ]
     columns: dict[str, Any] = {"trials_id": trials["id"][()], **{n: trials[n][()] for n in names}}
-    columns["lick_times"] = _lists(trials["lick_times"][()], np.append(0, trials["lick_times_index"][()]))
+    columns["lick_times"] = _lists(
+        trials["lick_times"][()], np.append(0, trials["lick_times_index"][()])
+    )
     _write(out, "trials", columns)
     groups = [h5["intervals"][n] for n in h5["intervals"] if n.endswith("_presentations")]
     ignored = ("tags", "timeseries", "is_change", "flashes_since_change")
@@ -141,7 +170,12 @@ def _behavior(h5: Any, out: Path) -> None:
     for name in wanted:
         text = next(g[name] for g in groups if name in g).dtype.kind == "O"
         empty: Any = b"" if text else np.nan
-        parts = [g[name][()] if name in g else np.full(len(g["id"]), empty, object if text else np.float64) for g in groups]
+        parts = [
+            g[name][()]
+            if name in g
+            else np.full(len(g["id"]), empty, object if text else np.float64)
+            for g in groups
+        ]
         presentations[name] = np.concatenate(parts)[order]
     _write(out, "stimulus_presentations", presentations)
     if "licking" in h5["processing"]:
@@ -160,16 +194,31 @@ def _behavior(h5: Any, out: Path) -> None:
         )
     for table, series in (("running_speed", "speed"), ("raw_running_speed", "speed_unfiltered")):
         group = h5[f"processing/running/{series}"]
-        _write(out, table, {"timestamps": group["timestamps"][()], "speed": group["data"][()]}, "signal")
+        _write(
+            out,
+            table,
+            {"timestamps": group["timestamps"][()], "speed": group["data"][()]},
+            "signal",
+        )
     clock = h5["processing/stimulus/timestamps/timestamps"][()]
-    _write(out, "stimulus_timestamps", {"timestamps": _lists(clock, np.array([0, len(clock)]))}, "signal")
+    _write(
+        out,
+        "stimulus_timestamps",
+        {"timestamps": _lists(clock, np.array([0, len(clock)]))},
+        "signal",
+    )
     if _EYE in h5:
         eye: dict[str, Any] = {"timestamps": h5[f"{_EYE}/eye_tracking/timestamps"][()]}
         for series in ("eye_tracking", "pupil_tracking", "corneal_reflection_tracking"):
             group = h5[f"{_EYE}/{series}"]
             centre, area = group["data"][()], group["area_raw"][()]
             # The table has two areas of each, with and without blinks.
-            eye |= {f"{series}_x": centre[:, 0], f"{series}_y": centre[:, 1], f"{series}_area": area, f"{series}_area_raw": area}
+            eye |= {
+                f"{series}_x": centre[:, 0],
+                f"{series}_y": centre[:, 1],
+                f"{series}_area": area,
+                f"{series}_area_raw": area,
+            }
             eye |= {f"{series}_{n}": group[n][()] for n in ("width", "height", "angle")}
         _write(out, "eye_tracking", eye, "signal")
 
@@ -182,15 +231,26 @@ def _weights(rate: float) -> Any:
 
 def _ophys(h5: Any, out: Path) -> None:
     cells = h5[f"{_OPHYS}/image_segmentation/cell_specimen_table"]
-    plain = [n for n in cells.attrs["colnames"] if cells[n].ndim == 1 and cells[n].dtype.kind != "O"]
+    plain = [
+        n for n in cells.attrs["colnames"] if cells[n].ndim == 1 and cells[n].dtype.kind != "O"
+    ]
     columns: dict[str, Any] = {"id": cells["id"][()], **{n: cells[n][()] for n in plain}}
-    pixels = [np.flatnonzero(cells["image_mask"][i]).astype(np.uint32) for i in range(len(columns["id"]))]
-    columns["roi_mask"] = _lists(np.concatenate(pixels), np.append(0, np.cumsum([len(p) for p in pixels])))
+    pixels = [
+        np.flatnonzero(cells["image_mask"][i]).astype(np.uint32) for i in range(len(columns["id"]))
+    ]
+    columns["roi_mask"] = _lists(
+        np.concatenate(pixels), np.append(0, np.cumsum([len(p) for p in pixels]))
+    )
     _write(out, "cell_specimens", columns)
     clock = h5[f"{_OPHYS}/dff/traces/timestamps"][()]
-    _write(out, "ophys_timestamps", {"timestamps": _lists(clock, np.array([0, len(clock)]))}, "signal")
+    _write(
+        out, "ophys_timestamps", {"timestamps": _lists(clock, np.array([0, len(clock)]))}, "signal"
+    )
     ids, valid = columns["id"], np.flatnonzero(columns["valid_roi"])
-    for table, interface in (("dff_traces", "dff"), ("corrected_fluorescence_traces", "corrected_fluorescence")):
+    for table, interface in (
+        ("dff_traces", "dff"),
+        ("corrected_fluorescence_traces", "corrected_fluorescence"),
+    ):
         data = h5[f"{_OPHYS}/{interface}/traces/data"][()]
         file = _Out(out / f"{table}.parquet", "signal")
         for part, traces in _batches(data, valid):
@@ -198,7 +258,11 @@ def _ophys(h5: Any, out: Path) -> None:
         file.close()
         del data
     detection = h5[f"{_OPHYS}/event_detection"]
-    events, noise, lambdas = _gunzipped(detection["data"]), detection["noise_stds"][()], detection["lambdas"][()]
+    events, noise, lambdas = (
+        _gunzipped(detection["data"]),
+        detection["noise_stds"][()],
+        detection["lambdas"][()],
+    )
     planes = [g for g in h5["general/optophysiology"].values() if "imaging_rate" in g]
     weights = _weights(float(planes[0]["imaging_rate"][()]))
     rois = detection["rois"][()]
@@ -209,14 +273,29 @@ def _ophys(h5: Any, out: Path) -> None:
         for row, trace in zip(filtered, traces, strict=True):
             row[:] = np.convolve(trace, weights)[: len(trace)]
         own = {"lambda": lambdas[chosen[part]], "noise_std": noise[chosen[part]]}
-        file.write({"cell_roi_id": ids[rois[chosen[part]]], "events": _matrix(traces), "filtered_events": _matrix(filtered), **own})
+        file.write(
+            {
+                "cell_roi_id": ids[rois[chosen[part]]],
+                "events": _matrix(traces),
+                "filtered_events": _matrix(filtered),
+                **own,
+            }
+        )
     file.close()
     del events
-    motion = {axis: h5[f"{_OPHYS}/ophys_motion_correction_{axis}/data"][()].astype(np.float64) for axis in "xy"}
+    motion = {
+        axis: h5[f"{_OPHYS}/ophys_motion_correction_{axis}/data"][()].astype(np.float64)
+        for axis in "xy"
+    }
     _write(out, "motion_correction", motion, "sparse")
-    images = [h5[f"{_OPHYS}/images/{n}"][()].reshape(-1) for n in ("average_image", "max_projection", "max_projection")]
+    images = [
+        h5[f"{_OPHYS}/images/{n}"][()].reshape(-1)
+        for n in ("average_image", "max_projection", "max_projection")
+    ]
     offsets = np.append(0, np.cumsum([len(i) for i in images]))
-    _write(out, "projections", {"pixels": _lists(np.concatenate(images).astype(np.float32), offsets)})
+    _write(
+        out, "projections", {"pixels": _lists(np.concatenate(images).astype(np.float32), offsets)}
+    )
 
 
 def convert(file: Path, out: Path) -> int:
@@ -239,13 +318,23 @@ def convert(file: Path, out: Path) -> int:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Convert one NWB file at the floor: h5py, numpy, pyarrow, no checks, no meaning.")
+    parser = argparse.ArgumentParser(
+        description="Convert one NWB file at the floor: h5py, numpy, pyarrow, no checks, no meaning."
+    )
     parser.add_argument("file", type=Path, metavar="FILE", help="NWB file")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the Parquet files")
     options = parser.parse_args()
     imported = time.perf_counter() - _STARTED
     size = convert(options.file, options.out)
-    print(json.dumps({"import_s": imported, "convert_s": time.perf_counter() - _STARTED - imported, "parquet_mb": size / 1e6}))
+    print(
+        json.dumps(
+            {
+                "import_s": imported,
+                "convert_s": time.perf_counter() - _STARTED - imported,
+                "parquet_mb": size / 1e6,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

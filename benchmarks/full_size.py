@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.catalog import build_catalog
+from pipelines.catalog.build import build_catalog
 from pipelines.lake.store import LocalStore, create_lake
 from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
 from schemas import TABLES, Table
@@ -53,10 +53,14 @@ def _sessions(by_mouse: list[np.ndarray[Any, Any]], random: Random) -> pa.Table:
         "cre_line": [_LINES[i] for i in line[order]],
         "experience_level": [_LEVELS[i] for i in level[order]],
         "session_type": [f"OPHYS_{1 + i}_images_A" for i in level[order]],
-        "date_of_acquisition": [f"2019-{1 + i % 12:02d}-{1 + i % 28:02d} 10:00:00" for i in range(len(ids))],
+        "date_of_acquisition": [
+            f"2019-{1 + i % 12:02d}-{1 + i % 28:02d} 10:00:00" for i in range(len(ids))
+        ],
     }
     table = TABLES["behavior_sessions"]
-    return conform(table, {c.name: values.get(c.name, [None] * len(ids)) for c in table.stored}, len(ids))
+    return conform(
+        table, {c.name: values.get(c.name, [None] * len(ids)) for c in table.stored}, len(ids)
+    )
 
 
 def _trials(ids: np.ndarray[Any, Any], random: Random) -> dict[str, Values]:
@@ -70,7 +74,9 @@ def _trials(ids: np.ndarray[Any, Any], random: Random) -> dict[str, Values]:
     latency = np.where(hit | false_alarm, random.gamma(4, 0.1, n), np.nan)
     licks = random.poisson(np.where(aborted, 1.5, np.where(hit | free, 7, 0.5)))
     offsets = np.concatenate(([0], np.cumsum(licks)))
-    lick_times = np.repeat(np.where(np.isnan(change), start, change), licks) + random.exponential(0.8, offsets[-1])
+    lick_times = np.repeat(np.where(np.isnan(change), start, change), licks) + random.exponential(
+        0.8, offsets[-1]
+    )
     image, after = random.integers(0, 8, n), random.integers(0, 8, n)
     names = np.array(_IMAGES, dtype=object)
     return {
@@ -121,7 +127,9 @@ def _presentations(ids: np.ndarray[Any, Any], random: Random) -> dict[str, Value
         "stimulus_block_name": np.full(n, b"change_detection_behavior", dtype=object),
         "image_index": np.where(omitted, 8, image),
         "image_name": names[np.where(omitted, 8, image)],
-        "image_set": np.full(n, b"Natural_Images_Lum_Matched_set_training_2017.07.14", dtype=object),
+        "image_set": np.full(
+            n, b"Natural_Images_Lum_Matched_set_training_2017.07.14", dtype=object
+        ),
         "index": number,
         "duration": np.where(omitted, _FLASH_S, stop - start),
         "start_time": start,
@@ -146,7 +154,9 @@ def _groups(table: Table, columns: dict[str, Values]) -> Iterator[pa.Table]:
         yield whole.slice(start, ROW_GROUP_ROWS)
 
 
-def make_lake(lake: Path, *, mice: int = MICE, sessions: int = SESSIONS, seed: int = 0) -> dict[str, int]:
+def make_lake(
+    lake: Path, *, mice: int = MICE, sessions: int = SESSIONS, seed: int = 0
+) -> dict[str, int]:
     """Writes the lake.
 
     Args:
@@ -167,25 +177,44 @@ def make_lake(lake: Path, *, mice: int = MICE, sessions: int = SESSIONS, seed: i
         path.parent.mkdir(parents=True, exist_ok=True)
         return write_table(table, path, groups, release=RELEASE)
 
-    counts = {"behavior_sessions": write(TABLES["behavior_sessions"], iter([_sessions(by_mouse, random)]), None)}
+    counts = {
+        "behavior_sessions": write(
+            TABLES["behavior_sessions"], iter([_sessions(by_mouse, random)]), None
+        )
+    }
     for mouse, ids in enumerate(by_mouse):
         for name, make in (("trials", _trials), ("stimulus_presentations", _presentations)):
             table = TABLES[name]
-            counts[name] = counts.get(name, 0) + write(table, _groups(table, make(ids, random)), 400_000 + mouse)
+            counts[name] = counts.get(name, 0) + write(
+                table, _groups(table, make(ids, random)), 400_000 + mouse
+            )
     build_catalog(store, RELEASE)
     return counts
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lake", type=Path, required=True, metavar="DIR", help="new or empty folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--lake", type=Path, required=True, metavar="DIR", help="new or empty folder"
+    )
     parser.add_argument("--mice", type=int, default=MICE, metavar="N", help="mice [%(default)s]")
-    parser.add_argument("--sessions", type=int, default=SESSIONS, metavar="N", help="sessions over all mice [%(default)s]")
+    parser.add_argument(
+        "--sessions",
+        type=int,
+        default=SESSIONS,
+        metavar="N",
+        help="sessions over all mice [%(default)s]",
+    )
     options = parser.parse_args()
     started = time.perf_counter()
     counts = make_lake(options.lake, mice=options.mice, sessions=options.sessions)
-    print(", ".join(f"{rows:,} {name}" for name, rows in counts.items()), f"in {time.perf_counter() - started:.0f} s")
+    print(
+        ", ".join(f"{rows:,} {name}" for name, rows in counts.items()),
+        f"in {time.perf_counter() - started:.0f} s",
+    )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,12 @@ class Samples:
     def to_json(self) -> dict[str, Any]:
         """Everything, for the JSON file."""
         medians = {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mb": self.peak_mb}
-        return {"name": self.name, "command": list(self.command), "median": medians, "runs": [asdict(r) for r in self.runs]}
+        return {
+            "name": self.name,
+            "command": list(self.command),
+            "median": medians,
+            "runs": [asdict(r) for r in self.runs],
+        }
 
 
 def run_once(
@@ -130,7 +135,11 @@ def run_once(
     printed, complaints = out.text(), err.text()
     if process.returncode:
         killed = process.returncode == -signal.SIGKILL
-        how = f"was killed (after {timeout_s:g} s, or for memory)" if killed else f"ended with {process.returncode}"
+        how = (
+            f"was killed (after {timeout_s:g} s, or for memory)"
+            if killed
+            else f"ended with {process.returncode}"
+        )
         raise BenchmarkError(f"{' '.join(command)} {how}:\n{complaints[-2000:] or printed[-2000:]}")
     # Linux counts in units of 1,024 bytes, macOS in bytes.
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -204,20 +213,43 @@ def run_repeated(
                 after(name, sample)
             if turn >= warm_up:
                 runs[name].append(sample)
-                print(f"  {name}: {sample.wall_s:.2f} s, {sample.peak_mb:.0f} MB", file=sys.stderr, flush=True)
-    return {name: Samples(name, tuple(commands[name]), tuple(found)) for name, found in runs.items()}
+                print(
+                    f"  {name}: {sample.wall_s:.2f} s, {sample.peak_mb:.0f} MB",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    return {
+        name: Samples(name, tuple(commands[name]), tuple(found)) for name, found in runs.items()
+    }
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table: it reads well on a terminal and goes into docs/performance.md as it is. Numbers are aligned to the right."""
     cells = [[_shown(c) for c in row] for row in rows]
-    right = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) and bool(rows) for i in range(len(headings))]
-    widths = [max(3, len(h), *(len(row[i]) for row in cells)) if cells else max(3, len(h)) for i, h in enumerate(headings)]
+    right = [
+        all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) and bool(rows)
+        for i in range(len(headings))
+    ]
+    widths = [
+        max(3, len(h), *(len(row[i]) for row in cells)) if cells else max(3, len(h))
+        for i, h in enumerate(headings)
+    ]
 
     def line(values: Sequence[str]) -> str:
-        return "| " + " | ".join(v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True)) + " |"
+        return (
+            "| "
+            + " | ".join(
+                v.rjust(w) if r else v.ljust(w)
+                for v, w, r in zip(values, widths, right, strict=True)
+            )
+            + " |"
+        )
 
-    rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)) + "|"
+    rule = (
+        "|"
+        + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
+        + "|"
+    )
     return "\n".join([line(headings), rule, *(line(row) for row in cells)])
 
 
@@ -226,7 +258,15 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, float):
         size = abs(value)
-        return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.3g}"
+        return (
+            f"{value:.0f}"
+            if size >= 100
+            else f"{value:.1f}"
+            if size >= 10
+            else f"{value:.2f}"
+            if size >= 0.1
+            else f"{value:.3g}"
+        )
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -235,12 +275,27 @@ def machine() -> dict[str, Any]:
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        model = next((line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")), model)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+        model = next(
+            (
+                line.split(":", 1)[1].strip()
+                for line in cpuinfo.read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            model,
+        )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "load": [round(x, 2) for x in os.getloadavg()],
         "system": platform.platform(),
@@ -249,7 +304,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, benchmark: str, settings: Mapping[str, Any], samples: Mapping[str, Samples], **more: Any) -> None:
+def write_json(
+    path: Path,
+    benchmark: str,
+    settings: Mapping[str, Any],
+    samples: Mapping[str, Samples],
+    **more: Any,
+) -> None:
     """Writes all that was measured.
 
     Args:

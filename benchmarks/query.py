@@ -48,7 +48,11 @@ def trace_lake(work: Path, bucket: Path) -> Path:
     lake = work / "trace-lake"
     if not (lake / "catalog.duckdb").exists():
         shutil.rmtree(lake, ignore_errors=True)
-        tables = [part for name in ("dff_traces", "ophys_timestamps", "stimulus_presentations") for part in ("--tables", name)]
+        tables = [
+            part
+            for name in ("dff_traces", "ophys_timestamps", "stimulus_presentations")
+            for part in ("--tables", name)
+        ]
         vblake = str(Path(sys.executable).with_name("vblake"))
         run_once([vblake, "ingest", "--source", str(bucket), "--lake", str(lake), *tables])
     return lake
@@ -72,22 +76,45 @@ def verdicts(rows: list[dict[str, Any]], samples: dict[str, Samples]) -> list[Ve
         query = row["query"]
         if query in _BOUNDS:
             found.append(Verdict(f"{query}, catalog, s", row["catalog"], _BOUNDS[query]))
-            found.append(Verdict(f"{query}, catalog / glob", row["catalog"] / row["glob"], _AGAINST_GLOB))
+            found.append(
+                Verdict(f"{query}, catalog / glob", row["catalog"] / row["glob"], _AGAINST_GLOB)
+            )
         if query == "event-triggered average":
             for engine, bound in (("numpy", 1.0), ("sql", 4.0)):
                 found.append(Verdict(f"{query}, {engine}, s", row[engine], bound))
-                found.append(Verdict(f"{query}, {engine}, peak GB", samples[engine].peak_mb / 1000, 1.5))
+                found.append(
+                    Verdict(f"{query}, {engine}, peak GB", samples[engine].peak_mb / 1000, 1.5)
+                )
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for the lakes")
-    parser.add_argument("--lake", type=Path, metavar="DIR", help="lake with small tables [made at full size]")
-    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with real-scale experiments [a synthetic one]")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="fresh processes [%(default)s]")
-    parser.add_argument("--warm", type=int, default=7, metavar="N", help="warm runs of each query in each process [%(default)s]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="folder for the lakes"
+    )
+    parser.add_argument(
+        "--lake", type=Path, metavar="DIR", help="lake with small tables [made at full size]"
+    )
+    parser.add_argument(
+        "--bucket",
+        type=Path,
+        metavar="DIR",
+        help="bucket with real-scale experiments [a synthetic one]",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="fresh processes [%(default)s]"
+    )
+    parser.add_argument(
+        "--warm",
+        type=int,
+        default=7,
+        metavar="N",
+        help="warm runs of each query in each process [%(default)s]",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
@@ -95,18 +122,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     traces = trace_lake(work, (options.bucket or sample_bucket(work)).resolve())
     command = [sys.executable, "-m", "benchmarks.query_one"]
     commands = {"tables": [*command, "tables", "--lake", str(lake), "--repeats", str(options.warm)]}
-    commands |= {group: [*command, group, "--lake", str(traces), "--repeats", "2"] for group in ("sql", "numpy")}
+    commands |= {
+        group: [*command, group, "--lake", str(traces), "--repeats", "2"]
+        for group in ("sql", "numpy")
+    }
     samples = run_repeated(commands, options.repeats, warm_up=0)
     rows = _rows(samples)
     found = verdicts(rows, samples)
-    for title, engines in (("small tables, s", ("catalog", "glob", "polars")), ("traces, s", ("sql", "numpy"))):
+    for title, engines in (
+        ("small tables, s", ("catalog", "glob", "polars")),
+        ("traces, s", ("sql", "numpy")),
+    ):
         chosen = [r for r in rows if any(e in r for e in engines)]
         columns = (*engines, f"{engines[0]} cold")
         print(table((title, *columns), [[r["query"], *map(r.get, columns)] for r in chosen]))
         print()
     print(verdict_table(found))
     if options.out:
-        write_json(options.out, "query", vars(options), samples, rows=rows, verdicts=[v.row() for v in found])
+        write_json(
+            options.out,
+            "query",
+            vars(options),
+            samples,
+            rows=rows,
+            verdicts=[v.row() for v in found],
+        )
 
 
 if __name__ == "__main__":

@@ -45,22 +45,30 @@ BEFORE_S, AFTER_S = 1.0, 3.0
 
 def _materialised(result: Any) -> int:
     # Arrow, not Python tuples: a user takes a data frame, and making 4,800 tuples of 25 columns would be most of the time.
-    return result.fetch_arrow_table().num_rows if hasattr(result, "fetch_arrow_table") else result.to_arrow_table().num_rows
+    return (
+        result.fetch_arrow_table().num_rows
+        if hasattr(result, "fetch_arrow_table")
+        else result.to_arrow_table().num_rows
+    )
 
 
 def _duckdb(lake: Path, session: int, mouse: int, *, catalog: bool) -> dict[str, Run]:
     import duckdb
 
     if catalog:
-        from pipelines.connect import connect
+        from pipelines.catalog.connect import connect
         from pipelines.lake.store import LocalStore
 
         con = connect(LocalStore(lake))
         names = {t: t for t in _TABLES}
     else:
         con = duckdb.connect()
-        names = {t: f"read_parquet('{lake}/{t}/**/*.parquet', hive_partitioning = true)" for t in _TABLES}
-    texts = {name: sql.format(**names, session=session, mouse=mouse) for name, sql in _QUERIES.items()}
+        names = {
+            t: f"read_parquet('{lake}/{t}/**/*.parquet', hive_partitioning = true)" for t in _TABLES
+        }
+    texts = {
+        name: sql.format(**names, session=session, mouse=mouse) for name, sql in _QUERIES.items()
+    }
     return {name: lambda sql=sql: _materialised(con.execute(sql)) for name, sql in texts.items()}
 
 
@@ -68,7 +76,9 @@ def _polars(lake: Path, session: int, mouse: int) -> dict[str, Run]:
     import polars as pl
 
     def scan(table: str) -> pl.LazyFrame:
-        return pl.scan_parquet(f"{lake}/{table}/**/*.parquet", hive_partitioning=table != "behavior_sessions")
+        return pl.scan_parquet(
+            f"{lake}/{table}/**/*.parquet", hive_partitioning=table != "behavior_sessions"
+        )
 
     def trials() -> pl.LazyFrame:
         return scan("trials")
@@ -81,17 +91,30 @@ def _polars(lake: Path, session: int, mouse: int) -> dict[str, Run]:
     plans: dict[str, Callable[[], pl.LazyFrame]] = {
         "count trials": lambda: trials().select(pl.len()),
         "count presentations": lambda: shown().select(pl.len()),
-        "trials by session": lambda: trials().group_by(by).agg(pl.len(), pl.col("hit").sum(), pl.col("response_latency").mean()),
-        "presentations by session": lambda: shown().group_by(by).agg(pl.len(), pl.col("is_change").sum()),
+        "trials by session": lambda: (
+            trials()
+            .group_by(by)
+            .agg(pl.len(), pl.col("hit").sum(), pl.col("response_latency").mean())
+        ),
+        "presentations by session": lambda: (
+            shown().group_by(by).agg(pl.len(), pl.col("is_change").sum())
+        ),
         "one session's trials by id": lambda: trials().filter(one),
         "one session's presentations by id": lambda: shown().filter(one),
         "one session's trials, with mouse_id": lambda: trials().filter(one & own),
         "one session's presentations, with mouse_id": lambda: shown().filter(one & own),
         "join by line and experience": lambda: (
-            trials().filter(pl.col("go")).join(scan("behavior_sessions"), on=by).group_by(by_line).agg(pl.len(), pl.col("hit").mean())
+            trials()
+            .filter(pl.col("go"))
+            .join(scan("behavior_sessions"), on=by)
+            .group_by(by_line)
+            .agg(pl.len(), pl.col("hit").mean())
         ),
         "licks per change": lambda: (
-            trials().filter(pl.col("stimulus_change")).group_by(by).agg(pl.col("lick_times").list.len().sum() / pl.len())
+            trials()
+            .filter(pl.col("stimulus_change"))
+            .group_by(by)
+            .agg(pl.col("lick_times").list.len().sum() / pl.len())
         ),
     }
     return {name: lambda plan=plan: plan().collect().height for name, plan in plans.items()}
@@ -120,7 +143,9 @@ def _experiment(lake: Path) -> tuple[int, int]:
     import duckdb
 
     path = max(lake.glob("dff_traces/**/*.parquet"), key=lambda p: p.stat().st_size)
-    found = duckdb.execute(f"SELECT ophys_experiment_id, behavior_session_id FROM '{path}' LIMIT 1").fetchone()
+    found = duckdb.execute(
+        f"SELECT ophys_experiment_id, behavior_session_id FROM '{path}' LIMIT 1"
+    ).fetchone()
     assert found is not None
     return found
 
@@ -130,10 +155,10 @@ def _triggered_sql(lake: Path) -> dict[str, Run]:
 
     con = duckdb.connect()
     experiment, session = _experiment(lake)
-    clock = (
-        f"SELECT median(d) FROM (SELECT unnest(list_transform(range(1, 1001), i -> timestamps[i + 1] - timestamps[i])) AS d FROM '{lake}/"
-    )
-    row = con.execute(f"{clock}ophys_timestamps/**/*.parquet' WHERE ophys_experiment_id = {experiment})").fetchone()
+    clock = f"SELECT median(d) FROM (SELECT unnest(list_transform(range(1, 1001), i -> timestamps[i + 1] - timestamps[i])) AS d FROM '{lake}/"
+    row = con.execute(
+        f"{clock}ophys_timestamps/**/*.parquet' WHERE ophys_experiment_id = {experiment})"
+    ).fetchone()
     assert row is not None
     lags = {"before": int(BEFORE_S / row[0] + 1e-6), "after": int(AFTER_S / row[0] + 1e-6)}
     sql = _WINDOW.format(lake=lake, experiment=experiment, session=session, **lags)
@@ -141,7 +166,9 @@ def _triggered_sql(lake: Path) -> dict[str, Run]:
     roi = con.execute(f"SELECT max(cell_roi_id) {cell}").fetchone()
     assert roi is not None
     return {
-        "one cell's trace": lambda: _materialised(con.execute(f"SELECT unnest(dff) {cell} AND cell_roi_id = {roi[0]}")),
+        "one cell's trace": lambda: _materialised(
+            con.execute(f"SELECT unnest(dff) {cell} AND cell_roi_id = {roi[0]}")
+        ),
         "event-triggered average": lambda: _materialised(con.execute(sql)),
     }
 
@@ -154,11 +181,15 @@ def _triggered_numpy(lake: Path) -> dict[str, Run]:
 
     experiment, session = _experiment(lake)
     times = f"SELECT start_time FROM '{lake}/stimulus_presentations/**/*.parquet' WHERE behavior_session_id = {session}"
-    starts = np.asarray(duckdb.execute(f"{times} AND image_name IS NOT NULL").fetchnumpy()["start_time"])
+    starts = np.asarray(
+        duckdb.execute(f"{times} AND image_name IS NOT NULL").fetchnumpy()["start_time"]
+    )
     return {
         "all cells' traces": lambda: read_traces(str(lake), experiment).values.shape,
         "event-triggered average": lambda: (
-            event_triggered_average(read_traces(str(lake), experiment), starts, BEFORE_S, AFTER_S).mean.shape
+            event_triggered_average(
+                read_traces(str(lake), experiment), starts, BEFORE_S, AFTER_S
+            ).mean.shape
         ),
     }
 
@@ -167,7 +198,11 @@ def _session(lake: Path) -> tuple[int, int]:
     """A session from the middle, and its mouse."""
     import pyarrow.parquet as pq
 
-    rows = pq.ParquetFile(next(lake.glob("behavior_sessions/*.parquet"))).read(["behavior_session_id", "mouse_id"]).to_pylist()
+    rows = (
+        pq.ParquetFile(next(lake.glob("behavior_sessions/*.parquet")))
+        .read(["behavior_session_id", "mouse_id"])
+        .to_pylist()
+    )
     chosen = rows[len(rows) // 2]
     return chosen["behavior_session_id"], chosen["mouse_id"]
 
@@ -189,10 +224,19 @@ def queries(group: str, lake: Path) -> dict[str, dict[str, Run]]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("group", choices=GROUPS, metavar="GROUP", help="tables: " + ", ".join(ENGINES) + "; sql or numpy: traces")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "group",
+        choices=GROUPS,
+        metavar="GROUP",
+        help="tables: " + ", ".join(ENGINES) + "; sql or numpy: traces",
+    )
     parser.add_argument("--lake", type=Path, required=True, metavar="DIR", help="lake to query")
-    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="warm runs of each query [%(default)s]")
+    parser.add_argument(
+        "--repeats", type=int, default=7, metavar="N", help="warm runs of each query [%(default)s]"
+    )
     options = parser.parse_args()
     facts: dict[str, float | str] = {}
     for name, engines in queries(options.group, options.lake.resolve()).items():
@@ -203,7 +247,10 @@ def main() -> None:
                 run()
                 seconds[engine].append(time.perf_counter() - started)
         for engine, all_ in seconds.items():
-            facts |= {f"{name}: {engine} cold": all_[0], f"{name}: {engine}": statistics.median(all_[1:])}
+            facts |= {
+                f"{name}: {engine} cold": all_[0],
+                f"{name}: {engine}": statistics.median(all_[1:]),
+            }
     print(json.dumps(facts))
 
 

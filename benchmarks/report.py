@@ -44,18 +44,32 @@ def _verdicts(result: Result) -> str:
 def convert_part(result: Result) -> str:
     """Seconds, memory and size per file, then the ratios."""
     settings = result["settings"]
-    parts = [_when(result), f"Medians of {settings['repeats']} processes (floor) and {settings['peer_repeats']} (peers), in turn."]
+    parts = [
+        _when(result),
+        f"Medians of {settings['repeats']} processes (floor) and {settings['peer_repeats']} (peers), in turn.",
+    ]
     for group, title in (("floor", "against the floor"), ("peers", "against what else there is")):
         rows = [r for r in result["rows"] if r["group"] == group]
         if not rows:
             continue
         columns = ("wall_s", "cpu_s", "after_imports_s", "peak_mb", "parquet_mb")
         sizes = settings["files"]
-        lines = [[f"{_KINDS[r['file']]}, {sizes[r['file']]:.0f} MB", r["what"], *(r[c] for c in columns)] for r in rows]
-        parts.append(table((title, "by", "s", "processor s", "s after imports", "peak MB", "Parquet MB"), lines))
+        lines = [
+            [f"{_KINDS[r['file']]}, {sizes[r['file']]:.0f} MB", r["what"], *(r[c] for c in columns)]
+            for r in rows
+        ]
+        parts.append(
+            table(
+                (title, "by", "s", "processor s", "s after imports", "peak MB", "Parquet MB"), lines
+            )
+        )
     parts.append(_verdicts(result))
     if result.get("peers"):
-        parts.append("Versions: " + "; ".join(f"{name}: {text}" for name, text in result["peers"].items()) + ".")
+        parts.append(
+            "Versions: "
+            + "; ".join(f"{name}: {text}" for name, text in result["peers"].items())
+            + "."
+        )
     parts += [f"{name}: {why}." for name, why in result.get("skipped", {}).items()]
     return "\n\n".join(parts)
 
@@ -71,11 +85,18 @@ def scale_part(result: Result) -> str:
 def _most(result: Result) -> str:
     """What two workers could give if both cores were busy from the first moment to the last with what one worker's run takes in all."""
     lines = [
-        [r["run"].replace(", 1 worker", ""), r["wall_s"], r["cpu_s"] / 2, 2 * r["wall_s"] / r["cpu_s"]]
+        [
+            r["run"].replace(", 1 worker", ""),
+            r["wall_s"],
+            r["cpu_s"] / 2,
+            2 * r["wall_s"] / r["cpu_s"],
+        ]
         for r in result["rows"]
         if ", 1 worker" in r["run"] and " files" in r["run"] and "server" not in r["run"]
     ]
-    return table(("two workers at the most", "s of one worker", "half its processor s", "ratio"), lines)
+    return table(
+        ("two workers at the most", "s of one worker", "half its processor s", "ratio"), lines
+    )
 
 
 def query_part(result: Result) -> str:
@@ -96,8 +117,18 @@ def fetch_part(result: Result) -> str:
     for name, found in result["samples"].items():
         seconds = statistics.median(float(run["facts"]["seconds"]) for run in found["runs"])
         counts = result["counts"][name]
-        rows.append([*name.split(": "), seconds, counts["requests"], counts["bytes"] / 1e6, found["median"]["peak_mb"]])
-    ratios = [[file, what, value] for file, own in result["ratios"].items() for what, value in own.items()]
+        rows.append(
+            [
+                *name.split(": "),
+                seconds,
+                counts["requests"],
+                counts["bytes"] / 1e6,
+                found["median"]["peak_mb"],
+            ]
+        )
+    ratios = [
+        [file, what, value] for file, own in result["ratios"].items() for what, value in own.items()
+    ]
     settings = result["settings"]
     parts = [
         _when(result),
@@ -111,7 +142,9 @@ def fetch_part(result: Result) -> str:
 def rows_part(result: Result) -> str:
     """The printed table as it is, then the verdicts."""
     rows = result["rows"]
-    return "\n\n".join((_when(result), table(tuple(rows[0]), [tuple(r.values()) for r in rows]), _verdicts(result)))
+    return "\n\n".join(
+        (_when(result), table(tuple(rows[0]), [tuple(r.values()) for r in rows]), _verdicts(result))
+    )
 
 
 PARTS: dict[str, Callable[[Result], str]] = {
@@ -131,7 +164,9 @@ def filled(page: str, results: dict[str, Result]) -> str:
         ValueError: the page has no place for one of them.
     """
     for name, result in results.items():
-        place = re.compile(rf"(<!-- begin {re.escape(name)} -->\n).*?(<!-- end {re.escape(name)} -->)", re.DOTALL)
+        place = re.compile(
+            rf"(<!-- begin {re.escape(name)} -->\n).*?(<!-- end {re.escape(name)} -->)", re.DOTALL
+        )
         if not place.search(page):
             raise ValueError(f"{PAGE} has no <!-- begin {name} --> ... <!-- end {name} -->")
         text = PARTS[name](result)
@@ -141,23 +176,51 @@ def filled(page: str, results: dict[str, Result]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, metavar="RESULTS", help="folder of the JSON files [%(default)s]")
-    parser.add_argument("--run", type=Path, metavar="WORK", help="first run " + ", ".join(BENCHMARKS) + " with this work folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "results",
+        nargs="?",
+        type=Path,
+        default=RESULTS,
+        metavar="RESULTS",
+        help="folder of the JSON files [%(default)s]",
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="WORK",
+        help="first run " + ", ".join(BENCHMARKS) + " with this work folder",
+    )
     options = parser.parse_args(arguments)
     if options.run:
         for name in BENCHMARKS:
             out = str(options.results / f"{name}.json")
-            command = [sys.executable, "-m", f"benchmarks.{name}", "--work", str(options.run), "--out", out]
+            command = [
+                sys.executable,
+                "-m",
+                f"benchmarks.{name}",
+                "--work",
+                str(options.run),
+                "--out",
+                out,
+            ]
             if name == "bookkeeping":
                 command += ["--convert", str(options.results / "convert.json")]
             subprocess.run(command, cwd=ROOT, check=True)
     page = PAGE.read_text()
     places = set(re.findall(r"<!-- begin (\S+) -->", page))
-    found = {p.stem: json.loads(p.read_text()) for p in sorted(options.results.glob("*.json")) if p.stem in places & set(PARTS)}
+    found = {
+        p.stem: json.loads(p.read_text())
+        for p in sorted(options.results.glob("*.json"))
+        if p.stem in places & set(PARTS)
+    }
     PAGE.write_text(filled(page, found))
     missing = ", ".join(sorted(places - set(found))) or "none"
-    print(f"{PAGE.relative_to(ROOT)}: refreshed {', '.join(found) or 'nothing'}; no results for {missing}")
+    print(
+        f"{PAGE.relative_to(ROOT)}: refreshed {', '.join(found) or 'nothing'}; no results for {missing}"
+    )
 
 
 if __name__ == "__main__":

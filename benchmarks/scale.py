@@ -39,8 +39,9 @@ _SERVED = ", from a server"
 
 _LIST = """
 import json, sys
-from pipelines.ingest import IngestRequest, prepare
-from pipelines.sources import SourceSpec
+from pipelines.ingest import prepare
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 found = prepare(IngestRequest(SourceSpec(sys.argv[1]), sys.argv[1] + "-no-lake")).todo
 print(json.dumps({"files": [[t.kind.value, t.file_key, t.bytes] for t in found]}))
 """
@@ -53,7 +54,19 @@ def scale_bucket(work: Path, mice: int) -> Path:
         shutil.rmtree(bucket, ignore_errors=True)
         print(f"writing a synthetic bucket of {mice} mice to {bucket} ...", file=sys.stderr)
         vblake = str(Path(sys.executable).with_name("vblake"))
-        run_once([vblake, "sample", "--scale", "real", "--mice", str(mice), "--out", str(bucket / "data")], timeout_s=3600)
+        run_once(
+            [
+                vblake,
+                "sample",
+                "--scale",
+                "real",
+                "--mice",
+                str(mice),
+                "--out",
+                str(bucket / "data"),
+            ],
+            timeout_s=3600,
+        )
         (bucket / "done").touch()
     return bucket / "data"
 
@@ -66,7 +79,13 @@ def chosen_files(bucket: Path) -> list[tuple[str, int, int]]:
 
 
 def _ingest(
-    bucket: Path, lake: Path, files: Sequence[tuple[str, int, int]], workers: int, *, dagster: bool = False, url: str | None = None
+    bucket: Path,
+    lake: Path,
+    files: Sequence[tuple[str, int, int]],
+    workers: int,
+    *,
+    dagster: bool = False,
+    url: str | None = None,
 ) -> list[str]:
     experiments = ", ".join(str(i) for kind, i, _ in files if kind == "ophys_experiment") or "-1"
     sessions = ", ".join(str(i) for kind, i, _ in files if kind == "behavior_session") or "-1"
@@ -75,7 +94,18 @@ def _ingest(
     vblake = str(Path(sys.executable).with_name("vblake"))
     record = "--record" if dagster else "--no-record"
     source = ["--source", str(bucket)] if url is None else ["--endpoint-url", url]
-    return [vblake, "ingest", *source, "--lake", str(lake), "--where", where, "--workers", str(workers), record]
+    return [
+        vblake,
+        "ingest",
+        *source,
+        "--lake",
+        str(lake),
+        "--where",
+        where,
+        "--workers",
+        str(workers),
+        record,
+    ]
 
 
 def _name(count: int, workers: int, suffix: str = "") -> str:
@@ -90,7 +120,9 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
         return rows[_name(count, workers, suffix)]["wall_s"]
 
     def gain(what: str, one: float, two: float) -> None:
-        found.append(Verdict(f"throughput of 2 workers / 1, {what}", one / two, _SPEED_UP, at_least=True))
+        found.append(
+            Verdict(f"throughput of 2 workers / 1, {what}", one / two, _SPEED_UP, at_least=True)
+        )
 
     for suffix in ("", _DAGSTER):
         if not suffix and most == FILES[-1]:
@@ -103,22 +135,55 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
         two = rows[_name(most, 2, suffix)]
         one = rows[_name(most, 1, suffix)]
         single = rows[_name(1, 1, suffix)]
-        found.append(Verdict(f"peak memory, {most} files / the largest alone{suffix}", one["peak_mb"] / single["peak_mb"], _FLAT))
-        found.append(Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB))
-        found.append(Verdict(f"peak memory of {most} files, 2 workers, MB{suffix}", two["peak_mb"], _PEAK_MB))
+        found.append(
+            Verdict(
+                f"peak memory, {most} files / the largest alone{suffix}",
+                one["peak_mb"] / single["peak_mb"],
+                _FLAT,
+            )
+        )
+        found.append(
+            Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB)
+        )
+        found.append(
+            Verdict(f"peak memory of {most} files, 2 workers, MB{suffix}", two["peak_mb"], _PEAK_MB)
+        )
     if (few := _name(FILES[-2], 1, _SERVED)) in rows:
         alone = rows[_name(1, 1, _SERVED)]["peak_mb"]
-        found.append(Verdict(f"peak memory, {FILES[-2]} files / the largest alone{_SERVED}", rows[few]["peak_mb"] / alone, _FLAT))
+        found.append(
+            Verdict(
+                f"peak memory, {FILES[-2]} files / the largest alone{_SERVED}",
+                rows[few]["peak_mb"] / alone,
+                _FLAT,
+            )
+        )
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bucket", type=Path, metavar="DIR", help="bucket with sixteen real-scale files or more [a synthetic one]")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes")
-    parser.add_argument("--mice", type=int, default=9, metavar="N", help="mice of the synthetic bucket [%(default)s]")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="runs of each [%(default)s]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--bucket",
+        type=Path,
+        metavar="DIR",
+        help="bucket with sixteen real-scale files or more [a synthetic one]",
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes"
+    )
+    parser.add_argument(
+        "--mice",
+        type=int,
+        default=9,
+        metavar="N",
+        help="mice of the synthetic bucket [%(default)s]",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="runs of each [%(default)s]"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
@@ -129,9 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     volumes: dict[str, float] = {}
     counts = sorted({min(n, len(files)) for n in FILES})
     for count in counts:
-        for workers, dagster in product(WORKERS, (False, True) if count in (1, counts[-1]) else (False,)):
+        for workers, dagster in product(
+            WORKERS, (False, True) if count in (1, counts[-1]) else (False,)
+        ):
             name = _name(count, workers, _DAGSTER * dagster)
-            commands[name] = _ingest(bucket, lakes / name.replace(" ", "-"), files[:count], workers, dagster=dagster)
+            commands[name] = _ingest(
+                bucket, lakes / name.replace(" ", "-"), files[:count], workers, dagster=dagster
+            )
             volumes[name] = sum(f[2] for f in files[:count]) / 1e6
     for kind, key, size in (files[-1], files[len(files) // 2]):
         name = f"{kind} of {size / 1e6:.0f} MB alone, 1 worker"
@@ -151,7 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for count, workers in ((1, 1), (FILES[-2], 1), (FILES[-2], 2)):
             if count <= len(files):
                 name = _name(count, workers, _SERVED)
-                commands[name] = _ingest(bucket, lakes / name.replace(" ", "-"), files[:count], workers, url=url)
+                commands[name] = _ingest(
+                    bucket, lakes / name.replace(" ", "-"), files[:count], workers, url=url
+                )
                 volumes[name] = sum(f[2] for f in files[:count]) / 1e6
                 watched[name] = []
         samples = run_repeated(commands, options.repeats, before=before, after=after)
@@ -161,14 +232,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counted = watched[name][1:]  # without the warm-up
         peak, cpu = max(p for p, _ in counted), statistics.median(c for _, c in counted)
         size, wall = volumes[name], found.wall_s
-        rows[name] = {"run": name, "file_mb": size, "wall_s": wall, "cpu_s": cpu, "mb_per_s": size / wall, "peak_mb": peak}
+        rows[name] = {
+            "run": name,
+            "file_mb": size,
+            "wall_s": wall,
+            "cpu_s": cpu,
+            "mb_per_s": size / wall,
+            "peak_mb": peak,
+        }
     lines = verdicts(rows, counts[-1])
     print(table(tuple(next(iter(rows.values()))), [tuple(r.values()) for r in rows.values()]))
     print()
     print(verdict_table(lines))
     if options.out:
         settings = {**vars(options), "bucket": bucket, "files": json.loads(json.dumps(files))}
-        write_json(options.out, "scale", settings, samples, rows=list(rows.values()), verdicts=[v.row() for v in lines])
+        write_json(
+            options.out,
+            "scale",
+            settings,
+            samples,
+            rows=list(rows.values()),
+            verdicts=[v.row() for v in lines],
+        )
 
 
 if __name__ == "__main__":

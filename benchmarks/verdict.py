@@ -34,7 +34,12 @@ class Verdict:
     def row(self) -> tuple[str, float | None, str, str]:
         """For a table."""
         result = {True: "yes", False: "NO", None: "not measured"}[self.met]
-        return self.what, self.measured, f"{'at least' if self.at_least else 'at most'} {self.bound:g}", result
+        return (
+            self.what,
+            self.measured,
+            f"{'at least' if self.at_least else 'at most'} {self.bound:g}",
+            result,
+        )
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:

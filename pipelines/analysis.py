@@ -52,7 +52,9 @@ class TriggeredAverage:
     n_events: int
 
 
-def read_traces(lake: str, ophys_experiment_id: int, table: str = "dff_traces", column: str | None = None) -> Traces:
+def read_traces(
+    lake: str, ophys_experiment_id: int, table: str = "dff_traces", column: str | None = None
+) -> Traces:
     """Traces of one experiment.
 
     Args:
@@ -91,7 +93,9 @@ def read_traces(lake: str, ophys_experiment_id: int, table: str = "dff_traces", 
     return Traces(ids, timestamps[: values.shape[1]], values)
 
 
-def event_triggered_average(traces: Traces, times: Array, before_s: float, after_s: float) -> TriggeredAverage:
+def event_triggered_average(
+    traces: Traces, times: Array, before_s: float, after_s: float
+) -> TriggeredAverage:
     """Mean trace of each cell around events.
 
     The sample at 0 s is the first frame at or after the event, so a window starts up to one frame late. Events whose window is not
@@ -107,7 +111,9 @@ def event_triggered_average(traces: Traces, times: Array, before_s: float, after
         UsageError: the window is negative, or no event has its whole window in the recording.
     """
     if not (before_s >= 0 and after_s >= 0):
-        raise UsageError(f"The window is {before_s} s before to {after_s} s after each event; both must be at least 0.")
+        raise UsageError(
+            f"The window is {before_s} s before to {after_s} s after each event; both must be at least 0."
+        )
     clock, values = traces.timestamps, traces.values
     period = float(np.median(np.diff(clock))) if len(clock) > 1 else np.inf
     # A window of 0.1 s at 30 Hz is 3 samples, although 0.1 / (1 / 30) may come out below 3.
@@ -129,7 +135,11 @@ def event_triggered_average(traces: Traces, times: Array, before_s: float, after
 
 def _trace_table(name: str) -> Table:
     tables = {
-        n: t for n, t in TABLES.items() if t.subject is Subject.OPHYS and t.storage is Storage.EXPERIMENT and "cell_roi_id" in t.primary_key
+        n: t
+        for n, t in TABLES.items()
+        if t.subject is Subject.OPHYS
+        and t.storage is Storage.EXPERIMENT
+        and "cell_roi_id" in t.primary_key
     }
     if name not in tables:
         raise UsageError(f"{name!r} is no table of traces. Choose one of {', '.join(tables)}.")
@@ -142,9 +152,13 @@ def _open(store: Store, table: Table, experiment: int) -> pq.ParquetFile:
     for path in store.files(table.name):
         if path.endswith(ending) and (file := store.parquet(path)) is not None:
             return file
-    raise LakeError(f"{store.root} has no {table.name} of experiment {experiment}. Ingest it, or check the id.")
+    raise LakeError(
+        f"{store.root} has no {table.name} of experiment {experiment}. Ingest it, or check the id."
+    )
 
 
 def _items(column: pa.ChunkedArray[Any]) -> Array:
     """The items of all lists of a column, one after the other."""
-    return to_numpy(pa.chunked_array([chunk.flatten() for chunk in column.chunks], type=pa.float64()))
+    return to_numpy(
+        pa.chunked_array([chunk.flatten() for chunk in column.chunks], type=pa.float64())
+    )

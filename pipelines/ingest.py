@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
-from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.catalog import GrowingCatalog
-from pipelines.lake.exchange import tidy
+from pipelines.catalog.build import GrowingCatalog
+from pipelines.convert.pool import FilePool, workers_for
+from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
 from pipelines.lake.store import Store, create_lake, open_store, release_of
-from pipelines.planning import FileTask, MissingFile, Plan, Selection, plan
-from pipelines.pool import FilePool, workers_for
-from pipelines.project_tables import ProjectTables, read_project_tables
-from pipelines.publish import lacks_images, publish_mouse, publish_project_tables
-from pipelines.releases import Release, load_release
-from pipelines.sources import SourceSpec, open_source
-from pipelines.staged import ConvertSettings, FileResult, finished_before, left_unpublished
-from pipelines.turns import Turns
+from pipelines.lake.swap import tidy
+from pipelines.publish.background import Turns
+from pipelines.publish.image_sets import lacks_images
+from pipelines.publish.mouse import publish_mouse
+from pipelines.publish.project import publish_project_tables
+from pipelines.release.manifest import Release, load_release
+from pipelines.release.project_tables import ProjectTables, read_project_tables
+from pipelines.release.selection import FileTask, MissingFile, Plan
+from pipelines.release.tasks import plan
+from pipelines.request import DATA_PREFIX, IngestRequest
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
-
-DATA_PREFIX = "visual-behavior-ophys/"
-_CACHE_BYTES = 20 << 30
-
-
-def default_cache() -> Path:
-    """Folder for whole objects of remote sources: $VBLAKE_CACHE, else below the user's cache folder."""
-    named = os.environ.get("VBLAKE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(named or f"{base}/vblake").expanduser()
-
-
-@dataclass(frozen=True)
-class IngestRequest:
-    """What the user asked for.
-
-    Attributes:
-        source: where the bucket is.
-        lake: folder or `s3://` prefix.
-        release: `latest` or X.Y.Z.
-        selection: which files and tables.
-        force: convert again what is already in the lake.
-        workers: processes; None for one per core, 0 for this process.
-        memory: bound on the memory of all workers together, bytes; None for half of the machine's.
-        dask: address of a Dask scheduler to use instead.
-        verify_hash: fetch objects of a remote source whole and check them against the manifest's hash.
-        cache: folder for whole objects.
-        cache_bytes: bound on that folder.
-    """
-
-    source: SourceSpec
-    lake: str
-    release: str = "latest"
-    selection: Selection = field(default_factory=Selection)
-    force: bool = False
-    workers: int | None = None
-    memory: int | None = None
-    dask: str | None = None
-    verify_hash: bool = False
-    cache: Path = field(default_factory=default_cache)
-    cache_bytes: int = _CACHE_BYTES
 
 
 @dataclass(frozen=True)
@@ -105,8 +67,16 @@ class Prepared:
 
     def _news(self) -> list[MissingFile]:
         """Missing files that the ledger does not know of yet."""
-        known = {identity: entry.error for identity, entry in self.ledger.items() if entry.status is Status.SKIPPED}
-        return [m for m in self.missing if known.get((self.release.version, m.kind.value, m.file_key)) != m.reason]
+        known = {
+            identity: entry.error
+            for identity, entry in self.ledger.items()
+            if entry.status is Status.SKIPPED
+        }
+        return [
+            m
+            for m in self.missing
+            if known.get((self.release.version, m.kind.value, m.file_key)) != m.reason
+        ]
 
     def missing_of(self, mouse_id: int) -> list[MissingFile]:
         """Missing files of a mouse that are to be noted in the ledger."""
@@ -114,17 +84,30 @@ class Prepared:
 
 
 def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
-    return ConvertSettings(request.source, store.staging, request.verify_hash, request.cache, request.cache_bytes, version("vblake"))
+    return ConvertSettings(
+        request.source,
+        store.staging,
+        request.verify_hash,
+        request.cache,
+        request.cache_bytes,
+        version("vblake"),
+    )
 
 
-def _divided(tasks: Iterable[FileTask], ledger: Ledger, request: IngestRequest, store: Store) -> tuple[list[FileTask], list[FileTask]]:
+def _divided(
+    tasks: Iterable[FileTask], ledger: Ledger, request: IngestRequest, store: Store
+) -> tuple[list[FileTask], list[FileTask]]:
     """Files to convert, and those that the lake holds already."""
     todo: list[FileTask] = []
     done: list[FileTask] = []
     interrupted, settings = store.staging.is_dir(), _settings(request, store)
     for task in tasks:
         entry = ledger.get((task.release, task.kind.value, task.file_key))
-        held = entry is not None and entry.covers(task) and not (interrupted and left_unpublished(task, settings, entry.ingested_at))
+        held = (
+            entry is not None
+            and entry.covers(task)
+            and not (interrupted and left_unpublished(task, settings, entry.ingested_at))
+        )
         (done if held and not request.force else todo).append(task)
     return todo, done
 
@@ -215,7 +198,11 @@ def _ignore(_: object) -> None:
 
 
 def ingest(
-    prepared: Prepared, *, mice: Iterable[int] | None = None, on_file: OnFile = _ignore, on_mouse: OnMouse = _ignore
+    prepared: Prepared,
+    *,
+    mice: Iterable[int] | None = None,
+    on_file: OnFile = _ignore,
+    on_mouse: OnMouse = _ignore,
 ) -> list[MouseReport]:
     """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
 
@@ -245,11 +232,16 @@ def ingest(
         left = Counter(t.mouse_id for t in tasks)
         # One mouse is published at a time, beside the conversion of the next.
         workers = min(workers_for(request.workers, request.memory), max(1, len(tasks)))
-        with FilePool(prepared.settings, workers, request.dask) as files, Turns[MouseReport]() as publishing:
+        with (
+            FilePool(prepared.settings, workers, request.dask) as files,
+            Turns[MouseReport]() as publishing,
+        ):
 
             def publish(mouse: int) -> MouseReport:
                 missing = prepared.missing_of(mouse)
-                entries = publish_mouse(store, mouse, finished[mouse], missing, release.version, files.templates)
+                entries = publish_mouse(
+                    store, mouse, finished[mouse], missing, release.version, files.templates
+                )
                 catalog.keep_up()
                 return MouseReport(mouse, tuple(entries))
 
@@ -261,10 +253,16 @@ def ingest(
 
             for mouse in [m for m in wanted if not left[m]]:
                 publishing.add(publish, mouse)
-            again = [] if request.force else [r for r in (finished_before(t, prepared.settings) for t in tasks) if r]
+            again = (
+                []
+                if request.force
+                else [r for r in (finished_before(t, prepared.settings) for t in tasks) if r]
+            )
             seen: set[str | None] = set()
             taken = {r.task.object.key for r in again}
-            for result in chain(again, files.convert([t for t in tasks if t.object.key not in taken])):
+            for result in chain(
+                again, files.convert([t for t in tasks if t.object.key not in taken])
+            ):
                 on_file(result)
                 if result.image_signature is not None and result.image_set not in seen:
                     seen.add(result.image_set)

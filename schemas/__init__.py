@@ -6,19 +6,37 @@
 
 from __future__ import annotations
 
-from schemas.behavior import BEHAVIOR_SERIES_TABLES
-from schemas.ledger import SOURCE_FILES
-from schemas.metadata import METADATA_TABLES
 from schemas.model import Column, Encoding, ForeignKey, Storage, Subject, Table, Type
-from schemas.ophys import OPHYS_TABLES
-from schemas.project import PROJECT_TABLES
-from schemas.task import TASK_TABLES
+from schemas.tables.behavior import BEHAVIOR_SERIES_TABLES
+from schemas.tables.ledger import SOURCE_FILES
+from schemas.tables.metadata import METADATA_TABLES
+from schemas.tables.ophys import OPHYS_TABLES
+from schemas.tables.project import PROJECT_TABLES
+from schemas.tables.task import TASK_TABLES
 
 SCHEMA_VERSION = "1"
 """Raised whenever a file written before no longer has the declared schema; kept in every file and in the ledger."""
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (*PROJECT_TABLES, *METADATA_TABLES, *TASK_TABLES, *BEHAVIOR_SERIES_TABLES, *OPHYS_TABLES, SOURCE_FILES)
+    table.name: table
+    for table in (
+        *PROJECT_TABLES,
+        *METADATA_TABLES,
+        *TASK_TABLES,
+        *BEHAVIOR_SERIES_TABLES,
+        *OPHYS_TABLES,
+        SOURCE_FILES,
+    )
 }
 
-__all__ = ["SCHEMA_VERSION", "TABLES", "Column", "Encoding", "ForeignKey", "Storage", "Subject", "Table", "Type"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "TABLES",
+    "Column",
+    "Encoding",
+    "ForeignKey",
+    "Storage",
+    "Subject",
+    "Table",
+    "Type",
+]

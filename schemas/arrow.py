@@ -40,7 +40,11 @@ def arrow_type(column: Column) -> pa.DataType:
 
 def arrow_field(column: Column) -> pa.Field[Any]:
     """Arrow field with description, unit and source as metadata."""
-    metadata = {"description": column.description, "unit": column.unit or "", "source": column.source}
+    metadata = {
+        "description": column.description,
+        "unit": column.unit or "",
+        "source": column.source,
+    }
     return pa.field(
         column.name,
         arrow_type(column),
@@ -77,7 +81,9 @@ def _validity(missing: np.ndarray[Any, Any] | None) -> tuple[pa.Buffer | None, i
 
 
 def from_numpy(
-    values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any] | None = None, type_: pa.DataType | None = None
+    values: np.ndarray[Any, Any],
+    missing: np.ndarray[Any, Any] | None = None,
+    type_: pa.DataType | None = None,
 ) -> pa.Array[Any]:
     """Arrow array over a 1-D numeric or bool array; numbers in native byte order are not copied.
 
@@ -143,12 +149,16 @@ def list_array(
     """
     buffer = _buffer(np.ascontiguousarray(offsets, dtype=np.int32))
     validity, null_count = _validity(missing)
-    return pa.Array.from_buffers(type_, len(offsets) - 1, [validity, buffer], null_count, children=[values])
+    return pa.Array.from_buffers(
+        type_, len(offsets) - 1, [validity, buffer], null_count, children=[values]
+    )
 
 
 def to_numpy(column: pa.ChunkedArray[Any]) -> np.ndarray[Any, Any]:
     """A numeric column without NULLs as NumPy, shape (n,). Arrow's own `to_numpy` imports pandas where it is installed."""
-    parts: list[np.ndarray[Any, Any]] = [np.from_dlpack(cast("Any", chunk)) for chunk in column.chunks]
+    parts: list[np.ndarray[Any, Any]] = [
+        np.from_dlpack(cast("Any", chunk)) for chunk in column.chunks
+    ]
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

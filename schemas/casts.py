@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from schemas.arrow import arrow_schema, arrow_type, from_numpy, string_array
 from schemas.errors import CastError, IntegrityError
-from schemas.exact import HINT, NDArray, exact, exact_objects, first, misfit, misfit_value, plain
 from schemas.lists import Ragged, to_list
+from schemas.lossless import HINT, NDArray, exact, exact_objects, first, misfit, misfit_value, plain
 from schemas.model import Column, Table, Type
 
 __all__ = ["NULL_WORDS", "NDArray", "Ragged", "Values", "cast", "conform"]
@@ -42,7 +42,9 @@ def _objects(values: Sequence[Any] | NDArray) -> list[Any]:
     out: list[Any] = []
     for value in values:
         value = plain(value)
-        if (isinstance(value, (str, bytes)) and value in _NO_TEXT) or (isinstance(value, float) and not math.isfinite(value)):
+        if (isinstance(value, (str, bytes)) and value in _NO_TEXT) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
             value = None
         out.append(value)
     return out
@@ -57,7 +59,9 @@ def _is_objects(column: Column, values: Sequence[Any] | NDArray) -> bool:
     return False
 
 
-def _to_numbers(column: Column, values: Sequence[Any] | NDArray, dtype: np.dtype[Any], expected: str) -> tuple[NDArray, NDArray | None]:
+def _to_numbers(
+    column: Column, values: Sequence[Any] | NDArray, dtype: np.dtype[Any], expected: str
+) -> tuple[NDArray, NDArray | None]:
     """Numbers in a dtype, and which are missing."""
     if _is_objects(column, values):
         objects = _objects(values)
@@ -98,7 +102,9 @@ def _to_bool(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
     if _is_objects(column, values):
         objects = _objects(values)
         for row, value in enumerate(objects):
-            if value is not None and not (isinstance(value, (bool, int, float)) and value in (0, 1)):
+            if value is not None and not (
+                isinstance(value, (bool, int, float)) and value in (0, 1)
+            ):
                 raise misfit_value(column, row, value, expected)
         missing = np.fromiter((v is None for v in objects), bool, len(objects))
         return from_numpy(np.fromiter((v == 1 for v in objects), bool, len(objects)), missing)
@@ -141,7 +147,9 @@ def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[A
             moment = None
         if not isinstance(moment, datetime):
             raise misfit_value(column, row, value, "an ISO 8601 date and time, to the microsecond")
-        out[row] = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+        out[row] = (
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+        ) // timedelta(microseconds=1)
     missing = np.fromiter((v is None for v in objects), bool, len(objects))
     return from_numpy(out, missing, arrow_type(column))
 
@@ -187,13 +195,25 @@ def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
     return array
 
 
-def _cast_many(column: Column, values: NDArray | Ragged | Sequence[Any], rows: int) -> pa.Array[Any]:
-    if isinstance(values, np.ndarray) and (values.ndim == 0 or (values.ndim > 1 and not column.type.is_list)):
+def _cast_many(
+    column: Column, values: NDArray | Ragged | Sequence[Any], rows: int
+) -> pa.Array[Any]:
+    if isinstance(values, np.ndarray) and (
+        values.ndim == 0 or (values.ndim > 1 and not column.type.is_list)
+    ):
         found = f"shape {values.shape}"
-        raise CastError("wrong rank", column=column.name, expected="one value per row", found=found, hint=HINT)
+        raise CastError(
+            "wrong rank", column=column.name, expected="one value per row", found=found, hint=HINT
+        )
     if len(values) != rows:
         found = str(len(values))
-        raise IntegrityError("lengths disagree", column=column.name, expected=f"{rows} values", found=found, hint=HINT)
+        raise IntegrityError(
+            "lengths disagree",
+            column=column.name,
+            expected=f"{rows} values",
+            found=found,
+            hint=HINT,
+        )
     if column.type.is_list:
         return to_list(column, values)
     if isinstance(values, Ragged):

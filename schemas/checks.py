@@ -1,7 +1,7 @@
 """What rows must fulfil beyond their types and keys, declared with each table.
 
 A check is data: workers look at every batch before a file counts as converted, `vblake verify` at every row group of the lake, both by the
-same declaration. Foreign keys are in `schemas.model`, what the released data are known to break in `schemas.known`. No I/O here.
+same declaration. Foreign keys are in `schemas.model`, what the released data are known to break in `schemas.known_defects`. No I/O here.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class PerFrame:
     @property
     def expected(self) -> str:
         """What must hold, for errors and the data dictionary."""
-        return f"one {'item' if self.column else 'row'} per frame of the clock in {self.clock.value}"
+        return (
+            f"one {'item' if self.column else 'row'} per frame of the clock in {self.clock.value}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
 
 from schemas import SCHEMA_VERSION, TABLES
-from schemas.known import KNOWN, KnownException
+from schemas.known_defects import KNOWN, KnownException
 from schemas.layout import relative_path
 from schemas.model import Column, Encoding, ForeignKey, Subject, Table
 
@@ -95,7 +95,15 @@ asked for.
 
 def path_pattern(table: Table) -> str:
     """Where the files of a table lie below the lake, e.g. `trials/mouse_id=<M>/trials.parquet`."""
-    return unquote(relative_path(table, mouse_id="<M>", behavior_session_id="<B>", ophys_experiment_id="<E>", image_set="<set>"))
+    return unquote(
+        relative_path(
+            table,
+            mouse_id="<M>",
+            behavior_session_id="<B>",
+            ophys_experiment_id="<E>",
+            image_set="<set>",
+        )
+    )
 
 
 def _reference(key: ForeignKey) -> str:
@@ -123,8 +131,15 @@ def table_summary(table: Table) -> list[tuple[str, str]]:
         ("description", table.description),
         ("primary key", ", ".join(table.primary_key) or "none; rows are in order"),
         ("order", ", ".join(table.order)),
-        ("foreign keys", "; ".join(_reference(k) + _conditions(k) for k in table.foreign_keys) or "none"),
-        ("checks", "; ".join(f"{columns}: {text}" if columns else text for columns, text in _checks(table)) or "none"),
+        (
+            "foreign keys",
+            "; ".join(_reference(k) + _conditions(k) for k in table.foreign_keys) or "none",
+        ),
+        (
+            "checks",
+            "; ".join(f"{columns}: {text}" if columns else text for columns, text in _checks(table))
+            or "none",
+        ),
         *(("known exception", f"{e.rows}: {e.reason}") for e in exceptions_of(table)),
         ("files", f"{path_pattern(table)} ({table.storage.value})"),
         ("encoding", _ENCODINGS[table.encoding]),
@@ -196,8 +211,12 @@ def _overview() -> str:
     sections = ["## Overview\n"]
     for subject, title in _SUBJECTS.items():
         tables = [t for t in TABLES.values() if t.subject is subject]
-        rows = [(_link(t.name), _code(", ".join(t.primary_key)), _cell(t.description)) for t in tables]
-        sections.append(f"**{title}**\n\n" + _markdown_table(("table", "primary key", "description"), rows))
+        rows = [
+            (_link(t.name), _code(", ".join(t.primary_key)), _cell(t.description)) for t in tables
+        ]
+        sections.append(
+            f"**{title}**\n\n" + _markdown_table(("table", "primary key", "description"), rows)
+        )
     return "\n".join(sections)
 
 
@@ -214,7 +233,9 @@ def _table_section(table: Table) -> str:
     if keys:
         facts.insert(1, f"Foreign keys: {'; '.join(keys)}.")
     if checks := _checks(table):
-        facts.append(f"Checks: {'; '.join(f'{_code(columns)}: {text}' if columns else text for columns, text in checks)}.")
+        facts.append(
+            f"Checks: {'; '.join(f'{_code(columns)}: {text}' if columns else text for columns, text in checks)}."
+        )
     if table.by_name_only:
         facts.append("Ingested by name only.")
     rows = [
@@ -254,7 +275,12 @@ def _exceptions() -> str:
 
 def dictionary_markdown() -> str:
     """The whole data dictionary as one Markdown page, which ends with a newline."""
-    sections = [_INTRODUCTION, _overview(), _exceptions(), *(_table_section(t) for t in TABLES.values())]
+    sections = [
+        _INTRODUCTION,
+        _overview(),
+        _exceptions(),
+        *(_table_section(t) for t in TABLES.values()),
+    ]
     return "\n".join(sections)
 
 

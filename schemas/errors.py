@@ -76,7 +76,9 @@ class DataError(VblakeError):
 
     def __str__(self) -> str:
         where = ", ".join(
-            f"{name} {value}" for name, value in (("file", self.file), ("table", self.table), ("column", self.column)) if value
+            f"{name} {value}"
+            for name, value in (("file", self.file), ("table", self.table), ("column", self.column))
+            if value
         )
         parts = [f"{where}: {self.problem}" if where else self.problem]
         if self.expected is not None:
@@ -88,7 +90,9 @@ class DataError(VblakeError):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; keyword-only arguments need this.
-        fields = {k: getattr(self, k) for k in ("file", "table", "column", "expected", "found", "hint")}
+        fields = {
+            k: getattr(self, k) for k in ("file", "table", "column", "expected", "found", "hint")
+        }
         return (_rebuild, (type(self), self.problem, fields))
 
 

@@ -35,9 +35,13 @@ def relative_path(
         case Storage.MOUSE:
             return f"{table.name}/mouse_id={mouse_id}/{table.name}.parquet"
         case Storage.SESSION:
-            return f"{table.name}/mouse_id={mouse_id}/behavior_session_{behavior_session_id}.parquet"
+            return (
+                f"{table.name}/mouse_id={mouse_id}/behavior_session_{behavior_session_id}.parquet"
+            )
         case Storage.EXPERIMENT:
-            return f"{table.name}/mouse_id={mouse_id}/ophys_experiment_{ophys_experiment_id}.parquet"
+            return (
+                f"{table.name}/mouse_id={mouse_id}/ophys_experiment_{ophys_experiment_id}.parquet"
+            )
         case Storage.IMAGE_SET:
             return f"{table.name}/image_set={quote(image_set or '', safe='')}/{table.name}.parquet"
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from schemas.arrow import ROW_COUNT_FIELDS, arrow_type, from_numpy, list_array, string_array
 from schemas.errors import CastError, IntegrityError
-from schemas.exact import HINT, NDArray, exact, exact_objects, misfit, misfit_value, plain, shown
+from schemas.lossless import HINT, NDArray, exact, exact_objects, misfit, misfit_value, plain, shown
 from schemas.model import Column, Type
 
 _ITEMS_PER_ARRAY = 2**31
@@ -67,7 +67,9 @@ class Ragged:
 
 
 def _offsets(lengths: Sequence[int]) -> NDArray:
-    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(np.array(lengths, dtype=np.int64))))
+    return np.concatenate(
+        (np.zeros(1, dtype=np.int64), np.cumsum(np.array(lengths, dtype=np.int64)))
+    )
 
 
 def _row_of(item: int, offsets: NDArray) -> int:
@@ -83,13 +85,19 @@ def _is_numeric(values: Any) -> TypeGuard[NDArray]:
 
 
 def _is_list(value: Any) -> bool:
-    return cast(NDArray, value).ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, (list, tuple))
+    return (
+        cast(NDArray, value).ndim == 1
+        if isinstance(value, np.ndarray)
+        else isinstance(value, (list, tuple))
+    )
 
 
 def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
     """Items and offsets from 0, without items that are in no row."""
     items, offsets = lists.values, lists.offsets
-    whole = items.ndim == 1 and offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype.kind in "iu"
+    whole = (
+        items.ndim == 1 and offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype.kind in "iu"
+    )
     offsets = offsets.astype(np.int64) if whole else offsets
     if not whole or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(items):
         raise IntegrityError(
@@ -122,7 +130,9 @@ def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
     dtype = _ITEM_DTYPES[column.type]
     converted, bad = exact(flat, dtype)
     if bad is not None:
-        raise misfit_value(column, _row_of(bad, offsets), flat[bad], f"numbers that are exact as {dtype}")
+        raise misfit_value(
+            column, _row_of(bad, offsets), flat[bad], f"numbers that are exact as {dtype}"
+        )
     return list_array(offsets, from_numpy(converted), arrow_type(column))
 
 
@@ -132,7 +142,9 @@ def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[A
         try:
             string_array([item])
         except (TypeError, UnicodeError):
-            raise misfit_value(column, _row_of(index, offsets), item, "lists of text in UTF-8") from None
+            raise misfit_value(
+                column, _row_of(index, offsets), item, "lists of text in UTF-8"
+            ) from None
     return string_array(items)
 
 
@@ -142,12 +154,19 @@ def _counts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[
     numbers: list[int] = []
     for index, item in enumerate(items):
         match item:
-            case {"table_name": str(name), "row_count": int(number)} if len(cast("dict[str, Any]", item)) == 2:
+            case {"table_name": str(name), "row_count": int(number)} if (
+                len(cast("dict[str, Any]", item)) == 2
+            ):
                 pass
             case (str(name), int(number)):
                 pass
             case _:
-                raise misfit_value(column, _row_of(index, offsets), item, "table_name (text) and row_count (integer)")
+                raise misfit_value(
+                    column,
+                    _row_of(index, offsets),
+                    item,
+                    "table_name (text) and row_count (integer)",
+                )
         names.append(name)
         numbers.append(number)
     arrays = [string_array(names), from_numpy(np.array(numbers, dtype=np.int64))]

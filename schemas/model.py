@@ -138,7 +138,7 @@ class Table:
         columns: in their order in the file, the keys first.
         primary_key: columns that together are unique and never NULL; empty where rows have an order but no key.
         order: columns the rows are sorted by inside a file (ties keep the order of the NWB file).
-        rows_expected: whether a source file that gives no row at all is in error, unless `schemas.known` has an exception.
+        rows_expected: whether a source file that gives no row at all is in error, unless `schemas.known_defects` has an exception.
         checks: what the rows must fulfil besides.
         by_name_only: whether the table is ingested only when it is asked for by name.
     """
@@ -181,14 +181,32 @@ class Table:
         names = {c.name for c in self.columns}
         if self.subject is Subject.OPHYS:
             return "ophys_experiment_id"
-        return "behavior_session_id" if self.subject is Subject.BEHAVIOR and "behavior_session_id" in names else None
+        return (
+            "behavior_session_id"
+            if self.subject is Subject.BEHAVIOR and "behavior_session_id" in names
+            else None
+        )
 
 
-def column(name: str, type_: Type, description: str, unit: str | None = None, source: str = "", **flags: Any) -> Column:
+def column(
+    name: str,
+    type_: Type,
+    description: str,
+    unit: str | None = None,
+    source: str = "",
+    **flags: Any,
+) -> Column:
     """A column that newer or older releases may have beyond the user's document."""
     return Column(name, type_, description, unit, source, **flags)
 
 
-def documented(name: str, type_: Type, description: str, unit: str | None = None, source: str = "", **flags: Any) -> Column:
+def documented(
+    name: str,
+    type_: Type,
+    description: str,
+    unit: str | None = None,
+    source: str = "",
+    **flags: Any,
+) -> Column:
     """A column that the user's document of the dataset lists."""
     return Column(name, type_, description, unit, source, documented=True, **flags)

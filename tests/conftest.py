@@ -11,11 +11,12 @@ import pytest
 from builders.lake import build_lake
 from builders.secret import CANARY, lake_beside_secrets
 
-from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
+from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.store import LocalStore
-from pipelines.planning import Selection
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
 from pipelines.sample import write_sample
-from pipelines.sources import SourceSpec
+from pipelines.source.base import SourceSpec
 
 Ingest = Callable[..., list[MouseReport]]
 Figure = Callable[[str], None]
@@ -25,8 +26,17 @@ FIGURES = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vblake")
-    group.addoption("--soak", action="store_true", help="run the fault tests with their full number of cases (make soak)")
-    group.addoption("--seed", type=int, default=0, help="seed of the fault tests; a failure names the case, so that it can be repeated")
+    group.addoption(
+        "--soak",
+        action="store_true",
+        help="run the fault tests with their full number of cases (make soak)",
+    )
+    group.addoption(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the fault tests; a failure names the case, so that it can be repeated",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     if lines := config.stash[FIGURES]:
         terminalreporter.section("figures")
         for line in lines:
@@ -114,10 +126,23 @@ def run_ingest() -> Ingest:
     """`run_ingest(bucket, lake, tables=..., mice=..., force=...)` in this process."""
 
     def run(
-        bucket: Path, lake: Path, *, force: bool = False, workers: int = 0, release: str = "latest", **selection: object
+        bucket: Path,
+        lake: Path,
+        *,
+        force: bool = False,
+        workers: int = 0,
+        release: str = "latest",
+        **selection: object,
     ) -> list[MouseReport]:
         chosen = Selection(**selection)  # type: ignore[arg-type]
-        request = IngestRequest(SourceSpec(str(bucket)), str(lake), selection=chosen, force=force, workers=workers, release=release)
+        request = IngestRequest(
+            SourceSpec(str(bucket)),
+            str(lake),
+            selection=chosen,
+            force=force,
+            workers=workers,
+            release=release,
+        )
         return ingest(prepare(request))
 
     return run

@@ -39,7 +39,9 @@ class Peer:
 
 PEERS = (
     # setuptools<81: allensdk imports pkg_resources, which newer ones lack.
-    Peer("sdk", ("allensdk==2.16.2", "hdmf==3.14.6", "pynwb==2.8.3", "setuptools<81"), "sdk_read.py"),
+    Peer(
+        "sdk", ("allensdk==2.16.2", "hdmf==3.14.6", "pynwb==2.8.3", "setuptools<81"), "sdk_read.py"
+    ),
     # zarr<3: without it pip tries every version of zarr and fsspec for minutes.
     Peer("lazynwb", ("lazynwb", "zarr<3"), "lazynwb_tables.py"),
     Peer("pynwb", ("pynwb==2.8.3", "hdmf==3.14.6", "pandas<3", "pyarrow"), "pynwb_convert.py"),
@@ -52,13 +54,23 @@ def find_python() -> str | None:
         pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
         # pyenv's own first: its shims on PATH exist for versions that are not active.
         for candidate in (*map(str, reversed(pyenv)), shutil.which(f"python{version}")):
-            if candidate and subprocess.run([candidate, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+            if (
+                candidate
+                and subprocess.run(
+                    [candidate, "-c", "import venv"], capture_output=True, check=False
+                ).returncode
+                == 0
+            ):
                 return candidate
     return None
 
 
 def _failure(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip() and not line.startswith("WARNING")]
+    lines = [
+        line
+        for line in (done.stderr or done.stdout).splitlines()
+        if line.strip() and not line.startswith("WARNING")
+    ]
     return lines[-1] if lines else f"pip ended with {done.returncode}"
 
 
@@ -83,17 +95,44 @@ def make(peer: Peer, work: Path) -> tuple[Path | None, str]:
         subprocess.run([base, "-m", "venv", str(home)], check=True)
         # uv resolves in seconds what pip needs minutes for; where it cannot be had, pip does.
         uv = home / "bin" / "uv"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], capture_output=True, check=False)
-        pip = [str(uv), "pip", "install", "--python", str(python)] if uv.exists() else [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "uv"], capture_output=True, check=False
+        )
+        pip = (
+            [str(uv), "pip", "install", "--python", str(python)]
+            if uv.exists()
+            else [str(python), "-m", "pip", "install", "--quiet"]
+        )
         try:
-            done = subprocess.run([*pip, *peer.requirements], capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+            done = subprocess.run(
+                [*pip, *peer.requirements],
+                capture_output=True,
+                text=True,
+                timeout=_INSTALL_TIMEOUT_S,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             return None, f"not installed after {_INSTALL_TIMEOUT_S} s"
         if done.returncode:
             return None, _failure(done)
-        listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
-        names = {r.split("==")[0].split("<")[0].lower() for r in peer.requirements} | {"numpy", "pandas", "h5py", "pyarrow", "polars"}
-        found = {p["name"].lower(): p["version"] for p in json.loads(listed.stdout) if p["name"].lower() in names}
+        listed = subprocess.run(
+            [python, "-m", "pip", "list", "--format=json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        names = {r.split("==")[0].split("<")[0].lower() for r in peer.requirements} | {
+            "numpy",
+            "pandas",
+            "h5py",
+            "pyarrow",
+            "polars",
+        }
+        found = {
+            p["name"].lower(): p["version"]
+            for p in json.loads(listed.stdout)
+            if p["name"].lower() in names
+        }
         ready.write_text(json.dumps(found))
     versions: dict[str, str] = json.loads(ready.read_text())
     return python, ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
@@ -107,7 +146,9 @@ def command(peer: Peer, python: Path, file: Path, out: Path) -> list[str]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make the environments of the peers from PyPI.")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for the environments")
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="folder for the environments"
+    )
     options = parser.parse_args()
     failed = False
     for peer in PEERS:

@@ -28,16 +28,26 @@ def _wide(series: TimeSeries) -> pd.DataFrame:
 
 def _tables(nwb) -> "dict[str, pd.DataFrame]":
     tables = {"trials": nwb.trials.to_dataframe(exclude=set(_REFERENCES))}
-    shown = [t.to_dataframe(exclude=set(_REFERENCES)) for n, t in nwb.intervals.items() if n.endswith("_presentations")]
-    tables["stimulus_presentations"] = pd.concat(shown, ignore_index=True).sort_values("start_time", kind="stable")
+    shown = [
+        t.to_dataframe(exclude=set(_REFERENCES))
+        for n, t in nwb.intervals.items()
+        if n.endswith("_presentations")
+    ]
+    tables["stimulus_presentations"] = pd.concat(shown, ignore_index=True).sort_values(
+        "start_time", kind="stable"
+    )
     modules = nwb.processing
     if "licking" in modules:
         tables["licks"] = _wide(modules["licking"]["licks"])
     if "rewards" in modules:
-        tables["rewards"] = _wide(modules["rewards"]["volume"]).assign(autorewarded=modules["rewards"]["autorewarded"].data[:])
+        tables["rewards"] = _wide(modules["rewards"]["volume"]).assign(
+            autorewarded=modules["rewards"]["autorewarded"].data[:]
+        )
     tables["running_speed"] = _wide(modules["running"]["speed"])
     tables["raw_running_speed"] = _wide(modules["running"]["speed_unfiltered"])
-    tables["stimulus_timestamps"] = pd.DataFrame({"timestamps": modules["stimulus"]["timestamps"].timestamps[:]})
+    tables["stimulus_timestamps"] = pd.DataFrame(
+        {"timestamps": modules["stimulus"]["timestamps"].timestamps[:]}
+    )
     if "EyeTracking" in nwb.acquisition:
         eye = nwb.acquisition["EyeTracking"]
         columns = {"timestamps": eye.eye_tracking.timestamps[:]}
@@ -45,7 +55,12 @@ def _tables(nwb) -> "dict[str, pd.DataFrame]":
             series = getattr(eye, name)
             centre = series.data[:]
             columns.update({f"{name}_x": centre[:, 0], f"{name}_y": centre[:, 1]})
-            columns.update({f"{name}_{n}": getattr(series, n)[:] for n in ("area", "area_raw", "width", "height", "angle")})
+            columns.update(
+                {
+                    f"{name}_{n}": getattr(series, n)[:]
+                    for n in ("area", "area_raw", "width", "height", "angle")
+                }
+            )
         tables["eye_tracking"] = pd.DataFrame(columns)
     return tables
 
@@ -57,12 +72,16 @@ def _imaging(nwb, out: Path) -> None:
     frame["image_mask"] = [np.flatnonzero(cells["image_mask"][i]) for i in range(len(cells))]
     frame.to_parquet(out / "cell_specimens.parquet")
     _wide(ophys["dff"].roi_response_series["traces"]).to_parquet(out / "dff_traces.parquet")
-    _wide(ophys["corrected_fluorescence"].roi_response_series["traces"]).to_parquet(out / "corrected_fluorescence_traces.parquet")
+    _wide(ophys["corrected_fluorescence"].roi_response_series["traces"]).to_parquet(
+        out / "corrected_fluorescence_traces.parquet"
+    )
     _wide(ophys["event_detection"]).to_parquet(out / "events.parquet")
     motion = {axis: ophys[f"ophys_motion_correction_{axis}"].data[:] for axis in "xy"}
     pd.DataFrame(motion).to_parquet(out / "motion_correction.parquet")
     for name, image in ophys["images"].images.items():
-        pd.DataFrame({"pixels": image.data[:].reshape(-1)}).to_parquet(out / f"projection_{name}.parquet")
+        pd.DataFrame({"pixels": image.data[:].reshape(-1)}).to_parquet(
+            out / f"projection_{name}.parquet"
+        )
 
 
 def main() -> None:
@@ -77,7 +96,15 @@ def main() -> None:
         if "ophys" in nwb.processing:
             _imaging(nwb, out)
     size = sum(p.stat().st_size for p in out.glob("*.parquet"))
-    print(json.dumps({"import_s": imported, "tables": len(list(out.glob("*.parquet"))), "parquet_mb": size / 1e6}))
+    print(
+        json.dumps(
+            {
+                "import_s": imported,
+                "tables": len(list(out.glob("*.parquet"))),
+                "parquet_mb": size / 1e6,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

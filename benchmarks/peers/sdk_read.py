@@ -14,7 +14,10 @@ from allensdk.brain_observatory.behavior.behavior_session import BehaviorSession
 
 def _needs_arguments(method) -> bool:
     parameters = inspect.signature(method).parameters.values()
-    return any(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    return any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        for p in parameters
+    )
 
 
 def main() -> None:

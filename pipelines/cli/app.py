@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli import inspect, interrupt, make_sample, query
+from pipelines.cli import catalog, interrupt, plan, sample, sql, status, tables, verify
 from pipelines.cli.terminal import is_interrupt, plain, say
-from pipelines.limits import is_limit
+from pipelines.os_errors import is_limit
 from schemas.errors import UsageError, VblakeError
 
 BUILD_PANEL = "Build a lake"
@@ -27,7 +27,18 @@ OTHER_ERROR = 1
 BROKEN_PIPE = 141
 _TYPER_INTERRUPTED = 130
 
-_ORDER = ("plan", "ingest", "status", "verify", "catalog", "sql", "tables", "describe", "sample", "ui")
+_ORDER = (
+    "plan",
+    "ingest",
+    "status",
+    "verify",
+    "catalog",
+    "sql",
+    "tables",
+    "describe",
+    "sample",
+    "ui",
+)
 
 
 def say_error(message: str) -> None:
@@ -58,7 +69,9 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except VblakeError as error:
             say_error(str(error))
-            raise typer.Exit(USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR) from None
+            raise typer.Exit(
+                USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR
+            ) from None
         except BrokenPipeError:
             # Nobody reads the rest, as in `vblake sql ... | head`. A program without a handler would be ended by SIGPIPE.
             _no_output()
@@ -100,7 +113,12 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def vblake(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
 ) -> None:
     """The Allen Institute's Visual Behavior 2P dataset as a Parquet and DuckDB lake.
 
@@ -112,14 +130,14 @@ def vblake(
     """
 
 
-app.command(rich_help_panel=BUILD_PANEL)(inspect.plan)
-app.command(rich_help_panel=BUILD_PANEL)(inspect.status)
-app.command(rich_help_panel=BUILD_PANEL)(inspect.verify)
-app.command(rich_help_panel=BUILD_PANEL)(query.catalog)
-app.command(rich_help_panel=BUILD_PANEL)(make_sample.sample)
-app.command(rich_help_panel=USE_PANEL)(query.sql)
-app.command(rich_help_panel=USE_PANEL)(query.tables)
-app.command(rich_help_panel=USE_PANEL)(query.describe)
+app.command(rich_help_panel=BUILD_PANEL)(plan.plan)
+app.command(rich_help_panel=BUILD_PANEL)(status.status)
+app.command(rich_help_panel=BUILD_PANEL)(verify.verify)
+app.command(rich_help_panel=BUILD_PANEL)(catalog.catalog)
+app.command(rich_help_panel=BUILD_PANEL)(sample.sample)
+app.command(rich_help_panel=USE_PANEL)(sql.sql)
+app.command(rich_help_panel=USE_PANEL)(tables.tables)
+app.command(rich_help_panel=USE_PANEL)(tables.describe)
 
 
 def _run(application: typer.Typer) -> None:
@@ -129,7 +147,7 @@ def _run(application: typer.Typer) -> None:
         say_error(interrupt.farewell())
         code = interrupt.exit_code()
     except SystemExit as leaving:
-        if interrupt.received() is None and not query.abandoned:
+        if interrupt.received() is None and not sql.abandoned:
             raise
         code = leaving.code if isinstance(leaving.code, int) else OTHER_ERROR
         if code == _TYPER_INTERRUPTED:
@@ -137,7 +155,7 @@ def _run(application: typer.Typer) -> None:
     else:
         return
     # At once: neither DuckDB's threads nor Dagster's are waited for.
-    query.forsake()
+    sql.forsake()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -153,10 +171,14 @@ def main(application: typer.Typer = app) -> None:
         with interrupt.listening():
             _run(application)
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it is reported and nothing goes on
-        if isinstance(error, OSError) and is_limit(error):  # before any command: the version, a help page
+        if isinstance(error, OSError) and is_limit(
+            error
+        ):  # before any command: the version, a help page
             _no_output()
             say_error(f"the output: {error.strerror}")
             sys.exit(OTHER_ERROR)
-        say_error(f"Sorry, this should not have happened ({type(error).__name__}). Please report it with what follows.")
+        say_error(
+            f"Sorry, this should not have happened ({type(error).__name__}). Please report it with what follows."
+        )
         say(traceback.format_exc().rstrip(), err=True)
         sys.exit(OTHER_ERROR)

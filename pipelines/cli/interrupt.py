@@ -78,7 +78,9 @@ def listening() -> Generator[None]:
         signal.signal(number, _stop)
     # Python writes a signal's number here before it gets round to the handler, whatever the main thread is at.
     former = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(heard, frozenset(map(int, wanted))), name="signals", daemon=True)
+    watcher = threading.Thread(
+        target=_watch, args=(heard, frozenset(map(int, wanted))), name="signals", daemon=True
+    )
     watcher.start()
     try:
         yield

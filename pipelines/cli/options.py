@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.sources import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from pipelines.source.base import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipelines.ingest import IngestRequest
+    pass
+
+if TYPE_CHECKING:
+    from pipelines.request import IngestRequest
 
 DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
@@ -28,7 +31,15 @@ _SOURCE_PANEL = "Source"
 _SELECTION_PANEL = "Selection (options of one kind add up, different kinds restrict each other)"
 WORK_PANEL = "Work"
 
-LakeOption = Annotated[str, typer.Option("--lake", envvar="VBLAKE_LAKE", metavar="PATH", help="The lake: a folder or an s3:// prefix.")]
+LakeOption = Annotated[
+    str,
+    typer.Option(
+        "--lake",
+        envvar="VBLAKE_LAKE",
+        metavar="PATH",
+        help="The lake: a folder or an s3:// prefix.",
+    ),
+]
 SourceOption = Annotated[
     str,
     typer.Option(
@@ -41,11 +52,20 @@ SourceOption = Annotated[
 ]
 EndpointUrlOption = Annotated[
     str | None,
-    typer.Option("--endpoint-url", metavar="URL", help="Address of an S3-compatible server for the source.", rich_help_panel=_SOURCE_PANEL),
+    typer.Option(
+        "--endpoint-url",
+        metavar="URL",
+        help="Address of an S3-compatible server for the source.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
 ]
 NoAnonOption = Annotated[
     bool,
-    typer.Option("--no-anon", help="Sign requests to the source with the usual AWS credentials.", rich_help_panel=_SOURCE_PANEL),
+    typer.Option(
+        "--no-anon",
+        help="Sign requests to the source with the usual AWS credentials.",
+        rich_help_panel=_SOURCE_PANEL,
+    ),
 ]
 TimeoutOption = Annotated[
     float,
@@ -80,7 +100,9 @@ RetriesOption = Annotated[
 ]
 VerboseOption = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Show each request that is repeated.", rich_help_panel=_SOURCE_PANEL),
+    typer.Option(
+        "--verbose", "-v", help="Show each request that is repeated.", rich_help_panel=_SOURCE_PANEL
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
@@ -103,19 +125,39 @@ VerifyHashOption = Annotated[
 ]
 ReleaseOption = Annotated[
     str,
-    typer.Option("--release", metavar="X.Y.Z", help="Release of the dataset: latest or X.Y.Z.", rich_help_panel=_SELECTION_PANEL),
+    typer.Option(
+        "--release",
+        metavar="X.Y.Z",
+        help="Release of the dataset: latest or X.Y.Z.",
+        rich_help_panel=_SELECTION_PANEL,
+    ),
 ]
 MouseOption = Annotated[
     list[int] | None,
-    typer.Option("--mouse", metavar="ID", help="Only this mouse; repeatable.", rich_help_panel=_SELECTION_PANEL),
+    typer.Option(
+        "--mouse",
+        metavar="ID",
+        help="Only this mouse; repeatable.",
+        rich_help_panel=_SELECTION_PANEL,
+    ),
 ]
 BehaviorSessionOption = Annotated[
     list[int] | None,
-    typer.Option("--behavior-session", metavar="ID", help="Only this behaviour session; repeatable.", rich_help_panel=_SELECTION_PANEL),
+    typer.Option(
+        "--behavior-session",
+        metavar="ID",
+        help="Only this behaviour session; repeatable.",
+        rich_help_panel=_SELECTION_PANEL,
+    ),
 ]
 ExperimentOption = Annotated[
     list[int] | None,
-    typer.Option("--experiment", metavar="ID", help="Only this experiment; repeatable.", rich_help_panel=_SELECTION_PANEL),
+    typer.Option(
+        "--experiment",
+        metavar="ID",
+        help="Only this experiment; repeatable.",
+        rich_help_panel=_SELECTION_PANEL,
+    ),
 ]
 WhereOption = Annotated[
     str | None,
@@ -135,7 +177,12 @@ TablesOption = Annotated[
         rich_help_panel=_SELECTION_PANEL,
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Convert again what is already in the lake.", rich_help_panel=WORK_PANEL)]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Convert again what is already in the lake.", rich_help_panel=WORK_PANEL
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -159,7 +206,12 @@ MemoryOption = Annotated[
 ]
 DaskOption = Annotated[
     str | None,
-    typer.Option("--dask", metavar="ADDRESS", help="Use the workers of a Dask scheduler.", rich_help_panel=WORK_PANEL),
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Use the workers of a Dask scheduler.",
+        rich_help_panel=WORK_PANEL,
+    ),
 ]
 
 
@@ -180,7 +232,11 @@ def bytes_of(size: str) -> int:
 
 def split_names(given: Iterable[str] | None) -> tuple[str, ...]:
     """Names from a repeatable, comma separated option; each once, in the order given."""
-    return tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
+    return tuple(
+        dict.fromkeys(
+            name.strip() for text in given or () for name in text.split(",") if name.strip()
+        )
+    )
 
 
 def request_from_options(
@@ -214,9 +270,9 @@ def request_from_options(
         UsageError: the source or endpoint cannot be used.
     """
     from pipelines import log
-    from pipelines.ingest import IngestRequest, default_cache
-    from pipelines.planning import Selection
-    from pipelines.sources import SourceSpec
+    from pipelines.release.selection import Selection
+    from pipelines.request import IngestRequest, default_cache
+    from pipelines.source.base import SourceSpec
 
     log.show(log.DETAILS if verbose else log.WARNINGS)
     return IngestRequest(
@@ -259,15 +315,26 @@ class Asked:
 
 def with_request(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options of `request_from_options` beside its own, and their values as its parameter `asked`."""
-    shared = inspect.signature(request_from_options, eval_str=True, locals={"IngestRequest": None}).parameters
-    own = {name: p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "asked"}
+    shared = inspect.signature(
+        request_from_options, eval_str=True, locals={"IngestRequest": None}
+    ).parameters
+    own = {
+        name: p
+        for name, p in inspect.signature(command, eval_str=True).parameters.items()
+        if name != "asked"
+    }
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         command(asked=Asked({name: given.pop(name) for name in shared}), **given)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*shared.values(), *own.values())]
+    parameters = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*shared.values(), *own.values())
+    ]
     # Typer reads a command's options off its signature.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]

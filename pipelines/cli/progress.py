@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from pipelines.convert.staged import FileResult
     from pipelines.ingest import MouseReport, Prepared
-    from pipelines.staged import FileResult
 
 SOME_QUARANTINED = 3
 """Exit code of `ingest` where some files could not be ingested and the rest is done."""
@@ -46,7 +46,12 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.finish()
 
     def start(self, files: int, total_bytes: int) -> None:
@@ -62,7 +67,13 @@ class Progress:
             self._say(f"{counted(files, 'file')} to convert, {size(total_bytes)}")
             return
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
@@ -85,20 +96,37 @@ class Progress:
         task = result.task
         name = task.object.key.rsplit("/", 1)[-1]
         if self._bar is None or self._task is None:
-            outcome = f"quarantined: {result.error}" if result.error else f"{size(task.bytes or 0)} in {result.seconds:.1f} s"
-            again = f" ({counted(sum(result.repeats.values()), 'request')} repeated)" if result.repeats else ""
+            outcome = (
+                f"quarantined: {result.error}"
+                if result.error
+                else f"{size(task.bytes or 0)} in {result.seconds:.1f} s"
+            )
+            again = (
+                f" ({counted(sum(result.repeats.values()), 'request')} repeated)"
+                if result.repeats
+                else ""
+            )
             self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {name} {outcome}{again}")
             return
         if result.error:
-            self._bar.console.print(one_line(f"quarantined: {name}: {result.error}"), style="red", markup=False, highlight=False)
-        self._bar.update(self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}")
+            self._bar.console.print(
+                one_line(f"quarantined: {name}: {result.error}"),
+                style="red",
+                markup=False,
+                highlight=False,
+            )
+        self._bar.update(
+            self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}"
+        )
 
     def mouse_done(self, report: MouseReport) -> None:
         """All files of a mouse are in the lake."""
         self._in_lake += len(report.entries) - len(report.quarantined)
         if self._bar is None:
             rows = sum(report.row_counts.values())
-            self._say(f"mouse {report.mouse_id} is in the lake: {counted(len(report.entries), 'file')}, {counted(rows, 'row')}")
+            self._say(
+                f"mouse {report.mouse_id} is in the lake: {counted(len(report.entries), 'file')}, {counted(rows, 'row')}"
+            )
 
     def so_far(self) -> str:
         """What an ingest that is stopped now has done."""
@@ -114,7 +142,9 @@ class Progress:
             self._bar = None
         if self._repeats:
             causes = ", ".join(f"{count:,} {cause}" for cause, count in self._repeats.most_common())
-            self._say(f"{counted(self._repeats.total(), 'request')} repeated: {causes} (--verbose shows each)")
+            self._say(
+                f"{counted(self._repeats.total(), 'request')} repeated: {causes} (--verbose shows each)"
+            )
             self._repeats.clear()
 
     def _count(self) -> str:
@@ -146,11 +176,17 @@ def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
         parts.append(f"{len(prepared.done):,} already there")
     say(", ".join(parts))
     for e in bad:
-        say(one_line(f"{e.status.value}: {e.object_key or f'{e.file_kind.value} {e.file_key}'}: {e.error}"))
+        say(
+            one_line(
+                f"{e.status.value}: {e.object_key or f'{e.file_kind.value} {e.file_key}'}: {e.error}"
+            )
+        )
     root = prepared.store.root
     say(f"catalog: {root}/{CATALOG}")
     if bad:
-        say(f"Next: vblake status --lake {quote(root)}; the files above are tried again by the next ingest.")
+        say(
+            f"Next: vblake status --lake {quote(root)}; the files above are tried again by the next ingest."
+        )
     else:
         say(f'Next: vblake sql --lake {quote(root)} "SELECT * FROM behavior_sessions"')
     return SOME_QUARANTINED if bad else 0

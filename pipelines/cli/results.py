@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.cli.statements import Query
+from pipelines.catalog.read_only_sql import Query
 from pipelines.cli.terminal import one_line, plain, plain_json, say, shortened, width
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def bracketed(query: Query) -> str:
 
 def explained(error: duckdb.Error) -> str:
     """What DuckDB says, with the line numbers of the user's text."""
-    return re.sub(r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", str(error).strip(), flags=re.MULTILINE)
+    return re.sub(
+        r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", str(error).strip(), flags=re.MULTILINE
+    )
 
 
 def _quoted(name: str) -> str:
@@ -74,7 +76,9 @@ def show_plan(con: duckdb.DuckDBPyConnection, query: Query) -> None:
 def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
     """Prints at most `rows` rows as a table, then how many there are."""
     columns = _columns(con, query)
-    shown = con.execute(f"SELECT {', '.join(map(_short, columns))} {_from(query, columns)}").fetchmany(rows + 1)
+    shown = con.execute(
+        f"SELECT {', '.join(map(_short, columns))} {_from(query, columns)}"
+    ).fetchmany(rows + 1)
     more = len(shown) > rows
     shown = shown[:rows]
     # Counting lets DuckDB read far less than the rows themselves; for a plain table, only the files' footers.
@@ -84,7 +88,9 @@ def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
     if more:
         notes.append(f"the first {rows:,} are shown (--rows N shows more, --format csv all)")
     if left_out:
-        notes.append(f"{left_out} of {len(columns)} columns do not fit (name those you want, or --format csv)")
+        notes.append(
+            f"{left_out} of {len(columns)} columns do not fit (name those you want, or --format csv)"
+        )
     say("; ".join(notes))
 
 
@@ -111,7 +117,9 @@ def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> 
 
     from pipelines.cli.terminal import console
 
-    cells = [[Text("NULL", style="dim") if v is None else Text(_cell(v)) for v in row] for row in rows]
+    cells = [
+        [Text("NULL", style="dim") if v is None else Text(_cell(v)) for v in row] for row in rows
+    ]
     room = (width() or sys.maxsize) - 1
     table = Table(header_style="bold", box=box.ROUNDED)
     fitting = 0
@@ -122,8 +130,16 @@ def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> 
             break
         room -= natural
         fitting += 1
-        number = column.type.startswith(("U", *_NUMBERS)) or column.type in ("BIGINT", "SMALLINT", "TINYINT")
-        table.add_column(names[position], justify="right" if number and not column.type.endswith("]") else "left", no_wrap=True)
+        number = column.type.startswith(("U", *_NUMBERS)) or column.type in (
+            "BIGINT",
+            "SMALLINT",
+            "TINYINT",
+        )
+        table.add_column(
+            names[position],
+            justify="right" if number and not column.type.endswith("]") else "left",
+            no_wrap=True,
+        )
     for row in cells:
         table.add_row(*row[:fitting])
     console().print(table)
@@ -179,7 +195,9 @@ def write_json(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
     fields = ", ".join(f"{_quoted(c.name)} := {c.alias}" for c in columns)
     rows = 0
     out.write("[")
-    for chunk in _chunks(con, f"SELECT CAST(to_json(struct_pack({fields})) AS VARCHAR) {_from(query, columns)}"):
+    for chunk in _chunks(
+        con, f"SELECT CAST(to_json(struct_pack({fields})) AS VARCHAR) {_from(query, columns)}"
+    ):
         lines = [plain_json(_strict(text)) for (text,) in chunk]
         out.write(",\n" if rows else "\n")
         out.write(",\n".join(lines))
@@ -191,13 +209,17 @@ def write_json(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
 def _strict(text: str) -> str:
     if "NaN" not in text and "Infinity" not in text:
         return text
-    return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(
+        json.loads(text, parse_constant=lambda _: None), ensure_ascii=False, separators=(",", ":")
+    )
 
 
 def write_parquet(con: duckdb.DuckDBPyConnection, query: Query, path: Path) -> int:
     """Writes a Parquet file; the connection must be allowed to. Returns the number of rows."""
     target = str(path).replace("'", "''")
-    row = con.execute(f"COPY {bracketed(query)} TO '{target}' (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)").fetchone()
+    row = con.execute(
+        f"COPY {bracketed(query)} TO '{target}' (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+    ).fetchone()
     return int(row[0]) if row else 0
 
 

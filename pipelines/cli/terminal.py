@@ -29,7 +29,11 @@ def plain(text: str) -> str:
 
     Values, names and errors come from files and servers, so whatever is printed goes through here.
     """
-    return text if text.isprintable() else "".join("·" if _steers(c) and c not in "\n\t" else c for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join("·" if _steers(c) and c not in "\n\t" else c for c in text)
+    )
 
 
 def one_line(text: str) -> str:
@@ -39,7 +43,11 @@ def one_line(text: str) -> str:
 
 def plain_json(text: str) -> str:
     """JSON text with the same characters escaped, which leaves its meaning as it is."""
-    return text if text.isprintable() else "".join(json.dumps(c)[1:-1] if _steers(c) and c != "\n" else c for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(json.dumps(c)[1:-1] if _steers(c) and c != "\n" else c for c in text)
+    )
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -89,13 +97,21 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, footer: Sequence[str] | None = None) -> None:
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, footer: Sequence[str] | None = None
+) -> None:
     """Prints a table; a column whose header starts with `>` is right-aligned, one with `~` may wrap."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_footer=footer is not None, footer_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        show_footer=footer is not None,
+        footer_style="bold",
+    )
     for position, title in enumerate(header):
         table.add_column(
             title.lstrip(">~"),
@@ -108,7 +124,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, footer:
     out = console()
     if not any(title.startswith("~") for title in header):
         # Half a number is worse than a line that wraps.
-        out.width = max(out.width, table.__rich_measure__(out, out.options.update(max_width=1_000)).maximum)
+        out.width = max(
+            out.width, table.__rich_measure__(out, out.options.update(max_width=1_000)).maximum
+        )
     out.print(table)
 
 

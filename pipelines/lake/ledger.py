@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.store import Store
 from pipelines.lake.writer import write_table
-from pipelines.planning import FileKind, FileTask
+from pipelines.release.selection import FileKind, FileTask
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.casts import conform
 from schemas.errors import LakeError
@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the ledger; the attributes are described in `schemas.ledger`."""
+    """One row of the ledger; the attributes are described in `schemas.tables.ledger`."""
 
     mouse_id: int
     release: str
@@ -68,7 +68,8 @@ class Entry:
         return (
             self.status is Status.INGESTED
             and self.schema_version == SCHEMA_VERSION
-            and (self.object_key, self.version_id, self.file_hash) == (task.object.key, task.object.version_id, task.object.file_hash)
+            and (self.object_key, self.version_id, self.file_hash)
+            == (task.object.key, task.object.version_id, task.object.file_hash)
             and set(task.tables) <= set(self.row_counts)
         )
 
@@ -100,7 +101,14 @@ def _entries(mouse_id: int, table: pa.Table) -> Iterable[Entry]:
     for row in table.to_pylist():
         counts = {item["table_name"]: item["row_count"] for item in row.pop("row_counts")}
         kind, status = FileKind(row.pop("file_kind")), Status(row.pop("status"))
-        yield Entry(mouse_id=mouse_id, file_kind=kind, status=status, row_counts=counts, warnings=tuple(row.pop("warnings")), **row)
+        yield Entry(
+            mouse_id=mouse_id,
+            file_kind=kind,
+            status=status,
+            row_counts=counts,
+            warnings=tuple(row.pop("warnings")),
+            **row,
+        )
 
 
 def read_mouse(store: Store, mouse_id: int) -> Ledger:
@@ -115,14 +123,18 @@ def read_mouse(store: Store, mouse_id: int) -> Ledger:
             file = store.parquet(path)
             return {} if file is None else {e.identity: e for e in _entries(mouse_id, file.read())}
     except DamagedError as error:
-        raise LakeError(f"{error}. Delete it and run `vblake ingest` for mouse {mouse_id} again: its files are read anew.") from error
+        raise LakeError(
+            f"{error}. Delete it and run `vblake ingest` for mouse {mouse_id} again: its files are read anew."
+        ) from error
 
 
 def read_ledger(store: Store, mice: Iterable[int] | None = None) -> Ledger:
     """The ledger of some mice, by default of all."""
     if mice is None:
         mice = [int(path.split("mouse_id=")[1].split("/")[0]) for path in store.files(LEDGER.name)]
-    return {identity: entry for mouse in mice for identity, entry in read_mouse(store, mouse).items()}
+    return {
+        identity: entry for mouse in mice for identity, entry in read_mouse(store, mouse).items()
+    }
 
 
 def publish_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release: str) -> None:
@@ -134,7 +146,9 @@ def publish_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release
     columns["file_kind"] = [e.file_kind.value for e in rows]
     columns["status"] = [e.status.value for e in rows]
     columns["warnings"] = [list(e.warnings) for e in rows]
-    columns["row_counts"] = [[{"table_name": t, "row_count": n} for t, n in e.row_counts.items()] for e in rows]
+    columns["row_counts"] = [
+        [{"table_name": t, "row_count": n} for t, n in e.row_counts.items()] for e in rows
+    ]
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"ledger-{mouse_id}.parquet"
     write_table(LEDGER, staged, [conform(LEDGER, columns, len(rows))], release=release)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from pipelines.lake.store import LocalStore, Store, private
-from pipelines.limits import within_limits
+from pipelines.os_errors import within_limits
 from schemas.errors import LakeError
 
 _LOCK = "_lock"

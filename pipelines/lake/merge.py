@@ -112,7 +112,11 @@ def merge_mouse(
         return having[0]
     schema = arrow_schema(table)
     old = _Rows(present, schema) if present else None
-    runs = {unit: (start, length) for unit, start, length in _runs(ids) if unit not in sources} if ids is not None else {}
+    runs = (
+        {unit: (start, length) for unit, start, length in _runs(ids) if unit not in sources}
+        if ids is not None
+        else {}
+    )
 
     def parts() -> Iterator[pa.Table]:
         for unit in sorted({*runs, *(u for u, p in sources.items() if p is not None)}):
@@ -135,7 +139,11 @@ def _in_full_groups(path: Path) -> bool:
 
 def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Rows with the declared schema; a cast, which would import pandas, only where they have another one."""
-    return rows.replace_schema_metadata(schema.metadata) if rows.schema.equals(schema) else rows.cast(schema)
+    return (
+        rows.replace_schema_metadata(schema.metadata)
+        if rows.schema.equals(schema)
+        else rows.cast(schema)
+    )
 
 
 def _ids(file: pq.ParquetFile, key: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.lake.exchange import put
-from pipelines.limits import within_limits
+from pipelines.lake.swap import put
 from pipelines.log import quiet_libraries
+from pipelines.os_errors import within_limits
 from schemas import SCHEMA_VERSION
 from schemas.errors import LakeError
 from schemas.layout import MARKER, STAGING
@@ -138,7 +138,12 @@ class LocalStore:
     def files(self, table: str) -> dict[str, int]:
         # Not glob, which passes over folders that may not be read.
         walk = os.walk(self.folder / table, onerror=_unreadable)
-        found = sorted(Path(folder, name) for folder, _, names in walk for name in names if name.endswith(".parquet"))
+        found = sorted(
+            Path(folder, name)
+            for folder, _, names in walk
+            for name in names
+            if name.endswith(".parquet")
+        )
         return {p.relative_to(self.folder).as_posix(): p.stat().st_size for p in found}
 
 
@@ -208,14 +213,22 @@ class S3Store:
             if size <= _WHOLE:
                 return pq.ParquetFile(pa.BufferReader(self.filesystem.cat_file(self._key(path))))
             # Ranges, all of one version: s3fs asks for the entity tag that it saw first.
-            return pq.ParquetFile(self.filesystem.open(self._key(path), "rb", block_size=_WHOLE, cache_type="readahead"))
+            return pq.ParquetFile(
+                self.filesystem.open(
+                    self._key(path), "rb", block_size=_WHOLE, cache_type="readahead"
+                )
+            )
         except FileNotFoundError:
             return None
 
     def files(self, table: str) -> dict[str, int]:
         prefix = self._key("")
         found: dict[str, dict[str, Any]] = self.filesystem.find(self._key(table), detail=True)
-        return {k.removeprefix(prefix): int(v["size"]) for k, v in sorted(found.items()) if k.endswith(".parquet")}
+        return {
+            k.removeprefix(prefix): int(v["size"])
+            for k, v in sorted(found.items())
+            if k.endswith(".parquet")
+        }
 
 
 def open_store(lake: str) -> Store:
@@ -228,7 +241,9 @@ def open_store(lake: str) -> Store:
     try:
         str(folder).encode()
     except UnicodeEncodeError:
-        raise LakeError(f"{ascii(str(folder))[1:-1]} is not UTF-8, which DuckDB needs. Give another --lake.") from None
+        raise LakeError(
+            f"{ascii(str(folder))[1:-1]} is not UTF-8, which DuckDB needs. Give another --lake."
+        ) from None
     return LocalStore(folder)
 
 
@@ -241,7 +256,9 @@ def release_of(store: Store) -> str | None:
         marker: dict[str, str] = json.loads(data)
         return marker["release"]
     except (ValueError, KeyError, TypeError) as error:
-        raise LakeError(f"{store.root}/{MARKER} is damaged ({error}); expected a JSON object with the release the lake holds") from error
+        raise LakeError(
+            f"{store.root}/{MARKER} is damaged ({error}); expected a JSON object with the release the lake holds"
+        ) from error
 
 
 def require_lake(store: Store) -> str:
@@ -270,7 +287,9 @@ def create_lake(store: Store, release: str) -> None:
         LakeError: the folder holds something else, or another release.
     """
     if isinstance(store, LocalStore) and (odd := _NOT_FOR_DUCKDB & set(store.root)):
-        raise LakeError(f"{store.root} has {' and '.join(sorted(odd))} in its path, where DuckDB cannot work. Give another --lake.")
+        raise LakeError(
+            f"{store.root} has {' and '.join(sorted(odd))} in its path, where DuckDB cannot work. Give another --lake."
+        )
     present = release_of(store)
     if present is not None and present != release:
         raise LakeError(
@@ -283,13 +302,22 @@ def create_lake(store: Store, release: str) -> None:
         if store.folder.exists() and not store.folder.is_dir():
             raise LakeError(f"{store.root} is a file, not a folder. Give another --lake.")
         if store.folder.is_dir() and any(p.name != STAGING for p in store.folder.iterdir()):
-            raise LakeError(f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). Give an empty or new folder as --lake.")
+            raise LakeError(
+                f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). Give an empty or new folder as --lake."
+            )
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LakeError(f"{store.root} cannot be made: {error}. Give a folder that you may write to as --lake.") from error
+            raise LakeError(
+                f"{store.root} cannot be made: {error}. Give a folder that you may write to as --lake."
+            ) from error
     with within_limits(store.staging):
-        store.write(MARKER, json.dumps({"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}, indent=2).encode())
+        store.write(
+            MARKER,
+            json.dumps(
+                {"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}, indent=2
+            ).encode(),
+        )
 
 
 def private(folder: Path) -> None:
@@ -301,7 +329,9 @@ def private(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise LakeError(f"{folder} is not a folder that only you can write to. Remove it, or set TMPDIR to a folder of your own.")
+        raise LakeError(
+            f"{folder} is not a folder that only you can write to. Remove it, or set TMPDIR to a folder of your own."
+        )
 
 
 def clear(folder: Path) -> None:

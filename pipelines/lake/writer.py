@@ -30,23 +30,51 @@ def _leaf(name: str, type_: Type) -> str:
 def parquet_options(table: Table) -> dict[str, Any]:
     """Options of `pyarrow.parquet.ParquetWriter` for a table."""
     scalars = [c.name for c in table.stored if not c.type.is_list]
-    options: dict[str, Any] = {"compression": "zstd", "write_statistics": scalars, "store_schema": True}
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "write_statistics": scalars,
+        "store_schema": True,
+    }
     match table.encoding:
         case Encoding.SMALL:
             words = [_leaf(c.name, c.type) for c in table.stored if c.type in _TEXTS]
             words += [c.name for c in table.stored if c.name in _SOURCE_IDS]
-            encodings = {_leaf(c.name, c.type): "BYTE_STREAM_SPLIT" for c in table.stored if c.type in _FLOATS}
-            encodings |= {_leaf(c.name, c.type): "DELTA_BINARY_PACKED" for c in table.stored if c.type in _INTEGERS and c.name not in words}
-            return options | {"compression_level": 3, "use_dictionary": words or False, "column_encoding": encodings}
+            encodings = {
+                _leaf(c.name, c.type): "BYTE_STREAM_SPLIT"
+                for c in table.stored
+                if c.type in _FLOATS
+            }
+            encodings |= {
+                _leaf(c.name, c.type): "DELTA_BINARY_PACKED"
+                for c in table.stored
+                if c.type in _INTEGERS and c.name not in words
+            }
+            return options | {
+                "compression_level": 3,
+                "use_dictionary": words or False,
+                "column_encoding": encodings,
+            }
         case Encoding.SIGNAL:
-            encodings = {_leaf(c.name, c.type): "BYTE_STREAM_SPLIT" for c in table.stored if c.type in _FLOATS}
-            encodings |= {c.name: "DELTA_BINARY_PACKED" for c in table.stored if c.type is Type.INT64}
-            return options | {"compression_level": 1, "use_dictionary": False, "column_encoding": encodings}
+            encodings = {
+                _leaf(c.name, c.type): "BYTE_STREAM_SPLIT"
+                for c in table.stored
+                if c.type in _FLOATS
+            }
+            encodings |= {
+                c.name: "DELTA_BINARY_PACKED" for c in table.stored if c.type is Type.INT64
+            }
+            return options | {
+                "compression_level": 1,
+                "use_dictionary": False,
+                "column_encoding": encodings,
+            }
         case Encoding.SPARSE:
             return options | {"compression_level": 1, "use_dictionary": False}
 
 
-def write_table(table: Table, path: Path, batches: Iterable[pa.Table], *, release: str, **key_values: str) -> int:
+def write_table(
+    table: Table, path: Path, batches: Iterable[pa.Table], *, release: str, **key_values: str
+) -> int:
     """Writes batches of a table to a local file, at most one batch in memory; each batch starts a row group.
 
     Args:
@@ -71,7 +99,9 @@ def write_table(table: Table, path: Path, batches: Iterable[pa.Table], *, releas
                 # A published file may be another name of what an earlier run left here: it must not be written into.
                 path.unlink(missing_ok=True)
                 writer = pq.ParquetWriter(path, schema, **parquet_options(table))
-            writer.write_table(batch.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP_ROWS)
+            writer.write_table(
+                batch.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP_ROWS
+            )
             rows += batch.num_rows
     finally:
         if writer is not None:

@@ -55,10 +55,18 @@ def read_cells(recording: Recording) -> Cells:
     hdf = recording.hdf
     ids = hdf.numbers(f"{CELL_TABLE}/id")
     if not len(ids):
-        raise hdf.error(f"{CELL_TABLE}/id", "the plane has no ROI", expected="at least one", found="an empty table")
+        raise hdf.error(
+            f"{CELL_TABLE}/id",
+            "the plane has no ROI",
+            expected="at least one",
+            found="an empty table",
+        )
     if len(np.unique(ids)) != len(ids):
         raise hdf.error(
-            f"{CELL_TABLE}/id", "an ROI id repeats", expected="unique ids", found=f"{len(ids)} ids, {len(np.unique(ids))} different"
+            f"{CELL_TABLE}/id",
+            "an ROI id repeats",
+            expected="unique ids",
+            found=f"{len(ids)} ids, {len(np.unique(ids))} different",
         )
     valid = np.flatnonzero(hdf.numbers(f"{CELL_TABLE}/valid_roi", rows=len(ids)) == 1)
     valid = valid[np.argsort(ids[valid], kind="stable")]
@@ -84,7 +92,11 @@ def read_masks(recording: Recording) -> Masks:
     lengths = np.array([len(f) for f in found], dtype=np.int64)
     flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
     _, height, width = dataset.shape
-    return Masks(Ragged(flat, np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))), int(height), int(width))
+    return Masks(
+        Ragged(flat, np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))),
+        int(height),
+        int(width),
+    )
 
 
 def cell_specimens(recording: Recording) -> Iterator[Rows]:
@@ -94,7 +106,12 @@ def cell_specimens(recording: Recording) -> Iterator[Rows]:
     values: dict[str, Values] = {
         "cell_roi_id": cells.roi_ids[cells.valid],
         "cell_specimen_id": cells.specimen_ids,
-        **{name: recording.hdf.numbers(f"{CELL_TABLE}/{name}", rows=len(cells.roi_ids))[cells.valid] for name in _PLAIN},
+        **{
+            name: recording.hdf.numbers(f"{CELL_TABLE}/{name}", rows=len(cells.roi_ids))[
+                cells.valid
+            ]
+            for name in _PLAIN
+        },
         "roi_mask": masks.pixels,
         "field_of_view_height": masks.height,
         "field_of_view_width": masks.width,
@@ -108,7 +125,12 @@ def _spacing(recording: Recording, image: str) -> float | None:
     if resolution is None:
         return None
     if np.ndim(resolution) or np.asarray(resolution).dtype.kind not in "iuf":
-        raise recording.hdf.error(f"{path}@resolution", "a value is not a number", expected="a number", found=repr(resolution))
+        raise recording.hdf.error(
+            f"{path}@resolution",
+            "a value is not a number",
+            expected="a number",
+            found=repr(resolution),
+        )
     # Multiplied in the attribute's own dtype, as the released reader does.
     return float(resolution * _MM_PER_RESOLUTION)
 
@@ -119,7 +141,10 @@ def projections(recording: Recording) -> Iterator[Rows]:
     segmentation = np.zeros(masks.height * masks.width, dtype=np.float32)
     segmentation[masks.pixels.values] = 1
     stored = {"average_projection": "average_image", "max_projection": "max_projection"}
-    images = {name: recording.hdf.numbers(f"{_IMAGES}/{source}", ndim=2) for name, source in stored.items()}
+    images = {
+        name: recording.hdf.numbers(f"{_IMAGES}/{source}", ndim=2)
+        for name, source in stored.items()
+    }
     images["segmentation_mask_image"] = segmentation.reshape(masks.height, masks.width)
     sources = {**stored, "segmentation_mask_image": "max_projection"}
     flat = [image.reshape(-1) for image in images.values()]
@@ -140,4 +165,6 @@ def motion_correction(recording: Recording) -> Iterator[Rows]:
     """Shift of each imaging frame, px."""
     x = recording.hdf.numbers(f"{OPHYS}/ophys_motion_correction_x/data")
     y = recording.hdf.numbers(f"{OPHYS}/ophys_motion_correction_y/data", rows=len(x))
-    yield Rows({"frame": np.arange(len(x)), "x": x.astype(np.float64), "y": y.astype(np.float64)}, len(x))
+    yield Rows(
+        {"frame": np.arange(len(x)), "x": x.astype(np.float64), "y": y.astype(np.float64)}, len(x)
+    )

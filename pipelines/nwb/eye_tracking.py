@@ -63,7 +63,12 @@ def eye_tracking(recording: Recording) -> Iterator[Rows]:
         columns[f"{part}_area"] = np.where(blink, np.nan, raw[part])
         centre = hdf.numbers(f"{at}/data", ndim=2, rows=n)
         if centre.shape[1] != 2:
-            raise hdf.error(f"{at}/data", "a dataset has another shape", expected=f"({n}, 2)", found=str(centre.shape))
+            raise hdf.error(
+                f"{at}/data",
+                "a dataset has another shape",
+                expected=f"({n}, 2)",
+                found=str(centre.shape),
+            )
         columns[f"{part}_center_x"] = centre[:, 0]
         columns[f"{part}_center_y"] = centre[:, 1]
         for name, dataset in (("width", "width"), ("height", "height"), ("phi", "angle")):

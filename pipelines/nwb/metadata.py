@@ -74,7 +74,10 @@ def _uuid(recording: Recording) -> str | None:
     except ValueError as error:
         found = repr(text)
         raise recording.hdf.error(
-            f"{METADATA}@behavior_session_uuid", "a value is no UUID", expected="a UUID or None", found=found
+            f"{METADATA}@behavior_session_uuid",
+            "a value is no UUID",
+            expected="a UUID or None",
+            found=found,
         ) from error
 
 
@@ -98,13 +101,17 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
         "indicator": indicator(values["reporter_line"]),
         "emission_lambda": hdf.scalar(f"{_PLANE}/{_channel(recording)}/emission_lambda"),
         "excitation_lambda": hdf.scalar(f"{_PLANE}/excitation_lambda"),
-        "experiment_container_id": hdf.attribute(METADATA, "experiment_container_id") if container is None else container,
+        "experiment_container_id": hdf.attribute(METADATA, "experiment_container_id")
+        if container is None
+        else container,
         "field_of_view_height": hdf.attribute(METADATA, "field_of_view_height"),
         "field_of_view_width": hdf.attribute(METADATA, "field_of_view_width"),
         "imaging_depth": hdf.attribute(METADATA, "imaging_depth"),
         "targeted_imaging_depth": hdf.attribute(METADATA, "targeted_imaging_depth", None),
         # Single planes are stored as group -1 of 1.
-        "imaging_plane_group": hdf.attribute(METADATA, "imaging_plane_group") if groups > 1 else None,
+        "imaging_plane_group": hdf.attribute(METADATA, "imaging_plane_group")
+        if groups > 1
+        else None,
         "imaging_plane_group_count": groups if groups > 1 else 0,
         "ophys_frame_rate": frame_rate(recording),
         "targeted_structure": hdf.text(f"{_PLANE}/location"),
@@ -113,9 +120,18 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
 
 
 def _channel(recording: Recording) -> str:
-    channels = [name for name in recording.hdf.members(_PLANE) if recording.hdf.has(f"{_PLANE}/{name}/emission_lambda")]
+    channels = [
+        name
+        for name in recording.hdf.members(_PLANE)
+        if recording.hdf.has(f"{_PLANE}/{name}/emission_lambda")
+    ]
     if len(channels) != 1:
-        raise recording.hdf.error(f"{_PLANE}/*/emission_lambda", "no single optical channel", expected="one", found=str(len(channels)))
+        raise recording.hdf.error(
+            f"{_PLANE}/*/emission_lambda",
+            "no single optical channel",
+            expected="one",
+            found=str(len(channels)),
+        )
     return channels[0]
 
 
@@ -147,7 +163,10 @@ def task_parameters(recording: Recording) -> Iterator[Rows]:
             "session_type": session_type,
             "stimulus_name": hdf.attribute(TASK, "stimulus_name", None),
             "image_set": image_set,
-            **{name: durations(recording, name) for name in ("blank_duration_sec", "response_window_sec")},
+            **{
+                name: durations(recording, name)
+                for name in ("blank_duration_sec", "response_window_sec")
+            },
         }
     )
 
@@ -164,5 +183,10 @@ def durations(recording: Recording, name: str) -> list[float]:
     except (TypeError, ValueError):
         seconds = []
     if len(seconds) != 2:
-        raise recording.hdf.error(f"{TASK}@{name}", "not a pair of durations", expected="two texts like 0.5", found=repr(values))
+        raise recording.hdf.error(
+            f"{TASK}@{name}",
+            "not a pair of durations",
+            expected="two texts like 0.5",
+            found=repr(values),
+        )
     return seconds

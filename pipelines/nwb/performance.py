@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.nwb.behavior_series import read_rewards
 from pipelines.nwb.metadata import durations
-from pipelines.nwb.quantile import normal_quantile
+from pipelines.nwb.normal_quantile import normal_quantile
 from pipelines.nwb.recording import Recording, Rows
-from pipelines.nwb.series import read_rewards
 from pipelines.nwb.trials import Trials, read_trials
 from schemas.casts import NDArray, Ragged, Values
 
@@ -58,7 +58,9 @@ def reward_rate(start_time: NDArray, latency: NDArray) -> NDArray:
     last = np.minimum(trial + _HALF_WINDOW, n)
     responses = np.concatenate(([0], np.cumsum(latency < _RESPONSE_WINDOW_END_S)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = (responses[last] - responses[first]) / (start_time[last - 1] - start_time[first]) * 60
+        values = (
+            (responses[last] - responses[first]) / (start_time[last - 1] - start_time[first]) * 60
+        )
     rate[trial] = np.where(np.isinf(values), np.nan, values)
     return rate
 
@@ -87,7 +89,9 @@ def rolling_rate(yes: NDArray, no: NDArray) -> tuple[NDArray, NDArray]:
 
 def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
     """Difference of the normal quantiles of the two rates, each clipped to [0.01, 0.99]."""
-    hit, alarm = (normal_quantile(np.clip(rate, *_DPRIME_LIMITS)) for rate in (hit_rate, false_alarm_rate))
+    hit, alarm = (
+        normal_quantile(np.clip(rate, *_DPRIME_LIMITS)) for rate in (hit_rate, false_alarm_rate)
+    )
     return hit - alarm
 
 
@@ -97,11 +101,19 @@ def read_performance(recording: Recording) -> dict[str, NDArray]:
     window_start = durations(recording, "response_window_sec")[0]
     start_time = table.numbers("start_time")
     if "change_time" in table.columns:
-        columns = {"reward_rate": reward_rate(start_time, response_latencies(table.lick_times, table.numbers("change_time"), window_start))}
+        columns = {
+            "reward_rate": reward_rate(
+                start_time,
+                response_latencies(table.lick_times, table.numbers("change_time"), window_start),
+            )
+        }
     else:
         columns = {"reward_rate": np.full(table.count, np.nan)}
     kept = table.numbers("aborted") == 0
-    outcome = {name: table.numbers(name)[kept] == 1 for name in ("hit", "miss", "false_alarm", "correct_reject")}
+    outcome = {
+        name: table.numbers(name)[kept] == 1
+        for name in ("hit", "miss", "false_alarm", "correct_reject")
+    }
     hit_raw, hit = rolling_rate(outcome["hit"], outcome["miss"])
     alarm_raw, alarm = rolling_rate(outcome["false_alarm"], outcome["correct_reject"])
     volume = table.numbers("reward_volume")
@@ -122,7 +134,9 @@ def read_performance(recording: Recording) -> dict[str, NDArray]:
 def rolling_performance(recording: Recording) -> Iterator[Rows]:
     """Performance around each trial."""
     table = recording.once(read_trials)
-    yield Rows({"trials_id": table.numbers("trials_id"), **recording.once(read_performance)}, table.count)
+    yield Rows(
+        {"trials_id": table.numbers("trials_id"), **recording.once(read_performance)}, table.count
+    )
 
 
 def mean(values: NDArray) -> float:

@@ -30,11 +30,18 @@ def _declared() -> dict[str, Column]:
 def _groups(recording: Recording) -> list[str]:
     names = [n for n in recording.hdf.members("/intervals") if n.endswith("_presentations")]
     if not names:
-        raise recording.hdf.error("/intervals/*_presentations", "no stimulus presentations", expected="at least one group", found="none")
+        raise recording.hdf.error(
+            "/intervals/*_presentations",
+            "no stimulus presentations",
+            expected="at least one group",
+            found="none",
+        )
     return [f"/intervals/{n}" for n in names]
 
 
-def _read_group(recording: Recording, group: str, declared: dict[str, Column]) -> tuple[dict[str, NDArray], int]:
+def _read_group(
+    recording: Recording, group: str, declared: dict[str, Column]
+) -> tuple[dict[str, NDArray], int]:
     """The known columns of a group and its number of rows; text as bytes."""
     hdf = recording.hdf
     start = hdf.numbers(f"{group}/start_time")
@@ -59,9 +66,17 @@ def _stack(parts: list[NDArray | None], counts: list[int], column: Column) -> ND
         return np.concatenate(present)
     if column.type is Type.STRING:
         return np.concatenate(
-            [np.full(n, None, dtype=object) if p is None else p.astype(object) for p, n in zip(parts, counts, strict=True)]
+            [
+                np.full(n, None, dtype=object) if p is None else p.astype(object)
+                for p, n in zip(parts, counts, strict=True)
+            ]
         )
-    return np.concatenate([np.full(n, np.nan) if p is None else p.astype(np.float64) for p, n in zip(parts, counts, strict=True)])
+    return np.concatenate(
+        [
+            np.full(n, np.nan) if p is None else p.astype(np.float64)
+            for p, n in zip(parts, counts, strict=True)
+        ]
+    )
 
 
 def _text(recording: Recording, name: str, values: NDArray) -> NDArray:
@@ -87,7 +102,9 @@ def is_change(image_name: NDArray, omitted: NDArray) -> NDArray:
     change = np.zeros(len(image_name), dtype=bool)
     names = image_name[shown]
     # No name equals no other, not even none: pandas compares missing values so.
-    change[shown[1:]] = (names[1:] != names[:-1]) | np.array([n is None for n in names[1:]], dtype=bool)
+    change[shown[1:]] = (names[1:] != names[:-1]) | np.array(
+        [n is None for n in names[1:]], dtype=bool
+    )
     return change
 
 
@@ -126,7 +143,9 @@ def trials_of(start_time: NDArray, named: NDArray, trials: Trials) -> NDArray:
     return np.where(inside, ids[latest[np.maximum(before, 0)]], _NO_TRIAL)
 
 
-def active_rows(start_time: NDArray, named: NDArray, block: NDArray | None, trials: Trials) -> NDArray:
+def active_rows(
+    start_time: NDArray, named: NDArray, block: NDArray | None, trials: Trials
+) -> NDArray:
     """Presentations within the task; a block with one such row counts whole.
 
     Args:
@@ -147,7 +166,9 @@ def sham_changes(start_frame: NDArray, trials_id: NDArray, trials: Trials) -> ND
     return np.isin(start_frame, trials.numbers("change_frame")[catch])
 
 
-def _image_sets(recording: Recording, columns: dict[str, NDArray | None], named: NDArray, count: int) -> NDArray | None:
+def _image_sets(
+    recording: Recording, columns: dict[str, NDArray | None], named: NDArray, count: int
+) -> NDArray | None:
     """Image set of each presentation where the file does not store it: the template whose name its stimulus_name begins."""
     template = recording.image_set
     if template is None:
@@ -158,7 +179,13 @@ def _image_sets(recording: Recording, columns: dict[str, NDArray | None], named:
     else:
         # The writer spells TRAINING in lower case where it makes names of stimuli.
         start = template.split(".", maxsplit=1)[0].lower()
-        is_image = np.array([n is not None and n.lower() == start for n in _text(recording, "stimulus_name", stimulus)], dtype=bool)
+        is_image = np.array(
+            [
+                n is not None and n.lower() == start
+                for n in _text(recording, "stimulus_name", stimulus)
+            ],
+            dtype=bool,
+        )
     values = np.full(count, None, dtype=object)
     values[is_image] = template
     return values
@@ -177,10 +204,17 @@ def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
     stored = {name for columns, _ in parts for name in columns}
     for name, column in declared.items():
         if name not in stored and not column.optional and name not in _MAY_BE_MISSING:
-            raise recording.hdf.error(column.source, "a column is missing", expected="it in at least one group", found="it in none")
+            raise recording.hdf.error(
+                column.source,
+                "a column is missing",
+                expected="it in at least one group",
+                found="it in none",
+            )
     order = np.argsort(np.concatenate([c["start_time"] for c, _ in parts]), kind="stable")
     columns: dict[str, NDArray | None] = {
-        name: _stack([c.get(name) for c, _ in parts], counts, column)[order] if name in stored else None
+        name: _stack([c.get(name) for c, _ in parts], counts, column)[order]
+        if name in stored
+        else None
         for name, column in declared.items()
     }
     start_time = columns["start_time"]
@@ -205,7 +239,9 @@ def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
     yield Rows(values, count)
 
 
-def _add_trials(recording: Recording, columns: dict[str, NDArray | None], start_time: NDArray, named: NDArray) -> None:
+def _add_trials(
+    recording: Recording, columns: dict[str, NDArray | None], start_time: NDArray, named: NDArray
+) -> None:
     """Fills active, trials_id and is_sham_change where the file, of an older release, lacks them."""
     if all(columns[name] is not None for name in ("active", "trials_id", "is_sham_change")):
         return
@@ -217,5 +253,11 @@ def _add_trials(recording: Recording, columns: dict[str, NDArray | None], start_
         columns["active"] = active_rows(start_time, named, block, trials)
     if columns["trials_id"] is None:
         columns["trials_id"] = trials_of(start_time, named, trials)
-    if columns["is_sham_change"] is None and block is not None and columns["start_frame"] is not None:
-        columns["is_sham_change"] = sham_changes(columns["start_frame"], columns["trials_id"], trials)
+    if (
+        columns["is_sham_change"] is None
+        and block is not None
+        and columns["start_frame"] is not None
+    ):
+        columns["is_sham_change"] = sham_changes(
+            columns["start_frame"], columns["trials_id"], trials
+        )

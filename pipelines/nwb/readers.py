@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from pipelines.nwb import cells, eye_tracking, metadata, performance, presentations, series, templates, traces, trials
+from pipelines.nwb import behavior_series as series
+from pipelines.nwb import (
+    cells,
+    eye_tracking,
+    metadata,
+    performance,
+    presentations,
+    templates,
+    traces,
+    trials,
+)
 from pipelines.nwb.recording import Recording, Rows
 
 Reader = Callable[[Recording], Iterator[Rows]]

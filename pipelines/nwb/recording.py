@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 
-from pipelines.nwb.hdf5 import HdfFile, open_hdf5
+from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
 from schemas.casts import NDArray, Values
 from schemas.errors import NotNwbError
 
@@ -64,14 +64,21 @@ class Recording:
         """Id of the experiment, from `/identifier`."""
         text = self.hdf.text("/identifier")
         if not (text.isascii() and text.isdigit()):
-            raise self.hdf.error("/identifier", "the identifier is not a number", expected="ophys_experiment_id", found=repr(text))
+            raise self.hdf.error(
+                "/identifier",
+                "the identifier is not a number",
+                expected="ophys_experiment_id",
+                found=repr(text),
+            )
         return int(text)
 
     @cached_property
     def mouse_id(self) -> int | str:
         """The mouse by the file itself: a number, which files hold as text; or whatever else stands there."""
         path = "/general/subject/subject_id"
-        text = self.hdf.text(path) if self.hdf.is_text(path) else str(self.hdf.numbers(path, ndim=0))
+        text = (
+            self.hdf.text(path) if self.hdf.is_text(path) else str(self.hdf.numbers(path, ndim=0))
+        )
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text
 
     @cached_property
@@ -90,7 +97,12 @@ class Recording:
         back = np.flatnonzero(frames[1:] < frames[:-1])
         if len(back):
             found = f"{frames[back[0] + 1]} after {frames[back[0]]}, row {back[0] + 1}"
-            raise self.hdf.error(path, "frames go backwards", expected="frames that ascend with the times", found=found)
+            raise self.hdf.error(
+                path,
+                "frames go backwards",
+                expected="frames that ascend with the times",
+                found=found,
+            )
         return times, frames
 
     @cached_property
@@ -107,7 +119,12 @@ class Recording:
         """
         sets = [s for s in self.hdf.members("/stimulus/templates") if "movie" not in s.lower()]
         if len(sets) > 1:
-            raise self.hdf.error("/stimulus/templates", "several image sets in one file", expected="at most one", found=", ".join(sets))
+            raise self.hdf.error(
+                "/stimulus/templates",
+                "several image sets in one file",
+                expected="at most one",
+                found=", ".join(sets),
+            )
         return sets[0] if sets else None
 
     def once(self, make: Callable[[Recording], T]) -> T:

@@ -22,7 +22,9 @@ def _names(recording: Recording, group: str) -> list[str]:
     names = [recording.hdf.decoded(path, name) for name in recording.hdf.words(path).tolist()]
     # Images go out one by one, so nothing later on sees two of one name.
     if len(set(names)) != len(names):
-        raise recording.hdf.error(path, "an image name repeats", expected="unique names", found=", ".join(names))
+        raise recording.hdf.error(
+            path, "an image name repeats", expected="unique names", found=", ".join(names)
+        )
     return names
 
 
@@ -35,7 +37,12 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
     warped = recording.hdf.checked(f"{group}/data", ndim=3, rows=len(names))
     unwarped = recording.hdf.checked(f"{group}/unwarped", ndim=3, rows=len(names))
     if warped.shape != unwarped.shape:
-        raise recording.hdf.error(group, "warped and unwarped images differ in size", expected=str(warped.shape), found=str(unwarped.shape))
+        raise recording.hdf.error(
+            group,
+            "warped and unwarped images differ in size",
+            expected=str(warped.shape),
+            found=str(unwarped.shape),
+        )
     for i in sorted(range(len(names)), key=names.__getitem__):
         image = recording.hdf.part(f"{group}/data", warped, i)
         yield Rows(
@@ -44,7 +51,9 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
                 "height": int(image.shape[0]),
                 "width": int(image.shape[1]),
                 "warped": Ragged.matrix(image[np.newaxis]),
-                "unwarped": Ragged.matrix(recording.hdf.part(f"{group}/unwarped", unwarped, i)[np.newaxis]),
+                "unwarped": Ragged.matrix(
+                    recording.hdf.part(f"{group}/unwarped", unwarped, i)[np.newaxis]
+                ),
             },
             1,
         )
@@ -79,7 +88,10 @@ def sampled_lines(recording: Recording) -> list[Line]:
         path = f"{_TEMPLATES}/{recording.image_set}/{part}"
         dataset = recording.hdf.checked(path, ndim=3)
         images, height, _ = dataset.shape
-        places = [((2 * i + first) * images // (2 * _SAMPLES), (2 * i + 1) * height // (2 * _SAMPLES)) for i in range(_SAMPLES)]
+        places = [
+            ((2 * i + first) * images // (2 * _SAMPLES), (2 * i + 1) * height // (2 * _SAMPLES))
+            for i in range(_SAMPLES)
+        ]
         found += [Line(path, dataset, image, line) for image, line in places if images and height]
     return found
 

@@ -33,10 +33,16 @@ def _frames(recording: Recording) -> int:
         DataError: there are none, or more than times.
     """
     path = f"{OPHYS}/dff/traces/data"
-    frames, times = recording.hdf.checked(path, ndim=2).shape[0], len(recording.once(read_ophys_timestamps))
+    frames, times = (
+        recording.hdf.checked(path, ndim=2).shape[0],
+        len(recording.once(read_ophys_timestamps)),
+    )
     if not 0 < frames <= times:
         raise recording.hdf.error(
-            path, "traces and clock do not match", expected=f"at most {times} frames, and some", found=f"{frames} frames"
+            path,
+            "traces and clock do not match",
+            expected=f"at most {times} frames, and some",
+            found=f"{frames} frames",
         )
     return int(frames)
 
@@ -70,18 +76,35 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
     frames = recording.once(_frames)
     shape: tuple[int, int] = hdf.checked(path, ndim=2).shape
     if shape[1] != len(cells.roi_ids):
-        raise hdf.error(path, "traces and ROIs do not match", expected=f"{len(cells.roi_ids)} columns, one per ROI", found=f"shape {shape}")
+        raise hdf.error(
+            path,
+            "traces and ROIs do not match",
+            expected=f"{len(cells.roi_ids)} columns, one per ROI",
+            found=f"shape {shape}",
+        )
     if shape[0] != frames:
-        raise hdf.error(path, "traces differ in length", expected=f"{frames} frames, as dF/F has", found=f"shape {shape}")
+        raise hdf.error(
+            path,
+            "traces differ in length",
+            expected=f"{frames} frames, as dF/F has",
+            found=f"shape {shape}",
+        )
     rois = f"{OPHYS}/{interface}/traces/rois"
     if hdf.has(rois):
         hdf.check_reference(rois, "table", CELL_TABLE)
     if hdf.has(rois) and not np.array_equal(hdf.numbers(rois), np.arange(shape[1])):
-        raise hdf.error(rois, "traces are not in the order of the ROI table", expected=f"0 to {shape[1] - 1}", found="another order")
+        raise hdf.error(
+            rois,
+            "traces are not in the order of the ROI table",
+            expected=f"0 to {shape[1] - 1}",
+            found="another order",
+        )
     return hdf.numbers(path, ndim=2)
 
 
-def _batches(recording: Recording, data: NDArray, columns: NDArray, cells: NDArray) -> Iterator[tuple[dict[str, Values], NDArray, slice]]:
+def _batches(
+    recording: Recording, data: NDArray, columns: NDArray, cells: NDArray
+) -> Iterator[tuple[dict[str, Values], NDArray, slice]]:
     """Key columns, transposed traces and positions of `CELLS_PER_BATCH` cells at a time.
 
     Args:
@@ -100,12 +123,18 @@ def _batches(recording: Recording, data: NDArray, columns: NDArray, cells: NDArr
         yield keys, transposed(data, columns[part]), part
 
 
-def _traces(recording: Recording, interface: str, column: str, extra: dict[str, NDArray]) -> Iterator[Rows]:
+def _traces(
+    recording: Recording, interface: str, column: str, extra: dict[str, NDArray]
+) -> Iterator[Rows]:
     data = _read_traces(recording, interface)
     cells = recording.once(read_cells)
     everyone = np.arange(len(cells.valid))
     for keys, traces, part in _batches(recording, data, cells.valid, everyone):
-        columns: dict[str, Values] = {**keys, column: Ragged.matrix(traces), **{name: values[part] for name, values in extra.items()}}
+        columns: dict[str, Values] = {
+            **keys,
+            column: Ragged.matrix(traces),
+            **{name: values[part] for name, values in extra.items()},
+        }
         yield Rows(columns, len(traces))
 
 
@@ -120,7 +149,10 @@ def corrected_fluorescence_traces(recording: Recording) -> Iterator[Rows]:
     at = f"{OPHYS}/corrected_fluorescence"
     extra: dict[str, NDArray] = {}
     if recording.hdf.has(f"{at}/r") and recording.hdf.has(f"{at}/RMSE"):
-        extra = {name: recording.hdf.numbers(f"{at}/{name}/data", rows=len(cells.roi_ids))[cells.valid] for name in ("r", "RMSE")}
+        extra = {
+            name: recording.hdf.numbers(f"{at}/{name}/data", rows=len(cells.roi_ids))[cells.valid]
+            for name in ("r", "RMSE")
+        }
     return _traces(recording, "corrected_fluorescence", "corrected_fluorescence", extra)
 
 
@@ -161,7 +193,9 @@ def events(recording: Recording) -> Iterator[Rows]:
     cells = recording.once(read_cells)
     rois = hdf.numbers(f"{_EVENTS}/rois")
     hdf.check_reference(f"{_EVENTS}/rois", "table", CELL_TABLE)
-    if rois.dtype.kind not in "iu" or (len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids))):
+    if rois.dtype.kind not in "iu" or (
+        len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids))
+    ):
         found = f"{rois.dtype} from {rois.min()} to {rois.max()}" if len(rois) else str(rois.dtype)
         raise hdf.error(
             f"{_EVENTS}/rois",
@@ -179,7 +213,12 @@ def events(recording: Recording) -> Iterator[Rows]:
     shape = hdf.checked(f"{_EVENTS}/data", ndim=2).shape
     frames = recording.once(_frames)
     if shape != (frames, len(rois)):
-        raise hdf.error(f"{_EVENTS}/data", "events do not match", expected=f"{frames} frames of {len(rois)} ROIs", found=f"shape {shape}")
+        raise hdf.error(
+            f"{_EVENTS}/data",
+            "events do not match",
+            expected=f"{frames} frames of {len(rois)} ROIs",
+            found=f"shape {shape}",
+        )
     lambdas = hdf.numbers(f"{_EVENTS}/lambdas", rows=len(rois))
     noise = hdf.numbers(f"{_EVENTS}/noise_stds", rows=len(rois))
     column_of = np.full(len(cells.roi_ids), -1)
@@ -196,4 +235,12 @@ def events(recording: Recording) -> Iterator[Rows]:
         for row, trace in zip(filtered, traces, strict=True):
             row[:] = np.convolve(trace, weights)[: len(trace)]
         own = {"lambda": lambdas[columns[part]], "noise_std": noise[columns[part]]}
-        yield Rows({**keys, "events": Ragged.matrix(traces), "filtered_events": Ragged.matrix(filtered), **own}, len(traces))
+        yield Rows(
+            {
+                **keys,
+                "events": Ragged.matrix(traces),
+                "filtered_events": Ragged.matrix(filtered),
+                **own,
+            },
+            len(traces),
+        )

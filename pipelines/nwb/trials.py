@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.nwb.hdf5 import HdfFile
+from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import Recording, Rows
 from schemas import TABLES, Type
 from schemas.casts import NDArray, Ragged, Values
@@ -48,7 +48,9 @@ def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
             f"{path}_index",
             "a ragged index is damaged",
             expected=f"integers that ascend to the number of items, {len(items)}",
-            found=f"{ends.dtype} from {ends.min()} to {ends.max()}, last {ends[-1]}" if rows else "no rows",
+            found=f"{ends.dtype} from {ends.min()} to {ends.max()}, last {ends[-1]}"
+            if rows
+            else "no rows",
         )
     return Ragged(items, offsets)
 
@@ -58,7 +60,12 @@ def _items(hdf: HdfFile, path: str) -> NDArray:
     if not hdf.is_text(path):
         return hdf.numbers(path)
     if any(hdf.words(path).tolist()):
-        raise hdf.error(path, "list items are not numbers", expected="numbers, or empty text where there are none", found="text")
+        raise hdf.error(
+            path,
+            "list items are not numbers",
+            expected="numbers, or empty text where there are none",
+            found="text",
+        )
     return np.empty(0)
 
 
@@ -69,17 +76,25 @@ def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) 
     lick, not that of trial i. The licks of a trial are those with frame in (its start frame, the next trial's start frame], the last
     trial takes what is left. Trials hold no frames, but their times are the clock's at those frames, as the licks' are.
     """
-    offsets = np.append(np.searchsorted(stored, start_times, side="right"), len(stored)).astype(np.int64)
+    offsets = np.append(np.searchsorted(stored, start_times, side="right"), len(stored)).astype(
+        np.int64
+    )
     times = np.sort(recording.licks[0])
     first = int(np.searchsorted(times, float(start_times[0]), side="right"))
-    if np.any(np.diff(stored) < 0) or offsets[0] != 0 or not np.array_equal(times[first : first + len(stored)], stored):
+    if (
+        np.any(np.diff(stored) < 0)
+        or offsets[0] != 0
+        or not np.array_equal(times[first : first + len(stored)], stored)
+    ):
         raise recording.hdf.error(
             f"{TRIALS}/lick_times_index",
             "the index of the trials' licks is missing and cannot be made again",
             expected=f"the session's licks after the first trial's start as the {len(stored)} stored ones, and trials in time order",
             found=f"{len(times)} licks, {len(times) - first} of them after the first trial's start, that are not these",
         )
-    recording.warn("trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time")
+    recording.warn(
+        "trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time"
+    )
     return Ragged(stored, offsets)
 
 
@@ -93,7 +108,10 @@ def _lick_times(recording: Recording, start_times: NDArray) -> Ragged:
         return Ragged(stored, np.zeros(rows + 1, dtype=np.int64))
     if len(stored) != rows:
         raise hdf.error(
-            f"{TRIALS}/lick_times_index", "a dataset is missing", expected=f"ends of the licks of {rows} trials", found="nothing"
+            f"{TRIALS}/lick_times_index",
+            "a dataset is missing",
+            expected=f"ends of the licks of {rows} trials",
+            found="nothing",
         )
     return _licks_by_time(recording, start_times, stored)
 
@@ -107,13 +125,19 @@ def read_trials(recording: Recording) -> Trials:
     hdf = recording.hdf
     ids = hdf.numbers(f"{TRIALS}/id")
     columns: dict[str, Values] = {"trials_id": ids}
-    known = {c.name: c for c in TABLES["trials"].stored if c.name not in ("behavior_session_id", "trials_id")}
+    known = {
+        c.name: c
+        for c in TABLES["trials"].stored
+        if c.name not in ("behavior_session_id", "trials_id")
+    }
     for name in hdf.column_names(TRIALS):
         target = _RENAMED.get(name, name)
         if target in ("lick_times", *_IGNORED):
             continue
         if target not in known:
-            recording.warn(f"trials.{name}: the file has a column that this version of vblake does not know; it is not in the lake")
+            recording.warn(
+                f"trials.{name}: the file has a column that this version of vblake does not know; it is not in the lake"
+            )
             continue
         read = hdf.words if known[target].type is Type.STRING else hdf.numbers
         columns[target] = read(f"{TRIALS}/{name}", rows=len(ids))
@@ -121,9 +145,16 @@ def read_trials(recording: Recording) -> Trials:
         if name in columns or name == "lick_times":
             continue
         if column.optional:
-            recording.warn(f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it")
+            recording.warn(
+                f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it"
+            )
         else:
-            raise hdf.error(f"{TRIALS}/{name}", "a column is missing", expected=column.source, found="no such name in colnames")
+            raise hdf.error(
+                f"{TRIALS}/{name}",
+                "a column is missing",
+                expected=column.source,
+                found="no such name in colnames",
+            )
     licks = _lick_times(recording, hdf.times(f"{TRIALS}/start_time", rows=len(ids)))
     columns["lick_times"] = licks
     return Trials(columns, licks, len(ids))

@@ -72,4 +72,6 @@ def write_sample(
     """
     from pipelines.sample.bucket import write_bucket
 
-    return write_bucket(Path(out), scale=scale, mice=mice, seed=seed, release=release, progress=progress)
+    return write_bucket(
+        Path(out), scale=scale, mice=mice, seed=seed, release=release, progress=progress
+    )

@@ -119,14 +119,22 @@ def reward_volume(session: Session) -> float:
     """Volume of an earned reward in mL, as the stages set it."""
     if session.session_type.startswith("TRAINING_0"):
         return 0.005
-    return 0.01 if session.session_type.startswith(("TRAINING_1", "TRAINING_2", "TRAINING_3")) else 0.007
+    return (
+        0.01
+        if session.session_type.startswith(("TRAINING_1", "TRAINING_2", "TRAINING_3"))
+        else 0.007
+    )
 
 
 def flash_count(session: Session, scale: Scale) -> int:
     """Number of flashes of the session's task."""
     if session.has_movie:
         return scale.flashes
-    return scale.autoreward_flashes if session.session_type.startswith("TRAINING_0") else scale.training_flashes
+    return (
+        scale.autoreward_flashes
+        if session.session_type.startswith("TRAINING_0")
+        else scale.training_flashes
+    )
 
 
 class _Even:
@@ -144,7 +152,9 @@ class _Even:
         return self._at < p
 
 
-def run_task(session: Session, scale: Scale, first_frame: int, n_images: int, rng: np.random.Generator) -> TaskRun:
+def run_task(
+    session: Session, scale: Scale, first_frame: int, n_images: int, rng: np.random.Generator
+) -> TaskRun:
     """Simulate the session's task.
 
     Args:
@@ -171,7 +181,9 @@ def run_task(session: Session, scale: Scale, first_frame: int, n_images: int, rn
     current = int(rng.integers(n_images))
     flash = completed = 0
     while True:
-        change_at = flash + min(MIN_CHANGE_FLASH + int(rng.geometric(CHANGE_P)) - 1, MAX_CHANGE_FLASH)
+        change_at = flash + min(
+            MIN_CHANGE_FLASH + int(rng.geometric(CHANGE_P)) - 1, MAX_CHANGE_FLASH
+        )
         last = change_at + scale.post_change_flashes
         if last >= n:
             break
@@ -191,7 +203,11 @@ def run_task(session: Session, scale: Scale, first_frame: int, n_images: int, rn
         change = first_frame + change_at * FLASH_FRAMES
         stop = first_frame + last * FLASH_FRAMES - 15
         responded = not session.passive and (
-            bool(rng.random() < 0.85) if free else alarms.draw(rates.false_alarm) if catch else hits.draw(rates.hit)
+            bool(rng.random() < 0.85)
+            if free
+            else alarms.draw(rates.false_alarm)
+            if catch
+            else hits.draw(rates.hit)
         )
         if free:
             rewards.append((change + 8, AUTO_REWARD_VOLUME, True))
@@ -216,7 +232,9 @@ def run_task(session: Session, scale: Scale, first_frame: int, n_images: int, rn
     omitted = np.zeros(n, dtype=bool)
     if session.has_omissions:
         # Never the change nor the flash before it, as in the task; exactly 5 %, so that a tiny session has some.
-        omitted[rng.choice(np.flatnonzero(~protected), size=round(OMITTED_FRACTION * n), replace=False)] = True
+        omitted[
+            rng.choice(np.flatnonzero(~protected), size=round(OMITTED_FRACTION * n), replace=False)
+        ] = True
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return TaskRun(
         Flashes(starts, starts + IMAGE_FRAMES, image, omitted, changed),

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from pipelines.sample.behavior import TaskRun
 from pipelines.sample.stimulus import Clock, FloatArray
 
-WHEEL_CM_PER_DEGREE = 2 * np.pi * 5.5036 / 360  # running surface of a 6.5 inch wheel, the mouse at 2/3 of its radius
+WHEEL_CM_PER_DEGREE = (
+    2 * np.pi * 5.5036 / 360
+)  # running surface of a 6.5 inch wheel, the mouse at 2/3 of its radius
 EYE, PUPIL, REFLECTION = "eye_tracking", "pupil_tracking", "corneal_reflection_tracking"
 
 
@@ -71,7 +73,9 @@ def run_wheel(run: TaskRun, clock: Clock, rng: np.random.Generator) -> Running:
     raw = true + rng.normal(0, 0.8, size=len(times))
     # The release filters at 10 Hz; a Hann window of 7 frames passes about as much.
     window = np.hanning(9)
-    filtered = np.asarray(np.convolve(np.pad(raw, 4, mode="edge"), window / window.sum(), mode="valid"), np.float64)
+    filtered = np.asarray(
+        np.convolve(np.pad(raw, 4, mode="edge"), window / window.sum(), mode="valid"), np.float64
+    )
     steps = np.diff(times, prepend=times[0] - 1 / 60)
     degrees = raw * steps / WHEEL_CM_PER_DEGREE
     voltage = (rng.uniform(0, 5) + np.cumsum(degrees) / 360 * 5) % 5.0
@@ -98,7 +102,12 @@ def track_eye(run: TaskRun, clock: Clock, rate: float, rng: np.random.Generator)
     n = int((stop - start) * rate)
     times = start + np.arange(n) / rate + rng.normal(0, 1e-4, size=n)
     rewarded = clock.times[run.reward_frames]
-    radius = 38 + 3 * slow_noise(times, 12.0, rng) + 9 * _bumps(times, rewarded, 0.7, 2.5) + rng.normal(0, 0.3, n)
+    radius = (
+        38
+        + 3 * slow_noise(times, 12.0, rng)
+        + 9 * _bumps(times, rewarded, 0.7, 2.5)
+        + rng.normal(0, 0.3, n)
+    )
     gaze = np.stack([4 * slow_noise(times, 3.0, rng), 3 * slow_noise(times, 4.0, rng)], axis=1)
 
     lost = np.zeros(n, dtype=bool)
@@ -109,7 +118,14 @@ def track_eye(run: TaskRun, clock: Clock, rate: float, rng: np.random.Generator)
         squeezed[max(0, blink - 1) : blink] = True
         squeezed[blink + length : blink + length + 1] = True
 
-    def ellipse(center: tuple[float, float], follow: float, width: FloatArray, height: FloatArray, *, round_area: bool) -> Ellipse:
+    def ellipse(
+        center: tuple[float, float],
+        follow: float,
+        width: FloatArray,
+        height: FloatArray,
+        *,
+        round_area: bool,
+    ) -> Ellipse:
         middle = np.array(center) + follow * gaze + rng.normal(0, 0.3, size=(n, 2))
         middle[lost] = np.nan
         wide, high = np.where(lost, np.nan, width), np.where(lost, np.nan, height)
@@ -119,7 +135,19 @@ def track_eye(run: TaskRun, clock: Clock, rate: float, rng: np.random.Generator)
         return Ellipse(middle, wide, high, angle, area)
 
     lid = np.where(squeezed, 0.35, 1.0)
-    eye = ellipse((340, 270), 0.1, 155 + rng.normal(0, 0.6, n), lid * (139 + rng.normal(0, 0.6, n)), round_area=False)
-    pupil = ellipse((333, 268), 1.0, radius * 1.04, radius * (0.95 + rng.normal(0, 0.005, n)), round_area=True)
-    spot = ellipse((317, 286), 0.2, 8 + rng.normal(0, 0.3, n), 9.3 + rng.normal(0, 0.3, n), round_area=False)
-    return EyeTracking(times, {EYE: eye, PUPIL: pupil, REFLECTION: spot}, likely_blinks(eye.area, pupil.area))
+    eye = ellipse(
+        (340, 270),
+        0.1,
+        155 + rng.normal(0, 0.6, n),
+        lid * (139 + rng.normal(0, 0.6, n)),
+        round_area=False,
+    )
+    pupil = ellipse(
+        (333, 268), 1.0, radius * 1.04, radius * (0.95 + rng.normal(0, 0.005, n)), round_area=True
+    )
+    spot = ellipse(
+        (317, 286), 0.2, 8 + rng.normal(0, 0.3, n), 9.3 + rng.normal(0, 0.3, n), round_area=False
+    )
+    return EyeTracking(
+        times, {EYE: eye, PUPIL: pupil, REFLECTION: spot}, likely_blinks(eye.area, pupil.area)
+    )

@@ -28,7 +28,9 @@ def is_legacy(release: str) -> bool:
     return tuple(map(int, release.split("."))) < (1, 1, 0)
 
 
-def write_bucket(out: Path, *, scale: str, mice: int, seed: int, release: str, progress: Progress | None = None) -> SampleSummary:
+def write_bucket(
+    out: Path, *, scale: str, mice: int, seed: int, release: str, progress: Progress | None = None
+) -> SampleSummary:
     """Write everything; see `pipelines.sample.write_sample`."""
     if scale not in SCALES:
         raise ValueError(f"scale must be 'tiny' or 'real', got {scale!r}")
@@ -64,13 +66,19 @@ def write_bucket(out: Path, *, scale: str, mice: int, seed: int, release: str, p
             write_behavior_file(path, data, sizes, legacy=legacy)
             report()
         for plane in session.planes:
-            path = place("behavior_ophys_experiments", f"behavior_ophys_experiment_{plane.experiment_id}")
+            path = place(
+                "behavior_ophys_experiments", f"behavior_ophys_experiment_{plane.experiment_id}"
+            )
             depth = depths[plane.container.container_id]
-            experiments[plane.experiment_id] = _write_plane(path, data, plane, depth, sizes, seed, legacy)
+            experiments[plane.experiment_id] = _write_plane(
+                path, data, plane, depth, sizes, seed, legacy
+            )
             report()
 
     file_ids = _file_ids(sessions)
-    tables = write_tables(project / "project_metadata", sessions, experiments, counts, depths, file_ids, release)
+    tables = write_tables(
+        project / "project_metadata", sessions, experiments, counts, depths, file_ids, release
+    )
     write_manifest(out, release, tables, file_ids)
     return SampleSummary(
         release,
@@ -82,7 +90,15 @@ def write_bucket(out: Path, *, scale: str, mice: int, seed: int, release: str, p
     )
 
 
-def _write_plane(path: Path, data: SessionData, plane: Plane, targeted_depth: int, scale: Scale, seed: int, legacy: bool) -> Experiment:
+def _write_plane(
+    path: Path,
+    data: SessionData,
+    plane: Plane,
+    targeted_depth: int,
+    scale: Scale,
+    seed: int,
+    legacy: bool,
+) -> Experiment:
     """Simulate and write one plane. The traces, 200 MB at real scale, live no longer than this call."""
     rois = make_rois(data.session, plane, scale, seed)
     write_experiment_file(
@@ -106,5 +122,9 @@ def _file_ids(sessions: list[Session]) -> dict[str, int]:
         for session in sessions
         for plane in session.planes
     ]
-    keys += [f"behavior_sessions/behavior_session_{session.behavior_session_id}.nwb" for session in sessions if not session.planes]
+    keys += [
+        f"behavior_sessions/behavior_session_{session.behavior_session_id}.nwb"
+        for session in sessions
+        if not session.planes
+    ]
     return {key: number for number, key in enumerate(keys)}

@@ -77,7 +77,10 @@ REAL = Scale(
 SCALES: dict[str, Scale] = {"tiny": TINY, "real": REAL}
 
 REPORTER_GENOTYPE = {
-    "Slc17a7-IRES2-Cre": ("Ai93(TITL-GCaMP6f)", "Slc17a7-IRES2-Cre/wt;Camk2a-tTA/wt;Ai93(TITL-GCaMP6f)/wt"),
+    "Slc17a7-IRES2-Cre": (
+        "Ai93(TITL-GCaMP6f)",
+        "Slc17a7-IRES2-Cre/wt;Camk2a-tTA/wt;Ai93(TITL-GCaMP6f)/wt",
+    ),
     "Vip-IRES-Cre": ("Ai148(TIT2L-GC6f-ICL-tTA2)", "Vip-IRES-Cre/wt;Ai148(TIT2L-GC6f-ICL-tTA2)/wt"),
     "Sst-IRES-Cre": ("Ai148(TIT2L-GC6f-ICL-tTA2)", "Sst-IRES-Cre/wt;Ai148(TIT2L-GC6f-ICL-tTA2)/wt"),
 }
@@ -248,7 +251,9 @@ def _plan_mouse(number: int, seed: int) -> tuple[Mouse, tuple[_PlanRow, ...]]:
     rng = rng_for(seed, number)
     reporter, genotype = REPORTER_GENOTYPE[cre]
     drivers = (cre, "Camk2a-tTA") if "Camk2a" in genotype else (cre,)
-    born = datetime(2018, 9, 3, tzinfo=UTC) + timedelta(days=int(rng.integers(0, 300)) + 11 * number)
+    born = datetime(2018, 9, 3, tzinfo=UTC) + timedelta(
+        days=int(rng.integers(0, 300)) + 11 * number
+    )
     mouse = Mouse(
         number,
         400_000 + 1_000 * number + int(rng.integers(0, 1_000)),
@@ -267,7 +272,11 @@ def _plan_mouse(number: int, seed: int) -> tuple[Mouse, tuple[_PlanRow, ...]]:
 def _equipment(rig: RigKind, rng: np.random.Generator) -> str:
     if rig == "mesoscope":
         return "MESO.1"
-    return f"CAM2P.{rng.integers(3, 6)}" if rig == "scientifica" else f"BEH.{rng.choice(['B', 'D'])}-Box{rng.integers(1, 7)}"
+    return (
+        f"CAM2P.{rng.integers(3, 6)}"
+        if rig == "scientifica"
+        else f"BEH.{rng.choice(['B', 'D'])}-Box{rng.integers(1, 7)}"
+    )
 
 
 def plan_sessions(mice: int, seed: int, scale: Scale) -> list[Session]:
@@ -286,14 +295,22 @@ def plan_sessions(mice: int, seed: int, scale: Scale) -> list[Session]:
         omission_sessions = 0
         for index, (session_type, rig, containers, has_eye, at_real_scale) in enumerate(rows):
             # Days of plain training lie between the stages; the session that was kept is the last of its stage.
-            day += timedelta(days=int(rng.integers(1, 4)) if rig != "behavior" else int(rng.integers(4, 9)))
-            clock = timedelta(hours=int(rng.integers(8, 16)), minutes=int(rng.integers(0, 60)), seconds=int(rng.integers(0, 60)))
+            day += timedelta(
+                days=int(rng.integers(1, 4)) if rig != "behavior" else int(rng.integers(4, 9))
+            )
+            clock = timedelta(
+                hours=int(rng.integers(8, 16)),
+                minutes=int(rng.integers(0, 60)),
+                seconds=int(rng.integers(0, 60)),
+            )
             # The release mixes dates with and without a fraction of a second; so does the sample.
             fraction = timedelta(milliseconds=0 if index == 1 else int(rng.integers(1, 1000)))
             slot = 1_000_000 * number + 20_000 * index
             planes = tuple(
                 _plane(number, index, position, container, slot, rng)
-                for position, container in enumerate(containers[:1] if scale.name == "real" else containers)
+                for position, container in enumerate(
+                    containers[:1] if scale.name == "real" else containers
+                )
             )
             session = Session(
                 mouse,
@@ -321,12 +338,20 @@ def plan_sessions(mice: int, seed: int, scale: Scale) -> list[Session]:
     return sessions
 
 
-def _plane(number: int, index: int, position: int, container: int, slot: int, rng: np.random.Generator) -> Plane:
+def _plane(
+    number: int, index: int, position: int, container: int, slot: int, rng: np.random.Generator
+) -> Plane:
     structure, depth, group = _STRUCTURE_DEPTH[container if number % len(_PLANS) == 1 else 3]
     flavours: tuple[IdFlavour, ...] = ("all matched", "nan", "minus one")
     return Plane(
         800_008_000 + slot + 100 * position + int(rng.integers(0, 100)),
-        Container(600_000_000 + 1_000_000 * number + 1_000 * container + 7 * number, container, structure, depth, group),
+        Container(
+            600_000_000 + 1_000_000 * number + 1_000 * container + 7 * number,
+            container,
+            structure,
+            depth,
+            group,
+        ),
         depth + int(rng.integers(-4, 5)),
         flavours[(number + index + position) % 3],
         invalid_rois=(1, 0, 2)[(index + position) % 3],

@@ -32,7 +32,9 @@ class Draft:
     fills: dict[str, Blocks] = field(default_factory=dict[str, Blocks])
     attributes: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
 
-    def later(self, path: str, shape: tuple[int, ...], dtype: type[np.generic], blocks: Blocks) -> Any:
+    def later(
+        self, path: str, shape: tuple[int, ...], dtype: type[np.generic], blocks: Blocks
+    ) -> Any:
         """An empty contiguous dataset at `path`, to be filled from `blocks` after the structure is written."""
         self.fills[path] = blocks
         return hdf5.H5DataIO(shape=shape, dtype=np.dtype(dtype))
@@ -41,7 +43,9 @@ class Draft:
 def vectors(columns: Columns, descriptions: dict[str, str], default: str) -> list[Any]:
     """The columns as hdmf vectors; `default` describes those not in `descriptions`, with `{name}` for their name."""
     return [
-        common.VectorData(name=name, description=descriptions.get(name, default.format(name=name)), data=values)
+        common.VectorData(
+            name=name, description=descriptions.get(name, default.format(name=name)), data=values
+        )
         for name, values in columns.items()
     ]
 
@@ -49,9 +53,16 @@ def vectors(columns: Columns, descriptions: dict[str, str], default: str) -> lis
 def save(path: Path, draft: Draft) -> None:
     """Write the draft to `path`: the same draft gives the same bytes."""
     _name_objects(draft.nwb)
-    with warnings.catch_warnings(), pynwb.NWBHDF5IO(str(path), "w", manager=build_manager(draft.legacy)) as io:
+    with (
+        warnings.catch_warnings(),
+        pynwb.NWBHDF5IO(str(path), "w", manager=build_manager(draft.legacy)) as io,
+    ):
         # The extension's named series stand in for the unnamed ones that newer versions of NWB ask for.
-        warnings.filterwarnings("ignore", "EllipseEyeTracking 'EyeTracking' is missing", build_warnings.MissingRequiredBuildWarning)
+        warnings.filterwarnings(
+            "ignore",
+            "EllipseEyeTracking 'EyeTracking' is missing",
+            build_warnings.MissingRequiredBuildWarning,
+        )
         # `expandable` would make every column chunked; the release's are contiguous.
         io.write(draft.nwb, expandable=[])
     with h5py.File(path, "r+") as file:

@@ -41,7 +41,9 @@ def write_manifest(out: Path, release: str, tables: list[Path], file_ids: dict[s
         "project_name": PROJECT,
         "manifest_version": release,
         "metadata_file_id_column_name": "file_id",
-        "data_pipeline": [{"name": "vblake sample", "version": "1", "comment": "synthetic data, not a recording"}],
+        "data_pipeline": [
+            {"name": "vblake sample", "version": "1", "comment": "synthetic data, not a recording"}
+        ],
         "metadata_files": {table.stem: _entry(out, table) for table in tables},
         "data_files": {str(number): _entry(out, project / key) for key, number in file_ids.items()},
     }

@@ -44,7 +44,9 @@ def add_behavior(draft: Draft, data: SessionData, scale: Scale) -> None:
     """Add everything an imaged and a not imaged session have in common to the draft."""
     nwb, session, run, clock = draft.nwb, data.session, data.run, data.clock
     maker = "Mesoscope" if session.rig == "mesoscope" else "Scientifica"
-    nwb.create_device(name=session.equipment, description=f"Allen Brain Observatory - {maker} 2P Rig")
+    nwb.create_device(
+        name=session.equipment, description=f"Allen Brain Observatory - {maker} 2P Rig"
+    )
     if maker == "Scientifica":
         # pynwb deprecates the attribute, the release has it.
         draft.attributes[f"/general/devices/{session.equipment}"] = {"manufacturer": maker}
@@ -55,19 +57,31 @@ def add_behavior(draft: Draft, data: SessionData, scale: Scale) -> None:
     nwb.add_lab_meta_data(task(name="task_parameters", **parameters))
 
     module = nwb.create_processing_module("stimulus", "Stimulus Times processing")
-    stimulus_clock = pynwb.TimeSeries(name="timestamps", data=clock.times, unit="s", timestamps=clock.times)
+    stimulus_clock = pynwb.TimeSeries(
+        name="timestamps", data=clock.times, unit="s", timestamps=clock.times
+    )
     module.add(stimulus_clock)
     _add_running(nwb, data)
     if run.licks.size:
         module = nwb.create_processing_module("licking", "Licking behavior processing module")
         times = clock.times[run.licks]
         description = "Timestamps and stimulus presentation frame indices for lick events"
-        module.add(pynwb.TimeSeries(name="licks", data=run.licks, unit="N/A", timestamps=times, description=description))
+        module.add(
+            pynwb.TimeSeries(
+                name="licks", data=run.licks, unit="N/A", timestamps=times, description=description
+            )
+        )
     if run.reward_frames.size:
         module = nwb.create_processing_module("rewards", "Licking behavior processing module")
         times = clock.times[run.reward_frames]
-        module.add(pynwb.TimeSeries(name="volume", data=run.reward_volumes, unit="mL", timestamps=times))
-        module.add(pynwb.TimeSeries(name="autorewarded", data=run.reward_auto, unit="mL", timestamps=times.copy()))
+        module.add(
+            pynwb.TimeSeries(name="volume", data=run.reward_volumes, unit="mL", timestamps=times)
+        )
+        module.add(
+            pynwb.TimeSeries(
+                name="autorewarded", data=run.reward_auto, unit="mL", timestamps=times.copy()
+            )
+        )
     if data.eye is not None:
         _add_eye(draft, data.eye, session.equipment)
     # Releases before 1.1.0 stored no picture of the gratings.
@@ -89,13 +103,24 @@ def _add_running(nwb: Any, data: SessionData) -> None:
     """The wheel's five series, each with a copy of the stimulus clock of its own."""
     running, times = data.running, data.clock.times
     signal = "Voltage signal from the running wheel encoder"
-    for name, values, text in (("v_in", running.v_in, _ENCODER_SUPPLY), ("v_sig", running.v_sig, signal)):
-        nwb.add_acquisition(pynwb.TimeSeries(name=name, data=values, unit="V", timestamps=times.copy(), description=text))
+    for name, values, text in (
+        ("v_in", running.v_in, _ENCODER_SUPPLY),
+        ("v_sig", running.v_sig, signal),
+    ):
+        nwb.add_acquisition(
+            pynwb.TimeSeries(
+                name=name, data=values, unit="V", timestamps=times.copy(), description=text
+            )
+        )
     module = nwb.create_processing_module("running", "Running speed processing module")
     for name, values in (("speed", running.speed), ("speed_unfiltered", running.speed_unfiltered)):
         module.add(pynwb.TimeSeries(name=name, data=values, unit="cm/s", timestamps=times.copy()))
     text = "Running wheel angular change, computed during data collection"
-    module.add(pynwb.TimeSeries(name="dx", data=running.dx, unit="cm", timestamps=times.copy(), description=text))
+    module.add(
+        pynwb.TimeSeries(
+            name="dx", data=running.dx, unit="cm", timestamps=times.copy(), description=text
+        )
+    )
 
 
 def _add_eye(draft: Draft, eye: EyeTracking, equipment: str) -> None:
@@ -119,7 +144,9 @@ def _add_eye(draft: Draft, eye: EyeTracking, equipment: str) -> None:
             angle=np.where(blank, np.nan, ellipse.angle),
             timestamps=fitted[EYE] if fitted else eye.timestamps,
         )
-    flags = pynwb.TimeSeries(name="likely_blink", data=blink, unit="N/A", timestamps=fitted[EYE], description="blinks")
+    flags = pynwb.TimeSeries(
+        name="likely_blink", data=blink, unit="N/A", timestamps=fitted[EYE], description="blinks"
+    )
     draft.nwb.add_acquisition(tracking(name="EyeTracking", likely_blink=flags, **fitted))
     rig = ext.container_class(ext.BEHAVIOR, "OphysEyeTrackingRigMetadata", draft.legacy)
     geometry = {
@@ -129,9 +156,14 @@ def _add_eye(draft: Draft, eye: EyeTracking, equipment: str) -> None:
         "monitor_rotation": [0.0, 0.0, 0.0],
         "camera_rotation": [0.0, 0.0, 13.1],
     }
-    units = {f"{name}__unit_of_measurement": "mm" if name.endswith("position") else "deg" for name in geometry}
+    units = {
+        f"{name}__unit_of_measurement": "mm" if name.endswith("position") else "deg"
+        for name in geometry
+    }
     values = {name: np.array(value) for name, value in geometry.items()}
-    module = draft.nwb.create_processing_module("eye_tracking_rig_metadata", "Eye tracking rig metadata module")
+    module = draft.nwb.create_processing_module(
+        "eye_tracking_rig_metadata", "Eye tracking rig metadata module"
+    )
     module.add(rig(name="eye_tracking_rig_metadata", equipment=equipment, **values, **units))
 
 
@@ -145,7 +177,9 @@ def _add_templates(draft: Draft, data: SessionData, scale: Scale) -> None:
     template = ext.container_class(ext.TEMPLATE, "StimulusTemplate", draft.legacy)(
         name=images.name,
         data=draft.later(f"{path}/data", (n, *shape), np.uint8, _image_blocks(images, shape, 0)),
-        unwarped=draft.later(f"{path}/unwarped", (n, *shape), unwarped, _image_blocks(images, shape, 1)),
+        unwarped=draft.later(
+            f"{path}/unwarped", (n, *shape), unwarped, _image_blocks(images, shape, 1)
+        ),
         unit="NA",
         format="raw",
         timestamps=np.full(n, np.nan),
@@ -157,7 +191,9 @@ def _add_templates(draft: Draft, data: SessionData, scale: Scale) -> None:
     # pynwb refuses new series that index a time series, as the release's do, but must still read old ones: that is the
     # mode it is told to be in.
     series = pynwb.image.IndexSeries.__new__(pynwb.image.IndexSeries, in_construct_mode=True)
-    series.__init__(name=images.name, data=index, unit="N/A", indexed_timeseries=template, timestamps=times)
+    series.__init__(
+        name=images.name, data=index, unit="N/A", indexed_timeseries=template, timestamps=times
+    )
     draft.nwb.add_stimulus(series)
 
 
@@ -189,7 +225,9 @@ def _trials_table(columns: Columns, licks: Ragged) -> Any:
         parts += [common.VectorIndex(name="lick_times_index", data=ends, target=target), target]
     rows = common.ElementIdentifiers(name="id", data=np.arange(len(columns["start_time"])))
     text = "experimental trials"
-    return pynwb.epoch.TimeIntervals(name="trials", description=text, id=rows, columns=parts, colnames=list(columns))
+    return pynwb.epoch.TimeIntervals(
+        name="trials", description=text, id=rows, columns=parts, colnames=list(columns)
+    )
 
 
 def _presentations_table(group: Presentations, clock: Clock, stimulus_clock: Any) -> Any:
@@ -198,10 +236,17 @@ def _presentations_table(group: Presentations, clock: Clock, stimulus_clock: Any
     n = len(start)
     ends = np.arange(1, n + 1, dtype=_index_dtype(n))
     low, high = np.searchsorted(clock.times, start), np.searchsorted(clock.times, stop)
-    stretches = [pynwb.base.TimeSeriesReference(int(a), int(b - a), stimulus_clock) for a, b in zip(low, high, strict=True)]
-    tags = common.VectorData(name="tags", description="user-defined tags", data=["stimulus_time_interval"] * n)
+    stretches = [
+        pynwb.base.TimeSeriesReference(int(a), int(b - a), stimulus_clock)
+        for a, b in zip(low, high, strict=True)
+    ]
+    tags = common.VectorData(
+        name="tags", description="user-defined tags", data=["stimulus_time_interval"] * n
+    )
     text = "index into a TimeSeries object"
-    series = pynwb.base.TimeSeriesReferenceVectorData(name="timeseries", description=text, data=stretches)
+    series = pynwb.base.TimeSeriesReferenceVectorData(
+        name="timeseries", description=text, data=stretches
+    )
     bookkeeping: list[Any] = [
         common.VectorIndex(name="tags_index", data=ends, target=tags),
         tags,

@@ -31,16 +31,25 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
     task = _attributes(
         auto_reward_volume=("float", "Volume of a reward given without a response, mL"),
         n_stimulus_frames=("int", "Number of monitor frames on which a stimulus was drawn"),
-        omitted_flash_fraction=("float", "Fraction of flashes that were left out; NaN where none could be"),
+        omitted_flash_fraction=(
+            "float",
+            "Fraction of flashes that were left out; NaN where none could be",
+        ),
         reward_volume=("float", "Volume of an earned reward, mL"),
         session_type=("text", "Stage of the task"),
         stimulus=("text", "Kind of stimulus: images or grating"),
         stimulus_distribution=("text", "Distribution from which change times were drawn"),
-        stimulus_duration_sec=("float", "Duration of a presentation, s; NaN where it lasts until the next"),
+        stimulus_duration_sec=(
+            "float",
+            "Duration of a presentation, s; NaN where it lasts until the next",
+        ),
         task=("text", "Name of the task"),
     )
     for name, doc in (
-        ("blank_duration_sec", "Lower and upper bound of the gray interval between presentations, s"),
+        (
+            "blank_duration_sec",
+            "Lower and upper bound of the gray interval between presentations, s",
+        ),
         ("response_window_sec", "Window after a change in which a lick is a response, s"),
     ):
         task.append({"name": name, "dtype": "text", "shape": [2], "doc": doc})
@@ -55,17 +64,29 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
         "field_of_view_height": ("int", "Height of the imaging plane, px"),
         "field_of_view_width": ("int", "Width of the imaging plane, px"),
         "imaging_depth": ("int", "Depth of the imaging plane below the surface of the cortex, um"),
-        "imaging_plane_group": ("int", "Group of planes imaged at the same moment; -1 if planes are not grouped"),
-        "imaging_plane_group_count": ("int", "Number of plane groups in the session; 0 if planes are not grouped"),
+        "imaging_plane_group": (
+            "int",
+            "Group of planes imaged at the same moment; -1 if planes are not grouped",
+        ),
+        "imaging_plane_group_count": (
+            "int",
+            "Number of plane groups in the session; 0 if planes are not grouped",
+        ),
         "ophys_experiment_id": ("int", "Id of the experiment: one imaging plane in one session"),
         "ophys_session_id": ("int", "Id of the imaging session"),
     }
     if legacy:
-        ophys["experiment_container_id"] = ("int", "Id of the container: the experiments of one field of view")
+        ophys["experiment_container_id"] = (
+            "int",
+            "Id of the container: the experiments of one field of view",
+        )
     else:
         task += _attributes(stimulus_name=("text", "Name of the stimulus set"))
         metadata["project_code"] = ("text", "Project the session belongs to")
-        ophys["ophys_container_id"] = ("int", "Id of the container: the experiments of one field of view")
+        ophys["ophys_container_id"] = (
+            "int",
+            "Id of the container: the experiments of one field of view",
+        )
         ophys["targeted_imaging_depth"] = ("int", "Mean depth of the container's experiments, um")
     positions: list[Spec] = [
         {
@@ -84,18 +105,36 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
             ("monitor", "rotation"),
         )
     ]
-    driver: Spec = {"name": "driver_line", "dtype": "text", "shape": [None], "doc": "Driver lines of the animal"}
+    driver: Spec = {
+        "name": "driver_line",
+        "dtype": "text",
+        "shape": [None],
+        "doc": "Driver lines of the animal",
+    }
     if not legacy:
         driver["required"] = False
     return [
-        _group("BehaviorTaskParameters", "LabMetaData", "Parameters of the change detection task", attributes=task),
+        _group(
+            "BehaviorTaskParameters",
+            "LabMetaData",
+            "Parameters of the change detection task",
+            attributes=task,
+        ),
         _group(
             "BehaviorSubject",
             "Subject",
             "The animal",
-            attributes=[driver, *_attributes(reporter_line=("text", "Reporter line of the animal"))],
+            attributes=[
+                driver,
+                *_attributes(reporter_line=("text", "Reporter line of the animal")),
+            ],
         ),
-        _group("BehaviorMetadata", "LabMetaData", "Metadata of a behaviour session", attributes=_attributes(**metadata)),
+        _group(
+            "BehaviorMetadata",
+            "LabMetaData",
+            "Metadata of a behaviour session",
+            attributes=_attributes(**metadata),
+        ),
         _group(
             "OphysBehaviorMetadata",
             "BehaviorMetadata",
@@ -169,8 +208,19 @@ def _eye_groups() -> list[Spec]:
             ("corneal_reflection_tracking", "The reflection of the lamp on the cornea"),
         )
     ]
-    members.append({"name": "likely_blink", "neurodata_type_inc": "TimeSeries", "doc": "Whether the eye probably blinked"})
-    tracking = _group("EllipseEyeTracking", "EyeTracking", "Ellipses fitted to frames of the eye camera", groups=members)
+    members.append(
+        {
+            "name": "likely_blink",
+            "neurodata_type_inc": "TimeSeries",
+            "doc": "Whether the eye probably blinked",
+        }
+    )
+    tracking = _group(
+        "EllipseEyeTracking",
+        "EyeTracking",
+        "Ellipses fitted to frames of the eye camera",
+        groups=members,
+    )
     return [series, tracking | {"default_name": "EyeTracking"}]
 
 
@@ -179,7 +229,12 @@ def _event_groups() -> list[Spec]:
         _vector("lambdas", "Weight of the penalty on events, per cell"),
         _vector("noise_stds", "Standard deviation of the noise, per cell"),
     ]
-    events = _group("OphysEventDetection", "RoiResponseSeries", "Events detected in dF/F traces", datasets=datasets)
+    events = _group(
+        "OphysEventDetection",
+        "RoiResponseSeries",
+        "Events detected in dF/F traces",
+        datasets=datasets,
+    )
     return [events | {"name": "event_detection"}]
 
 
@@ -188,7 +243,13 @@ def extended_type_map(legacy: bool) -> Any:
     """The types of pynwb and of the extensions, current or `legacy`; the process-wide type map stays as it is."""
     type_map = pynwb.get_type_map()
     contents = (
-        (BEHAVIOR, "0.2.0", "extension", "Behaviour and imaging metadata", _behavior_groups(legacy)),
+        (
+            BEHAVIOR,
+            "0.2.0",
+            "extension",
+            "Behaviour and imaging metadata",
+            _behavior_groups(legacy),
+        ),
         (TEMPLATE, "0.1.0", "extensions", "Stimulus images", _template_groups()),
         (EYE, "0.1.0", "extensions", "Elliptical eye tracking", _eye_groups()),
         (EVENTS, "0.1.0", "extensions", "Events detected in calcium traces", _event_groups()),

@@ -19,7 +19,9 @@ _RESOLUTION = 7.8125e-05  # 0.78 um pixels; the attribute holds mm/10, whatever 
 _ROI_DESCRIPTIONS = {
     "cell_specimen_id": "Unified id of segmented cell across experiments (after cell matching)",
     "height": "Height of ROI in pixels",
-    "mask_image_plane": ("Which image plane an ROI resides on. Overlapping ROIs are stored on different mask image planes."),
+    "mask_image_plane": (
+        "Which image plane an ROI resides on. Overlapping ROIs are stored on different mask image planes."
+    ),
     "max_correction_down": "Max motion correction in down direction in pixels",
     "max_correction_left": "Max motion correction in left direction in pixels",
     "max_correction_right": "Max motion correction in right direction in pixels",
@@ -31,14 +33,23 @@ _ROI_DESCRIPTIONS = {
 }
 
 
-def add_ophys(draft: Draft, session: Session, plane: Plane, rois: Rois, recording: Recording, images: Mapping[str, Image]) -> None:
+def add_ophys(
+    draft: Draft,
+    session: Session,
+    plane: Plane,
+    rois: Rois,
+    recording: Recording,
+    images: Mapping[str, Image],
+) -> None:
     """Add the imaging plane and `/processing/ophys` to the draft; the session's device must be there already."""
     nwb = draft.nwb
     height, width = rois.masks.shape[1:]
     structure = plane.container.structure
     imaging_plane = nwb.create_imaging_plane(
         name="imaging_plane_1",
-        optical_channel=pynwb.ophys.OpticalChannel(name="channel_1", description="2P Optical Channel", emission_lambda=520.0),
+        optical_channel=pynwb.ophys.OpticalChannel(
+            name="channel_1", description="2P Optical Channel", emission_lambda=520.0
+        ),
         description=f"({width}, {height}) field of view in {structure} at depth {plane.imaging_depth} um",
         device=nwb.devices[session.equipment],
         excitation_lambda=910.0,
@@ -53,13 +64,22 @@ def add_ophys(draft: Draft, session: Session, plane: Plane, rois: Rois, recordin
     module.add(segmentation)
     _add_traces(draft, module, table, recording)
     pictures = [
-        pynwb.image.GrayscaleImage(name=name, data=values, resolution=_RESOLUTION, description=f"{name} image at pixels/cm resolution")
+        pynwb.image.GrayscaleImage(
+            name=name,
+            data=values,
+            resolution=_RESOLUTION,
+            description=f"{name} image at pixels/cm resolution",
+        )
         for name, values in images.items()
     ]
     module.add(pynwb.base.Images(name="images", images=pictures))
     for axis, shift in (("x", recording.motion_x), ("y", recording.motion_y)):
         name = f"ophys_motion_correction_{axis}"
-        module.add(pynwb.TimeSeries(name=name, data=shift, unit="pixels", timestamps=recording.timestamps.copy()))
+        module.add(
+            pynwb.TimeSeries(
+                name=name, data=shift, unit="pixels", timestamps=recording.timestamps.copy()
+            )
+        )
 
 
 def _cell_table(rois: Rois, imaging_plane: Any, legacy: bool) -> Any:
@@ -71,13 +91,18 @@ def _cell_table(rois: Rois, imaging_plane: Any, legacy: bool) -> Any:
         "cell_specimen_id": rois.cell_specimen_id,
         "height": rois.height,
         "mask_image_plane": rois.mask_image_plane,
-        **{f"max_correction_{side}": np.full(n, pixels) for side, pixels in rois.max_correction.items()},
+        **{
+            f"max_correction_{side}": np.full(n, pixels)
+            for side, pixels in rois.max_correction.items()
+        },
         "valid_roi": rois.valid,
         "width": rois.width,
         "x": rois.x.astype(pixel),
         "y": rois.y.astype(pixel),
     }
-    masks = common.VectorData(name="image_mask", description="Image masks for each ROI", data=rois.masks)
+    masks = common.VectorData(
+        name="image_mask", description="Image masks for each ROI", data=rois.masks
+    )
     return pynwb.ophys.PlaneSegmentation(
         name="cell_specimen_table",
         description="Segmented rois",
@@ -100,7 +125,9 @@ def _trace_blocks(recording: Recording, interface: str) -> Blocks:
 
 def _add_traces(draft: Draft, module: Any, table: Any, recording: Recording) -> None:
     shape = recording.dff.shape
-    region = table.create_roi_table_region(region=list(range(shape[1])), description="segmented cells labeled by cell_specimen_id")
+    region = table.create_roi_table_region(
+        region=list(range(shape[1])), description="segmented cells labeled by cell_specimen_id"
+    )
 
     def add(kind: str, interface: str) -> Any:
         path = f"/processing/ophys/{interface}/traces/data"
@@ -109,7 +136,11 @@ def _add_traces(draft: Draft, module: Any, table: Any, recording: Recording) -> 
         parent = getattr(pynwb.ophys, kind)(name=interface)
         # The parent joins the module first: a series may refer to cells of its own file only.
         module.add(parent)
-        parent.add_roi_response_series(pynwb.ophys.RoiResponseSeries(name="traces", data=values, unit="NA", rois=region, timestamps=times))
+        parent.add_roi_response_series(
+            pynwb.ophys.RoiResponseSeries(
+                name="traces", data=values, unit="NA", rois=region, timestamps=times
+            )
+        )
         return parent
 
     # dff comes first and owns the region; the other series link to it.
@@ -120,13 +151,17 @@ def _add_traces(draft: Draft, module: Any, table: Any, recording: Recording) -> 
             # One value a cell in a type made for one a frame: the release numbers the cells as if they were times.
             dummy = np.arange(shape[1], dtype=np.float64)
             corrected.add_roi_response_series(
-                pynwb.ophys.RoiResponseSeries(name=name, data=values, unit="NA", rois=region, timestamps=dummy)
+                pynwb.ophys.RoiResponseSeries(
+                    name=name, data=values, unit="NA", rois=region, timestamps=dummy
+                )
             )
         add("Fluorescence", "demixed_trace")
         add("Fluorescence", "neuropil_trace")
 
     detection = ext.container_class(ext.EVENTS, "OphysEventDetection", draft.legacy)
-    cells = table.create_roi_table_region(region=recording.event_rois.tolist(), description="Cells with detected events")
+    cells = table.create_roi_table_region(
+        region=recording.event_rois.tolist(), description="Cells with detected events"
+    )
     module.add(
         detection(
             data=hdf5.H5DataIO(recording.events, compression="gzip", compression_opts=4),

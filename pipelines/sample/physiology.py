@@ -124,7 +124,12 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
     low, high = scale.cell_radius
     radii = home.uniform(low, high, size=(n, 2))
     centers = home.uniform(high + 1, np.array(shape) - high - 2, size=(n, 2))
-    specimen = 1_300_000_000 + 1_000_000 * session.mouse.number + 10_000 * container.number + 40 * np.arange(n)
+    specimen = (
+        1_300_000_000
+        + 1_000_000 * session.mouse.number
+        + 10_000 * container.number
+        + 40 * np.arange(n)
+    )
     specimen += home.integers(0, 40, size=n)
 
     own = rng_for(seed, session.mouse.number, session.number, 10 + container.number)
@@ -137,10 +142,21 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
     # Cells without a match were found in this session only: they lie elsewhere.
     centers = centers[cell]
     if unmatched:
-        centers[lacking] = own.uniform(high + 1, np.array(shape) - high - 2, size=(int(lacking.sum()), 2))
-        ids = np.where(lacking, np.nan, ids) if plane.id_flavour == "nan" else np.where(lacking, -1, ids)
+        centers[lacking] = own.uniform(
+            high + 1, np.array(shape) - high - 2, size=(int(lacking.sum()), 2)
+        )
+        ids = (
+            np.where(lacking, np.nan, ids)
+            if plane.id_flavour == "nan"
+            else np.where(lacking, -1, ids)
+        )
         cell = np.where(lacking, n + np.arange(n), cell)
-    roi_ids = 1_080_000_000 + 1_000_000 * session.mouse.number + 20_000 * session.number + 2_000 * container.number
+    roi_ids = (
+        1_080_000_000
+        + 1_000_000 * session.mouse.number
+        + 20_000 * session.number
+        + 2_000 * container.number
+    )
     roi_ids = roi_ids + np.sort(own.choice(2_000, size=n, replace=False))
     # Invalid and unmatched ROIs lie scattered in the file, not at its end.
     order = own.permutation(n)
@@ -151,7 +167,10 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
     for row, source in enumerate(order):
         (cy, cx), (ry, rx) = np.rint(centers[source]), radii[source]
         masks[row] = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
-        rows, columns = np.flatnonzero(masks[row].any(axis=1)), np.flatnonzero(masks[row].any(axis=0))
+        rows, columns = (
+            np.flatnonzero(masks[row].any(axis=1)),
+            np.flatnonzero(masks[row].any(axis=0)),
+        )
         boxes[row] = columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
     return Rois(
         cell_roi_id=roi_ids,
@@ -163,7 +182,9 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
         width=boxes[:, 2].copy(),
         height=boxes[:, 3].copy(),
         mask_image_plane=own.integers(0, 2, size=n),
-        max_correction={side: float(own.integers(3, 25)) for side in ("down", "left", "right", "up")},
+        max_correction={
+            side: float(own.integers(3, 25)) for side in ("down", "left", "right", "up")
+        },
         masks=masks,
     )
 
@@ -176,7 +197,9 @@ def _tuning(session: Session, plane: Plane, cell: int, seed: int) -> FloatArray:
     return weights / weights.mean()
 
 
-def record(session: Session, plane: Plane, rois: Rois, run: TaskRun, clock: Clock, seed: int) -> Recording:
+def record(
+    session: Session, plane: Plane, rois: Rois, run: TaskRun, clock: Clock, seed: int
+) -> Recording:
     """Events from the task, dF/F as their calcium response plus noise, and what the other traces are derived from."""
     rng = rng_for(seed, session.mouse.number, session.number, 50 + plane.container.number)
     rate = TRUE_RATE[session.rig]
@@ -202,7 +225,12 @@ def record(session: Session, plane: Plane, rois: Rois, run: TaskRun, clock: Cloc
     noise = rng.uniform(0.03, 0.09, size=n)
     for column, cell in enumerate(rois.cell):
         tuning = _tuning(session, plane, int(cell), seed)
-        chance = np.where(flashes.changed, drive.change, drive.image) * tuning[flashes.image] * shown * gain
+        chance = (
+            np.where(flashes.changed, drive.change, drive.image)
+            * tuning[flashes.image]
+            * shown
+            * gain
+        )
         hits = onset[rng.random(len(onset)) < chance]
         moments: list[FloatArray] = [hits + 0.08 + rng.exponential(0.06, size=len(hits))]
         omissions = onset[flashes.omitted]
@@ -216,7 +244,9 @@ def record(session: Session, plane: Plane, rois: Rois, run: TaskRun, clock: Cloc
         trace = np.zeros(frames)
         np.add.at(trace, at, 0.15 + rng.exponential(0.25, size=len(at)))
         events[:, column] = trace
-        dff[:, column] = np.convolve(trace, kernel)[:frames] + rng.normal(0, noise[column], size=frames)
+        dff[:, column] = np.convolve(trace, kernel)[:frames] + rng.normal(
+            0, noise[column], size=frames
+        )
 
     event_rois = np.arange(n)
     if plane.events_subset:
@@ -250,7 +280,9 @@ def projections(rois: Rois, seed: int, experiment_id: int) -> dict[str, Image]:
         texture = texture + np.roll(texture, 1, axis) + np.roll(texture, -1, axis)
     background = 40 + 5 * texture / texture.std()
     glow = np.zeros(shape)
-    for mask, brightness in zip(rois.masks, rng.uniform(40, 110, size=len(rois.masks)), strict=True):
+    for mask, brightness in zip(
+        rois.masks, rng.uniform(40, 110, size=len(rois.masks)), strict=True
+    ):
         glow[mask] += brightness
     brightest = 1.6 * background + glow + 6 * rng.normal(size=shape)
     return {

@@ -19,7 +19,9 @@ from pipelines.sample.tables import lick_times, trial_columns
 Row = dict[str, Any]
 
 _MOUSE = "mouse_id indicator full_genotype driver_line cre_line reporter_line sex age_in_days"
-_EXPOSURES = "prior_exposures_to_session_type prior_exposures_to_image_set prior_exposures_to_omissions"
+_EXPOSURES = (
+    "prior_exposures_to_session_type prior_exposures_to_image_set prior_exposures_to_omissions"
+)
 _CELLS = "cell_roi_id cell_specimen_id ophys_experiment_id"
 _CURRENT = {
     "behavior_session_table": f"""
@@ -73,7 +75,11 @@ class Experiment:
     def of(cls, session: Session, plane: Plane, rois: Rois) -> Experiment:
         """Keep of the ROIs what the tables need, not their masks."""
         specimens = [None if np.isnan(i) or i < 0 else int(i) for i in rois.cell_specimen_id]
-        return cls(session, plane, [(int(rois.cell_roi_id[i]), specimens[i]) for i in np.flatnonzero(rois.valid)])
+        return cls(
+            session,
+            plane,
+            [(int(rois.cell_roi_id[i]), specimens[i]) for i in np.flatnonzero(rois.valid)],
+        )
 
 
 def targeted_depths(sessions: Iterable[Session]) -> dict[int, int]:
@@ -88,8 +94,15 @@ def targeted_depths(sessions: Iterable[Session]) -> dict[int, int]:
 def trial_counts(data: SessionData) -> dict[str, int]:
     """The trial-count columns of the behaviour table, counted from the simulated trials."""
     trials = trial_columns(data.run, data.clock, list(data.image_set.images), legacy=False)
-    counts = {f"{name}_trial_count": int(np.sum(trials[name])) for name in ("go", "catch", "hit", "miss", "false_alarm", "correct_reject")}
-    return {"trial_count": len(trials["go"]), **counts, "engaged_trial_count": int((reward_rate(data) > 2.0).sum())}
+    counts = {
+        f"{name}_trial_count": int(np.sum(trials[name]))
+        for name in ("go", "catch", "hit", "miss", "false_alarm", "correct_reject")
+    }
+    return {
+        "trial_count": len(trials["go"]),
+        **counts,
+        "engaged_trial_count": int((reward_rate(data) > 2.0).sum()),
+    }
 
 
 def reward_rate(data: SessionData) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -102,7 +115,9 @@ def reward_rate(data: SessionData) -> np.ndarray[tuple[int], np.dtype[np.float64
     n = len(run.trials.start)
     quick = np.zeros(n, dtype=bool)
     for i in np.flatnonzero(run.trials.change >= 0):
-        after = licks.flat[licks.starts[i] : licks.ends[i]] - clock.shown(run.trials.change[i : i + 1])
+        after = licks.flat[licks.starts[i] : licks.ends[i]] - clock.shown(
+            run.trials.change[i : i + 1]
+        )
         after = after[after > 0.15]
         quick[i] = bool(after.size and after[0] < 0.75)
     start = clock.times[run.trials.start]
@@ -183,11 +198,17 @@ def write_tables(
         path = folder / f"{name}.csv"
         header = columns[name].split()
         if name == "ophys_experiment_table" and version < (1, 0, 0):
-            header = [column for column in header if column not in ("experience_level", "passive", "image_set")]
+            header = [
+                column
+                for column in header
+                if column not in ("experience_level", "passive", "image_set")
+            ]
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
-            writer.writerows([_cell(row[column], column in floats) for column in header] for row in rows)
+            writer.writerows(
+                [_cell(row[column], column in floats) for column in header] for row in rows
+            )
         written.append(path)
 
     imaged = [session for session in sessions if session.planes]
@@ -212,11 +233,17 @@ def write_tables(
     )
     rows = [_experiment_row(experiment, depths, file_ids) for experiment in experiments.values()]
     write("ophys_experiment_table", rows, ("imaging_plane_group",))
-    write("ophys_cells_table", [row for e in experiments.values() for row in _cell_rows(e)], ("cell_specimen_id",))
+    write(
+        "ophys_cells_table",
+        [row for e in experiments.values() for row in _cell_rows(e)],
+        ("cell_specimen_id",),
+    )
     return written
 
 
-def _behavior_row(session: Session, counts: dict[int, dict[str, int]], file_ids: dict[str, int], legacy: bool) -> Row:
+def _behavior_row(
+    session: Session, counts: dict[int, dict[str, int]], file_ids: dict[str, int], legacy: bool
+) -> Row:
     number = file_ids.get(f"behavior_sessions/behavior_session_{session.behavior_session_id}.nwb")
     if number is None and not legacy:
         number = NOT_IMAGED_FILE_ID
@@ -224,7 +251,9 @@ def _behavior_row(session: Session, counts: dict[int, dict[str, int]], file_ids:
     return row | {"date_of_acquisition": _date(session, True), "file_id": number}
 
 
-def _experiment_row(experiment: Experiment, depths: dict[int, int], file_ids: dict[str, int]) -> Row:
+def _experiment_row(
+    experiment: Experiment, depths: dict[int, int], file_ids: dict[str, int]
+) -> Row:
     session, plane = experiment.session, experiment.plane
     key = f"behavior_ophys_experiments/behavior_ophys_experiment_{plane.experiment_id}.nwb"
     return _shared(session) | {
@@ -238,14 +267,20 @@ def _experiment_row(experiment: Experiment, depths: dict[int, int], file_ids: di
         "image_set": session.image_set.removeprefix("images_"),
         "date_of_acquisition": _date(session, False),
         "published_at": "2021-03-25" if plane.experiment_id % 3 else "2021-08-12",
-        "isi_experiment_id": 500_000_000 + 1_000_000 * session.mouse.number + session.mouse.mouse_id % 1_000,
+        "isi_experiment_id": 500_000_000
+        + 1_000_000 * session.mouse.number
+        + session.mouse.mouse_id % 1_000,
         "file_id": file_ids[key],
     }
 
 
 def _cell_rows(experiment: Experiment) -> list[Row]:
     return [
-        {"cell_roi_id": roi, "cell_specimen_id": specimen, "ophys_experiment_id": experiment.plane.experiment_id}
+        {
+            "cell_roi_id": roi,
+            "cell_specimen_id": specimen,
+            "ophys_experiment_id": experiment.plane.experiment_id,
+        }
         for roi, specimen in experiment.cells
     ]
 

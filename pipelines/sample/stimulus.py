@@ -37,7 +37,9 @@ IMAGE_SETS = {
         "Natural_Images_Lum_Matched_set_ophys_6_2017",
         ("im000", "im031", "im035", "im045", "im054", "im073", "im075", "im106"),
     ),
-    "gratings": ImageSet("grating", "grating", ("gratings_0.0", "gratings_90.0", "gratings_180.0", "gratings_270.0")),
+    "gratings": ImageSet(
+        "grating", "grating", ("gratings_0.0", "gratings_90.0", "gratings_180.0", "gratings_270.0")
+    ),
 }
 
 
@@ -67,8 +69,16 @@ def make_clock(session: Session, scale: Scale, rng: np.random.Generator) -> Cloc
         first = scale.gray_frames
         gray_after = scale.gray_frames - 45
         movie = first + task + gray_after
-        total = movie + scale.movie_repeats * scale.movie_frames * MOVIE_FRAME_FRAMES + scale.tail_frames
-        offset = (285.0 - first / STIMULUS_HZ + rng.uniform(2, 8)) if scale.name == "tiny" else rng.uniform(5, 12)
+        total = (
+            movie
+            + scale.movie_repeats * scale.movie_frames * MOVIE_FRAME_FRAMES
+            + scale.tail_frames
+        )
+        offset = (
+            (285.0 - first / STIMULUS_HZ + rng.uniform(2, 8))
+            if scale.name == "tiny"
+            else rng.uniform(5, 12)
+        )
         if scale.name == "real" and not session.planes:
             offset = 0.0
     else:
@@ -102,7 +112,9 @@ def _texture(name: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
         knots = rng.normal(size=(cells, across))
         rows: FloatArray = np.linspace(0.0, cells - 1.0, shape[0], dtype=np.float64)
         columns: FloatArray = np.linspace(0.0, across - 1.0, shape[1], dtype=np.float64)
-        lines: list[FloatArray] = [np.interp(columns, np.arange(across, dtype=np.float64), row) for row in knots]
+        lines: list[FloatArray] = [
+            np.interp(columns, np.arange(across, dtype=np.float64), row) for row in knots
+        ]
         wide = np.stack(lines)
         low = np.minimum(rows.astype(np.int64), cells - 2)
         part = (rows - low)[:, None]
@@ -120,7 +132,9 @@ def _grating(degrees: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return np.where(np.sin(2 * np.pi * cycles) >= 0, 255, 0).astype(np.uint8)
 
 
-def template_images(image_set: ImageSet, shape: tuple[int, int]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+def template_images(
+    image_set: ImageSet, shape: tuple[int, int]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Yield (warped uint8, unwarped float64) of each image, both (height, width), one at a time: a real set is 166 MB.
 
     Natural images are NaN in `unwarped` where the curved screen does not show them; gratings have no such border.

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from pipelines.sample.behavior import AUTO_REWARD_VOLUME, IMAGE_FRAMES, TaskRun
 from pipelines.sample.design import Scale, Session
-from pipelines.sample.stimulus import MOVIE_FRAME_FRAMES, Clock, FloatArray, ImageSet, is_static_grating, static_epochs
+from pipelines.sample.stimulus import (
+    MOVIE_FRAME_FRAMES,
+    Clock,
+    FloatArray,
+    ImageSet,
+    is_static_grating,
+    static_epochs,
+)
 
 Column = NDArray[Any] | list[str]
 Columns = dict[str, Column]
@@ -90,7 +97,9 @@ def trial_columns(run: TaskRun, clock: Clock, names: list[str], *, legacy: bool)
         "response_latency": latency,
         "reward_time": reward_time,
         # Without a single reward the sums are empty and the release stores whole numbers.
-        "reward_volume": reward_volume if run.reward_frames.size else np.zeros(len(trials.start), dtype=np.int64),
+        "reward_volume": reward_volume
+        if run.reward_frames.size
+        else np.zeros(len(trials.start), dtype=np.int64),
         "hit": trials.go & trials.responded,
         "false_alarm": trials.catch & trials.responded,
         "miss": trials.go & ~trials.responded,
@@ -102,7 +111,9 @@ def trial_columns(run: TaskRun, clock: Clock, names: list[str], *, legacy: bool)
     }
 
 
-def flashes_since_change(changed: NDArray[np.bool_], omitted: NDArray[np.bool_]) -> NDArray[np.int64]:
+def flashes_since_change(
+    changed: NDArray[np.bool_], omitted: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Flashes since the last change, (n,): 0 at changes and the first flash; an omission repeats the count before."""
     shown = np.cumsum(~omitted)
     reset = changed.copy()
@@ -141,7 +152,9 @@ def _task_arrays(session: Session, run: TaskRun, clock: Clock) -> dict[str, NDAr
     }
 
 
-def task_presentations(session: Session, run: TaskRun, clock: Clock, image_set: ImageSet) -> Presentations:
+def task_presentations(
+    session: Session, run: TaskRun, clock: Clock, image_set: ImageSet
+) -> Presentations:
     """The task's presentations in the current layout, one group for the whole image set."""
     task = _task_arrays(session, run, clock)
     n, omitted, image = len(task["start"]), task["omitted"], task["image"]
@@ -186,16 +199,26 @@ def task_presentations(session: Session, run: TaskRun, clock: Clock, image_set: 
         del columns["movie_frame_index"], columns["movie_repeat"]
     if image_set.name == "grating":
         degrees = np.array([float(name.removeprefix("gratings_")) for name in image_set.images])
-        columns |= {"phase": np.full(n, 0.25), "spatial_frequency": np.full(n, 0.04), "orientation": degrees[image]}
-    return Presentations(f"{image_set.stimulus_name}_presentations", _description(image_set.stimulus_name), columns)
+        columns |= {
+            "phase": np.full(n, 0.25),
+            "spatial_frequency": np.full(n, 0.04),
+            "orientation": degrees[image],
+        }
+    return Presentations(
+        f"{image_set.stimulus_name}_presentations", _description(image_set.stimulus_name), columns
+    )
 
 
 def gray_and_movie(scale: Scale, clock: Clock) -> list[Presentations]:
     """The two gray screens and the movie of a session that ends with it (current layout only)."""
     repeats, frames = scale.movie_repeats, scale.movie_frames
-    movie_start = clock.movie_start + MOVIE_FRAME_FRAMES * np.arange(repeats * frames, dtype=np.int64)
+    movie_start = clock.movie_start + MOVIE_FRAME_FRAMES * np.arange(
+        repeats * frames, dtype=np.int64
+    )
     movie_edges = np.append(movie_start, clock.movie_start + MOVIE_FRAME_FRAMES * repeats * frames)
-    gray_frames = np.array([[0, clock.first_flash], [clock.task_end - 30, clock.movie_start]], dtype=np.int64)
+    gray_frames = np.array(
+        [[0, clock.first_flash], [clock.task_end - 30, clock.movie_start]], dtype=np.int64
+    )
     gray_times = clock.shown(gray_frames)
     gray_times[0, 0] = 0.0
     blocks: list[tuple[str, FloatArray, FloatArray, Columns]] = [
@@ -218,7 +241,10 @@ def gray_and_movie(scale: Scale, clock: Clock) -> list[Presentations]:
             gray_times[:, 1],
             {
                 "stimulus_block": np.array([0, 2]),
-                "stimulus_block_name": ["initial_gray_screen_5min", "post_behavior_gray_screen_5min"],
+                "stimulus_block_name": [
+                    "initial_gray_screen_5min",
+                    "post_behavior_gray_screen_5min",
+                ],
                 "movie_frame_index": np.full(2, NO_INT),
                 "movie_repeat": np.full(2, NO_INT),
                 "start_frame": gray_frames[:, 0],
@@ -250,7 +276,9 @@ def gray_and_movie(scale: Scale, clock: Clock) -> list[Presentations]:
     return groups
 
 
-def legacy_presentations(session: Session, run: TaskRun, clock: Clock, image_set: ImageSet) -> list[Presentations]:
+def legacy_presentations(
+    session: Session, run: TaskRun, clock: Clock, image_set: ImageSet
+) -> list[Presentations]:
     """The task's presentations before 1.1.0: a group per image name, no gray screen and no movie.
 
     `end_frame` is float64 and null for omissions; a column that is null throughout a group was not written, so the
@@ -283,17 +311,25 @@ def legacy_presentations(session: Session, run: TaskRun, clock: Clock, image_set
     return groups
 
 
-def shown_images(session: Session, run: TaskRun, clock: Clock) -> tuple[NDArray[np.uint64], FloatArray]:
+def shown_images(
+    session: Session, run: TaskRun, clock: Clock
+) -> tuple[NDArray[np.uint64], FloatArray]:
     """`/stimulus/presentation`: image number and start time (s) of every presentation that was not omitted."""
     task = _task_arrays(session, run, clock)
     shown = ~task["omitted"]
     return task["image"][shown].astype(np.uint64), task["t0"][shown]
 
 
-def task_parameters(session: Session, run: TaskRun, image_set: ImageSet, volume: float) -> dict[str, Any]:
+def task_parameters(
+    session: Session, run: TaskRun, image_set: ImageSet, volume: float
+) -> dict[str, Any]:
     """Attributes of `/general/task_parameters`; volumes in mL, durations in s as the release spells them."""
     static = is_static_grating(session)
-    frames = int(run.flashes.end[-1] - run.flashes.start[0]) if static else IMAGE_FRAMES * int((~run.flashes.omitted).sum())
+    frames = (
+        int(run.flashes.end[-1] - run.flashes.start[0])
+        if static
+        else IMAGE_FRAMES * int((~run.flashes.omitted).sum())
+    )
     gratings = image_set.name == "grating"
     return {
         "auto_reward_volume": AUTO_REWARD_VOLUME,

@@ -20,7 +20,9 @@ from pipelines.sample.physiology import Image, Recording, Rois
 from pipelines.sample.simulate import SessionData
 
 SYNTHETIC = "SYNTHETIC DATA, simulated by vblake: no animal was recorded."
-_FILE_DATE = datetime(2023, 9, 1, 12, tzinfo=UTC)  # fixed, so that the same seed gives the same bytes
+_FILE_DATE = datetime(
+    2023, 9, 1, 12, tzinfo=UTC
+)  # fixed, so that the same seed gives the same bytes
 _DESCRIPTION = (
     "{warning} A model mouse licks for water when a visual stimulus changes: stage {stage} of the change detection "
     "task, flashes of 250 ms with 500 ms of gray between them, or gratings without gray in the first stages."
@@ -29,7 +31,9 @@ _DESCRIPTION = (
 
 def write_behavior_file(path: Path, data: SessionData, scale: Scale, *, legacy: bool) -> None:
     """Write the file of a session that was not imaged to `path`; `legacy` asks for the layout before 1.1.0."""
-    draft = _start(data, str(data.session.behavior_session_id), ["visual", "behavior", "task"], legacy)
+    draft = _start(
+        data, str(data.session.behavior_session_id), ["visual", "behavior", "task"], legacy
+    )
     metadata = ext.container_class(ext.BEHAVIOR, "BehaviorMetadata", legacy)
     draft.nwb.add_lab_meta_data(metadata(name="metadata", **_behavior_metadata(data, legacy)))
     add_behavior(draft, data, scale)
@@ -77,9 +81,14 @@ def write_experiment_file(
     if legacy:
         own["experiment_container_id"] = plane.container.container_id
     else:
-        own |= {"ophys_container_id": plane.container.container_id, "targeted_imaging_depth": targeted_depth}
+        own |= {
+            "ophys_container_id": plane.container.container_id,
+            "targeted_imaging_depth": targeted_depth,
+        }
     metadata = ext.container_class(ext.BEHAVIOR, "OphysBehaviorMetadata", legacy)
-    draft.nwb.add_lab_meta_data(metadata(name="metadata", **_behavior_metadata(data, legacy), **own))
+    draft.nwb.add_lab_meta_data(
+        metadata(name="metadata", **_behavior_metadata(data, legacy), **own)
+    )
     add_behavior(draft, data, scale)
     add_ophys(draft, data.session, plane, rois, recording, images)
     save(path, draft)
@@ -97,7 +106,9 @@ def _start(data: SessionData, identifier: str, keywords: list[str], legacy: bool
             file_create_date=_FILE_DATE,
             institution="none (simulated)",
             keywords=keywords,
-            experiment_description=_DESCRIPTION.format(warning=SYNTHETIC, stage=session.session_type),
+            experiment_description=_DESCRIPTION.format(
+                warning=SYNTHETIC, stage=session.session_type
+            ),
             subject=subject(
                 age=f"P{session.age_in_days}D",
                 description="A simulated visual behavior subject",

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.project_tables import ProjectTables, read_project_tables
-from pipelines.releases import Release, load_release
-from pipelines.sources import Source, SourceSpec, open_source
+from pipelines.release.manifest import Release, load_release
+from pipelines.release.project_tables import ProjectTables, read_project_tables
+from pipelines.source.base import Source, SourceSpec
+from pipelines.source.open import open_source
 
 PROJECT = "visual-behavior-ophys"
 HOST = "https://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com"
@@ -25,7 +26,11 @@ Row = dict[str, str]
 
 _ANIMALS = {
     "100001": {"sex": "F", "cre_line": "Sst-IRES-Cre", "driver_line": "['Sst-IRES-Cre']"},
-    "100002": {"sex": "M", "cre_line": "Slc17a7-IRES2-Cre", "driver_line": "['Slc17a7-IRES2-Cre', 'Camk2a-tTA']"},
+    "100002": {
+        "sex": "M",
+        "cre_line": "Slc17a7-IRES2-Cre",
+        "driver_line": "['Slc17a7-IRES2-Cre', 'Camk2a-tTA']",
+    },
 }
 
 
@@ -55,7 +60,11 @@ def _session(session: str, mouse: str, session_type: str, date: str, **more: str
 
 
 def _tables() -> dict[str, list[Row]]:
-    imaged = {"ophys_session_id": "2002.0", "ophys_container_id": "[7001]", "ophys_experiment_id": "[5001]"}
+    imaged = {
+        "ophys_session_id": "2002.0",
+        "ophys_container_id": "[7001]",
+        "ophys_experiment_id": "[5001]",
+    }
     planes = {
         "ophys_session_id": "2003.0",
         "ophys_container_id": "[7002, 7003, 7004]",
@@ -65,8 +74,24 @@ def _tables() -> dict[str, list[Row]]:
     first = _session("1002", "100001", "OPHYS_1_images_A", "2020-01-02 10:00:00.250000", **imaged)
     second = _session("1003", "100002", "OPHYS_3_images_A", "2020-01-03 10:00:00+02:00", **planes)
     behavior = [
-        _session("1004", "100002", "TRAINING_1_gratings", "2020-01-04T10:00:00", **none, file_id="22", trial_count="300"),
-        _session("1001", "100001", "TRAINING_0_gratings", "2020-01-01 10:00:00", **none, file_id="21", trial_count="100"),
+        _session(
+            "1004",
+            "100002",
+            "TRAINING_1_gratings",
+            "2020-01-04T10:00:00",
+            **none,
+            file_id="22",
+            trial_count="300",
+        ),
+        _session(
+            "1001",
+            "100001",
+            "TRAINING_0_gratings",
+            "2020-01-01 10:00:00",
+            **none,
+            file_id="21",
+            trial_count="100",
+        ),
         {**first, "file_id": "-999", "trial_count": "400"},
         {**second, "file_id": "-999", "trial_count": "500"},
     ]
@@ -91,7 +116,11 @@ def _tables() -> dict[str, list[Row]]:
         experiments.append({**session, **own})
     cells = [
         {"cell_roi_id": roi, "cell_specimen_id": cell, "ophys_experiment_id": experiment}
-        for roi, cell, experiment in (("9003", "", "5002"), ("9001", "1091957586.0", "5001"), ("9002", "8002.0", "5001"))
+        for roi, cell, experiment in (
+            ("9003", "", "5002"),
+            ("9001", "1091957586.0", "5001"),
+            ("9002", "8002.0", "5001"),
+        )
     ]
     return {
         "behavior_session_table": behavior,
@@ -105,7 +134,10 @@ def _files() -> dict[int, str]:
     experiments = {0: 5001, 1: 5003, 2: 5002, 3: 5004}
     sessions = {21: 1001, 22: 1004}
     return {
-        **{i: f"{PROJECT}/behavior_ophys_experiments/behavior_ophys_experiment_{e}.nwb" for i, e in experiments.items()},
+        **{
+            i: f"{PROJECT}/behavior_ophys_experiments/behavior_ophys_experiment_{e}.nwb"
+            for i, e in experiments.items()
+        },
         **{i: f"{PROJECT}/behavior_sessions/behavior_session_{s}.nwb" for i, s in sessions.items()},
     }
 
@@ -142,29 +174,45 @@ class Bucket:
 
     def objects(self) -> dict[str, bytes]:
         """Contents by key, without the manifest."""
-        tables = {f"{PROJECT}/project_metadata/{name}.csv": self.contents.get(name, to_csv(rows)) for name, rows in self.tables.items()}
-        return {**tables, **{key: f"not really HDF5: {key}".encode() for key in self.files.values()}}
+        tables = {
+            f"{PROJECT}/project_metadata/{name}.csv": self.contents.get(name, to_csv(rows))
+            for name, rows in self.tables.items()
+        }
+        return {
+            **tables,
+            **{key: f"not really HDF5: {key}".encode() for key in self.files.values()},
+        }
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, with right hashes."""
         objects = self.objects()
 
         def entry(key: str) -> dict[str, str]:
-            return {"url": f"{HOST}/{key}", "version_id": f"v-{key[-12:]}", "file_hash": blake2b(objects[key])}
+            return {
+                "url": f"{HOST}/{key}",
+                "version_id": f"v-{key[-12:]}",
+                "file_hash": blake2b(objects[key]),
+            }
 
         return {
             "project_name": PROJECT,
             "manifest_version": self.version,
             "metadata_file_id_column_name": "file_id",
             "data_pipeline": [],
-            "metadata_files": {name: entry(f"{PROJECT}/project_metadata/{name}.csv") for name in self.tables},
+            "metadata_files": {
+                name: entry(f"{PROJECT}/project_metadata/{name}.csv") for name in self.tables
+            },
             "data_files": {str(file_id): entry(key) for file_id, key in self.files.items()},
         }
 
     def write(self, folder: Path, manifest: object = None) -> Source:
         """Writes everything into a folder and opens it. A manifest may be given as JSON or as bytes."""
         objects = self.objects()
-        content = manifest if isinstance(manifest, bytes) else json.dumps(manifest or self.manifest()).encode()
+        content = (
+            manifest
+            if isinstance(manifest, bytes)
+            else json.dumps(manifest or self.manifest()).encode()
+        )
         objects[manifest_key(self.version)] = content
         for key, value in objects.items():
             path = folder / key

@@ -15,16 +15,24 @@ from typing import Any
 COMMAND = (sys.executable, "-m", "assets")
 
 
-def vblake(*args: str | bytes | Path, stdin: bytes = b"", **options: Any) -> subprocess.CompletedProcess[bytes]:
+def vblake(
+    *args: str | bytes | Path, stdin: bytes = b"", **options: Any
+) -> subprocess.CompletedProcess[bytes]:
     """Runs a command to its end; options as of `subprocess.run`."""
-    return subprocess.run([*COMMAND, *args], input=stdin, capture_output=True, timeout=120, check=False, **options)
+    return subprocess.run(
+        [*COMMAND, *args], input=stdin, capture_output=True, timeout=120, check=False, **options
+    )
 
 
-def in_terminal(*args: str | Path, term: str = "dumb", columns: int = 100, **options: Any) -> tuple[int, bytes]:
+def in_terminal(
+    *args: str | Path, term: str = "dumb", columns: int = 100, **options: Any
+) -> tuple[int, bytes]:
     """Runs a command in a terminal; returns the exit code and what the terminal was sent."""
     own, its = os.openpty()
     environment = os.environ | {"TERM": term, "COLUMNS": str(columns)}
-    with subprocess.Popen([*COMMAND, *args], stdin=its, stdout=its, stderr=its, env=environment, **options) as process:
+    with subprocess.Popen(
+        [*COMMAND, *args], stdin=its, stdout=its, stderr=its, env=environment, **options
+    ) as process:
         os.close(its)
         sent = b""
         while part := _read(own):
@@ -58,12 +66,16 @@ class Started:
     def end(self, seconds: float) -> int:
         """Waits for its end; returns the exit code. All its processes must be gone by then."""
         try:
-            rest, _ = self.process.communicate(timeout=seconds)  # the pipe ends with the last process that holds it
+            rest, _ = self.process.communicate(
+                timeout=seconds
+            )  # the pipe ends with the last process that holds it
         except subprocess.TimeoutExpired:
             left = processes_of(self.process.pid)
             os.killpg(self.process.pid, signal.SIGKILL)
             rest, _ = self.process.communicate()
-            raise AssertionError(f"no end after {seconds} s, {left} left: {self.said} {rest}") from None
+            raise AssertionError(
+                f"no end after {seconds} s, {left} left: {self.said} {rest}"
+            ) from None
         self.said += rest.splitlines()
         end = time.monotonic() + 10
         while (left := processes_of(self.process.pid)) and time.monotonic() < end:
@@ -75,16 +87,25 @@ class Started:
 def start(*args: str | Path, program: Sequence[str] = COMMAND, **options: Any) -> Started:
     """Starts a command."""
     process = subprocess.Popen(
-        [*program, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options
+        [*program, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **options,
     )
     return Started(process, [])
 
 
 def processes_of(session: int) -> list[str]:
     """Ids and commands of the processes of a session that have not ended."""
-    listed = subprocess.run(["ps", "-A", "-o", "sess=,stat=,pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "sess=,stat=,pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     found = [line.split(maxsplit=2) for line in listed.splitlines()]
-    return [rest for sess, state, rest in found if sess == str(session) and not state.startswith("Z")]
+    return [
+        rest for sess, state, rest in found if sess == str(session) and not state.startswith("Z")
+    ]
 
 
 def _read(terminal: int) -> bytes:

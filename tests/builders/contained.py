@@ -42,7 +42,9 @@ def _memory(pid: int | str) -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def _serve(send: Connection, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _serve(
+    send: Connection, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
     # Both end the process whatever it is at, C code included.
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
     resource.setrlimit(resource.RLIMIT_AS, (_BACKSTOP, _BACKSTOP))
@@ -62,7 +64,7 @@ def contained(function: Callable[..., Any], *args: Any, seconds: float, memory: 
         memory: bytes it may hold.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.convert", "builders.fuzz"])
+    context.set_forkserver_preload(["pipelines.convert.file", "builders.fuzz"])
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(send, seconds, function, args))
     process.start()
@@ -88,5 +90,7 @@ def contained(function: Callable[..., Any], *args: Any, seconds: float, memory: 
         receive.close()
     if answer is None:
         code = process.exitcode or 0
-        return Outcome(None, death or (signal.Signals(-code).name if code < 0 else f"exit code {code}"), peak)
+        return Outcome(
+            None, death or (signal.Signals(-code).name if code < 0 else f"exit code {code}"), peak
+        )
     return Outcome(answer[0], None, max(peak, answer[1]))

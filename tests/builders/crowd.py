@@ -15,13 +15,22 @@ import duckdb
 import polars as pl
 
 from builders.states import Units, dangling_sql, glob_source, unit_column, units_sql
-from pipelines.connect import connect
+from pipelines.catalog.connect import connect
 from pipelines.lake.store import LocalStore
 from schemas import TABLES, ForeignKey, Table
 from schemas.layout import glob_pattern
 
 Kind = Literal["catalog", "open catalog", "glob", "polars"]
-READERS: tuple[Kind, ...] = ("catalog", "catalog", "open catalog", "glob", "glob", "glob", "polars", "polars")
+READERS: tuple[Kind, ...] = (
+    "catalog",
+    "catalog",
+    "open catalog",
+    "glob",
+    "glob",
+    "glob",
+    "polars",
+    "polars",
+)
 
 RETRYABLE: tuple[tuple[type[Exception], str], ...] = (
     (duckdb.Error, "TProtocolException: Invalid data"),
@@ -85,7 +94,9 @@ class _Reader:
         return glob_source(self._lake, table) if self._kind in ("glob", "polars") else table.name
 
     def _scan(self, table: Table) -> pl.LazyFrame:
-        return pl.scan_parquet(f"{self._lake}/{glob_pattern(table)}", hive_partitioning=table.partition is not None)
+        return pl.scan_parquet(
+            f"{self._lake}/{glob_pattern(table)}", hive_partitioning=table.partition is not None
+        )
 
     def units(self, table: Table) -> Units:
         with self._connection() as con:
@@ -95,19 +106,33 @@ class _Reader:
                 con.register("rows", rows.to_arrow())
                 partition = table.partition
                 source = (
-                    f"(SELECT * REPLACE ({partition.name}::{partition.type.value} AS {partition.name}) FROM rows)" if partition else "rows"
+                    f"(SELECT * REPLACE ({partition.name}::{partition.type.value} AS {partition.name}) FROM rows)"
+                    if partition
+                    else "rows"
                 )
-            return {unit: (rows, digest) for unit, rows, digest in con.execute(units_sql(table, source)).fetchall()}
+            return {
+                unit: (rows, digest)
+                for unit, rows, digest in con.execute(units_sql(table, source)).fetchall()
+            }
 
     def dangling(self, table: Table, key: ForeignKey) -> int:
         """Rows that refer to nothing; the table that refers is named first."""
         parent = TABLES[key.table]
         if self._kind == "polars":
             given = self._scan(table).drop_nulls(list(key.columns))
-            lost = given.join(self._scan(parent), left_on=list(key.columns), right_on=list(key.references), how="anti")
+            lost = given.join(
+                self._scan(parent),
+                left_on=list(key.columns),
+                right_on=list(key.references),
+                how="anti",
+            )
             return lost.select(pl.len()).collect().item()
         with self._connection() as con:
-            row = con.execute(dangling_sql(table, self._source(table), self._source(parent), key.columns, key.references)).fetchone()
+            row = con.execute(
+                dangling_sql(
+                    table, self._source(table), self._source(parent), key.columns, key.references
+                )
+            ).fetchone()
             assert row is not None
             return row[0]
 
@@ -118,7 +143,14 @@ def _asked(report: Report, question: Callable[[], Any]) -> Any:
         try:
             answer = question()
         except tuple(kind for kind, _ in RETRYABLE) as error:
-            text = next((text for kind, text in RETRYABLE if isinstance(error, kind) and text in str(error)), None)
+            text = next(
+                (
+                    text
+                    for kind, text in RETRYABLE
+                    if isinstance(error, kind) and text in str(error)
+                ),
+                None,
+            )
             if text is None:
                 raise
             report.again[f"{type(error).__name__}: {text}"] += 1
@@ -128,7 +160,15 @@ def _asked(report: Report, question: Callable[[], Any]) -> Any:
     raise AssertionError(f"no answer in {TRIES} attempts")
 
 
-def _read(kind: Kind, lake: Path, published: dict[str, Published], seed: int, pause: float, stop: Any, out: Any) -> None:
+def _read(
+    kind: Kind,
+    lake: Path,
+    published: dict[str, Published],
+    seed: int,
+    pause: float,
+    stop: Any,
+    out: Any,
+) -> None:
     rng = random.Random(f"{seed}-{kind}")
     report = Report(kind)
     seen: dict[str, frozenset[Any]] = {name: frozenset() for name in published}
@@ -144,7 +184,9 @@ def _read(kind: Kind, lake: Path, published: dict[str, Published], seed: int, pa
             if keys:
                 key = rng.choice(keys)
                 if lost := _asked(report, lambda table=table, key=key: reader.dangling(table, key)):
-                    report.problems.append(f"{kind}: {lost} rows of {table.name} refer by {key.columns} to nothing")
+                    report.problems.append(
+                        f"{kind}: {lost} rows of {table.name} refer by {key.columns} to nothing"
+                    )
     except Exception as error:  # noqa: BLE001 - for the test to see
         report.problems.append(f"{kind}: {type(error).__module__}.{type(error).__name__}: {error}")
     out.put(report)
@@ -152,7 +194,11 @@ def _read(kind: Kind, lake: Path, published: dict[str, Published], seed: int, pa
 
 @contextmanager
 def crowd(
-    lake: Path, published: dict[str, Published], seed: int, readers: tuple[Kind, ...] = READERS, pause: float = 0.0
+    lake: Path,
+    published: dict[str, Published],
+    seed: int,
+    readers: tuple[Kind, ...] = READERS,
+    pause: float = 0.0,
 ) -> Iterator[list[Report]]:
     """Readers at work while the block runs; their reports are in the list after it.
 
@@ -166,7 +212,9 @@ def crowd(
     context = get_context("spawn")
     stop, out = context.Event(), context.Queue()
     processes = [
-        context.Process(target=_read, args=(kind, lake, published, seed + n, pause, stop, out), daemon=True)
+        context.Process(
+            target=_read, args=(kind, lake, published, seed + n, pause, stop, out), daemon=True
+        )
         for n, kind in enumerate(readers)
     ]
     reports: list[Report] = []
@@ -185,7 +233,9 @@ def crowd(
 
 
 def published_by_state(
-    reference: Mapping[str, Units], sessions_of: Mapping[str, Mapping[Any, int]], states: list[set[int]]
+    reference: Mapping[str, Units],
+    sessions_of: Mapping[str, Mapping[Any, int]],
+    states: list[set[int]],
 ) -> dict[str, Published]:
     """What each table may hold while sessions are added.
 
@@ -215,6 +265,8 @@ def sessions_by_unit(lake: Path) -> dict[str, dict[Any, int]]:
         for table in TABLES.values():
             unit = unit_column(table)
             if unit and unit != "image_set":
-                rows = con.execute(f"SELECT DISTINCT {unit}, behavior_session_id FROM {table.name}").fetchall()
+                rows = con.execute(
+                    f"SELECT DISTINCT {unit}, behavior_session_id FROM {table.name}"
+                ).fetchall()
                 found[table.name] = dict(rows)
     return found

@@ -7,9 +7,9 @@ import resource
 import signal
 import time
 
-from pipelines.convert import convert_file
-from pipelines.planning import FileTask
-from pipelines.staged import ConvertSettings, FileResult
+from pipelines.convert.file import convert_file
+from pipelines.convert.staged import ConvertSettings, FileResult
+from pipelines.release.selection import FileTask
 
 DIES, DIES_ONCE, SPINS, WAITS, EATS = ("dies",), ("dies once",), ("spins",), ("waits",), ("eats",)
 """In the place of a task's tables."""
@@ -32,7 +32,11 @@ def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
             bytearray(4 << 30)
         except MemoryError:
             return FileResult(task, settings.staging, error="no more memory")
-    return FileResult(task, settings.staging) if task.tables == DIES_ONCE else convert_file(task, settings)
+    return (
+        FileResult(task, settings.staging)
+        if task.tables == DIES_ONCE
+        else convert_file(task, settings)
+    )
 
 
 def faults(size: int, count: int, times: int) -> list[int]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from builders.invariants import broken
 from builders.mutate import Regions, damage_bytes, damage_structure
-from pipelines.convert import convert_file, convert_templates
-from pipelines.planning import FileTask
-from pipelines.sources import SourceSpec
-from pipelines.staged import ConvertSettings, FileResult
+from pipelines.convert.file import convert_file, convert_templates
+from pipelines.convert.staged import ConvertSettings, FileResult
+from pipelines.release.selection import FileTask
+from pipelines.source.base import SourceSpec
 from schemas.errors import DataError
 
 _SHARE_OF_STRUCTURE = 0.35
@@ -51,11 +51,23 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
     path = folder / "bucket" / key
     path.parent.mkdir(parents=True)
     shutil.copy(good.bucket / key, path)
-    done = damage_structure(path, rng) if rng.random() < _SHARE_OF_STRUCTURE else damage_bytes(path, good.regions, rng)
+    done = (
+        damage_structure(path, rng)
+        if rng.random() < _SHARE_OF_STRUCTURE
+        else damage_bytes(path, good.regions, rng)
+    )
     (folder / "done").write_text(done)
-    source, staging, cache = SourceSpec(str(folder / "bucket")), folder / "staging", folder / "cache"
+    source, staging, cache = (
+        SourceSpec(str(folder / "bucket")),
+        folder / "staging",
+        folder / "cache",
+    )
     checked = convert_file(good.task, ConvertSettings(source, staging, True, cache, 1 << 30))
-    pinned = checked.error is not None and "the content is not what the manifest pins" in checked.error and not checked.row_counts
+    pinned = (
+        checked.error is not None
+        and "the content is not what the manifest pins" in checked.error
+        and not checked.row_counts
+    )
     settings = ConvertSettings(source, staging, False, cache, 1 << 30)
     result = convert_file(good.task, settings)
     error, faults = result.error, () if result.error else tuple(broken(result))
@@ -64,9 +76,15 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
             convert_templates(good.task, settings, result.image_signature)
         except DataError as damage:
             error = str(damage.located(file=key))
-    return Case(done, None if pinned else f"{checked.error}, rows {checked.row_counts}", error, faults)
+    return Case(
+        done, None if pinned else f"{checked.error}, rows {checked.row_counts}", error, faults
+    )
 
 
-def convert(task: FileTask, source: SourceSpec, folder: Path, verify_hash: bool = False) -> FileResult:
+def convert(
+    task: FileTask, source: SourceSpec, folder: Path, verify_hash: bool = False
+) -> FileResult:
     """Converts a file, with staging and cache in a folder."""
-    return convert_file(task, ConvertSettings(source, folder / "staging", verify_hash, folder / "cache", 1 << 30))
+    return convert_file(
+        task, ConvertSettings(source, folder / "staging", verify_hash, folder / "cache", 1 << 30)
+    )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.staged import FileResult
+from pipelines.convert.staged import FileResult
 from schemas import TABLES
 from schemas.arrow import arrow_schema
 
@@ -55,7 +55,11 @@ def _table(name: str, rows: pa.Table, count: int) -> list[str]:
         found.append(f"{name}: another schema")
     if rows.num_rows != count:
         found.append(f"{name}: {rows.num_rows} rows, {count} counted")
-    found += [f"{name}.{c.name}: NULL" for c in table.stored if c.required and rows.column(c.name).null_count]
+    found += [
+        f"{name}.{c.name}: NULL"
+        for c in table.stored
+        if c.required and rows.column(c.name).null_count
+    ]
     own = [n for n in table.primary_key if n in rows.column_names]
     if own and rows.group_by(own).aggregate([]).num_rows != rows.num_rows:
         found.append(f"{name}: keys repeat")
@@ -65,7 +69,11 @@ def _table(name: str, rows: pa.Table, count: int) -> list[str]:
 
 def _traces(rows: dict[str, pa.Table]) -> list[str]:
     found: list[str] = []
-    cells = set(rows["cell_specimens"].column("cell_roi_id").to_pylist()) if "cell_specimens" in rows else None
+    cells = (
+        set(rows["cell_specimens"].column("cell_roi_id").to_pylist())
+        if "cell_specimens" in rows
+        else None
+    )
     lengths: set[int] = set()
     for name in TRACES.keys() & rows.keys():
         lengths |= set(pc.list_value_length(rows[name].column(TRACES[name])).to_pylist())
@@ -73,6 +81,10 @@ def _traces(rows: dict[str, pa.Table]) -> list[str]:
             found.append(f"{name}: cells that are not in cell_specimens")
     if len(lengths) > 1:
         found.append(f"traces of {sorted(lengths)} frames")
-    if lengths and "ophys_timestamps" in rows and max(lengths) > len(rows["ophys_timestamps"].column("timestamps")[0]):
+    if (
+        lengths
+        and "ophys_timestamps" in rows
+        and max(lengths) > len(rows["ophys_timestamps"].column("timestamps")[0])
+    ):
         found.append("traces longer than their clock")
     return found

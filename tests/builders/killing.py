@@ -22,7 +22,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _PIPELINES = ROOT / "pipelines"
-WATCHED = {str(p): "publication" for p in (_PIPELINES / "publish.py", *(_PIPELINES / "lake").glob("*.py"))}
+WATCHED = {
+    str(p): "publication" for p in (_PIPELINES / "publish.py", *(_PIPELINES / "lake").glob("*.py"))
+}
 PURE = ("_rewrite",)
 """Functions that touch no file; a footer alone takes thousands of their lines."""
 WATCHED |= {str(_PIPELINES / "catalog.py"): "catalog"}
@@ -57,17 +59,43 @@ class Command:
         """The command line."""
         if not self.dagster:
             return [sys.executable, "-m", "builders.killing", json.dumps(asdict(self))]
-        selected = [word for session in self.sessions for word in ("--behavior-session", str(session))]
-        options = ["--lake", self.lake, "--source", self.source, "--workers", str(self.workers), *selected]
+        selected = [
+            word for session in self.sessions for word in ("--behavior-session", str(session))
+        ]
+        options = [
+            "--lake",
+            self.lake,
+            "--source",
+            self.source,
+            "--workers",
+            str(self.workers),
+            *selected,
+        ]
         options += ["--endpoint-url", self.endpoint_url] if self.endpoint_url else []
-        return [sys.executable, "-m", "assets", "ingest", *options, *(["--force"] if self.force else [])]
+        return [
+            sys.executable,
+            "-m",
+            "assets",
+            "ingest",
+            *options,
+            *(["--force"] if self.force else []),
+        ]
 
     def start(self, home: Path) -> subprocess.Popen[str]:
         """Starts it in a session of its own. Dagster's records go to a folder of the test's."""
         home.mkdir(exist_ok=True)
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "DAGSTER_HOME": str(home)}
+        environment = os.environ | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "DAGSTER_HOME": str(home),
+        }
         return subprocess.Popen(
-            self.argv(), cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+            self.argv(),
+            cwd=home,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -116,7 +144,11 @@ class _Lines:
         self.counts: Counter[str] = Counter()
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        return self._line if frame.f_code.co_filename in WATCHED and frame.f_code.co_name not in PURE else None
+        return (
+            self._line
+            if frame.f_code.co_filename in WATCHED and frame.f_code.co_name not in PURE
+            else None
+        )
 
     def _line(self, frame: FrameType, event: str, argument: object) -> Any:
         if event == "line":
@@ -131,9 +163,10 @@ class _Lines:
 
 def main() -> None:
     """Runs one ingest without Dagster; prints how many lines it counted, as JSON."""
-    from pipelines.ingest import IngestRequest, ingest, prepare
-    from pipelines.planning import Selection
-    from pipelines.sources import SourceSpec
+    from pipelines.ingest import ingest, prepare
+    from pipelines.release.selection import Selection
+    from pipelines.request import IngestRequest
+    from pipelines.source.base import SourceSpec
 
     given = json.loads(sys.argv[1])
     request = IngestRequest(

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.catalog import build_catalog
+from pipelines.catalog.build import build_catalog
 from pipelines.lake.ledger import Entry, Status, publish_mouse
 from pipelines.lake.store import LocalStore, Store, clear, create_lake
 from pipelines.lake.writer import write_table
-from pipelines.planning import FileKind
+from pipelines.release.selection import FileKind
 from schemas import TABLES, Column, Type
 from schemas.casts import conform
 from schemas.layout import relative_path
@@ -44,7 +44,13 @@ _FILLED: dict[Type, Any] = {
 
 
 def _filled(column: Column, row: Row) -> Any:
-    return row[column.name] if column.name in row else _FILLED[column.type] if column.required else None
+    return (
+        row[column.name]
+        if column.name in row
+        else _FILLED[column.type]
+        if column.required
+        else None
+    )
 
 
 def write_rows(store: Store, table: str, rows: list[Row], **ids: Any) -> str:
@@ -67,8 +73,18 @@ def write_rows(store: Store, table: str, rows: list[Row], **ids: Any) -> str:
 def _project_tables(store: Store) -> None:
     sessions = [
         {"mouse_id": 101, "behavior_session_id": 1001, "file_id": 11},
-        {"mouse_id": 101, "behavior_session_id": 1002, "ophys_session_id": 2002, "ophys_experiment_id": [3001, 3002]},
-        {"mouse_id": 102, "behavior_session_id": 1003, "ophys_session_id": 2003, "ophys_experiment_id": [3003]},
+        {
+            "mouse_id": 101,
+            "behavior_session_id": 1002,
+            "ophys_session_id": 2002,
+            "ophys_experiment_id": [3001, 3002],
+        },
+        {
+            "mouse_id": 102,
+            "behavior_session_id": 1003,
+            "ophys_session_id": 2003,
+            "ophys_experiment_id": [3003],
+        },
         {"mouse_id": 102, "behavior_session_id": 1004, "file_id": 14},
         {"mouse_id": 102, "behavior_session_id": 1005, "file_id": 15},
     ]
@@ -85,7 +101,12 @@ def _project_tables(store: Store) -> None:
     ]
     write_rows(store, "ophys_experiments", planes)
     write_rows(
-        store, "ophys_cells", [{"cell_roi_id": 9001, "ophys_experiment_id": 3001}, {"cell_roi_id": 9002, "ophys_experiment_id": 3002}]
+        store,
+        "ophys_cells",
+        [
+            {"cell_roi_id": 9001, "ophys_experiment_id": 3001},
+            {"cell_roi_id": 9002, "ophys_experiment_id": 3002},
+        ],
     )
 
 
@@ -94,15 +115,30 @@ def _behavior(store: Store) -> None:
     trials = [{"behavior_session_id": 1001, "trials_id": n, **missed} for n in range(2)]
     trials += [{"behavior_session_id": 1002, "trials_id": n, **missed} for n in range(3)]
     write_rows(store, "trials", trials, mouse_id=101)
-    shown = [{"behavior_session_id": 1001, "stimulus_presentations_id": n, "trials_id": [None, 0, 1][n]} for n in range(3)]
-    shown += [{"behavior_session_id": 1002, "stimulus_presentations_id": n, "trials_id": n} for n in range(2)]
+    shown = [
+        {"behavior_session_id": 1001, "stimulus_presentations_id": n, "trials_id": [None, 0, 1][n]}
+        for n in range(3)
+    ]
+    shown += [
+        {"behavior_session_id": 1002, "stimulus_presentations_id": n, "trials_id": n}
+        for n in range(2)
+    ]
     write_rows(store, "stimulus_presentations", shown, mouse_id=101)
-    licks = [{"behavior_session_id": 1001, "timestamps": 1.5, "frame": 90}, {"behavior_session_id": 1001, "timestamps": 1.6, "frame": 96}]
+    licks = [
+        {"behavior_session_id": 1001, "timestamps": 1.5, "frame": 90},
+        {"behavior_session_id": 1001, "timestamps": 1.6, "frame": 96},
+    ]
     write_rows(store, "licks", licks, mouse_id=101)
     for session in (1001, 1002):
-        samples = [{"behavior_session_id": session, "timestamps": n / 60, "speed": 1.0 + n} for n in range(4)]
+        samples = [
+            {"behavior_session_id": session, "timestamps": n / 60, "speed": 1.0 + n}
+            for n in range(4)
+        ]
         write_rows(store, "running_speed", samples, mouse_id=101, behavior_session_id=session)
-    images = [{"image_name": name, "height": 1, "width": 2, "unwarped": [1.0, 2.0]} for name in ("im000", "im031")]
+    images = [
+        {"image_name": name, "height": 1, "width": 2, "unwarped": [1.0, 2.0]}
+        for name in ("im000", "im031")
+    ]
     write_rows(store, "stimulus_templates", images, image_set="images_A")
 
 
@@ -117,15 +153,39 @@ def _ophys(store: Store) -> None:
     for cell in cells:
         ids = {"mouse_id": 101, "ophys_experiment_id": cell["ophys_experiment_id"]}
         write_rows(store, "dff_traces", [{**cell, "dff": [0.1, 0.2, 0.3, 0.4, 0.5]}], **ids)
-        write_rows(store, "ophys_timestamps", [{**plane, **ids, "timestamps": [0.0, 0.1, 0.2, 0.3, 0.4]}], **ids)
+        write_rows(
+            store,
+            "ophys_timestamps",
+            [{**plane, **ids, "timestamps": [0.0, 0.1, 0.2, 0.3, 0.4]}],
+            **ids,
+        )
 
 
-BEHAVIOR_1001 = {"trials": 2, "stimulus_presentations": 3, "licks": 2, "running_speed": 4, "stimulus_templates": 0}
-BEHAVIOR_1002 = {"trials": 3, "stimulus_presentations": 2, "licks": 0, "running_speed": 4, "stimulus_templates": 0}
+BEHAVIOR_1001 = {
+    "trials": 2,
+    "stimulus_presentations": 3,
+    "licks": 2,
+    "running_speed": 4,
+    "stimulus_templates": 0,
+}
+BEHAVIOR_1002 = {
+    "trials": 3,
+    "stimulus_presentations": 2,
+    "licks": 0,
+    "running_speed": 4,
+    "stimulus_templates": 0,
+}
 OPHYS = {"cell_specimens": 1, "dff_traces": 1, "ophys_timestamps": 1}
 
 
-def entry(kind: FileKind, key: int, mouse: int, session: int, status: Status = Status.INGESTED, **fields: Any) -> Entry:
+def entry(
+    kind: FileKind,
+    key: int,
+    mouse: int,
+    session: int,
+    status: Status = Status.INGESTED,
+    **fields: Any,
+) -> Entry:
     """A row of the ledger."""
     ophys = kind is FileKind.OPHYS_EXPERIMENT
     return Entry(
@@ -159,8 +219,27 @@ def _ledger(store: Store) -> None:
     ]
     publish_mouse(store, 101, done, RELEASE)
     bad = [
-        entry(ophys, 3003, 102, 1003, Status.QUARANTINED, gives_behavior=True, error="table trials, column go: it is broken"),
-        entry(behavior, 1004, 102, 1004, Status.SKIPPED, object_key=None, version_id=None, file_hash=None, bytes=None, error="not there"),
+        entry(
+            ophys,
+            3003,
+            102,
+            1003,
+            Status.QUARANTINED,
+            gives_behavior=True,
+            error="table trials, column go: it is broken",
+        ),
+        entry(
+            behavior,
+            1004,
+            102,
+            1004,
+            Status.SKIPPED,
+            object_key=None,
+            version_id=None,
+            file_hash=None,
+            bytes=None,
+            error="not there",
+        ),
     ]
     publish_mouse(store, 102, bad, RELEASE)
 
@@ -181,7 +260,9 @@ def build_lake(folder: Path) -> LocalStore:
 # --- damage ------------------------------------------------------------------------------------------------------------------
 
 
-def rewrite(store: LocalStore, path: str, change: Callable[[pa.Table], pa.Table], **options: Any) -> None:
+def rewrite(
+    store: LocalStore, path: str, change: Callable[[pa.Table], pa.Table], **options: Any
+) -> None:
     """Replaces a file by what a function makes of its rows; nothing is checked."""
     file = store.folder / path
     rows = change(pq.ParquetFile(file).read())

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import h5py
 
-from pipelines.sqltext import as_pattern
+from pipelines.sql_text import as_pattern
 from schemas import TABLES
 
 
@@ -19,15 +19,24 @@ def query(lake: Path, sql: str) -> list[tuple[Any, ...]]:
         return con.execute(sql).fetchall()
 
 
-def contents(lake: Path, *, without: tuple[str, ...] = ("source_files",)) -> dict[str, list[tuple[Any, ...]]]:
+def contents(
+    lake: Path, *, without: tuple[str, ...] = ("source_files",)
+) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of all tables, with numbers as text so that NaN equals NaN."""
-    return {name: query(lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL") for name in TABLES if name not in without}
+    return {
+        name: query(lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL")
+        for name in TABLES
+        if name not in without
+    }
 
 
 def files(lake: Path) -> dict[str, tuple[int, int, int]]:
     """Inode, time and size of every file that a reader sees."""
     found = [p for p in lake.rglob("*") if p.is_file() and not p.name.startswith(("_", "."))]
-    return {str(p.relative_to(lake)): (p.stat().st_ino, p.stat().st_mtime_ns, p.stat().st_size) for p in found}
+    return {
+        str(p.relative_to(lake)): (p.stat().st_ino, p.stat().st_mtime_ns, p.stat().st_size)
+        for p in found
+    }
 
 
 def experiment_file(bucket: Path, nth: int = 0) -> Path:

@@ -27,7 +27,10 @@ class MiniBucket(Bucket):
     """A bucket whose NWB files are real."""
 
     def objects(self) -> dict[str, bytes]:
-        return {**super().objects(), **{key: (MINI / "bucket" / key).read_bytes() for key in self.files.values()}}
+        return {
+            **super().objects(),
+            **{key: (MINI / "bucket" / key).read_bytes() for key in self.files.values()},
+        }
 
 
 def mini_bucket() -> MiniBucket:
@@ -42,7 +45,11 @@ def mini_bucket() -> MiniBucket:
     }
     first = {table: rows[0] for table, rows in tables.items()}
     behavior = first["behavior_session_table"]
-    own: Row = {"ophys_experiment_id": str(EXPERIMENT), "ophys_container_id": "1107904115", "file_id": "0"}
+    own: Row = {
+        "ophys_experiment_id": str(EXPERIMENT),
+        "ophys_container_id": "1107904115",
+        "file_id": "0",
+    }
     tables["behavior_session_table"] = [
         {**behavior, "behavior_session_id": str(SESSION), "mouse_id": "453913", "file_id": "7"},
         {**behavior, **imaged, "file_id": "-999"},
@@ -52,6 +59,7 @@ def mini_bucket() -> MiniBucket:
     with h5py.File(MINI / "bucket" / EXPERIMENT_FILE) as h5:
         rois = h5["/processing/ophys/image_segmentation/cell_specimen_table/id"][()].tolist()
     tables["ophys_cells_table"] = [
-        {"cell_roi_id": str(roi), "cell_specimen_id": "1", "ophys_experiment_id": str(EXPERIMENT)} for roi in rois
+        {"cell_roi_id": str(roi), "cell_specimen_id": "1", "ophys_experiment_id": str(EXPERIMENT)}
+        for roi in rois
     ]
     return MiniBucket(tables=tables, files={0: EXPERIMENT_FILE, 7: BEHAVIOR_FILE})

@@ -19,7 +19,22 @@ _SIGNATURES = re.compile(rb"TREE|HEAP|SNOD|GCOL|FRHP|FHDB|FHIB|BTHD|BTLF|BTIN|OH
 _HEADER, _NODE = 512, 1024
 """Bytes from the address of an object header, and from a signature, that count as metadata."""
 
-_NUMBERS = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 10**15)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    0x7F,
+    0x80,
+    0xFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    0x7FFFFFFFFFFFFFFF,
+    0xFFFFFFFFFFFFFFFF,
+    10**15,
+)
 """Lengths, counts and addresses that parsers trip over."""
 
 
@@ -44,7 +59,11 @@ def regions(path: Path) -> Regions:
         found.headers.append((address, address + _HEADER))
         if isinstance(node, h5py.Dataset):
             if node.chunks is not None:
-                node.id.chunk_iter(lambda chunk: found.data.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
+                node.id.chunk_iter(
+                    lambda chunk: found.data.append(
+                        (chunk.byte_offset, chunk.byte_offset + chunk.size)
+                    )
+                )
             elif (offset := node.id.get_offset()) is not None:
                 found.data.append((offset, offset + node.id.get_storage_size()))
 
@@ -70,7 +89,9 @@ def _flip(rng: random.Random, content: bytearray, where: Regions) -> str:
 
 def _overwrite(rng: random.Random, content: bytearray, where: Regions) -> str:
     place, length = _place(rng, where, len(content)), rng.choice((1, 2, 4, 8, 16, 64, 256, 4096))
-    run = rng.choice((rng.randbytes(length), b"\0" * length, b"\xff" * length))[: len(content) - place]
+    run = rng.choice((rng.randbytes(length), b"\0" * length, b"\xff" * length))[
+        : len(content) - place
+    ]
     content[place : place + len(run)] = run
     return f"{len(run)} bytes overwritten at {place}"
 
@@ -78,7 +99,9 @@ def _overwrite(rng: random.Random, content: bytearray, where: Regions) -> str:
 def _number(rng: random.Random, content: bytearray, where: Regions) -> str:
     width = rng.choice((1, 2, 4, 8))
     place = _place(rng, where, len(content)) & ~(width - 1)
-    number = rng.choice((*_NUMBERS, len(content), rng.randrange(len(content)), place)) & (256**width - 1)
+    number = rng.choice((*_NUMBERS, len(content), rng.randrange(len(content)), place)) & (
+        256**width - 1
+    )
     content[place : place + width] = number.to_bytes(width, "little")[: len(content) - place]
     return f"{number} in {width} bytes at {place}"
 
@@ -101,7 +124,10 @@ def _swap(rng: random.Random, content: bytearray, where: Regions) -> str:
     a, b = sorted(_place(rng, where, len(content) - length) & ~7 for _ in range(2))
     if a + length > b:
         return _flip(rng, content, where)
-    content[a : a + length], content[b : b + length] = content[b : b + length], content[a : a + length]
+    content[a : a + length], content[b : b + length] = (
+        content[b : b + length],
+        content[a : a + length],
+    )
     return f"{length} bytes at {a} and {b} swapped"
 
 
@@ -174,7 +200,11 @@ def _rename(rng: random.Random, h5: h5py.File, path: str) -> str:
 
 
 def _attribute(rng: random.Random, h5: h5py.File, path: str) -> str:
-    holders = [p for p in ("general/metadata", "general/task_parameters", "general/subject", path) if p in h5 and len(h5[p].attrs)]
+    holders = [
+        p
+        for p in ("general/metadata", "general/task_parameters", "general/subject", path)
+        if p in h5 and len(h5[p].attrs)
+    ]
     if not holders:
         return _delete(rng, h5, path)
     node = h5[rng.choice(holders)]
@@ -195,7 +225,12 @@ def _put(h5: h5py.File, path: str, value: Any, **storage: Any) -> None:
         node.attrs[name] = own
 
 
-def _replaced(rng: random.Random, h5: h5py.File, path: str, choices: Callable[[random.Random, Any], tuple[str, Any]]) -> str:
+def _replaced(
+    rng: random.Random,
+    h5: h5py.File,
+    path: str,
+    choices: Callable[[random.Random, Any], tuple[str, Any]],
+) -> str:
     node = h5.get(path)
     if not isinstance(node, h5py.Dataset):
         return _delete(rng, h5, path)
@@ -208,7 +243,11 @@ def _other_type(rng: random.Random, value: Any) -> tuple[str, Any]:
     array = np.asarray(value)
     if array.dtype.kind in "OS":
         return rng.choice(
-            (("numbers", np.zeros(array.shape)), ("fixed text", np.full(array.shape, b"abc")), ("bytes", np.zeros(array.shape, "V7")))
+            (
+                ("numbers", np.zeros(array.shape)),
+                ("fixed text", np.full(array.shape, b"abc")),
+                ("bytes", np.zeros(array.shape, "V7")),
+            )
         )
     name = rng.choice(("f4", "i1", "u1", "i8", ">f8", "f2", "?", "S5", "c16"))
     with np.errstate(all="ignore"):
@@ -221,9 +260,19 @@ def _other_shape(rng: random.Random, value: Any) -> tuple[str, Any]:
         return "one row", array.reshape(1)
     turned = array.T if array.ndim > 1 else array[np.newaxis]
     name, other = rng.choice(
-        (("shorter", array[:-1]), ("twice", np.concatenate((array, array))), ("empty", array[:0]), ("turned", turned), ("first", array[0]))
+        (
+            ("shorter", array[:-1]),
+            ("twice", np.concatenate((array, array))),
+            ("empty", array[:0]),
+            ("turned", turned),
+            ("first", array[0]),
+        )
     )
-    return (name, other) if array.dtype.kind != "O" else (name, other if np.ndim(other) == 0 else other.astype(h5py.string_dtype()))
+    return (
+        (name, other)
+        if array.dtype.kind != "O"
+        else (name, other if np.ndim(other) == 0 else other.astype(h5py.string_dtype()))
+    )
 
 
 def _other_values(rng: random.Random, value: Any) -> tuple[str, Any]:
@@ -234,7 +283,9 @@ def _other_values(rng: random.Random, value: Any) -> tuple[str, Any]:
     flat = array.reshape(-1)
     some = np.array([rng.randrange(flat.size) for _ in range(rng.choice((1, 1, 10)))])
     with np.errstate(all="ignore"):
-        match rng.choice(("nan", "huge", "negative", "zero", "backwards", "shuffled", "equal", "bits")):
+        match rng.choice(
+            ("nan", "huge", "negative", "zero", "backwards", "shuffled", "equal", "bits")
+        ):
             case "nan":
                 flat[some] = np.array(rng.choice((np.nan, np.inf, -np.inf))).astype(flat.dtype)
                 return "no number", array
@@ -242,7 +293,9 @@ def _other_values(rng: random.Random, value: Any) -> tuple[str, Any]:
                 flat[some] = np.array(rng.choice((1e300, 2.0**63, -(2.0**40)))).astype(flat.dtype)
                 return "huge", array
             case "negative":
-                return "negative", (-flat.astype(np.float64)).astype(flat.dtype).reshape(array.shape)
+                return "negative", (-flat.astype(np.float64)).astype(flat.dtype).reshape(
+                    array.shape
+                )
             case "zero":
                 return "zeros", np.zeros_like(array)
             case "backwards":
@@ -257,7 +310,9 @@ def _other_values(rng: random.Random, value: Any) -> tuple[str, Any]:
                 raw = bytearray(flat.tobytes())
                 for _ in range(4):
                     raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-                return "bits flipped", np.frombuffer(bytes(raw), dtype=flat.dtype).reshape(array.shape)
+                return "bits flipped", np.frombuffer(bytes(raw), dtype=flat.dtype).reshape(
+                    array.shape
+                )
 
 
 def _relink(rng: random.Random, h5: h5py.File, path: str) -> str:
@@ -279,7 +334,12 @@ def _stored(rng: random.Random, h5: h5py.File, path: str) -> str:
     if not isinstance(node, h5py.Dataset) or not node.shape or 0 in node.shape:
         return _delete(rng, h5, path)
     storage = rng.choice(
-        ({"chunks": True}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}, {"compression": "lzf", "fletcher32": True})
+        (
+            {"chunks": True},
+            {"compression": "gzip"},
+            {"compression": "gzip", "shuffle": True},
+            {"compression": "lzf", "fletcher32": True},
+        )
     )
     kind = {"dtype": h5py.string_dtype()} if node.dtype.kind == "O" else {}
     _put(h5, path, node[()], **storage, **kind)

@@ -10,9 +10,10 @@ from typing import Any
 from servers.s3 import BUCKET, S3Server
 
 from builders.lakes import query
-from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
-from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
+from pipelines.ingest import MouseReport, ingest, prepare
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 PATIENCE_S = 0.7
 """The tests' time-out; `servers.chaos.STALL_S` is longer."""
@@ -20,17 +21,37 @@ PATIENCE_S = 0.7
 
 def source_of(server: S3Server, **spec: Any) -> SourceSpec:
     """How to reach a server, with little patience."""
-    return SourceSpec(f"s3://{BUCKET}", server.url, **{"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, **spec})
+    return SourceSpec(
+        f"s3://{BUCKET}",
+        server.url,
+        **{"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, **spec},
+    )
 
 
-def ingest_from(source: SourceSpec, lake: Path, *, workers: int = 0, selection: Selection | None = None, **more: Any) -> list[MouseReport]:
+def ingest_from(
+    source: SourceSpec,
+    lake: Path,
+    *,
+    workers: int = 0,
+    selection: Selection | None = None,
+    **more: Any,
+) -> list[MouseReport]:
     """An ingest, by default in this process."""
-    return ingest(prepare(IngestRequest(source, str(lake), selection=selection or Selection(), workers=workers, **more)))
+    return ingest(
+        prepare(
+            IngestRequest(
+                source, str(lake), selection=selection or Selection(), workers=workers, **more
+            )
+        )
+    )
 
 
 def quarantined(lake: Path) -> dict[str, tuple[str, int]]:
     """Error and bytes fetched by object key, as the ledger has them."""
-    rows = query(lake, "SELECT object_key, error, bytes_fetched FROM source_files WHERE status = 'quarantined'")
+    rows = query(
+        lake,
+        "SELECT object_key, error, bytes_fetched FROM source_files WHERE status = 'quarantined'",
+    )
     return {str(key): (str(error), int(moved)) for key, error, moved in rows}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipelines.ranges import Range, RangeFile
+from pipelines.source.range_file import Range, RangeFile
 
 MB = 1 << 20
 
@@ -23,7 +23,13 @@ class Remote:
         fail: called with the number of the request; what it gives is raised.
     """
 
-    def __init__(self, content: bytes, *, seconds: float = 0.0, fail: Callable[[int], BaseException | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        seconds: float = 0.0,
+        fail: Callable[[int], BaseException | None] = lambda _: None,
+    ) -> None:
         self.content = content
         self.asked: list[Range] = []
         self.at_once = 0

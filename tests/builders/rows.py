@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from schemas import TABLES, Column, Table, Type
 from schemas.casts import conform
-from schemas.checks import AllTrue, Area, Ascending, Check, Finite, InClock, Inside, NotBefore, OneTrue, PerFrame
+from schemas.checks import (
+    AllTrue,
+    Area,
+    Ascending,
+    Check,
+    Finite,
+    InClock,
+    Inside,
+    NotBefore,
+    OneTrue,
+    PerFrame,
+)
 
 NAN, INF = float("nan"), float("inf")
 UNIT = {"behavior_session_id": 1001, "ophys_session_id": 2001, "ophys_experiment_id": 5001}
@@ -68,7 +79,11 @@ def drawn(draw: st.DrawFn, table: Table) -> Drawn:
     columns = {c.name: _values(draw, c, count) for c in table.stored}
     for key in table.primary_key:
         if key in columns and key not in UNIT:
-            columns[key] = [f"n{i}" for i in range(count)] if table[key].type is Type.STRING else list(range(count))
+            columns[key] = (
+                [f"n{i}" for i in range(count)]
+                if table[key].type is Type.STRING
+                else list(range(count))
+            )
     for check in table.checks:
         match check:
             case Ascending(name) if table[name].type.is_list:
@@ -76,10 +91,16 @@ def drawn(draw: st.DrawFn, table: Table) -> Drawn:
             case Ascending(name):
                 columns[name] = _times(draw, count)
             case Finite(name):
-                columns[name] = draw(st.lists(st.lists(st.floats(-1e6, 1e6), max_size=4), min_size=count, max_size=count))
+                columns[name] = draw(
+                    st.lists(
+                        st.lists(st.floats(-1e6, 1e6), max_size=4), min_size=count, max_size=count
+                    )
+                )
             case InClock(name):
                 missing = st.nothing() if table[name].required else st.none()
-                columns[name] = draw(st.lists(st.integers(0, frames - 1) | missing, min_size=count, max_size=count))
+                columns[name] = draw(
+                    st.lists(st.integers(0, frames - 1) | missing, min_size=count, max_size=count)
+                )
             case PerFrame(_, str(name)):
                 columns[name] = [[draw(st.floats())] * frames for _ in range(count)]
             case PerFrame():
@@ -93,14 +114,24 @@ def drawn(draw: st.DrawFn, table: Table) -> Drawn:
                 columns[start] = draw(st.lists(st.floats(0, 1e6), min_size=count, max_size=count))
                 columns[name] = [t + draw(st.floats(0, 1e3)) for t in columns[start]]
             case Area(name, height, width):
-                columns |= {height: [draw(st.integers(0, 3)) for _ in range(count)], width: [draw(st.integers(0, 3)) for _ in range(count)]}
+                columns |= {
+                    height: [draw(st.integers(0, 3)) for _ in range(count)],
+                    width: [draw(st.integers(0, 3)) for _ in range(count)],
+                }
                 for other in table.checks:
                     if isinstance(other, Area):
-                        columns[other.column] = [[1] * (h * w) for h, w in zip(columns[height], columns[width], strict=True)]
+                        columns[other.column] = [
+                            [1] * (h * w)
+                            for h, w in zip(columns[height], columns[width], strict=True)
+                        ]
             case Inside(name, height, width):
-                columns |= {height: [draw(st.integers(1, 3)) for _ in range(count)], width: [draw(st.integers(1, 3)) for _ in range(count)]}
+                columns |= {
+                    height: [draw(st.integers(1, 3)) for _ in range(count)],
+                    width: [draw(st.integers(1, 3)) for _ in range(count)],
+                }
                 columns[name] = [
-                    sorted(draw(st.sets(st.integers(0, h * w - 1)))) for h, w in zip(columns[height], columns[width], strict=True)
+                    sorted(draw(st.sets(st.integers(0, h * w - 1))))
+                    for h, w in zip(columns[height], columns[width], strict=True)
                 ]
     return Drawn(table, columns, count, frames)
 
@@ -117,7 +148,14 @@ def broken(draw: st.DrawFn, good: Drawn, check: Check) -> Drawn:
     match check:
         case Ascending(name) if good.table[name].type.is_list:
             times = columns[name][row]
-            edit(name, draw(st.sampled_from([[], [*times, NAN], [*times, times[-1] - 1], [-INF, *times], [*times, INF]])))
+            edit(
+                name,
+                draw(
+                    st.sampled_from(
+                        [[], [*times, NAN], [*times, times[-1] - 1], [-INF, *times], [*times, INF]]
+                    )
+                ),
+            )
         case Ascending(name):
             # NaN and infinities never get so far: they are no values, and times are required.
             columns = {n: [values[row], *values[row:]] for n, values in columns.items()}
@@ -131,11 +169,15 @@ def broken(draw: st.DrawFn, good: Drawn, check: Check) -> Drawn:
             edit(name, [0.5] * draw(st.integers(0, 20).filter(lambda n: n != good.frames)))
         case PerFrame():
             count = draw(st.integers(1, 20).filter(lambda n: n != good.frames))
-            columns = {n: [values[0]] * count for n, values in columns.items()} | {"frame": list(range(count))}
+            columns = {n: [values[0]] * count for n, values in columns.items()} | {
+                "frame": list(range(count))
+            }
         case OneTrue(names):
             true = next(n for n in names if columns[n][row])
             edit(draw(st.sampled_from(names)), True)
-            columns[true][row] = False if all(columns[n][row] == (n == true) for n in names) else columns[true][row]
+            columns[true][row] = (
+                False if all(columns[n][row] == (n == true) for n in names) else columns[true][row]
+            )
         case AllTrue(name):
             edit(name, False)
         case NotBefore(name, start):

@@ -39,7 +39,11 @@ def values(group: Any) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for name in (*group.attrs["colnames"], "id"):
         data = group[name][()]
-        found[name] = data if data.dtype.kind != "O" else np.array([value.decode() for value in data], dtype=object)
+        found[name] = (
+            data
+            if data.dtype.kind != "O"
+            else np.array([value.decode() for value in data], dtype=object)
+        )
     return found
 
 
@@ -56,7 +60,12 @@ def behavior(root: Path, session_type: str) -> Path:
     """The behaviour file of the first session of this type."""
     for row in rows(root, "behavior_session_table"):
         if row["session_type"] == session_type:
-            return root / PROJECT / "behavior_sessions" / f"behavior_session_{row['behavior_session_id']}.nwb"
+            return (
+                root
+                / PROJECT
+                / "behavior_sessions"
+                / f"behavior_session_{row['behavior_session_id']}.nwb"
+            )
     raise AssertionError(session_type)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipelines.connect import connect
+from pipelines.catalog.connect import connect
+from pipelines.check.lake import Severity, verify
 from pipelines.lake.ledger import Status, read_ledger
 from pipelines.lake.store import LocalStore
-from pipelines.sqltext import identifier
-from pipelines.verify import Severity, verify
+from pipelines.sql_text import identifier
 from schemas import TABLES, Subject, Table
 from schemas.layout import CATALOG, MARKER, glob_pattern
 
@@ -37,7 +37,11 @@ def unit_column(table: Table) -> str | None:
 
 def units_sql(table: Table, source: str) -> str:
     """Query for the units of a table: unit, rows, sum of the hashes of whole rows."""
-    columns = [identifier(c.name) for c in table.columns if table.subject is not Subject.LEDGER or c.name not in NOT_COMPARED]
+    columns = [
+        identifier(c.name)
+        for c in table.columns
+        if table.subject is not Subject.LEDGER or c.name not in NOT_COMPARED
+    ]
     unit = unit_column(table) or "NULL"
     return f"SELECT {unit}, count(*), sum(hash(r))::VARCHAR FROM (SELECT {', '.join(columns)} FROM {source}) r GROUP BY 1"
 
@@ -50,7 +54,9 @@ def glob_source(lake: Path, table: Table) -> str:
     return f"read_parquet('{lake}/{glob_pattern(table)}', {options})"
 
 
-def dangling_sql(table: Table, source: str, parent: str, columns: Iterable[str], references: Iterable[str]) -> str:
+def dangling_sql(
+    table: Table, source: str, parent: str, columns: Iterable[str], references: Iterable[str]
+) -> str:
     """Query for the number of rows that refer to rows which are not there. The child is named, and so listed, before the parent."""
     pairs = list(zip(columns, references, strict=True))
     on = " AND ".join(f"c.{a} = p.{b}" for a, b in pairs)
@@ -69,7 +75,10 @@ class Seen:
 
 
 def _units(con: duckdb.DuckDBPyConnection, table: Table, source: str) -> Units:
-    return {unit: (rows, digest) for unit, rows, digest in con.execute(units_sql(table, source)).fetchall()}
+    return {
+        unit: (rows, digest)
+        for unit, rows, digest in con.execute(units_sql(table, source)).fetchall()
+    }
 
 
 def with_files(lake: Path) -> list[Table]:
@@ -81,7 +90,12 @@ def by_glob(lake: Path) -> Seen:
     """Every table through its documented glob, with DuckDB."""
     there = {t.name for t in with_files(lake)}
     with duckdb.connect() as con:
-        return Seen({t.name: _units(con, t, glob_source(lake, t)) if t.name in there else {} for t in TABLES.values()})
+        return Seen(
+            {
+                t.name: _units(con, t, glob_source(lake, t)) if t.name in there else {}
+                for t in TABLES.values()
+            }
+        )
 
 
 def by_catalog(lake: Path) -> Seen:
@@ -93,7 +107,10 @@ def by_catalog(lake: Path) -> Seen:
 def by_polars(lake: Path) -> dict[str, pl.DataFrame]:
     """Every table through its documented glob, with Polars."""
     return {
-        t.name: pl.scan_parquet(f"{lake}/{glob_pattern(t)}", hive_partitioning=t.partition is not None).collect() for t in with_files(lake)
+        t.name: pl.scan_parquet(
+            f"{lake}/{glob_pattern(t)}", hive_partitioning=t.partition is not None
+        ).collect()
+        for t in with_files(lake)
     }
 
 
@@ -123,7 +140,11 @@ class Reference:
         self._check_frames(lake)
         if (lake / CATALOG).exists():
             self._check(by_catalog(lake), older, "catalog")
-            problems = [str(p) for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR or older is self.seen]
+            problems = [
+                str(p)
+                for p in verify(LocalStore(lake))
+                if p.severity is Severity.ERROR or older is self.seen
+            ]
             assert problems == []
         else:
             assert older is None
@@ -133,7 +154,9 @@ class Reference:
     def _check(self, found: Seen, older: Seen | None, reader: str) -> None:
         for table, units in found.units.items():
             wrong = [u for u, digest in units.items() if digest != self.seen[table].get(u)]
-            assert not wrong, f"{reader}: {table} of {wrong} is neither absent nor as in an undisturbed run"
+            assert not wrong, (
+                f"{reader}: {table} of {wrong} is neither absent nor as in an undisturbed run"
+            )
             missing = set(older[table]) - set(units) if older else set()
             assert not missing, f"{reader}: {table} of {missing} was there before"
 
@@ -149,7 +172,11 @@ class Reference:
         for entry in read_ledger(LocalStore(lake)).values():
             assert entry.status is Status.INGESTED, entry
             for name, rows in entry.row_counts.items():
-                unit = entry.ophys_experiment_id if TABLES[name].subject is Subject.OPHYS else entry.behavior_session_id
+                unit = (
+                    entry.ophys_experiment_id
+                    if TABLES[name].subject is Subject.OPHYS
+                    else entry.behavior_session_id
+                )
                 if TABLES[name].subject is not Subject.STIMULUS:
                     held = found[name].get(unit, (0, ""))[0]
                     assert held == rows, f"{name} of {unit}: {held} rows, {rows} by the ledger"
@@ -161,5 +188,11 @@ def _check_references(lake: Path) -> None:
         for table in TABLES.values():
             for key in table.foreign_keys if table.name in there else ():
                 assert key.table in there, f"{table.name} refers to {key.table}, which has no file"
-                sql = dangling_sql(table, glob_source(lake, table), glob_source(lake, TABLES[key.table]), key.columns, key.references)
+                sql = dangling_sql(
+                    table,
+                    glob_source(lake, table),
+                    glob_source(lake, TABLES[key.table]),
+                    key.columns,
+                    key.references,
+                )
                 assert con.execute(sql).fetchone() == (0,), f"{table.name} {key.columns} dangles"

@@ -91,7 +91,9 @@ def key(name: str, value: Any) -> Any:
         if any(isinstance(item, str) for item in items):
             return items
         # Any NaN is as good as another.
-        return b"".join(struct.pack("<d", math.nan if math.isnan(item) else item) for item in map(float, items))
+        return b"".join(
+            struct.pack("<d", math.nan if math.isnan(item) else item) for item in map(float, items)
+        )
     value = scalar(name, value)
     return float(value) if isinstance(value, (int, float)) else value
 
@@ -104,7 +106,10 @@ def same(name: str, have: Any, want: Any) -> bool:
         return False
     a, b = ([v] if isinstance(v, (int, float)) else v for v in (have, want))
     return (
-        a is not None and b is not None and len(a) == len(b) and all(math.isclose(x, y, rel_tol=1e-12) for x, y in zip(a, b, strict=True))
+        a is not None
+        and b is not None
+        and len(a) == len(b)
+        and all(math.isclose(x, y, rel_tol=1e-12) for x, y in zip(a, b, strict=True))
     )
 
 
@@ -142,7 +147,11 @@ class Comparison:
 
     def _lake(self, table: str, where: str, order: Sequence[str] = ()) -> Rows:
         by = f" ORDER BY {', '.join(order)}" if order else ""
-        return self._con.execute(f"SELECT * FROM {table} WHERE {where}{by}").to_arrow_table().to_pydict()
+        return (
+            self._con.execute(f"SELECT * FROM {table} WHERE {where}{by}")
+            .to_arrow_table()
+            .to_pydict()
+        )
 
     def _compare(self, table: str, got: Rows, expected: Rows) -> None:
         for name, values in expected.items():
@@ -150,17 +159,25 @@ class Comparison:
                 self.differences.append(f"{table}: no column {name}")
                 continue
             if len(got[name]) != len(values):
-                self.differences.append(f"{table}.{name}: {len(got[name])} rows, expected {len(values)}")
+                self.differences.append(
+                    f"{table}.{name}: {len(got[name])} rows, expected {len(values)}"
+                )
                 continue
             self.compared[table] = self.compared.get(table, 0) + len(values)
             for row, (have, want) in enumerate(zip(got[name], values, strict=True)):
                 if not same(name, have, want):
-                    self.differences.append(f"{table}.{name}, row {row}: {have!r}, expected {want!r}")
+                    self.differences.append(
+                        f"{table}.{name}, row {row}: {have!r}, expected {want!r}"
+                    )
 
     def _behavior(self) -> None:
         where = f"behavior_session_id = {self._json('behavior_session_id')}"
         for table, (file, order) in BEHAVIOR.items():
-            self._compare(table, self._lake(table, where, order), _parquet(self._truth / f"{file}.parquet", order))
+            self._compare(
+                table,
+                self._lake(table, where, order),
+                _parquet(self._truth / f"{file}.parquet", order),
+            )
         clock: Rows = {"timestamps": [self._array("stimulus_timestamps")]}
         self._compare("stimulus_timestamps", self._lake("stimulus_timestamps", where), clock)
         self._compare(
@@ -169,14 +186,27 @@ class Comparison:
             {"reward_rate": self._array("reward_rate").tolist()},
         )
         for table in ("performance_metrics", "task_parameters"):
-            self._compare(table, self._lake(table, where), {name: [value] for name, value in self._json(table).items()})
-        metadata = {name: [value] for name, value in self._json("metadata").items() if name not in OF_PLANES}
+            self._compare(
+                table,
+                self._lake(table, where),
+                {name: [value] for name, value in self._json(table).items()},
+            )
+        metadata = {
+            name: [value] for name, value in self._json("metadata").items() if name not in OF_PLANES
+        }
         self._compare("behavior_metadata", self._lake("behavior_metadata", where), metadata)
         self._templates()
 
     def _templates(self) -> None:
-        names = pq.read_table(self._truth / "stimulus_templates.parquet").column("image_name").to_pylist()
-        unwarped, warped = self._array("stimulus_templates.unwarped"), self._array("stimulus_templates.warped")
+        names = (
+            pq.read_table(self._truth / "stimulus_templates.parquet")
+            .column("image_name")
+            .to_pylist()
+        )
+        unwarped, warped = (
+            self._array("stimulus_templates.unwarped"),
+            self._array("stimulus_templates.warped"),
+        )
         listed = ", ".join(f"'{name}'" for name in names)
         order = np.argsort(names)
         expected: Rows = {
@@ -186,22 +216,42 @@ class Comparison:
             "warped": [warped[i].ravel() for i in order],
             "unwarped": [unwarped[i].ravel() for i in order],
         }
-        self._compare("stimulus_templates", self._lake("stimulus_templates", f"image_name IN ({listed})", ("image_name",)), expected)
+        self._compare(
+            "stimulus_templates",
+            self._lake("stimulus_templates", f"image_name IN ({listed})", ("image_name",)),
+            expected,
+        )
 
     def _ophys(self) -> None:
         where = f"ophys_experiment_id = {self._json('ophys_experiment_id')}"
         for table, (file, order) in OPHYS.items():
-            self._compare(table, self._lake(table, where, order), _parquet(self._truth / f"{file}.parquet", order))
-        ids = pq.read_table(self._truth / "cell_specimen_table.parquet").column("cell_roi_id").to_pylist()
+            self._compare(
+                table,
+                self._lake(table, where, order),
+                _parquet(self._truth / f"{file}.parquet", order),
+            )
+        ids = (
+            pq.read_table(self._truth / "cell_specimen_table.parquet")
+            .column("cell_roi_id")
+            .to_pylist()
+        )
         masks = self._array("cell_specimen_table.roi_mask")
         expected: Rows = {
             "roi_mask": [np.flatnonzero(masks[i]) for i in np.argsort(ids)],
             "field_of_view_height": [masks.shape[1]] * len(ids),
         }
-        self._compare("cell_specimens", self._lake("cell_specimens", where, ("cell_roi_id",)), expected)
-        self._compare("ophys_timestamps", self._lake("ophys_timestamps", where), {"timestamps": [self._array("ophys_timestamps")]})
+        self._compare(
+            "cell_specimens", self._lake("cell_specimens", where, ("cell_roi_id",)), expected
+        )
+        self._compare(
+            "ophys_timestamps",
+            self._lake("ophys_timestamps", where),
+            {"timestamps": [self._array("ophys_timestamps")]},
+        )
         motion = pq.read_table(self._truth / "motion_correction.parquet").to_pydict()
-        self._compare("motion_correction", self._lake("motion_correction", where, ("frame",)), motion)
+        self._compare(
+            "motion_correction", self._lake("motion_correction", where, ("frame",)), motion
+        )
         metadata = {name: [value] for name, value in self._json("metadata").items()}
         self._compare("experiment_metadata", self._lake("experiment_metadata", where), metadata)
         images = [self._array(name) for name in IMAGES]

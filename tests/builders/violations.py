@@ -26,7 +26,19 @@ from builders.nwb import (
     whole_file,
     without,
 )
-from schemas.checks import AllTrue, Area, Ascending, Check, Clock, Finite, InClock, Inside, NotBefore, OneTrue, PerFrame
+from schemas.checks import (
+    AllTrue,
+    Area,
+    Ascending,
+    Check,
+    Clock,
+    Finite,
+    InClock,
+    Inside,
+    NotBefore,
+    OneTrue,
+    PerFrame,
+)
 
 MICE = (457841, 457842, 457843)
 _OUTCOMES = ("hit", "false_alarm", "miss", "correct_reject", "aborted", "auto_rewarded")
@@ -90,32 +102,62 @@ def _traces(interface: str) -> Callable[[Content], Content]:
 
 VIOLATIONS = (
     Violation(
-        "another behaviour session", put("/general/metadata@behavior_session_id", np.int64(7)), None, ("behavior_session_id", "found 7")
+        "another behaviour session",
+        put("/general/metadata@behavior_session_id", np.int64(7)),
+        None,
+        ("behavior_session_id", "found 7"),
     ),
-    Violation("another imaging session", put("/general/metadata@ophys_session_id", np.int64(7)), None, ("ophys_session_id", "found 7")),
-    Violation("another experiment", put("/identifier", "7"), None, ("ophys_experiment_id", "found 7")),
-    Violation("another mouse", put("/general/subject/subject_id", "7"), None, ("expected 4578", "found 7")),
+    Violation(
+        "another imaging session",
+        put("/general/metadata@ophys_session_id", np.int64(7)),
+        None,
+        ("ophys_session_id", "found 7"),
+    ),
+    Violation(
+        "another experiment", put("/identifier", "7"), None, ("ophys_experiment_id", "found 7")
+    ),
+    Violation(
+        "another mouse", put("/general/subject/subject_id", "7"), None, ("expected 4578", "found 7")
+    ),
     Violation("no mouse", drop("/general/subject/subject_id"), None, ("subject_id",)),
     Violation(
         "two outcomes",
         at(f"{TRIALS}/miss", 0, True),
         "trials",
-        ("hit, false_alarm, miss", "flags exclude each other; expected exactly one of them true; found 2 of them true in row 0"),
+        (
+            "hit, false_alarm, miss",
+            "flags exclude each other; expected exactly one of them true; found 2 of them true in row 0",
+        ),
         (("trials", OneTrue(_OUTCOMES)),),
     ),
-    Violation("no outcome", at(f"{TRIALS}/hit", 0, False), "trials", ("found 0 of them true in row 0",), (("trials", OneTrue(_OUTCOMES)),)),
+    Violation(
+        "no outcome",
+        at(f"{TRIALS}/hit", 0, False),
+        "trials",
+        ("found 0 of them true in row 0",),
+        (("trials", OneTrue(_OUTCOMES)),),
+    ),
     Violation(
         "a trial that ends before it starts",
         at(f"{TRIALS}/stop_time", 2, 1.0),
         "trials",
-        ("column stop_time, start_time", "an end lies before its start", "found 1.0 before 6.5 in row 2"),
+        (
+            "column stop_time, start_time",
+            "an end lies before its start",
+            "found 1.0 before 6.5 in row 2",
+        ),
         (("trials", NotBefore("stop_time", "start_time")),),
     ),
     Violation(
         "a change outside of the clock",
         at(f"{TRIALS}/change_frame", 0, 80),
         "trials",
-        ("column change_frame", "a frame lies outside of the clock", _IN_STIMULUS, "found frame 80"),
+        (
+            "column change_frame",
+            "a frame lies outside of the clock",
+            _IN_STIMULUS,
+            "found frame 80",
+        ),
         (("trials", InClock("change_frame", Clock.STIMULUS)),),
     ),
     Violation(
@@ -126,7 +168,10 @@ VIOLATIONS = (
         (("trials", Finite("lick_times")),),
     ),
     Violation(
-        "a trial twice", put(f"{TRIALS}/id", np.array([0, 1, 2, 0])), "trials", ("trials_id", "a primary key repeats", "trials_id 0")
+        "a trial twice",
+        put(f"{TRIALS}/id", np.array([0, 1, 2, 0])),
+        "trials",
+        ("trials_id", "a primary key repeats", "trials_id 0"),
     ),
     Violation(
         "a presentation of no trial",
@@ -192,12 +237,21 @@ VIOLATIONS = (
         ("timestamps", "found 0.25 after 0.5"),
         (("eye_tracking", Ascending("timestamps")),),
     ),
-    Violation("an ROI twice", put(f"{CELLS}/id", np.array([903, 901, 902, 903])), "cell_specimens", ("an ROI id repeats",)),
+    Violation(
+        "an ROI twice",
+        put(f"{CELLS}/id", np.array([903, 901, 902, 903])),
+        "cell_specimens",
+        ("an ROI id repeats",),
+    ),
     Violation(
         "an ROI that ophys_cells does not list",
         lambda content: content,
         "cell_specimens",
-        ("column cell_roi_id", "rows refer to ophys_cells that are not there", "expected keys of ophys_cells of experiment"),
+        (
+            "column cell_roi_id",
+            "rows refer to ophys_cells that are not there",
+            "expected keys of ophys_cells of experiment",
+        ),
         listed=False,
     ),
     Violation(
@@ -226,21 +280,39 @@ VIOLATIONS = (
         put(f"{OPHYS}/event_detection/data", np.zeros((4, 4))),
         "events",
         ("events do not match", "expected 5 frames of 4 ROIs", "found shape (4, 4)"),
-        (("events", PerFrame(Clock.OPHYS, "events")), ("events", PerFrame(Clock.OPHYS, "filtered_events"))),
+        (
+            ("events", PerFrame(Clock.OPHYS, "events")),
+            ("events", PerFrame(Clock.OPHYS, "filtered_events")),
+        ),
     ),
     Violation(
-        "events of an ROI twice", put(f"{OPHYS}/event_detection/rois", np.array([0, 1, 2, 2])), "events", ("an ROI has events twice",)
+        "events of an ROI twice",
+        put(f"{OPHYS}/event_detection/rois", np.array([0, 1, 2, 2])),
+        "events",
+        ("an ROI has events twice",),
     ),
-    Violation("events of no ROI", put(f"{OPHYS}/event_detection/rois", np.array([0, 1, 2, 4])), "events", ("ROIs that do not exist",)),
+    Violation(
+        "events of no ROI",
+        put(f"{OPHYS}/event_detection/rois", np.array([0, 1, 2, 4])),
+        "events",
+        ("ROIs that do not exist",),
+    ),
     Violation(
         "motion of more frames than there are",
-        lambda content: content | {f"{OPHYS}/ophys_motion_correction_{axis}/data": np.zeros(6) for axis in "xy"},
+        lambda content: (
+            content | {f"{OPHYS}/ophys_motion_correction_{axis}/data": np.zeros(6) for axis in "xy"}
+        ),
         "motion_correction",
         ("lengths and clock do not match", "expected 5, the frames of dF/F", "found 6"),
         (("motion_correction", PerFrame(Clock.OPHYS)),),
     ),
     *(
-        Violation(f"no {table}", drop(path), table, ("the table is empty", "expected rows", f"{evidence} says that there should be some"))
+        Violation(
+            f"no {table}",
+            drop(path),
+            table,
+            ("the table is empty", "expected rows", f"{evidence} says that there should be some"),
+        )
         for table, path, evidence in (
             ("licks", "/processing/licking", "trials.lick_times"),
             ("rewards", "/processing/rewards", "trials.reward_volume"),
@@ -250,19 +322,28 @@ VIOLATIONS = (
     ),
     Violation(
         "running of no time",
-        lambda content: content | {f"/processing/running/speed/{name}": np.empty(0) for name in ("data", "timestamps")},
+        lambda content: (
+            content
+            | {f"/processing/running/speed/{name}": np.empty(0) for name in ("data", "timestamps")}
+        ),
         "running_speed",
         ("the table is empty", "expected rows", "found none"),
     ),
 )
 
 BY_READER: Mapping[tuple[str, Check], str] = {
-    ("stimulus_presentations", Ascending("start_time")): "rows are sorted by it; a time that is missing is an error of its own",
+    (
+        "stimulus_presentations",
+        Ascending("start_time"),
+    ): "rows are sorted by it; a time that is missing is an error of its own",
     ("stimulus_templates", Area("warped")): "the lists are made of whole images",
     ("stimulus_templates", Area("unwarped")): "the lists are made of whole images",
     ("projections", Area("pixels")): "the lists are made of whole images",
     ("cell_specimens", AllTrue("valid_roi")): "rows are chosen by it",
-    ("cell_specimens", Inside("roi_mask", "field_of_view_height", "field_of_view_width")): "the lists are made of masks",
+    (
+        "cell_specimens",
+        Inside("roi_mask", "field_of_view_height", "field_of_view_width"),
+    ): "the lists are made of masks",
 }
 """Checks that no file can break, since the reader makes the column so; tests/unit/test_checks.py breaks them in the rows."""
 
@@ -276,7 +357,10 @@ class ViolationBucket(Bucket):
 
     def objects(self) -> dict[str, bytes]:
         """The files, made anew each time they are asked for by another state."""
-        return {**super().objects(), **{key: self._file(number) for number, key in self.files.items()}}
+        return {
+            **super().objects(),
+            **{key: self._file(number) for number, key in self.files.items()},
+        }
 
     def _file(self, number: int) -> bytes:
         if number not in self._images:
@@ -307,13 +391,17 @@ def _own(content: Content, number: int) -> Content:
 
 
 def _rows(table: list[Row], **more: Callable[[int], str]) -> list[Row]:
-    return [{**table[0], **{name: value(number) for name, value in more.items()}} for number in range(len(VIOLATIONS) + 1)]
+    return [
+        {**table[0], **{name: value(number) for name, value in more.items()}}
+        for number in range(len(VIOLATIONS) + 1)
+    ]
 
 
 def violation_bucket(*, damaged: bool) -> ViolationBucket:
     """The release, not written yet: file 0 is good, file n breaks `VIOLATIONS[n - 1]` if `damaged`."""
     first = {
-        name: [row for row in rows if row.get("ophys_experiment_id") or "cell_roi_id" in row][:1] for name, rows in Bucket().tables.items()
+        name: [row for row in rows if row.get("ophys_experiment_id") or "cell_roi_id" in row][:1]
+        for name, rows in Bucket().tables.items()
     }
     keys: dict[str, Callable[[int], str]] = {
         "mouse_id": lambda n: str(ids(n)[0]),
@@ -322,17 +410,29 @@ def violation_bucket(*, damaged: bool) -> ViolationBucket:
     }
     listed = {**keys, "ophys_experiment_id": lambda n: f"[{ids(n)[3]}]"}
     tables = {
-        "behavior_session_table": _rows(first["behavior_session_table"], **listed, file_id=lambda _: "-999"),
+        "behavior_session_table": _rows(
+            first["behavior_session_table"], **listed, file_id=lambda _: "-999"
+        ),
         "ophys_session_table": _rows(first["ophys_session_table"], **listed),
         "ophys_experiment_table": _rows(
-            first["ophys_experiment_table"], **keys, ophys_experiment_id=lambda n: str(ids(n)[3]), file_id=lambda n: str(n)
+            first["ophys_experiment_table"],
+            **keys,
+            ophys_experiment_id=lambda n: str(ids(n)[3]),
+            file_id=lambda n: str(n),
         ),
         "ophys_cells_table": [
-            {"cell_roi_id": str(roi + 1000 * n), "cell_specimen_id": "", "ophys_experiment_id": str(ids(n)[3])}
+            {
+                "cell_roi_id": str(roi + 1000 * n),
+                "cell_specimen_id": "",
+                "ophys_experiment_id": str(ids(n)[3]),
+            }
             for n in range(len(VIOLATIONS) + 1)
             for roi in ROI_IDS
             if not damaged or not n or VIOLATIONS[n - 1].listed or roi != ROI_IDS[0]
         ],
     }
-    files = {n: f"{PROJECT}/behavior_ophys_experiments/behavior_ophys_experiment_{ids(n)[3]}.nwb" for n in range(len(VIOLATIONS) + 1)}
+    files = {
+        n: f"{PROJECT}/behavior_ophys_experiments/behavior_ophys_experiment_{ids(n)[3]}.nwb"
+        for n in range(len(VIOLATIONS) + 1)
+    }
     return ViolationBucket(tables=tables, files=files, damaged=damaged)

@@ -11,11 +11,12 @@ from builders.rows import CHECKS
 from builders.violations import BY_READER, VIOLATIONS, Violation, ids, violation_bucket
 from conftest import Figure, Ingest
 
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.check.lake import verify
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore
-from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
-from pipelines.verify import verify
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES, Subject
 
 pytestmark = pytest.mark.integration
@@ -40,7 +41,13 @@ def lake(bad: Path) -> tuple[Path, Contents]:
     place = bad.parent / "lake"
 
     def run(bucket: Path, *, force: bool) -> Contents:
-        request = IngestRequest(SourceSpec(str(bucket)), str(place), selection=Selection(tables=ALL_TABLES), workers=1, force=force)
+        request = IngestRequest(
+            SourceSpec(str(bucket)),
+            str(place),
+            selection=Selection(tables=ALL_TABLES),
+            workers=1,
+            force=force,
+        )
         ingest(prepare(request))
         return contents(place)
 
@@ -51,11 +58,16 @@ def lake(bad: Path) -> tuple[Path, Contents]:
 
 
 def _entries(lake: Path) -> dict[int, tuple[str, str | None]]:
-    return {key: (status, error) for key, status, error in query(lake, "SELECT file_key, status, error FROM source_files")}
+    return {
+        key: (status, error)
+        for key, status, error in query(lake, "SELECT file_key, status, error FROM source_files")
+    }
 
 
 @pytest.mark.parametrize(("number", "case"), CASES, ids=[case.name for case in VIOLATIONS])
-def test_a_file_that_breaks_a_declaration_is_quarantined(number: int, case: Violation, lake: tuple[Path, Contents]) -> None:
+def test_a_file_that_breaks_a_declaration_is_quarantined(
+    number: int, case: Violation, lake: tuple[Path, Contents]
+) -> None:
     experiment = ids(number)[3]
     status, error = _entries(lake[0])[experiment]
     assert status == "quarantined"
@@ -69,7 +81,9 @@ def test_a_file_that_breaks_a_declaration_is_quarantined(number: int, case: Viol
         position = error.index(part, position)
 
 
-def test_the_others_go_on_and_earlier_data_stays(lake: tuple[Path, Contents], figure: Figure) -> None:
+def test_the_others_go_on_and_earlier_data_stays(
+    lake: tuple[Path, Contents], figure: Figure
+) -> None:
     place, before = lake
     entries = _entries(place)
     assert entries.pop(ids(0)[3]) == ("ingested", None)
@@ -84,10 +98,15 @@ def test_the_others_go_on_and_earlier_data_stays(lake: tuple[Path, Contents], fi
 def test_verify_finds_what_became_wrong_without_the_file(lake: tuple[Path, Contents]) -> None:
     # The newer project tables no longer list one ROI whose rows, of an earlier good file, are still in the lake.
     (problem,) = verify(LocalStore(lake[0]))
-    assert (problem.table, problem.message) == ("cell_specimens", "rows refer to ophys_cells that are not there")
+    assert (problem.table, problem.message) == (
+        "cell_specimens",
+        "rows refer to ophys_cells that are not there",
+    )
 
 
-def test_nothing_of_the_bad_files_enters_a_new_lake(bad: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_nothing_of_the_bad_files_enters_a_new_lake(
+    bad: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     run_ingest(bad, tmp_path / "lake", tables=ALL_TABLES)
     for name, table in TABLES.items():
         if table.unit_key is not None:

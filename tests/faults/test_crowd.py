@@ -22,12 +22,13 @@ from builders.states import Reference, by_glob
 from conftest import Figure
 from servers.s3 import S3Server
 
-from pipelines.ingest import IngestRequest, ingest, prepare
-from pipelines.lake import supersede
+from pipelines.check.lake import verify
+from pipelines.ingest import ingest, prepare
+from pipelines.lake import new_version as supersede
 from pipelines.lake.store import LocalStore
-from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
-from pipelines.verify import verify
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES
 from schemas.errors import LakeError
 from schemas.layout import relative_path
@@ -37,7 +38,11 @@ pytestmark = pytest.mark.integration
 
 def _ingest(bucket: Path, lake: Path, sessions: set[int], *, force: bool = False) -> None:
     request = IngestRequest(
-        SourceSpec(str(bucket)), str(lake), selection=Selection(behavior_sessions=tuple(sessions)), force=force, workers=0
+        SourceSpec(str(bucket)),
+        str(lake),
+        selection=Selection(behavior_sessions=tuple(sessions)),
+        force=force,
+        workers=0,
     )
     ingest(prepare(request))
 
@@ -45,7 +50,9 @@ def _ingest(bucket: Path, lake: Path, sessions: set[int], *, force: bool = False
 def _said(reports: list[Report]) -> str:
     again = sum((r.again for r in reports), Counter[str]())
     shown = ", ".join(f"{count} x {kind}" for kind, count in again.items()) or "none"
-    return f"{len(reports)} readers, {sum(r.answers for r in reports)} answers, asked again: {shown}"
+    return (
+        f"{len(reports)} readers, {sum(r.answers for r in reports)} answers, asked again: {shown}"
+    )
 
 
 def _order(lake: Path, seed: int) -> list[int]:
@@ -65,7 +72,9 @@ def test_every_answer_is_that_of_a_published_state(
     lake, store = tmp_path / "lake", LocalStore(tmp_path / "lake")
     order = _order(sample_lake, seed)
     states = [set(order[: n + 1]) for n in range(len(order))]
-    published = published_by_state(by_glob(sample_lake).units, sessions_by_unit(sample_lake), states)
+    published = published_by_state(
+        by_glob(sample_lake).units, sessions_by_unit(sample_lake), states
+    )
     _ingest(sample_bucket, lake, states[0])
     # A glob without any file is an error to every reader, so all look at tables that have one.
     published = {name: facts for name, facts in published.items() if store.files(name)}
@@ -91,7 +100,13 @@ def test_every_answer_is_that_of_a_published_state(
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_file_that_is_replaced_again_and_again_reads_as_one_of_its_versions(
-    sample_lake: Path, tmp_path: Path, soak: bool, seed: int, figure: Figure, kept: bool, monkeypatch: pytest.MonkeyPatch
+    sample_lake: Path,
+    tmp_path: Path,
+    soak: bool,
+    seed: int,
+    figure: Figure,
+    kept: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Readers open a file by name twice, and must not decode the data of one version by the footer of another.
 
@@ -107,10 +122,14 @@ def test_a_file_that_is_replaced_again_and_again_reads_as_one_of_its_versions(
     ids = sorted(set(whole.column("behavior_session_id").to_pylist()))
     versions = [tmp_path / "all.parquet", tmp_path / "half.parquet"]
     pq.write_table(whole, versions[0])
-    pq.write_table(whole.filter(pc.is_in(whole.column("behavior_session_id"), pa.array(ids[::2]))), versions[1])
+    pq.write_table(
+        whole.filter(pc.is_in(whole.column("behavior_session_id"), pa.array(ids[::2]))), versions[1]
+    )
     units = by_glob(lake)["trials"]
     others = frozenset(units) - set(ids)
-    published = {"trials": Published(units, (others | set(ids), others | set(ids[::2])), grows=False)}
+    published = {
+        "trials": Published(units, (others | set(ids), others | set(ids[::2])), grows=False)
+    }
     store.staging.mkdir()
     replaced = 0
     with crowd(lake, published, seed, ("glob", "polars", "catalog", "open catalog")) as reports:

@@ -18,10 +18,11 @@ from builders.fuzz import convert
 from builders.lakes import contents, query
 from servers.s3 import BUCKET, S3Server
 
-from pipelines.ingest import IngestRequest, ingest, prepare
-from pipelines.planning import FileKind, FileTask
-from pipelines.sources import SourceSpec
-from pipelines.workers import BYTES_PER_WORKER
+from pipelines.convert.workers import BYTES_PER_WORKER
+from pipelines.ingest import ingest, prepare
+from pipelines.release.selection import FileKind, FileTask
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 pytestmark = pytest.mark.integration
 
@@ -48,11 +49,16 @@ def tasks_of(bucket: Path) -> dict[str, list[FileTask]]:
 @pytest.fixture(scope="module")
 def tasks(sample_bucket: Path) -> dict[str, FileTask]:
     """The file of each kind that is damaged."""
-    return {name: replace(found[0], object=replace(found[0].object, version_id=None)) for name, found in tasks_of(sample_bucket).items()}
+    return {
+        name: replace(found[0], object=replace(found[0].object, version_id=None))
+        for name, found in tasks_of(sample_bucket).items()
+    }
 
 
 @pytest.fixture(scope="module")
-def damaged(sample_bucket: Path, tasks: dict[str, FileTask], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def damaged(
+    sample_bucket: Path, tasks: dict[str, FileTask], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder with a bucket of one file for each kind, named by its number."""
     folder = tmp_path_factory.mktemp("damaged")
     for number, kind in enumerate(KINDS):
@@ -71,12 +77,24 @@ def wrong(kind: Kind, task: FileTask, error: str | None) -> str | None:
     return f"{kind.name}: {error}\n    not {kind.says(task.object.key).pattern}"
 
 
-def refused(numbers: Iterable[int], tasks: dict[str, FileTask], source: Callable[[int], SourceSpec], folder: Path) -> int:
+def refused(
+    numbers: Iterable[int],
+    tasks: dict[str, FileTask],
+    source: Callable[[int], SourceSpec],
+    folder: Path,
+) -> int:
     """Sees to it that kinds, by number, are refused as they should be; the most memory that one took."""
 
     def run(number: int) -> tuple[str | None, int]:
         kind, task = KINDS[number], tasks[KINDS[number].file]
-        outcome = contained(convert, task, source(number), folder / str(number), seconds=SECONDS, memory=BYTES_PER_WORKER)
+        outcome = contained(
+            convert,
+            task,
+            source(number),
+            folder / str(number),
+            seconds=SECONDS,
+            memory=BYTES_PER_WORKER,
+        )
         if outcome.death:
             return f"{kind.name}: the process ended: {outcome.death}", outcome.peak
         return wrong(kind, task, outcome.value.error), outcome.peak
@@ -92,22 +110,42 @@ def test_every_kind_is_refused_with_what_was_expected_and_found(
     damaged: Path, tasks: dict[str, FileTask], tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     peak = refused(range(len(KINDS)), tasks, lambda n: SourceSpec(str(damaged / str(n))), tmp_path)
-    figure(f"damaged files: {len(KINDS)} kinds, each refused by its own error, at most {peak >> 20} MB for a file")
+    figure(
+        f"damaged files: {len(KINDS)} kinds, each refused by its own error, at most {peak >> 20} MB for a file"
+    )
 
 
 def test_the_same_over_byte_ranges(
-    damaged: Path, tasks: dict[str, FileTask], soak: bool, seed: int, tmp_path: Path, figure: Callable[[str], None]
+    damaged: Path,
+    tasks: dict[str, FileTask],
+    soak: bool,
+    seed: int,
+    tmp_path: Path,
+    figure: Callable[[str], None],
 ) -> None:
     numbers = range(len(KINDS)) if soak else range(seed % 2, len(KINDS), 2)
     with S3Server(damaged) as server:
-        peak = refused(numbers, tasks, lambda n: SourceSpec(f"s3://{BUCKET}/{n}", server.url, attempts=1), tmp_path)
-    figure(f"damaged files over byte ranges: {len(numbers)} kinds, the same errors, at most {peak >> 20} MB for a file")
+        peak = refused(
+            numbers,
+            tasks,
+            lambda n: SourceSpec(f"s3://{BUCKET}/{n}", server.url, attempts=1),
+            tmp_path,
+        )
+    figure(
+        f"damaged files over byte ranges: {len(numbers)} kinds, the same errors, at most {peak >> 20} MB for a file"
+    )
 
 
-def test_the_others_go_on_and_what_the_lake_held_stays(bucket: Path, lake: Path, soak: bool, seed: int) -> None:
+def test_the_others_go_on_and_what_the_lake_held_stays(
+    bucket: Path, lake: Path, soak: bool, seed: int
+) -> None:
     before = contents(lake)
     tasks = {name: found[1:] for name, found in tasks_of(bucket).items()}
-    good = {task.object.key: (bucket / task.object.key).read_bytes() for found in tasks.values() for task in found}
+    good = {
+        task.object.key: (bucket / task.object.key).read_bytes()
+        for found in tasks.values()
+        for task in found
+    }
     waiting = {name: [k for k in KINDS if k.file == name] for name in FILES}
     for name, kinds in waiting.items():
         random.Random(f"{seed}:{name}").shuffle(kinds)
@@ -118,12 +156,20 @@ def test_the_others_go_on_and_what_the_lake_held_stays(bucket: Path, lake: Path,
             (bucket / key).write_bytes(content)
         for kind, task in now:
             kind.damage(bucket / task.object.key)
-        reports = ingest(prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), force=True, workers=2)))
+        reports = ingest(
+            prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), force=True, workers=2))
+        )
         errors = {e.object_key: e.error for report in reports for e in report.quarantined}
-        assert [p for p in (wrong(kind, task, errors.pop(task.object.key, None)) for kind, task in now) if p] == []
+        assert [
+            p
+            for p in (wrong(kind, task, errors.pop(task.object.key, None)) for kind, task in now)
+            if p
+        ] == []
         assert errors == {}
         assert contents(lake) == before
-        assert query(lake, "SELECT count(*) FROM source_files WHERE status = 'quarantined'") == [(len(now),)]
+        assert query(lake, "SELECT count(*) FROM source_files WHERE status = 'quarantined'") == [
+            (len(now),)
+        ]
 
 
 def test_there_are_enough_kinds_and_no_two_alike() -> None:

@@ -18,24 +18,29 @@ from builders.contained import contained
 from builders.fuzz import Case, Good, run_case
 from builders.mutate import regions
 
-from pipelines.ingest import IngestRequest, prepare
+from pipelines.convert.workers import BYTES_PER_WORKER
+from pipelines.ingest import prepare
 from pipelines.nwb.readers import READERS
-from pipelines.planning import FileKind, Selection
-from pipelines.sources import SourceSpec
-from pipelines.workers import BYTES_PER_WORKER
+from pipelines.release.selection import FileKind, Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 pytestmark = pytest.mark.integration
 
 SECONDS = 60.0
 """A case takes 0.1 s; a hang takes for ever."""
 
-ERROR = re.compile(r"file (?P<file>\S+)(, table \w+)?(, column [^:]+)?: [^\n]+; expected [^\n]+; found [^\n]*")
+ERROR = re.compile(
+    r"file (?P<file>\S+)(, table \w+)?(, column [^:]+)?: [^\n]+; expected [^\n]+; found [^\n]*"
+)
 
 
 @pytest.fixture(scope="module")
 def good_files(sample_bucket: Path) -> list[Good]:
     """A behaviour file with images and an experiment file that gives all tables."""
-    request = IngestRequest(SourceSpec(str(sample_bucket)), "nowhere", selection=Selection(tables=tuple(READERS)))
+    request = IngestRequest(
+        SourceSpec(str(sample_bucket)), "nowhere", selection=Selection(tables=tuple(READERS))
+    )
     tasks = prepare(request).todo
     kinds = [next(t for t in tasks if t.kind is kind and t.gives_behavior) for kind in FileKind]
     return [Good(sample_bucket, task, regions(sample_bucket / task.object.key)) for task in kinds]
@@ -50,7 +55,11 @@ def problem(case: Case | None, death: str | None, key: str) -> str | None:
     if case.broken:
         return f"broken: {case.broken}"
     match = ERROR.fullmatch(case.error) if case.error else None
-    return f"a bad error: {case.error}" if case.error and (match is None or match["file"].rstrip(",:") != key) else None
+    return (
+        f"a bad error: {case.error}"
+        if case.error and (match is None or match["file"].rstrip(",:") != key)
+        else None
+    )
 
 
 def test_any_damage_is_an_error_or_changes_nothing_that_is_promised(

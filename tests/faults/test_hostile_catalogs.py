@@ -37,7 +37,14 @@ def foreign(place: Path, tmp_path: Path) -> Path:
 
 
 def test_a_foreign_catalog_reads_no_more_than_its_lake(foreign: Path) -> None:
-    for query in ("FROM trials", "FROM licks", "FROM rewards", "FROM running_speed", "FROM events", "FROM range(3)"):
+    for query in (
+        "FROM trials",
+        "FROM licks",
+        "FROM rewards",
+        "FROM running_speed",
+        "FROM events",
+        "FROM range(3)",
+    ):
         result = run("sql", "--lake", foreign, query)
         assert result.exit_code != 0, query
         assert CANARY not in result.output, query
@@ -48,7 +55,9 @@ def test_verify_opens_a_foreign_catalog_no_wider(foreign: Path) -> None:
     result = run("verify", "--lake", foreign)
     assert result.exit_code == 1
     for name in ("trials", "licks", "events"):
-        (line,) = [line for line in result.stdout.splitlines() if f"view {name} cannot be queried" in line]
+        (line,) = [
+            line for line in result.stdout.splitlines() if f"view {name} cannot be queried" in line
+        ]
         assert "Permission Error" in line
     assert CANARY not in result.output
     assert "\x1b" not in result.output
@@ -56,7 +65,10 @@ def test_verify_opens_a_foreign_catalog_no_wider(foreign: Path) -> None:
 
 def test_a_foreign_catalog_is_replaced_by_one_of_our_own(foreign: Path) -> None:
     assert run("catalog", "--lake", foreign).exit_code == 0
-    assert run("sql", "--lake", foreign, "--format", "csv", "SELECT count(*) AS n FROM trials").stdout == "n\n5\n"
+    assert (
+        run("sql", "--lake", foreign, "--format", "csv", "SELECT count(*) AS n FROM trials").stdout
+        == "n\n5\n"
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"DUCK", os.urandom(20_000)])
@@ -67,7 +79,9 @@ def test_a_catalog_that_is_none(foreign: Path, damage: bytes) -> None:
     assert f"Make it anew with `vblake catalog --lake {foreign}`." in result.stderr
 
 
-def test_a_catalog_with_flipped_bits_never_crashes_the_program(foreign: Path, soak: bool, seed: int) -> None:
+def test_a_catalog_with_flipped_bits_never_crashes_the_program(
+    foreign: Path, soak: bool, seed: int
+) -> None:
     file = foreign / "catalog.duckdb"
     whole = bytearray(file.read_bytes())
     rng = random.Random(seed)
@@ -83,4 +97,8 @@ def test_a_catalog_with_flipped_bits_never_crashes_the_program(foreign: Path, so
 
 def _exit_code(lake: str) -> int:
     result = run("sql", "--lake", lake, "SELECT count(*) FROM _columns")
-    return result.exit_code if result.exception is None or isinstance(result.exception, SystemExit) else -1
+    return (
+        result.exit_code
+        if result.exception is None or isinstance(result.exception, SystemExit)
+        else -1
+    )

@@ -21,10 +21,11 @@ from builders.lakes import query
 from builders.network import ingest_from, manifest_of, source_of
 from servers.s3 import S3Server
 
-from pipelines.planning import Selection
-from pipelines.project_tables import read_project_tables
-from pipelines.releases import load_release
-from pipelines.sources import SourceSpec, open_source
+from pipelines.release.manifest import load_release
+from pipelines.release.project_tables import read_project_tables
+from pipelines.release.selection import Selection
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas.errors import CastError, ReleaseError, SourceError
 
 pytestmark = pytest.mark.integration
@@ -54,13 +55,21 @@ WAYS_OUT: dict[str, Callable[[Path], str]] = {
     "absolute, encoded": lambda place: f"{HOST}/{quote(str(place / 'secret.nwb'), safe='')}",
     "two slashes": lambda place: f"{HOST}/{place}/secret.nwb",
     "file": lambda place: f"file://{place}/secret.nwb",
-    "file, with a host": lambda place: f"file://visual-behavior-ophys-data.s3.amazonaws.com/{place}/secret.nwb",
+    "file, with a host": lambda place: (
+        f"file://visual-behavior-ophys-data.s3.amazonaws.com/{place}/secret.nwb"
+    ),
     "s3": lambda place: f"s3://visual-behavior-ophys-data/{GOOD}",
     "http": lambda place: f"http://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{GOOD}",
     "another host": lambda place: f"https://example.org/{GOOD}",
-    "a host that ends alike": lambda place: f"https://visual-behavior-ophys-data.s3.amazonaws.com.example.org/{GOOD}",
-    "a host behind a user": lambda place: f"https://visual-behavior-ophys-data.s3.amazonaws.com@example.org/{GOOD}",
-    "metadata service": lambda place: "http://169.254.169.254/latest/meta-data/iam/security-credentials/",
+    "a host that ends alike": lambda place: (
+        f"https://visual-behavior-ophys-data.s3.amazonaws.com.example.org/{GOOD}"
+    ),
+    "a host behind a user": lambda place: (
+        f"https://visual-behavior-ophys-data.s3.amazonaws.com@example.org/{GOOD}"
+    ),
+    "metadata service": lambda place: (
+        "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
+    ),
     "backslashes": lambda place: f"{HOST}/{PROJECT}\\..\\..\\secret.nwb",
     "encoded backslashes": lambda place: f"{HOST}/{PROJECT}/..%5C..%5Csecret.nwb",
     "nothing": lambda place: "",
@@ -75,8 +84,12 @@ WAYS_OUT: dict[str, Callable[[Path], str]] = {
     "very long, few characters": lambda place: f"{HOST}/{PROJECT}/{quote('ä' * 510)}.nwb",
     "beside the project": lambda place: f"{HOST}/secret.nwb",
     "alike": lambda place: f"{HOST}/{PROJECT}-2/a.nwb",
-    "signed": lambda place: f"{HOST}/{GOOD}?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature={CANARY}",
-    "a user": lambda place: f"https://me:{CANARY}@visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{GOOD}",
+    "signed": lambda place: (
+        f"{HOST}/{GOOD}?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature={CANARY}"
+    ),
+    "a user": lambda place: (
+        f"https://me:{CANARY}@visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{GOOD}"
+    ),
     "a user and nonsense": lambda place: f"https://me:{CANARY}@[::1/{GOOD}",
 }
 
@@ -106,7 +119,11 @@ def test_a_folder_gives_nothing_beside_it(place: Path, way: str) -> None:
     source = open_source(SourceSpec(str(place / "bucket" / PROJECT)))
     url = WAYS_OUT[way](place)
     for key in {url, url.removeprefix(f"{HOST}/{PROJECT}/"), url.removeprefix(HOST)}:
-        for read in (lambda k: source.read(k, None), source.local_path, lambda k: source.pin(k, None)):
+        for read in (
+            lambda k: source.read(k, None),
+            source.local_path,
+            lambda k: source.pin(k, None),
+        ):
             with pytest.raises(SourceError) as caught:
                 read(key)
             assert CANARY not in str(caught.value) or CANARY in key
@@ -119,7 +136,25 @@ def test_random_keys_stay_inside(place: Path, seed: int, soak: bool) -> None:
     (root / "round").symlink_to(root / "round")
     source = open_source(SourceSpec(str(root)))
     real = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
-    parts = ["..", ".", "", "/", "\\", "\0", "~", "%2e%2e", "out", "round", "secret.nwb", "bucket", str(place), "a" * 300, "ä", "*", *real]
+    parts = [
+        "..",
+        ".",
+        "",
+        "/",
+        "\\",
+        "\0",
+        "~",
+        "%2e%2e",
+        "out",
+        "round",
+        "secret.nwb",
+        "bucket",
+        str(place),
+        "a" * 300,
+        "ä",
+        "*",
+        *real,
+    ]
     rng = random.Random(seed)
     opened = 0
     for case in range(20_000 if soak else 2_000):
@@ -129,7 +164,9 @@ def test_random_keys_stay_inside(place: Path, seed: int, soak: bool) -> None:
         except SourceError:
             continue
         opened += 1
-        assert os.path.realpath(path).startswith(f"{os.path.realpath(root)}/"), f"case {case} of seed {seed}: {key!r}"
+        assert os.path.realpath(path).startswith(f"{os.path.realpath(root)}/"), (
+            f"case {case} of seed {seed}: {key!r}"
+        )
         assert path.name != "secret.nwb", f"case {case} of seed {seed}: {key!r}"
     assert opened > 50
 
@@ -171,15 +208,21 @@ def _with_cells(bucket: Path, column: str, values: list[str]) -> None:
     table.write_bytes(to_csv(rows))
     path = manifest_of(bucket)
     manifest = json.loads(path.read_text())
-    manifest["metadata_files"]["behavior_session_table"] |= {"file_hash": blake2b(table.read_bytes())}
+    manifest["metadata_files"]["behavior_session_table"] |= {
+        "file_hash": blake2b(table.read_bytes())
+    }
     path.write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_a_cell_is_text_and_nothing_else(sample_bucket: Path, tmp_path: Path, formula: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_is_text_and_nothing_else(
+    sample_bucket: Path, tmp_path: Path, formula: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bucket = tmp_path / "bucket"
     shutil.copytree(sample_bucket / PROJECT / "manifests", bucket / PROJECT / "manifests")
-    shutil.copytree(sample_bucket / PROJECT / "project_metadata", bucket / PROJECT / "project_metadata")
+    shutil.copytree(
+        sample_bucket / PROJECT / "project_metadata", bucket / PROJECT / "project_metadata"
+    )
     _with_cells(bucket, "equipment_name", [formula])
     monkeypatch.chdir(tmp_path)
     source = open_source(SourceSpec(str(bucket)))
@@ -189,7 +232,14 @@ def test_a_cell_is_text_and_nothing_else(sample_bucket: Path, tmp_path: Path, fo
 
 
 @pytest.mark.parametrize(
-    "column", ["driver_line", "ophys_experiment_id", "mouse_id", "date_of_acquisition", "prior_exposures_to_omissions"]
+    "column",
+    [
+        "driver_line",
+        "ophys_experiment_id",
+        "mouse_id",
+        "date_of_acquisition",
+        "prior_exposures_to_omissions",
+    ],
 )
 @pytest.mark.parametrize("formula", [f for f in FORMULAS if "\x1b" not in f])
 def test_a_program_in_a_typed_column_is_an_error_and_is_not_run(
@@ -211,13 +261,34 @@ def test_cells_stay_what_they_are_all_the_way(bucket: Path, tmp_path: Path) -> N
     """Over S3 into the lake, the catalog and the answers of the command; `--where` compares them as text."""
     _with_cells(bucket, "equipment_name", FORMULAS)
     with S3Server(bucket) as server:
-        ingest_from(source_of(server, read_timeout_s=30.0), tmp_path / "lake", selection=Selection(tables=("behavior_sessions",)))
-        chosen = vblake("plan", "--lake", tmp_path / "lake", "--endpoint-url", server.url, "--where", f"equipment_name = $${FORMULAS[0]}$$")
+        ingest_from(
+            source_of(server, read_timeout_s=30.0),
+            tmp_path / "lake",
+            selection=Selection(tables=("behavior_sessions",)),
+        )
+        chosen = vblake(
+            "plan",
+            "--lake",
+            tmp_path / "lake",
+            "--endpoint-url",
+            server.url,
+            "--where",
+            f"equipment_name = $${FORMULAS[0]}$$",
+        )
     assert chosen.returncode == 0, chosen.stderr.decode()
-    found = {text for (text,) in query(tmp_path / "lake", "SELECT equipment_name FROM behavior_sessions")}
+    found = {
+        text for (text,) in query(tmp_path / "lake", "SELECT equipment_name FROM behavior_sessions")
+    }
     assert found
     assert found <= set(FORMULAS)
     file = pq.read_table(tmp_path / "lake/behavior_sessions")
     assert set(file.column("equipment_name").to_pylist()) == found
-    as_json = vblake("sql", "--lake", tmp_path / "lake", "--format", "json", "SELECT DISTINCT equipment_name AS e FROM behavior_sessions")
+    as_json = vblake(
+        "sql",
+        "--lake",
+        tmp_path / "lake",
+        "--format",
+        "json",
+        "SELECT DISTINCT equipment_name AS e FROM behavior_sessions",
+    )
     assert {row["e"] for row in json.loads(as_json.stdout)} == found

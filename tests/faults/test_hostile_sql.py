@@ -14,8 +14,8 @@ from builders.secret import CANARY
 from click.testing import Result
 from conftest import Figure
 
-from pipelines.cli.statements import _TABLE_FUNCTIONS, checked_query
-from pipelines.connect import connect_restricted
+from pipelines.catalog.connect import connect_restricted
+from pipelines.catalog.read_only_sql import _TABLE_FUNCTIONS, checked_query
 from pipelines.lake.store import LocalStore
 from schemas.errors import UsageError
 
@@ -132,7 +132,9 @@ PLACES = [
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_no_place_in_a_query_reads_anything_but_the_lake(place: Path, where: str, soak: bool, seed: int, attempts: list[str]) -> None:
+def test_no_place_in_a_query_reads_anything_but_the_lake(
+    place: Path, where: str, soak: bool, seed: int, attempts: list[str]
+) -> None:
     chosen = FILES if soak else random.Random(f"{seed} {where}").sample(FILES, 4)
     before = tree(place)
     for file in chosen:
@@ -152,7 +154,10 @@ def test_only_the_known_table_functions_of_duckdb_may_be_called() -> None:
     # A newer DuckDB may bring new ones; they are refused until somebody has looked at them.
     with connect_restricted(LocalStore(Path("lake").absolute())) as con:
         names = [
-            n for (n,) in con.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'").fetchall()
+            n
+            for (n,) in con.execute(
+                "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
+            ).fetchall()
         ]
         assert len(names) > 50
         passed: set[str] = set()
@@ -251,7 +256,9 @@ def test_nothing_is_done_but_reading(place: Path, statement: str) -> None:
         (lambda n: "EXPLAIN " * n + "SELECT 1", (2,)),
     ],
 )
-def test_nested_and_endless_text_is_refused_and_nothing_crashes(make: Callable[[int], str], code: tuple[int, ...]) -> None:
+def test_nested_and_endless_text_is_refused_and_nothing_crashes(
+    make: Callable[[int], str], code: tuple[int, ...]
+) -> None:
     result = sql(make(3_000), "--format", "csv")
     assert result.exit_code in code
     assert result.exit_code == 0 or result.stderr.startswith("error: ")
@@ -259,7 +266,12 @@ def test_nested_and_endless_text_is_refused_and_nothing_crashes(make: Callable[[
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT repeat('x', 10_000_000_000)", "SELECT range(1_000_000_000_000)", "SELECT bitstring('1', 2_000_000_000_000)"]
+    "query",
+    [
+        "SELECT repeat('x', 10_000_000_000)",
+        "SELECT range(1_000_000_000_000)",
+        "SELECT bitstring('1', 2_000_000_000_000)",
+    ],
 )
 def test_a_value_that_is_too_large_is_an_error(query: str) -> None:
     result = sql(query)
@@ -270,7 +282,9 @@ def test_a_value_that_is_too_large_is_an_error(query: str) -> None:
 @pytest.mark.parametrize("as_argument", [True, False])
 def test_sql_that_is_not_utf8(as_argument: bool) -> None:
     text = b"SELECT '\xe9'"
-    done = vblake("sql", "--lake", "lake", text if as_argument else "-", stdin=b"" if as_argument else text)
+    done = vblake(
+        "sql", "--lake", "lake", text if as_argument else "-", stdin=b"" if as_argument else text
+    )
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"error: The SQL ")
     assert b"UTF-8" in done.stderr
@@ -280,7 +294,13 @@ def test_sql_that_is_not_utf8(as_argument: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["lake/x.parquet", "lake/trials/mouse_id=101/x.parquet", "link/trials/x.csv", "lake/../lake/_staging/x.json"]
+    "name",
+    [
+        "lake/x.parquet",
+        "lake/trials/mouse_id=101/x.parquet",
+        "link/trials/x.csv",
+        "lake/../lake/_staging/x.json",
+    ],
 )
 def test_a_result_is_not_written_into_the_lake(place: Path, name: str) -> None:
     # A Parquet file there would be part of a table.
@@ -290,7 +310,10 @@ def test_a_result_is_not_written_into_the_lake(place: Path, name: str) -> None:
     before = tree(place)
     result = sql("SELECT 1", "--output", name)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"error: {name} lies in the lake, where results would be taken for its tables. Give another --output.\n"
+    assert (
+        result.stderr
+        == f"error: {name} lies in the lake, where results would be taken for its tables. Give another --output.\n"
+    )
     assert tree(place) == before
 
 

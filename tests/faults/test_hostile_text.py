@@ -16,19 +16,22 @@ from builders.lake import RELEASE, build_lake, entry, write_rows
 
 from pipelines.cli.app import main, say_error
 from pipelines.cli.progress import Progress, print_summary
-from pipelines.ingest import IngestRequest, MouseReport, Prepared
+from pipelines.convert.staged import FileResult
+from pipelines.ingest import MouseReport, Prepared
 from pipelines.lake.ledger import Status, publish_mouse
 from pipelines.lake.store import LocalStore
-from pipelines.planning import FileKind, FileTask, Plan
-from pipelines.project_tables import ProjectTables
-from pipelines.releases import Release, ReleaseObject
-from pipelines.sources import SourceSpec
-from pipelines.staged import FileResult
+from pipelines.release.manifest import Release, ReleaseObject
+from pipelines.release.project_tables import ProjectTables
+from pipelines.release.selection import FileKind, FileTask, Plan
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas.errors import LakeError
 
 pytestmark = pytest.mark.integration
 
-STEERING = "\x1b]0;title\x07\x1b[2J\x1b[31mred \x9b1A\x08\x7f\r\x00 \u202egnp.exe\u2066 \u200b\ue000\u2028".replace("\x00", "")
+STEERING = "\x1b]0;title\x07\x1b[2J\x1b[31mred \x9b1A\x08\x7f\r\x00 \u202egnp.exe\u2066 \u200b\ue000\u2028".replace(
+    "\x00", ""
+)
 MARKUP = "[red]a[/red] [link=https://example.org]b[/link] [/] :boom: \\[c]"
 HOSTILE = f"{MARKUP} {STEERING}"
 
@@ -38,7 +41,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake that has such text wherever a lake has text."""
     folder = tmp_path_factory.mktemp("hostile") / "lake"
     store = build_lake(folder)
-    session = {"mouse_id": 101, "behavior_session_id": 1001, "ophys_session_id": 2002, "cre_line": HOSTILE, "driver_line": [HOSTILE]}
+    session = {
+        "mouse_id": 101,
+        "behavior_session_id": 1001,
+        "ophys_session_id": 2002,
+        "cre_line": HOSTILE,
+        "driver_line": [HOSTILE],
+    }
     write_rows(store, "behavior_sessions", [session])
     bad = entry(
         FileKind.OPHYS_EXPERIMENT,
@@ -54,14 +63,19 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     odd = folder / "trials" / f"mouse_id=7{STEERING}"
     odd.mkdir()
     (odd / "\x1b[31mx.parquet").write_bytes(b"PAR1")
-    (folder / "licks/mouse_id=101/licks.parquet").rename(folder / "licks/mouse_id=101/\x1b[31mlicks.parquet")
+    (folder / "licks/mouse_id=101/licks.parquet").rename(
+        folder / "licks/mouse_id=101/\x1b[31mlicks.parquet"
+    )
     return folder
 
 
 def harmless(sent: bytes) -> str:
     """What a terminal was sent, which must be nothing but text."""
     text = sent.replace(b"\r\n", b"\n").decode()
-    steering = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n", "\t"}
+    steering = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {
+        "\n",
+        "\t",
+    }
     assert steering == set(), text
     return text
 
@@ -112,7 +126,17 @@ def test_programs_get_values_as_they_are(lake: Path) -> None:
 
 def test_an_output_file_has_values_as_they_are(lake: Path, tmp_path: Path) -> None:
     for name in ("v.csv", "v.json", "v.parquet"):
-        assert vblake("sql", "--lake", lake, "-o", tmp_path / name, "SELECT cre_line AS v FROM behavior_sessions").returncode == 0
+        assert (
+            vblake(
+                "sql",
+                "--lake",
+                lake,
+                "-o",
+                tmp_path / name,
+                "SELECT cre_line AS v FROM behavior_sessions",
+            ).returncode
+            == 0
+        )
     with (tmp_path / "v.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file))[1] == [HOSTILE]
     assert json.loads((tmp_path / "v.json").read_text()) == [{"v": HOSTILE}]
@@ -126,12 +150,16 @@ class _Terminal(io.StringIO):
 
 def _result() -> FileResult:
     obj = ReleaseObject(f"a/{STEERING}.nwb", None, None)
-    task = FileTask("1.1.0", FileKind.BEHAVIOR_SESSION, 1, 101, 1, None, None, True, obj, ("trials",), 10)
+    task = FileTask(
+        "1.1.0", FileKind.BEHAVIOR_SESSION, 1, 101, 1, None, None, True, obj, ("trials",), 10
+    )
     return FileResult(task, Path("/nowhere"), error=f"{HOSTILE}\nno line")
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), _Terminal()], ids=["log", "terminal"])
-def test_progress_shows_names_and_errors_as_text(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_shows_names_and_errors_as_text(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -145,7 +173,15 @@ def test_progress_shows_names_and_errors_as_text(stream: io.StringIO, monkeypatc
 
 
 def test_the_summary_is_a_line_per_file(capsys: pytest.CaptureFixture[str]) -> None:
-    bad = entry(FileKind.BEHAVIOR_SESSION, 1, 101, 1, Status.QUARANTINED, error=f"{HOSTILE}\nno line", object_key=f"k{STEERING}")
+    bad = entry(
+        FileKind.BEHAVIOR_SESSION,
+        1,
+        101,
+        1,
+        Status.QUARANTINED,
+        error=f"{HOSTILE}\nno line",
+        object_key=f"k{STEERING}",
+    )
     prepared = Prepared(
         request=IngestRequest(SourceSpec("bucket"), "/lake"),
         store=LocalStore(Path("/lake")),
@@ -165,7 +201,9 @@ def test_errors_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert MARKUP in harmless(capsys.readouterr().err.encode())
 
 
-def test_even_an_apology_is_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_even_an_apology_is_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def failing() -> None:
         raise ZeroDivisionError(HOSTILE)
 

@@ -18,11 +18,12 @@ from builders.states import Reference, by_glob
 from conftest import Figure
 from servers.s3 import S3Server
 
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Ledger, read_ledger
 from pipelines.lake.store import LocalStore
-from pipelines.planning import FileTask, Selection
-from pipelines.sources import SourceSpec
+from pipelines.release.selection import FileTask, Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES
 from schemas.layout import CATALOG, MARKER, STAGING, glob_pattern
 
@@ -31,7 +32,18 @@ pytestmark = pytest.mark.integration
 STARTS = ("nothing", "a mouse without one of its sessions", "everything, converted again")
 NOTHING, PART, WHOLE = STARTS
 
-WAYS = ("requests", "publication", "seconds", "catalog", "requests", "publication", "command", "catalog", "publication", "requests")
+WAYS = (
+    "requests",
+    "publication",
+    "seconds",
+    "catalog",
+    "requests",
+    "publication",
+    "command",
+    "catalog",
+    "publication",
+    "requests",
+)
 """How the moment is chosen, in turn: so many requests to the server, seconds after the start, or a line of the code that publishes tables or
 makes the catalog. `command` is `vblake ingest`, Dagster included, the others are the same ingest without it, which starts sooner."""
 LINES = ("publication", "catalog")
@@ -60,12 +72,20 @@ class World:
         """The ingest that makes one of `starts` the whole lake."""
         if start in self.starts:
             shutil.copytree(self.starts[start], lake)
-        source, endpoint = (f"s3://{self.server.bucket}", self.server.url) if remote else (str(self.bucket), None)
+        source, endpoint = (
+            (f"s3://{self.server.bucket}", self.server.url) if remote else (str(self.bucket), None)
+        )
         return Command(str(lake), source, endpoint, tuple(self.sessions), force=start == WHOLE)
 
 
 def _ingest(source: SourceSpec, lake: Path, sessions: set[int]) -> None:
-    ingest(prepare(IngestRequest(source, str(lake), selection=Selection(behavior_sessions=tuple(sessions)), workers=0)))
+    ingest(
+        prepare(
+            IngestRequest(
+                source, str(lake), selection=Selection(behavior_sessions=tuple(sessions)), workers=0
+            )
+        )
+    )
 
 
 def _session(tasks: tuple[FileTask, ...], mouse: int, planes: int) -> int:
@@ -73,7 +93,9 @@ def _session(tasks: tuple[FileTask, ...], mouse: int, planes: int) -> int:
     found: dict[int, int] = {}
     for task in tasks:
         if task.mouse_id == mouse:
-            found[task.behavior_session_id] = found.get(task.behavior_session_id, 0) + (task.ophys_experiment_id is not None)
+            found[task.behavior_session_id] = found.get(task.behavior_session_id, 0) + (
+                task.ophys_experiment_id is not None
+            )
     return next(session for session, imaged in found.items() if imaged == planes)
 
 
@@ -92,7 +114,9 @@ def world(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         made = World(sample_bucket, server, folder, tasks, starts, Reference.of(starts[WHOLE]))
         for number, start in enumerate(STARTS):
             lake = folder / f"undisturbed-{number}"
-            end = run(replace(made.command(start, lake, remote=False), phase="all"), folder / "home")
+            end = run(
+                replace(made.command(start, lake, remote=False), phase="all"), folder / "home"
+            )
             assert end.code == 0, end.output
             made.lines[start] = json.loads(end.output)
             made.reference.check(lake, made.reference.seen)
@@ -119,7 +143,9 @@ def _phase(world: World, lake: Path, end: End, before: dict[str, int], catalog: 
         return "start"
     after = _inodes(lake)
     catalog_file = lake / CATALOG
-    if (catalog_file.exists() and catalog_file.stat().st_ino != catalog) or list((lake / STAGING).glob("catalog-*")):
+    if (catalog_file.exists() and catalog_file.stat().st_ino != catalog) or list(
+        (lake / STAGING).glob("catalog-*")
+    ):
         return "catalog"
     published = {p for p, inode in after.items() if before.get(p) != inode and "mouse_id" in p}
     if published:
@@ -135,8 +161,16 @@ def _finished(world: World, lake: Path) -> tuple[Ledger, Ledger, set[str]]:
     ledger = read_ledger(store) if (lake / MARKER).exists() else {}
     done = {e.file_key for e in ledger.values()}
     converted = {p.parent.name.partition("-")[0] for p in (lake / STAGING).glob("*/result.json")}
-    staged = {t.object.key for t in world.tasks if f"{t.kind.value}_{t.file_key}" in converted and t.file_key not in done}
-    anew = {identity: e for identity, e in ledger.items() if f"{e.file_kind.value}_{e.file_key}" in converted}
+    staged = {
+        t.object.key
+        for t in world.tasks
+        if f"{t.kind.value}_{t.file_key}" in converted and t.file_key not in done
+    }
+    anew = {
+        identity: e
+        for identity, e in ledger.items()
+        if f"{e.file_kind.value}_{e.file_key}" in converted
+    }
     return ledger, anew, staged
 
 
@@ -144,19 +178,26 @@ def _complete(world: World, lake: Path) -> None:
     """The next run completes the lake; what was finished is not fetched again, and what was published not noted again."""
     ledger, anew, staged = _finished(world, lake)
     images = {t.object.key for t in world.tasks if "stimulus_templates" in t.tables}
-    missing_sets = len(world.reference.seen["stimulus_templates"]) - len(list(lake.glob("stimulus_templates/*/*.parquet")))
+    missing_sets = len(world.reference.seen["stimulus_templates"]) - len(
+        list(lake.glob("stimulus_templates/*/*.parquet"))
+    )
     world.server.reset_counters()
     _ingest(SourceSpec(f"s3://{world.server.bucket}", world.server.url), lake, world.sessions)
     fetched = {key for key in world.server.counters.versions if key.endswith(".nwb")}
     done = {e.object_key for e in ledger.values()}
     assert not fetched & done, "objects in the ledger were fetched again"
     # Of a file whose rows were staged, only the images may be wanted: once for an image set.
-    assert len(fetched & staged) <= missing_sets, "objects that had been converted were fetched again"
+    assert len(fetched & staged) <= missing_sets, (
+        "objects that had been converted were fetched again"
+    )
     assert fetched & staged <= images
     after = read_ledger(LocalStore(lake))
     # What a killed `--force` had converted anew is published by this run: the same rows at another time.
     known = {
-        i: replace(after[i], ingested_at=e.ingested_at, bytes_fetched=e.bytes_fetched) if i in anew else after[i] for i, e in ledger.items()
+        i: replace(after[i], ingested_at=e.ingested_at, bytes_fetched=e.bytes_fetched)
+        if i in anew
+        else after[i]
+        for i, e in ledger.items()
     }
     assert known == ledger
     world.reference.check(lake, world.reference.seen)
@@ -177,7 +218,10 @@ def _kill(world: World, number: int, seed: int, folder: Path) -> str:
     case = f"seed {seed}, kill {number}, starting from {start}"
     if way in LINES:
         line = rng.randint(1, world.lines[start][way])
-        command, case = replace(command, phase=way, line=line), f"{case}, before line {line} of {way}"
+        command, case = (
+            replace(command, phase=way, line=line),
+            f"{case}, before line {line} of {way}",
+        )
     elif way == "seconds":
         seconds = rng.uniform(0, world.seconds[start])
         latest, case = time.monotonic() + seconds, f"{case}, after {seconds:.3f} s"
@@ -187,7 +231,10 @@ def _kill(world: World, number: int, seed: int, folder: Path) -> str:
 
     else:
         requests = rng.randint(1, world.requests[start])
-        command, case = replace(command, dagster=way == "command"), f"{case}, at request {requests}, {way}"
+        command, case = (
+            replace(command, dagster=way == "command"),
+            f"{case}, at request {requests}, {way}",
+        )
 
         def moment() -> bool:
             return world.server.counters.requests.total() >= requests
@@ -218,4 +265,6 @@ def test_a_killed_ingest_leaves_a_correct_state_and_the_next_run_completes_it(
             break
     del phases[_ENDED]
     shown = ", ".join(f"{times} in {phase}" for phase, times in phases.most_common())
-    figure(f"kills: {kills} ingests killed with seed {seed} ({shown}); 0 wrong states, 0 wrong completions, 0 finished files fetched again")
+    figure(
+        f"kills: {kills} ingests killed with seed {seed} ({shown}); 0 wrong states, 0 wrong completions, 0 finished files fetched again"
+    )

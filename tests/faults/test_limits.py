@@ -21,14 +21,16 @@ from builders.command import vblake
 from builders.lakes import contents
 from servers.s3 import S3Server
 
-from pipelines.cache import FileCache
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.check.lake import verify
+from pipelines.convert.whole_file import FileCache
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore, open_store
-from pipelines.planning import Selection
-from pipelines.releases import ReleaseObject
-from pipelines.sources import SourceSpec, open_source
-from pipelines.sqltext import as_pattern
-from pipelines.verify import verify
+from pipelines.release.manifest import ReleaseObject
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
+from pipelines.sql_text import as_pattern
 from schemas.errors import LakeError
 
 pytestmark = pytest.mark.integration
@@ -61,7 +63,9 @@ def test_names_with_everything_in_them(
         check_name(sample_bucket, sample_lake, tmp_path, name, one_mouse)
 
 
-def check_name(sample_bucket: Path, sample_lake: Path, tmp_path: Path, name: str, one_mouse: int) -> None:
+def check_name(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path, name: str, one_mouse: int
+) -> None:
     """For lake, source, cache, working folder and output."""
     here = tmp_path / name
     here.mkdir()
@@ -70,11 +74,20 @@ def check_name(sample_bucket: Path, sample_lake: Path, tmp_path: Path, name: str
     chosen = Selection(mice=(one_mouse,))
     with S3Server(here / f"source {name}") as server:
         source = SourceSpec("s3://visual-behavior-ophys-data", server.url)
-        request = IngestRequest(source, str(here / lake), selection=chosen, workers=0, verify_hash=True, cache=here / f"cache {name}")
+        request = IngestRequest(
+            source,
+            str(here / lake),
+            selection=chosen,
+            workers=0,
+            verify_hash=True,
+            cache=here / f"cache {name}",
+        )
         first = ingest(prepare(request))
     assert [e.error for r in first for e in r.entries if e.error] == []
     assert verify(LocalStore(here / lake)) == []
-    again = prepare(IngestRequest(SourceSpec(str(here / f"source {name}")), str(here / lake), selection=chosen))
+    again = prepare(
+        IngestRequest(SourceSpec(str(here / f"source {name}")), str(here / lake), selection=chosen)
+    )
     assert (len(again.todo), len(again.done)) == (0, len(first[0].entries))
 
     query = "SELECT count(*) AS n FROM trials"
@@ -87,7 +100,9 @@ def check_name(sample_bucket: Path, sample_lake: Path, tmp_path: Path, name: str
     assert output("verify", "--lake", lake, cwd=here).endswith("no problems\n")
     assert f"{rows:,}" in output("status", "--lake", lake, cwd=here)
     assert "describes release" in output("catalog", "--lake", lake, cwd=here)
-    assert output("plan", "--lake", lake, "--source", f"source {name}", "--mouse", str(one_mouse), cwd=here)
+    assert output(
+        "plan", "--lake", lake, "--source", f"source {name}", "--mouse", str(one_mouse), cwd=here
+    )
 
     # As others read it: the catalog from another working directory, and after a move.
     with duckdb.connect(str(here / lake / "catalog.duckdb"), read_only=True) as con:
@@ -99,17 +114,28 @@ def check_name(sample_bucket: Path, sample_lake: Path, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("odd", ["?", "\\"])
-def test_a_name_that_duckdb_cannot_work_with_is_refused(sample_bucket: Path, tmp_path: Path, odd: str) -> None:
+def test_a_name_that_duckdb_cannot_work_with_is_refused(
+    sample_bucket: Path, tmp_path: Path, odd: str
+) -> None:
     with pytest.raises(LakeError) as caught:
-        ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / f"a{odd}b"), workers=0)))
-    assert str(caught.value) == f"{tmp_path}/a{odd}b has {odd} in its path, where DuckDB cannot work. Give another --lake."
+        ingest(
+            prepare(
+                IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / f"a{odd}b"), workers=0)
+            )
+        )
+    assert (
+        str(caught.value)
+        == f"{tmp_path}/a{odd}b has {odd} in its path, where DuckDB cannot work. Give another --lake."
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have UTF-8 names only")
 def test_a_name_that_is_not_utf8_is_refused(sample_bucket: Path, tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
-    with pytest.raises(LakeError, match=r"caf\\udce9 is not UTF-8, which DuckDB needs\. Give another --lake\."):
+    with pytest.raises(
+        LakeError, match=r"caf\\udce9 is not UTF-8, which DuckDB needs\. Give another --lake\."
+    ):
         open_store(name)
     done = vblake("status", "--lake", os.fsencode(name))
     assert (done.returncode, done.stdout) == (1, b"")
@@ -119,7 +145,9 @@ def test_a_name_that_is_not_utf8_is_refused(sample_bucket: Path, tmp_path: Path)
 # --- permissions -----------------------------------------------------------------------------------------------------------------
 
 
-def test_files_have_the_permissions_that_the_umask_gives(sample_bucket: Path, tmp_path: Path, one_mouse: int, soak: bool) -> None:
+def test_files_have_the_permissions_that_the_umask_gives(
+    sample_bucket: Path, tmp_path: Path, one_mouse: int, soak: bool
+) -> None:
     for umask in (0o002, 0o022, 0o077) if soak else (0o002,):
         (tmp_path / oct(umask)).mkdir()
         check_umask(sample_bucket, tmp_path / oct(umask), umask, one_mouse)
@@ -129,11 +157,33 @@ def check_umask(sample_bucket: Path, tmp_path: Path, umask: int, one_mouse: int)
     lake = tmp_path / "lake"
     options = ("--lake", lake, "--mouse", str(one_mouse), "--workers", "2")
     output("ingest", "--source", sample_bucket, *options, preexec_fn=lambda: os.umask(umask))
-    output("sql", "--lake", lake, "-o", tmp_path / "a.parquet", "FROM licks", preexec_fn=lambda: os.umask(umask))
-    output("sql", "--lake", lake, "-o", tmp_path / "a.csv", "FROM licks", preexec_fn=lambda: os.umask(umask))
-    found = {p: stat.S_IMODE(p.stat().st_mode) for p in (lake, *lake.rglob("*"), *tmp_path.glob("a.*"))}
+    output(
+        "sql",
+        "--lake",
+        lake,
+        "-o",
+        tmp_path / "a.parquet",
+        "FROM licks",
+        preexec_fn=lambda: os.umask(umask),
+    )
+    output(
+        "sql",
+        "--lake",
+        lake,
+        "-o",
+        tmp_path / "a.csv",
+        "FROM licks",
+        preexec_fn=lambda: os.umask(umask),
+    )
+    found = {
+        p: stat.S_IMODE(p.stat().st_mode) for p in (lake, *lake.rglob("*"), *tmp_path.glob("a.*"))
+    }
     assert len(found) > 50
-    wrong = {p: oct(mode) for p, mode in found.items() if mode != (0o777 if p.is_dir() else 0o666) & ~umask}
+    wrong = {
+        p: oct(mode)
+        for p, mode in found.items()
+        if mode != (0o777 if p.is_dir() else 0o666) & ~umask
+    }
     assert wrong == {}
 
 
@@ -154,10 +204,28 @@ main()
 """
 
 
-def test_a_clock_that_jumps_while_a_command_runs(sample_bucket: Path, sample_lake: Path, tmp_path: Path, one_mouse: int) -> None:
+def test_a_clock_that_jumps_while_a_command_runs(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path, one_mouse: int
+) -> None:
     lake = tmp_path / "lake"
-    args = ("ingest", "--source", sample_bucket, "--lake", lake, "--mouse", str(one_mouse), "--workers", "1")
-    done = subprocess.run([sys.executable, "-c", JUMPING, *args], capture_output=True, text=True, timeout=120, check=False)
+    args = (
+        "ingest",
+        "--source",
+        sample_bucket,
+        "--lake",
+        lake,
+        "--mouse",
+        str(one_mouse),
+        "--workers",
+        "1",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", JUMPING, *args],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     seconds = [float(s) for s in re.findall(r" in (-?[\d.]+) s$", done.stderr, re.M)]
     assert seconds
@@ -165,7 +233,9 @@ def test_a_clock_that_jumps_while_a_command_runs(sample_bucket: Path, sample_lak
     assert verify(LocalStore(lake)) == []
 
 
-def test_a_clock_that_was_wrong_between_runs(bucket: Path, tmp_path: Path, one_mouse: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_was_wrong_between_runs(
+    bucket: Path, tmp_path: Path, one_mouse: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """First a run in the future, then one in the past: what is done stays done, and what has changed is read again."""
     now = datetime.now(UTC)
 
@@ -177,15 +247,30 @@ def test_a_clock_that_was_wrong_between_runs(bucket: Path, tmp_path: Path, one_m
             return now + cls.shift
 
     monkeypatch.setattr("pipelines.lake.ledger.datetime", Clock)
-    monkeypatch.setattr("pipelines.catalog.datetime", Clock)
-    request = IngestRequest(SourceSpec(str(bucket)), str(tmp_path / "lake"), selection=Selection(mice=(one_mouse,)), workers=0)
+    monkeypatch.setattr("pipelines.catalog.build.datetime", Clock)
+    request = IngestRequest(
+        SourceSpec(str(bucket)),
+        str(tmp_path / "lake"),
+        selection=Selection(mice=(one_mouse,)),
+        workers=0,
+    )
     ingest(prepare(request))
     before = contents(tmp_path / "lake")
     for file in tmp_path.rglob("*"):
         os.utime(file, (now.timestamp() + 4e8, now.timestamp() + 4e8))
     Clock.shift = timedelta(days=-4000)
     assert prepare(request).todo == ()
-    reports = ingest(prepare(IngestRequest(SourceSpec(str(bucket)), request.lake, selection=request.selection, force=True, workers=0)))
+    reports = ingest(
+        prepare(
+            IngestRequest(
+                SourceSpec(str(bucket)),
+                request.lake,
+                selection=request.selection,
+                force=True,
+                workers=0,
+            )
+        )
+    )
     assert {e.ingested_at for r in reports for e in r.entries} == {now - timedelta(days=4000)}
     assert contents(tmp_path / "lake") == before
     assert verify(LocalStore(tmp_path / "lake")) == []

@@ -17,11 +17,12 @@ from builders.lakes import contents
 from builders.machine import modes, read_only, small_disk, small_files, without_rights
 from conftest import Figure
 
-from pipelines.catalog import build_catalog
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.catalog.build import build_catalog
+from pipelines.check.lake import Severity, verify
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore
-from pipelines.sources import SourceSpec
-from pipelines.verify import Severity, verify
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas.errors import LakeError
 
 pytestmark = pytest.mark.integration
@@ -57,12 +58,16 @@ def finish(bucket: Path, lake: Path, expected: Path) -> None:
     assert contents(lake) == contents(expected)
 
 
-def test_a_disk_that_is_full(sample_bucket: Path, sample_lake: Path, tmp_path: Path, soak: bool, seed: int, figure: Figure) -> None:
+def test_a_disk_that_is_full(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path, soak: bool, seed: int, figure: Figure
+) -> None:
     whole = sum(p.stat().st_size for p in sample_lake.rglob("*") if p.is_file())
     with small_disk(tmp_path / "disk", 1 << 20) as resize:
         lake = tmp_path / "disk" / "lake"
         # Each time a little larger, so that it is full at another place; what is there stays.
-        sizes = sorted(random.Random(seed).uniform(0.02, 1.1) * whole for _ in range(20 if soak else 4))
+        sizes = sorted(
+            random.Random(seed).uniform(0.02, 1.1) * whole for _ in range(20 if soak else 4)
+        )
         full = 0
         for size in sizes:
             resize(int(size))
@@ -78,7 +83,9 @@ def test_a_disk_that_is_full(sample_bucket: Path, sample_lake: Path, tmp_path: P
         assert full > 0, seed
         resize(10 * whole)
         finish(sample_bucket, lake, sample_lake)
-    figure(f"disk full: {full} of {len(sizes)} sizes of disk too small, each a line for the user; then the lake equals an undisturbed one")
+    figure(
+        f"disk full: {full} of {len(sizes)} sizes of disk too small, each a line for the user; then the lake equals an undisturbed one"
+    )
 
 
 def _build(lake: str) -> str:
@@ -97,7 +104,9 @@ def test_a_catalog_that_cannot_be_written_leaves_the_old_one(lake: Path) -> None
     text = contained(_build, str(lake), seconds=60, memory=1 << 30).value
     assert text.startswith(f"{lake}/catalog.duckdb cannot be written (")
     assert "File too large; " in text
-    assert text.endswith(f"Make it with `vblake catalog --lake {lake}` when that is seen to; the tables are as they should be.")
+    assert text.endswith(
+        f"Make it with `vblake catalog --lake {lake}` when that is seen to; the tables are as they should be."
+    )
     assert (lake / "catalog.duckdb").read_bytes() == before
     assert list((lake / "_staging").iterdir()) == []
 
@@ -107,10 +116,22 @@ def test_the_user_reads_one_line_where_a_file_may_not_grow(
 ) -> None:
     lake = tmp_path / "lake"
     for size in sorted(random.Random(seed).sample(range(2_000, 150_000), 10 if soak else 1)):
-        done = vblake("ingest", "--source", sample_bucket, "--lake", lake, "--workers", "2", preexec_fn=small_files(size))
+        done = vblake(
+            "ingest",
+            "--source",
+            sample_bucket,
+            "--lake",
+            lake,
+            "--workers",
+            "2",
+            preexec_fn=small_files(size),
+        )
         *_, last = done.stderr.decode().splitlines()
         assert done.returncode == 1, (seed, size)
-        assert re.fullmatch(rf"error: {lake}\S* cannot be written: File too large\. Raise the limit .*{re.escape(AGAIN)}", last), (
+        assert re.fullmatch(
+            rf"error: {lake}\S* cannot be written: File too large\. Raise the limit .*{re.escape(AGAIN)}",
+            last,
+        ), (
             seed,
             size,
             last,
@@ -122,12 +143,27 @@ def test_the_user_reads_one_line_where_a_file_may_not_grow(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize(
-    "args", [["sql", "FROM licks"], ["sql", "--format", "csv", "FROM licks"], ["status"], ["verify", "--quick"], ["--version"], ["--help"]]
+    "args",
+    [
+        ["sql", "FROM licks"],
+        ["sql", "--format", "csv", "FROM licks"],
+        ["status"],
+        ["verify", "--quick"],
+        ["--version"],
+        ["--help"],
+    ],
 )
 def test_an_output_on_a_full_disk(sample_lake: Path, args: list[str]) -> None:
     where = {"VBLAKE_LAKE": str(sample_lake)}
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run([*COMMAND, *args], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, env=os.environ | where)
+        done = subprocess.run(
+            [*COMMAND, *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+            env=os.environ | where,
+        )
     assert (done.returncode, done.stderr) == (1, b"error: the output: No space left on device\n")
 
 
@@ -157,7 +193,10 @@ def refused(*args: str | Path) -> str:
 
 
 def test_a_lake_that_may_not_be_written(small: Path) -> None:
-    with modes(0o555, small, *[p for p in small.rglob("*") if p.is_dir()]), modes(0o444, *[p for p in small.rglob("*") if p.is_file()]):
+    with (
+        modes(0o555, small, *[p for p in small.rglob("*") if p.is_dir()]),
+        modes(0o444, *[p for p in small.rglob("*") if p.is_file()]),
+    ):
         before = {p: p.stat().st_mtime_ns for p in small.rglob("*")}
         for args, part in READING:
             done = vblake(*args, "--lake", small, preexec_fn=without_rights)
@@ -182,7 +221,9 @@ def test_a_lake_on_a_read_only_disk(small: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o000, 0o444])
 @pytest.mark.parametrize("part", ["", "trials", "trials/mouse_id=101", "source_files"])
-def test_a_part_of_the_lake_that_may_not_be_read_is_not_taken_for_empty(small: Path, part: str, mode: int) -> None:
+def test_a_part_of_the_lake_that_may_not_be_read_is_not_taken_for_empty(
+    small: Path, part: str, mode: int
+) -> None:
     with modes(mode, small / part):
         for command in ("status", "verify"):
             line = refused(command, "--lake", small)
@@ -193,7 +234,14 @@ def test_a_part_of_the_lake_that_may_not_be_read_is_not_taken_for_empty(small: P
 def test_a_lake_where_none_can_be_made(sample_bucket: Path, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir()
     with modes(0o555, tmp_path / "closed"):
-        done = vblake("ingest", "--source", sample_bucket, "--lake", tmp_path / "closed/lake", preexec_fn=without_rights)
+        done = vblake(
+            "ingest",
+            "--source",
+            sample_bucket,
+            "--lake",
+            tmp_path / "closed/lake",
+            preexec_fn=without_rights,
+        )
     *_, last = done.stderr.decode().splitlines()
     assert done.returncode == 1
     assert last.startswith(f"error: {tmp_path}/closed/lake cannot be made: ")
@@ -205,13 +253,23 @@ def test_an_output_that_may_not_be_written(small: Path, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir()
     with modes(0o555, tmp_path / "closed"):
         for name in ("x.csv", "x.json", "x.parquet"):
-            done = vblake("sql", "--lake", small, "-o", tmp_path / "closed" / name, "SELECT 1", preexec_fn=without_rights)
+            done = vblake(
+                "sql",
+                "--lake",
+                small,
+                "-o",
+                tmp_path / "closed" / name,
+                "SELECT 1",
+                preexec_fn=without_rights,
+            )
             assert done.returncode == 2, name
             assert f"{tmp_path}/closed/{name} cannot be written" in done.stderr.decode()
             assert b"Traceback" not in done.stderr
 
 
-def test_staging_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_staging_that_others_may_write_to_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipelines.lake.store import private
 
     private(tmp_path / "mine")

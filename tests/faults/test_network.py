@@ -22,20 +22,27 @@ from servers.chaos import BODY, LISTING, OBJECT, RANGE, REFUSED, STALL_S, Chaos
 from servers.objects import Fault, RequestInfo
 from servers.s3 import BUCKET, S3Server
 
-from pipelines import log, s3
-from pipelines.ingest import IngestRequest, prepare
-from pipelines.planning import Selection
-from pipelines.ranges import RangeFile
-from pipelines.releases import load_release
+from pipelines import log
+from pipelines.ingest import prepare
+from pipelines.release.manifest import load_release
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
 from pipelines.sample import write_sample
-from pipelines.sources import SourceSpec, open_source
+from pipelines.source import object_store as s3
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
+from pipelines.source.range_file import RangeFile
 from schemas import TABLES, Subject
 from schemas.errors import SourceError, TransientSourceError
 
 pytestmark = pytest.mark.integration
 
 SOME = ("trials", "stimulus_templates", "dff_traces")
-BUT_SOME = tuple(name for name, table in TABLES.items() if name not in SOME and table.subject is not Subject.PROJECT)
+BUT_SOME = tuple(
+    name
+    for name, table in TABLES.items()
+    if name not in SOME and table.subject is not Subject.PROJECT
+)
 
 SOON = 30
 """Seconds after which something that was given up hangs."""
@@ -71,7 +78,13 @@ def trials_of(*sessions: int) -> Selection:
 
 
 def test_passing_faults_change_nothing(
-    one_mouse: Path, undisturbed: Path, tmp_path: Path, soak: bool, seed: int, figure: Callable[[str], None], no_waiting: None
+    one_mouse: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    soak: bool,
+    seed: int,
+    figure: Callable[[str], None],
+    no_waiting: None,
 ) -> None:
     """One request in ten goes wrong; in turn ranges, whole objects with their hash, and a bucket without versions are read."""
     plain = unversioned(one_mouse, tmp_path / "plain")
@@ -80,7 +93,9 @@ def test_passing_faults_change_nothing(
         chaos = Chaos(seed * 1000 + case)
         kept = case % 3 != 2
         whole = case == 0 or soak
-        selection, left_out = (Selection(), ("source_files",)) if whole else (Selection(tables=SOME), BUT_SOME)
+        selection, left_out = (
+            (Selection(), ("source_files",)) if whole else (Selection(tables=SOME), BUT_SOME)
+        )
         with S3Server(one_mouse if kept else plain, faults=chaos, versioned=kept, page=4) as server:
             more = {"verify_hash": True, "cache": tmp_path / "cache"} if case % 3 == 1 else {}
             ingest_from(source_of(server), tmp_path / "lake", selection=selection, **more)
@@ -93,28 +108,46 @@ def test_passing_faults_change_nothing(
             shutil.rmtree(tmp_path / folder, ignore_errors=True)
     assert struck.total() > asked / 20
     kinds = ", ".join(f"{count} {kind}" for kind, count in struck.most_common())
-    figure(f"network: {cases} ingests with {asked} requests, {struck.total()} of them disturbed ({kinds}): equal to an undisturbed one")
+    figure(
+        f"network: {cases} ingests with {asked} requests, {struck.total()} of them disturbed ({kinds}): equal to an undisturbed one"
+    )
 
 
-def test_the_command_repeats_and_says_so(one_mouse: Path, undisturbed: Path, tmp_path: Path, seed: int) -> None:
+def test_the_command_repeats_and_says_so(
+    one_mouse: Path, undisturbed: Path, tmp_path: Path, seed: int
+) -> None:
     """With worker processes, real waits, and the time-outs of the command line."""
     chaos = Chaos(seed, 0.15)
     with S3Server(one_mouse, faults=chaos) as server:
-        options = ("--tables", "trials,running_speed", "--workers", "2", "--timeout", str(STALL_S / 2), "--verbose")
+        options = (
+            "--tables",
+            "trials,running_speed",
+            "--workers",
+            "2",
+            "--timeout",
+            str(STALL_S / 2),
+            "--verbose",
+        )
         done = vblake("ingest", "--lake", tmp_path / "lake", "--endpoint-url", server.url, *options)
     said = done.stderr.decode()
     assert done.returncode == 0, said
     repeated = re.search(r"^(\d+) requests? repeated: \d+ .* \(--verbose shows each\)$", said, re.M)
     assert repeated, said
     assert 0 < int(repeated[1]) <= chaos.struck.total()
-    each = re.findall(rf"^\w+: visual-behavior-ophys/\S+\.nwb \(version \w+\) in s3://{BUCKET} at \S+: .+; attempt \d of 8 in", said, re.M)
+    each = re.findall(
+        rf"^\w+: visual-behavior-ophys/\S+\.nwb \(version \w+\) in s3://{BUCKET} at \S+: .+; attempt \d of 8 in",
+        said,
+        re.M,
+    )
     assert len(each) == int(repeated[1])
     for table in ("trials", "running_speed"):
         rows = f"SELECT COLUMNS(*)::VARCHAR FROM {table} ORDER BY ALL"
         assert query(tmp_path / "lake", rows) == query(undisturbed, rows)
 
 
-def test_an_object_that_is_replaced_while_it_is_read_is_one_or_the_other(bucket: Path, tmp_path: Path, seed: int, no_waiting: None) -> None:
+def test_an_object_that_is_replaced_while_it_is_read_is_one_or_the_other(
+    bucket: Path, tmp_path: Path, seed: int, no_waiting: None
+) -> None:
     """In a bucket without versions: never the first half of one and the second half of another."""
     old = behavior_file(bucket, 1)
     key, session = str(old.relative_to(bucket)), file_key(old)
@@ -133,13 +166,20 @@ def test_an_object_that_is_replaced_while_it_is_read_is_one_or_the_other(bucket:
             if count["ranges"] == last:
                 files[key] = {"2": "new"}
 
-    with S3Server(plain, faults=replaced, versioned=False, versions=files) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.ranges.PART", 16 << 10)
-        selection = Selection(behavior_sessions=(session,), tables=("running_speed", "raw_running_speed", "trials"))
+    with (
+        S3Server(plain, faults=replaced, versioned=False, versions=files) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("pipelines.source.range_file.PART", 16 << 10)
+        selection = Selection(
+            behavior_sessions=(session,), tables=("running_speed", "raw_running_speed", "trials")
+        )
         ingest_from(source_of(server), tmp_path / "lake", selection=selection)
     assert count["ranges"] > last, f"seed {seed}"
     assert quarantined(tmp_path / "lake") == {}
-    assert query(tmp_path / "lake", "SELECT min(speed) > 500, min(timestamps) > 1000 FROM running_speed") == [(True, True)]
+    assert query(
+        tmp_path / "lake", "SELECT min(speed) > 500, min(timestamps) > 1000 FROM running_speed"
+    ) == [(True, True)]
 
 
 @pytest.mark.parametrize("wrong", [0, 1], ids=["tables", "images"])
@@ -166,7 +206,9 @@ def test_a_size_that_was_wrong_once_costs_another_start(
 
 
 @pytest.mark.parametrize("versioning", [True, False], ids=["versions", "no versions"])
-def test_a_bucket_on_another_server_gives_the_same_lake(one_mouse: Path, undisturbed: Path, tmp_path: Path, versioning: bool) -> None:
+def test_a_bucket_on_another_server_gives_the_same_lake(
+    one_mouse: Path, undisturbed: Path, tmp_path: Path, versioning: bool
+) -> None:
     """moto's answers are not ours: ids and ETags of its own, newer objects over the pinned ones."""
     import boto3
     from moto.server import ThreadedMotoServer
@@ -174,24 +216,40 @@ def test_a_bucket_on_another_server_gives_the_same_lake(one_mouse: Path, undistu
     name = f"lab-{versioning}".lower()  # moto's buckets are those of all its servers
     copy = unversioned(one_mouse, tmp_path / "copy")
     manifest = json.loads(manifest_of(copy).read_text())
-    entries = {e["url"].split(".com/")[1]: e for part in ("metadata_files", "data_files") for e in manifest[part].values()}
+    entries = {
+        e["url"].split(".com/")[1]: e
+        for part in ("metadata_files", "data_files")
+        for e in manifest[part].values()
+    }
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-west-2", aws_access_key_id="w", aws_secret_access_key="w")
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        region_name="us-west-2",
+        aws_access_key_id="w",
+        aws_secret_access_key="w",
+    )
     try:
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         if versioning:
             s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         for key, entry in entries.items():
-            put = s3.put_object(Bucket=name, Key=key, Body=(one_mouse / key).read_bytes(), ACL="public-read")
+            put = s3.put_object(
+                Bucket=name, Key=key, Body=(one_mouse / key).read_bytes(), ACL="public-read"
+            )
             if versioning:
                 entry["version_id"] = put["VersionId"]
                 s3.put_object(Bucket=name, Key=key, Body=b"of a later release", ACL="public-read")
         key = manifest_of(copy).relative_to(copy).as_posix()
         s3.put_object(Bucket=name, Key=key, Body=json.dumps(manifest).encode(), ACL="public-read")
         s3.put_bucket_acl(Bucket=name, ACL="public-read")
-        ingest_from(SourceSpec(f"s3://{name}", f"http://{host}:{port}", attempts=1), tmp_path / "lake", selection=Selection(tables=SOME))
+        ingest_from(
+            SourceSpec(f"s3://{name}", f"http://{host}:{port}", attempts=1),
+            tmp_path / "lake",
+            selection=Selection(tables=SOME),
+        )
     finally:
         s3.close()
         server.stop()
@@ -233,7 +291,9 @@ def test_lasting_faults_fail_their_file_only(
         now, kinds = dict(zip(files[1:], kinds, strict=False)), kinds[len(files) - 1 :]
         seen = Counter[str]()
 
-        def faults(request: RequestInfo, _: int, now: dict[str, str] = now, seen: Counter[str] = seen) -> Fault | None:
+        def faults(
+            request: RequestInfo, _: int, now: dict[str, str] = now, seen: Counter[str] = seen
+        ) -> Fault | None:
             if request.kind != "range" or request.key not in now:
                 return None
             with lock:
@@ -249,7 +309,9 @@ def test_lasting_faults_fail_their_file_only(
             versions = server.counters.versions
             for key, (error, moved) in found.items():
                 (version,) = versions[key]
-                assert error.startswith(f"{key} (version {version}) in s3://{BUCKET} at {server.url}: ")
+                assert error.startswith(
+                    f"{key} (version {version}) in s3://{BUCKET} at {server.url}: "
+                )
                 assert SAID[now[key]] in error
                 assert "\n" not in error
                 assert 0 < moved <= server.counters.bytes_sent[key]
@@ -262,9 +324,21 @@ def test_lasting_faults_fail_their_file_only(
 
 def test_the_command_ends_with_3_when_a_file_fails(one_mouse: Path, tmp_path: Path) -> None:
     key = behavior_file(one_mouse).relative_to(one_mouse).as_posix()
-    with S3Server(one_mouse, faults=lambda r, _: Fault(status=503, code="SlowDown") if r.key == key else None) as server:
+    with S3Server(
+        one_mouse, faults=lambda r, _: Fault(status=503, code="SlowDown") if r.key == key else None
+    ) as server:
         done = vblake(
-            "ingest", "--lake", tmp_path / "lake", "--endpoint-url", server.url, "--tables", "trials", "--retries", "0", "--workers", "1"
+            "ingest",
+            "--lake",
+            tmp_path / "lake",
+            "--endpoint-url",
+            server.url,
+            "--tables",
+            "trials",
+            "--retries",
+            "0",
+            "--workers",
+            "1",
         )
         (version,) = server.counters.versions[key]
     assert done.returncode == 3
@@ -273,25 +347,47 @@ def test_the_command_ends_with_3_when_a_file_fails(one_mouse: Path, tmp_path: Pa
 
 
 def plan(server: S3Server, lake: Path, *more: str) -> Result:
-    arguments = ["plan", "--lake", str(lake), "--endpoint-url", server.url, "--retries", "1", "--timeout", "0.5", *more]
+    arguments = [
+        "plan",
+        "--lake",
+        str(lake),
+        "--endpoint-url",
+        server.url,
+        "--retries",
+        "1",
+        "--timeout",
+        "0.5",
+        *more,
+    ]
     return run(*arguments)
 
 
 @pytest.mark.parametrize("kind", [*REFUSED, *LISTING])
-def test_a_listing_that_fails_is_one_line(one_mouse: Path, tmp_path: Path, kind: str, no_waiting: None) -> None:
+def test_a_listing_that_fails_is_one_line(
+    one_mouse: Path, tmp_path: Path, kind: str, no_waiting: None
+) -> None:
     fault = (REFUSED | LISTING)[kind]
-    with S3Server(one_mouse, faults=lambda r, _: fault if r.kind == "list" and "manifests" not in r.key else None) as server:
+    with S3Server(
+        one_mouse,
+        faults=lambda r, _: fault if r.kind == "list" and "manifests" not in r.key else None,
+    ) as server:
         result = plan(server, tmp_path / "lake")
     assert result.exit_code == 1, result.output
     (line,) = [x for x in result.stderr.splitlines() if not x.startswith("warning: ")]
-    assert line.startswith(f"error: the listing of 'visual-behavior-ophys/' in s3://{BUCKET} at {server.url}: ")
+    assert line.startswith(
+        f"error: the listing of 'visual-behavior-ophys/' in s3://{BUCKET} at {server.url}: "
+    )
 
 
 @pytest.mark.parametrize("kind", [*REFUSED, *BODY])
 @pytest.mark.parametrize("part", ["manifests/", "project_metadata/ophys_session_table"])
-def test_a_manifest_or_table_that_fails_is_one_line(one_mouse: Path, tmp_path: Path, part: str, kind: str, no_waiting: None) -> None:
+def test_a_manifest_or_table_that_fails_is_one_line(
+    one_mouse: Path, tmp_path: Path, part: str, kind: str, no_waiting: None
+) -> None:
     fault = (REFUSED | BODY)[kind]
-    with S3Server(one_mouse, faults=lambda r, _: fault if part in r.key and r.kind != "list" else None) as server:
+    with S3Server(
+        one_mouse, faults=lambda r, _: fault if part in r.key and r.kind != "list" else None
+    ) as server:
         result = plan(server, tmp_path / "lake")
     assert result.exit_code == 1, result.output
     (line,) = [x for x in result.stderr.splitlines() if not x.startswith("warning: ")]
@@ -301,7 +397,10 @@ def test_a_manifest_or_table_that_fails_is_one_line(one_mouse: Path, tmp_path: P
 def test_a_table_damaged_on_its_way_is_read_again(one_mouse: Path, no_waiting: None) -> None:
     """Bytes of another object, passed off as the one asked for with all that goes with it: only the hash tells."""
     part = "project_metadata/ophys_session_table"
-    with S3Server(one_mouse, faults=lambda r, n: Fault(replaced=True, lie=True) if part in r.key and n == 0 else None) as server:
+    with S3Server(
+        one_mouse,
+        faults=lambda r, n: Fault(replaced=True, lie=True) if part in r.key and n == 0 else None,
+    ) as server:
         prepared = prepare(IngestRequest(source_of(server), str(one_mouse.parent / "none")))
     assert prepared.project.tables["ophys_sessions"].num_rows > 0
 
@@ -309,7 +408,9 @@ def test_a_table_damaged_on_its_way_is_read_again(one_mouse: Path, no_waiting: N
 # --- retries and time-outs
 
 
-def test_waits_grow_differ_and_end(one_mouse: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waits_grow_differ_and_end(
+    one_mouse: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Also where the user's AWS settings ask botocore for retries of its own: they would multiply with ours."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "10")
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
@@ -329,12 +430,17 @@ def test_waits_grow_differ_and_end(one_mouse: Path, monkeypatch: pytest.MonkeyPa
     assert len({wait / most for wait, most in zip(waits, longest, strict=True)}) == 7
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in said] == ["info"] * 2 + ["warning"] * 5
-    assert said[0] == f"info: the listing of '' in s3://{BUCKET} at {server.url}: HTTP 503 SlowDown; attempt 2 of 8 in {waits[0]:.1f} s"
+    assert (
+        said[0]
+        == f"info: the listing of '' in s3://{BUCKET} at {server.url}: HTTP 503 SlowDown; attempt 2 of 8 in {waits[0]:.1f} s"
+    )
 
 
 def test_an_answer_that_drips_is_given_up(one_mouse: Path, no_waiting: None) -> None:
     """Each byte comes within the time-out, the whole would take minutes."""
-    slowly = pytest.raises(TransientSourceError, match=r"sent nothing for 0.7 s, or too slowly \(1 attempt\)")
+    slowly = pytest.raises(
+        TransientSourceError, match=r"sent nothing for 0.7 s, or too slowly \(1 attempt\)"
+    )
     with S3Server(one_mouse, faults=lambda *_: Fault(drip_s=0.1)) as server, slowly:
         open_source(source_of(server, attempts=1)).sizes("")
 
@@ -353,14 +459,20 @@ def stalled(one_mouse: Path) -> Iterator[tuple[S3Server, threading.Event]]:
         go_on.set()
 
 
-def test_a_file_that_is_closed_waits_for_nobody(one_mouse: Path, stalled: tuple[S3Server, threading.Event]) -> None:
+def test_a_file_that_is_closed_waits_for_nobody(
+    one_mouse: Path, stalled: tuple[S3Server, threading.Event]
+) -> None:
     """As when another range has failed, or at Ctrl-C: what is under way may have a minute's time-out and seven retries before it."""
     server, asked = stalled
     source = open_source(source_of(server, read_timeout_s=600.0))
     key = behavior_file(one_mouse).relative_to(one_mouse).as_posix()
     pinned = source.pin(key, None)
     with ThreadPoolExecutor(1) as pool:
-        file = RangeFile(lambda start, stop: source.read_range(pinned, start, stop), pinned.size, abandon=source.close)
+        file = RangeFile(
+            lambda start, stop: source.read_range(pinned, start, stop),
+            pinned.size,
+            abandon=source.close,
+        )
         file.prefetch([(0, pinned.size)])
         assert asked.wait(SOON)
         pool.submit(file.close).result(SOON)
@@ -372,5 +484,7 @@ def test_manifests_come_from_a_complete_listing(one_mouse: Path, no_waiting: Non
     """A page that lost its entries must not look like an older latest release, or like none."""
     newest = manifest_of(one_mouse).name
     lost = Fault(listing=lambda xml: re.sub(rb"<Contents>.*?</Contents>", b"", xml))
-    with S3Server(one_mouse, faults=lambda r, n: lost if r.kind == "list" and n < 2 else None) as server:
+    with S3Server(
+        one_mouse, faults=lambda r, n: lost if r.kind == "list" and n < 2 else None
+    ) as server:
         assert load_release(open_source(source_of(server))).version in newest

@@ -22,9 +22,10 @@ from builders.network import quarantined
 from servers.s3 import BUCKET, Fault, RequestInfo, S3Server
 
 from assets.resources import LakeResource
-from pipelines import s3
 from pipelines.cli.options import request_from_options
-from pipelines.sources import SourceSpec, open_source
+from pipelines.source import object_store as s3
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas.errors import SourceError, TransientSourceError, UsageError
 
 pytestmark = pytest.mark.integration
@@ -39,7 +40,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def error_of(endpoint: str, **spec: object) -> SourceError:
-    source = open_source(SourceSpec(f"s3://{BUCKET}", endpoint, **{"attempts": 2, "connect_timeout_s": 5.0, **spec}))  # type: ignore[arg-type]
+    source = open_source(
+        SourceSpec(f"s3://{BUCKET}", endpoint, **{"attempts": 2, "connect_timeout_s": 5.0, **spec})
+    )  # type: ignore[arg-type]
     with pytest.raises(SourceError) as caught:
         source.read(KEY, None)
     assert caught.value.__cause__ is None
@@ -54,14 +57,20 @@ def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     error = error_of(f"http://{address}")
-    assert str(error) == f"{WHERE}http://{address}: {address} refuses connections (2 attempts). Check endpoint url, or try again later."
+    assert (
+        str(error)
+        == f"{WHERE}http://{address}: {address} refuses connections (2 attempts). Check endpoint url, or try again later."
+    )
     assert isinstance(error, TransientSourceError)
 
 
 def test_a_name_that_is_not_known() -> None:
     error = error_of("http://nowhere.invalid:9000")
     found = f"{WHERE}http://nowhere.invalid:9000: the name nowhere.invalid:9000 cannot be resolved"
-    assert str(error).removeprefix(found) in (". Check endpoint url and network.", " (2 attempts). Check endpoint url and network.")
+    assert str(error).removeprefix(found) in (
+        ". Check endpoint url and network.",
+        " (2 attempts). Check endpoint url and network.",
+    )
 
 
 def test_a_server_that_accepts_no_connection() -> None:
@@ -77,7 +86,10 @@ def test_a_server_that_accepts_no_connection() -> None:
         error = error_of(f"http://127.0.0.1:{address[1]}", connect_timeout_s=0.3, attempts=1)
         for one in filling:
             one.close()
-    assert "did not accept a connection within 0.3 s (1 attempt). Try again later, or give a longer --connect-timeout." in str(error)
+    assert (
+        "did not accept a connection within 0.3 s (1 attempt). Try again later, or give a longer --connect-timeout."
+        in str(error)
+    )
 
 
 @pytest.fixture
@@ -90,11 +102,23 @@ def tls(tmp_path: Path) -> Iterator[str]:
 
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+    )
     made = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
-    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "own.pem").write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    made = made.add_extension(
+        x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "own.pem").write_bytes(
+        private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
 
     class Quiet(HTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:
@@ -125,7 +149,10 @@ def test_https_to_a_server_without(tmp_path: Path) -> None:
     with S3Server(tmp_path) as server:
         address = server.url.removeprefix("http://")
         error = error_of(f"https://{address}")
-    assert str(error) == f"{WHERE}https://{address}: {address} does not speak TLS. Check endpoint url: http instead of https?"
+    assert (
+        str(error)
+        == f"{WHERE}https://{address}: {address} does not speak TLS. Check endpoint url: http instead of https?"
+    )
 
 
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,17 +161,25 @@ def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     error = error_of("http://s3.example.org")
-    assert str(error) == f"{WHERE}http://s3.example.org: the proxy cannot be reached (2 attempts). Check HTTPS_PROXY and HTTP_PROXY."
+    assert (
+        str(error)
+        == f"{WHERE}http://s3.example.org: the proxy cannot be reached (2 attempts). Check HTTPS_PROXY and HTTP_PROXY."
+    )
 
 
 def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "hunter2")
     error = error_of("http://127.0.0.1:9", anonymous=False)
-    assert str(error) == f"{WHERE}http://127.0.0.1:9: there is no such AWS profile as AWS_PROFILE names. Correct or unset it."
+    assert (
+        str(error)
+        == f"{WHERE}http://127.0.0.1:9: there is no such AWS profile as AWS_PROFILE names. Correct or unset it."
+    )
 
 
 def test_what_a_server_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
-    with S3Server(tmp_path, faults=lambda *_: Fault(status=418, code="\x9b31mRed\nLine" + "x" * 200)) as server:
+    with S3Server(
+        tmp_path, faults=lambda *_: Fault(status=418, code="\x9b31mRed\nLine" + "x" * 200)
+    ) as server:
         source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
         with pytest.raises(SourceError) as caught:
             source.sizes("")
@@ -154,13 +189,28 @@ def test_what_a_server_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
 # --- settings
 
 
-def test_time_outs_and_retries_reach_the_source_by_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_outs_and_retries_reach_the_source_by_every_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = request_from_options(timeout=7.5, connect_timeout=1.5, retries=2).source
-    expected = SourceSpec("s3://visual-behavior-ophys-data", connect_timeout_s=1.5, read_timeout_s=7.5, attempts=3)
+    expected = SourceSpec(
+        "s3://visual-behavior-ophys-data", connect_timeout_s=1.5, read_timeout_s=7.5, attempts=3
+    )
     assert given == expected
-    assert LakeResource(timeout=7.5, connect_timeout=1.5, retries=2, lake="x").source_spec() == expected
-    assert LakeResource().source_spec() == request_from_options().source == SourceSpec("s3://visual-behavior-ophys-data")
-    for name, value in (("VBLAKE_TIMEOUT", "7.5"), ("VBLAKE_CONNECT_TIMEOUT", "1.5"), ("VBLAKE_RETRIES", "2")):
+    assert (
+        LakeResource(timeout=7.5, connect_timeout=1.5, retries=2, lake="x").source_spec()
+        == expected
+    )
+    assert (
+        LakeResource().source_spec()
+        == request_from_options().source
+        == SourceSpec("s3://visual-behavior-ophys-data")
+    )
+    for name, value in (
+        ("VBLAKE_TIMEOUT", "7.5"),
+        ("VBLAKE_CONNECT_TIMEOUT", "1.5"),
+        ("VBLAKE_RETRIES", "2"),
+    ):
         monkeypatch.setenv(name, value)
     assert LakeResource().source_spec() == expected
     monkeypatch.setenv("VBLAKE_RETRIES", "many")
@@ -175,7 +225,11 @@ def test_time_outs_and_retries_reach_the_source_by_every_way(monkeypatch: pytest
         ("--timeout", "nan", "The time-out nan s cannot be used"),
         ("--connect-timeout", "1e9", "The connect time-out 1e+09 s cannot be used"),
         ("--retries", "-1", "Invalid value for '--retries'"),
-        ("--endpoint-url", "http://host:port", "The endpoint url 'http://host:port' cannot be used"),
+        (
+            "--endpoint-url",
+            "http://host:port",
+            "The endpoint url 'http://host:port' cannot be used",
+        ),
         ("--endpoint-url", "http://", "The endpoint url 'http://' cannot be used"),
         ("--endpoint-url", "http://[::1", "The endpoint url 'http://[::1' cannot be used"),
     ],
@@ -193,7 +247,14 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AWS_SESSION_TOKEN": "FwoGZXIvYXdzEJr//////////wEaDExampleToken",
 }
-SIGNED = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI", "FwoGZXIvYXdzEJr", "X-Amz-Signature", "Signature=", "hunter2")
+SIGNED = (
+    "AKIAIOSFODNN7EXAMPLE",
+    "wJalrXUtnFEMI",
+    "FwoGZXIvYXdzEJr",
+    "X-Amz-Signature",
+    "Signature=",
+    "hunter2",
+)
 
 PROGRAM = """
 import logging, os, sys
@@ -217,19 +278,48 @@ def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) ->
         return Fault(reset="before") if request.key == lost else None
 
     (tmp_path / "home").mkdir()
-    environment = {k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy")} | SECRETS
+    environment = {
+        k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy")
+    } | SECRETS
     with S3Server(sample_bucket, faults=faults) as server:
-        options = ["--lake", "lake", "--endpoint-url", server.url, "--no-anon", "--retries", "1", "--verbose", "--workers", "1"]
+        options = [
+            "--lake",
+            "lake",
+            "--endpoint-url",
+            server.url,
+            "--no-anon",
+            "--retries",
+            "1",
+            "--verbose",
+            "--workers",
+            "1",
+        ]
         command = [sys.executable, "-c", PROGRAM, "ingest", *options, "--tables", "running_speed"]
         root = str(Path(__file__).parents[2])
-        done = subprocess.run(command, cwd=tmp_path, env=environment | {"PYTHONPATH": root}, capture_output=True, check=False, timeout=300)
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment | {"PYTHONPATH": root},
+            capture_output=True,
+            check=False,
+            timeout=300,
+        )
     assert done.returncode == 3, done.stderr.decode()
-    assert "the AWS credentials are not valid here (the server answered HTTP 403" in quarantined(tmp_path / "lake")[bad][0]
+    assert (
+        "the AWS credentials are not valid here (the server answered HTTP 403"
+        in quarantined(tmp_path / "lake")[bad][0]
+    )
     assert "broke off the connection (2 attempts)" in quarantined(tmp_path / "lake")[lost][0]
     left = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert any(p.suffix == ".db" for p in left)
-    assert b"vblake.s3" in left[tmp_path / "debug.log"] or b"asyncio" in left[tmp_path / "debug.log"]
-    for path, content in [*left.items(), (Path("stdout"), done.stdout), (Path("stderr"), done.stderr)]:
+    assert (
+        b"vblake.s3" in left[tmp_path / "debug.log"] or b"asyncio" in left[tmp_path / "debug.log"]
+    )
+    for path, content in [
+        *left.items(),
+        (Path("stdout"), done.stdout),
+        (Path("stderr"), done.stderr),
+    ]:
         for secret in SIGNED:
             assert secret.encode() not in content, f"{secret} in {path}"
     for path in (p for p in left if p.suffix == ".db"):
@@ -241,7 +331,10 @@ def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--source", "https://visual-behavior-ophys-data.s3.amazonaws.com/x?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature=0f0f"],
+        [
+            "--source",
+            "https://visual-behavior-ophys-data.s3.amazonaws.com/x?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature=0f0f",
+        ],
         ["--source", "s3://AKIAIOSFODNN7EXAMPLE:hunter2@bucket/prefix"],
         ["--source", "s3://bucket/prefix?X-Amz-Signature=hunter2"],
         ["--endpoint-url", "https://user:hunter2@s3.example.org"],
@@ -253,5 +346,7 @@ def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) ->
 def test_urls_with_secrets_are_refused_without_showing_them(arguments: list[str]) -> None:
     result = run("plan", *arguments)
     assert result.exit_code == 2
-    assert "must not hold credentials, a query or a fragment (it is not shown here)" in result.output
+    assert (
+        "must not hold credentials, a query or a fragment (it is not shown here)" in result.output
+    )
     assert not [secret for secret in SIGNED if secret in result.output]

@@ -21,12 +21,13 @@ from builders.command import COMMAND, Started, start
 from builders.lakes import contents
 from conftest import Figure
 
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.check.lake import Severity, verify
+from pipelines.convert.staged import FileResult
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Status
 from pipelines.lake.store import LocalStore
-from pipelines.sources import SourceSpec
-from pipelines.staged import FileResult
-from pipelines.verify import Severity, verify
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,9 @@ SOON = 30
 
 def converting(bucket: Path, lake: Path, workers: int = 2, **options: object) -> Started:
     """An ingest that has converted a file and has others before it."""
-    running = start("ingest", "--source", bucket, "--lake", lake, "--workers", str(workers), **options)
+    running = start(
+        "ingest", "--source", bucket, "--lake", lake, "--workers", str(workers), **options
+    )
     running.wait_for("[1/")
     return running
 
@@ -45,7 +48,13 @@ def check_whole(lake: Path) -> None:
     assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR] == []
 
 
-WAYS = [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGHUP, True)]
+WAYS = [
+    (signal.SIGINT, True),
+    (signal.SIGTERM, False),
+    (signal.SIGTERM, True),
+    (signal.SIGHUP, False),
+    (signal.SIGHUP, True),
+]
 """Signals, and whether the whole group gets them, as from a terminal and from some schedulers."""
 
 
@@ -78,7 +87,9 @@ def goes_on(bucket: Path, lake: Path, published: int, converted: int) -> None:
     if (lake / "catalog.duckdb").exists():
         check_whole(lake)
     prepared = prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=0))
-    remembered = {p.parent.name: p.stat().st_mtime_ns for p in (lake / "_staging").glob("*/result.json")}
+    remembered = {
+        p.parent.name: p.stat().st_mtime_ns for p in (lake / "_staging").glob("*/result.json")
+    }
     assert len(prepared.done) >= published
     assert len(remembered) + len(prepared.done) >= published + converted
     taken: set[str] = set()
@@ -92,13 +103,17 @@ def goes_on(bucket: Path, lake: Path, published: int, converted: int) -> None:
     check_whole(lake)
 
 
-def test_an_ingest_that_is_stopped_at_any_moment(sample_bucket: Path, tmp_path: Path, soak: bool, seed: int, figure: Figure) -> None:
+def test_an_ingest_that_is_stopped_at_any_moment(
+    sample_bucket: Path, tmp_path: Path, soak: bool, seed: int, figure: Figure
+) -> None:
     cases, stopped = 30 if soak else 1, 0
     for case in range(cases):
         rng = random.Random(f"{seed} {case}")
         number = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
         lake = tmp_path / f"lake{case}"
-        running = start("ingest", "--source", sample_bucket, "--lake", lake, "--workers", rng.choice("12"))
+        running = start(
+            "ingest", "--source", sample_bucket, "--lake", lake, "--workers", rng.choice("12")
+        )
         running.wait_for("to convert")
         time.sleep(rng.uniform(0, 4))
         with contextlib.suppress(ProcessLookupError):
@@ -147,7 +162,12 @@ main(work)
 
 
 def program(*, patience: float = 60.0, cleaning: float = 0.0, **options: object) -> Started:
-    running = start("-c", PROGRAM.format(patience=patience, cleaning=cleaning), program=[sys.executable], **options)
+    running = start(
+        "-c",
+        PROGRAM.format(patience=patience, cleaning=cleaning),
+        program=[sys.executable],
+        **options,
+    )
     running.wait_for("ready")
     return running
 
@@ -193,12 +213,16 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_query_that_is_stopped_leaves_nothing_behind(sample_lake: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_query_that_is_stopped_leaves_nothing_behind(
+    sample_lake: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     (tmp_path / "tmp").mkdir()
     # More than fits the memory that DuckDB is left, so that it has files of its own.
     query = "SELECT count(*) FROM (SELECT DISTINCT a.range, b.range, hash(a.range, b.range) FROM range(100_000) a, range(100_000) b)"
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
-    running = start("sql", "--lake", sample_lake, "-o", tmp_path / "out.csv", query, env=environment)
+    running = start(
+        "sql", "--lake", sample_lake, "-o", tmp_path / "out.csv", query, env=environment
+    )
     until = time.monotonic() + SOON
     while not (tmp_path / ".out.csv.part").exists() and time.monotonic() < until:
         time.sleep(0.02)
@@ -215,7 +239,9 @@ def wait_until_it_listens(running: Started) -> None:
     state = Path(f"/proc/{running.process.pid}/status")
     until = time.monotonic() + SOON
     while state.exists() and time.monotonic() < until:
-        (caught,) = [line.split()[1] for line in state.read_text().splitlines() if line.startswith("SigCgt:")] or ["0"]
+        (caught,) = [
+            line.split()[1] for line in state.read_text().splitlines() if line.startswith("SigCgt:")
+        ] or ["0"]
         if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
             return
         time.sleep(0.01)
@@ -223,7 +249,9 @@ def wait_until_it_listens(running: Started) -> None:
 
 
 @pytest.mark.parametrize("command", ["verify", "sample", "catalog", "plan"])
-def test_other_commands_stop_without_a_traceback(command: str, sample_bucket: Path, lake: Path, tmp_path: Path, seed: int) -> None:
+def test_other_commands_stop_without_a_traceback(
+    command: str, sample_bucket: Path, lake: Path, tmp_path: Path, seed: int
+) -> None:
     options = {
         "verify": ("--lake", lake),
         "sample": ("--out", tmp_path / "new", "--mice", "8"),
@@ -254,10 +282,18 @@ def test_other_commands_stop_without_a_traceback(command: str, sample_bucket: Pa
         ["verify", "--quick"],
     ],
 )
-def test_a_reader_that_goes_away_ends_the_command_quietly(sample_lake: Path, args: list[str]) -> None:
+def test_a_reader_that_goes_away_ends_the_command_quietly(
+    sample_lake: Path, args: list[str]
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*COMMAND, *args, "--lake", sample_lake], stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run(
+        [*COMMAND, *args, "--lake", sample_lake],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -278,9 +314,13 @@ def kill_readers(victim: Path, times: int, killed: set[int]) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="which process reads a file is seen in /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="which process reads a file is seen in /proc"
+)
 @pytest.mark.parametrize(("workers", "times"), [(1, 1), (2, 2)])
-def test_a_worker_that_is_killed_costs_at_most_its_file(sample_bucket: Path, tmp_path: Path, workers: int, times: int) -> None:
+def test_a_worker_that_is_killed_costs_at_most_its_file(
+    sample_bucket: Path, tmp_path: Path, workers: int, times: int
+) -> None:
     lake = tmp_path / "lake"
     prepared = prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=workers))
     victim = max(prepared.todo, key=lambda t: t.bytes or 0).object.key
@@ -296,7 +336,9 @@ def test_a_worker_that_is_killed_costs_at_most_its_file(sample_bucket: Path, tmp
         assert bad == []
     else:
         assert [(e.object_key, e.status) for e in bad] == [(victim, Status.QUARANTINED)]
-        assert str(bad[0].error).startswith(f"file {victim}: the worker process died twice while reading it, the second time alone: killed")
+        assert str(bad[0].error).startswith(
+            f"file {victim}: the worker process died twice while reading it, the second time alone: killed"
+        )
     assert len(entries) == len(prepared.todo)
     check_whole(lake)
 
@@ -304,6 +346,12 @@ def test_a_worker_that_is_killed_costs_at_most_its_file(sample_bucket: Path, tmp
 def test_no_temporary_folder_is_left(sample_lake: Path) -> None:
     before = set(Path(tempfile.gettempdir()).glob("vblake-*"))
     assert (
-        subprocess.run([*COMMAND, "sql", "--lake", sample_lake, "SELECT 1"], capture_output=True, timeout=60, check=False).returncode == 0
+        subprocess.run(
+            [*COMMAND, "sql", "--lake", sample_lake, "SELECT 1"],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        ).returncode
+        == 0
     )
     assert set(Path(tempfile.gettempdir()).glob("vblake-*")) == before

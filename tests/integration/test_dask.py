@@ -7,17 +7,24 @@ from pathlib import Path
 import pytest
 from builders.lakes import contents
 
-from pipelines.ingest import IngestRequest, ingest, prepare
-from pipelines.sources import SourceSpec
+from pipelines.ingest import ingest, prepare
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 pytestmark = pytest.mark.integration
 
 
-def test_a_lake_made_by_dask_workers_is_the_same(sample_bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+def test_a_lake_made_by_dask_workers_is_the_same(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
-        request = IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), dask=cluster.scheduler_address)
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        request = IngestRequest(
+            SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), dask=cluster.scheduler_address
+        )
         reports = ingest(prepare(request))
     assert not [e for r in reports for e in r.quarantined]
     assert contents(tmp_path / "lake") == contents(sample_lake)

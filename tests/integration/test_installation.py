@@ -18,7 +18,12 @@ ROOT = Path(__file__).parents[2]
 def test_this_installation_has_the_command() -> None:
     (command,) = entry_points(group="console_scripts", name="vblake")
     assert command.value == "assets.__main__:main"
-    done = subprocess.run([str(Path(sys.executable).parent / "vblake"), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "vblake"), "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.startswith("vblake ")
 
 
@@ -27,7 +32,17 @@ def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "assets", "pipelines", "schemas"):
         subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True)
     (wheel,) = tmp_path.glob("vblake-*.whl")
     names = zipfile.ZipFile(wheel).namelist()

@@ -14,13 +14,14 @@ import pytest
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
 from servers.s3 import BUCKET, Counters, Fault, RequestInfo, S3Server
 
-from pipelines import ranges
-from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
-from pipelines.nwb import needs
+from pipelines.ingest import MouseReport, ingest, prepare
+from pipelines.nwb import prefetch as needs
 from pipelines.nwb.readers import READERS
-from pipelines.planning import Selection
-from pipelines.ranges import merged
-from pipelines.sources import SourceSpec
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source import range_file as ranges
+from pipelines.source.base import SourceSpec
+from pipelines.source.range_file import merged
 
 pytestmark = pytest.mark.integration
 
@@ -62,11 +63,17 @@ def counted(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return lake, server.counters
 
 
-def run(server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 2, **more: Any) -> list[MouseReport]:
+def run(
+    server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 2, **more: Any
+) -> list[MouseReport]:
     """An ingest over S3. What a request does not know by name is what is selected."""
     own = {k: more.pop(k) for k in ("verify_hash", "cache", "force") if k in more}
     source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=attempts)
-    return ingest(prepare(IngestRequest(source, str(lake), selection=Selection(**more), workers=workers, **own)))
+    return ingest(
+        prepare(
+            IngestRequest(source, str(lake), selection=Selection(**more), workers=workers, **own)
+        )
+    )
 
 
 def errors(reports: list[MouseReport]) -> list[str]:
@@ -79,7 +86,12 @@ def of_files(counts: dict[str, Any]) -> dict[str, Any]:
 
 def moved(lake: Path) -> dict[str, int]:
     """Bytes fetched by object, as the ledger has them."""
-    return {str(key): int(n) for key, n in query(lake, "SELECT object_key, bytes_fetched FROM source_files WHERE status = 'ingested'")}
+    return {
+        str(key): int(n)
+        for key, n in query(
+            lake, "SELECT object_key, bytes_fetched FROM source_files WHERE status = 'ingested'"
+        )
+    }
 
 
 def pinned(bucket: Path) -> dict[str, str]:
@@ -89,10 +101,14 @@ def pinned(bucket: Path) -> dict[str, str]:
     return {e["url"].split(".com/")[1]: e["version_id"] for e in entries}
 
 
-def test_an_ingest_over_s3_equals_one_from_a_folder(server: S3Server, sample_lake: Path, tmp_path: Path) -> None:
+def test_an_ingest_over_s3_equals_one_from_a_folder(
+    server: S3Server, sample_lake: Path, tmp_path: Path
+) -> None:
     assert errors(run(server, tmp_path / "lake")) == []
     assert contents(tmp_path / "lake") == contents(sample_lake)
-    assert server.counters.requests["get"] < 10  # the manifest and the project tables; no NWB file as a whole
+    assert (
+        server.counters.requests["get"] < 10
+    )  # the manifest and the project tables; no NWB file as a whole
     assert server.counters.requests["refused"] == 0
 
 
@@ -102,7 +118,9 @@ def test_files_share_connections(server: S3Server, tmp_path: Path) -> None:
     assert server.counters.connections <= ranges.CONNECTIONS + 1
 
 
-def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(counted: tuple[Path, Counters], sample_bucket: Path) -> None:
+def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(
+    counted: tuple[Path, Counters], sample_bucket: Path
+) -> None:
     lake, counters = counted
     sent = of_files(counters.bytes_sent)
     assert sent == moved(lake)
@@ -114,14 +132,20 @@ def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(counted: tuple[
     assert counters.requests["head"] == len(counters.versions)
 
 
-def test_objects_are_asked_for_in_the_version_that_the_manifest_pins(server: S3Server, sample_bucket: Path, tmp_path: Path) -> None:
+def test_objects_are_asked_for_in_the_version_that_the_manifest_pins(
+    server: S3Server, sample_bucket: Path, tmp_path: Path
+) -> None:
     run(server, tmp_path / "lake", tables=("trials", "ophys_timestamps"))
     versions = of_files(server.counters.versions)
-    assert versions == {key: {version} for key, version in pinned(sample_bucket).items() if key in versions}
+    assert versions == {
+        key: {version} for key, version in pinned(sample_bucket).items() if key in versions
+    }
     assert len(versions) > 5
 
 
-def test_a_newer_object_of_the_same_name_is_not_read(bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+def test_a_newer_object_of_the_same_name_is_not_read(
+    bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
     """The manifest speaks of a version; what was put there later is another file."""
     newer = behavior_file(bucket, 1)
     key = str(newer.relative_to(bucket))
@@ -129,16 +153,32 @@ def test_a_newer_object_of_the_same_name_is_not_read(bucket: Path, sample_lake: 
     old.write_bytes(newer.read_bytes())
     with edit(newer) as h5:
         h5["/processing/running/speed/data"][:] = 0
-    with S3Server(bucket, versions={key: {pinned(bucket)[key]: old.relative_to(bucket), "later": key}}) as server:
-        assert errors(run(server, tmp_path / "lake", behavior_sessions=(file_key(newer),), tables=("running_speed",))) == []
+    with S3Server(
+        bucket, versions={key: {pinned(bucket)[key]: old.relative_to(bucket), "later": key}}
+    ) as server:
+        assert (
+            errors(
+                run(
+                    server,
+                    tmp_path / "lake",
+                    behavior_sessions=(file_key(newer),),
+                    tables=("running_speed",),
+                )
+            )
+            == []
+        )
     where = f"WHERE behavior_session_id = {file_key(newer)}"
     for lake in (tmp_path / "lake", sample_lake):
-        assert query(lake, f"SELECT count(*) > 100 AND max(abs(speed)) > 0 FROM running_speed {where}") == [(True,)]
+        assert query(
+            lake, f"SELECT count(*) > 100 AND max(abs(speed)) > 0 FROM running_speed {where}"
+        ) == [(True,)]
     rows = f"SELECT COLUMNS(*)::VARCHAR FROM running_speed {where} ORDER BY ALL"
     assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
 
 
-def test_one_small_table_moves_little(server: S3Server, sample_bucket: Path, tmp_path: Path, spread: None) -> None:
+def test_one_small_table_moves_little(
+    server: S3Server, sample_bucket: Path, tmp_path: Path, spread: None
+) -> None:
     key = file_key(experiment_file(sample_bucket, 0))
     assert errors(run(server, tmp_path / "lake", experiments=(key,), tables=("trials",))) == []
     ((name, sent),) = of_files(server.counters.bytes_sent).items()
@@ -148,18 +188,37 @@ def test_one_small_table_moves_little(server: S3Server, sample_bucket: Path, tmp
     assert query(tmp_path / "lake", "SELECT count(*) > 10 FROM trials") == [(True,)]
 
 
-def test_further_planes_are_not_asked_for_behavior(counted: tuple[Path, Counters], sample_bucket: Path) -> None:
+def test_further_planes_are_not_asked_for_behavior(
+    counted: tuple[Path, Counters], sample_bucket: Path
+) -> None:
     """The behaviour of a session comes from one file: what its other planes have of it stays where it is."""
     lake, counters = counted
-    planes = query(lake, "SELECT object_key FROM source_files WHERE file_kind = 'ophys_experiment' AND NOT gives_behavior")
+    planes = query(
+        lake,
+        "SELECT object_key FROM source_files WHERE file_kind = 'ophys_experiment' AND NOT gives_behavior",
+    )
     assert planes
     for (key,) in planes:
         with h5py.File(sample_bucket / key) as h5:
-            series = [h5[p] for p in ("acquisition/EyeTracking/pupil_tracking/data", "processing/running/speed/data")]
+            series = [
+                h5[p]
+                for p in (
+                    "acquisition/EyeTracking/pupil_tracking/data",
+                    "processing/running/speed/data",
+                )
+            ]
             # Blocks of metadata reach a little into what lies beside it.
-            inner = [(d.id.get_offset() + 4096, d.id.get_offset() + d.id.get_storage_size() - 4096) for d in series]
+            inner = [
+                (d.id.get_offset() + 4096, d.id.get_offset() + d.id.get_storage_size() - 4096)
+                for d in series
+            ]
         assert all(stop > start for start, stop in inner)
-        assert not [(a, b) for a, b in counters.ranges[key] for start, stop in inner if a < stop and b > start]
+        assert not [
+            (a, b)
+            for a, b in counters.ranges[key]
+            for start, stop in inner
+            if a < stop and b > start
+        ]
 
 
 def test_worker_processes_fetch_alike(server: S3Server, sample_lake: Path, tmp_path: Path) -> None:
@@ -167,16 +226,28 @@ def test_worker_processes_fetch_alike(server: S3Server, sample_lake: Path, tmp_p
     for table in ("trials", "dff_traces"):
         sql = f"SELECT COLUMNS(*)::VARCHAR FROM {table} ORDER BY ALL"
         assert query(tmp_path / "lake", sql) == query(sample_lake, sql)
-    assert sum(moved(tmp_path / "lake").values()) == sum(of_files(server.counters.bytes_sent).values())
+    assert sum(moved(tmp_path / "lake").values()) == sum(
+        of_files(server.counters.bytes_sent).values()
+    )
 
 
-def test_verify_hash_fetches_whole_objects_and_checks_them(bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+def test_verify_hash_fetches_whole_objects_and_checks_them(
+    bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
     damaged = behavior_file(bucket, 0)
     with edit(damaged) as h5:
         h5["/processing/running/speed/data"][0] += 1
     name = str(damaged.relative_to(bucket))
     with S3Server(bucket) as server:
-        found = errors(run(server, tmp_path / "lake", verify_hash=True, cache=tmp_path / "cache", tables=("trials", "ophys_timestamps")))
+        found = errors(
+            run(
+                server,
+                tmp_path / "lake",
+                verify_hash=True,
+                cache=tmp_path / "cache",
+                tables=("trials", "ophys_timestamps"),
+            )
+        )
         sent = of_files(server.counters.bytes_sent)
     assert len(found) == 1
     assert damaged.name in found[0]
@@ -199,19 +270,36 @@ PASSING = {
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_faults_that_pass_leave_no_trace(fault: Fault, sample_bucket: Path, sample_lake: Path, tmp_path: Path) -> None:
+def test_faults_that_pass_leave_no_trace(
+    fault: Fault, sample_bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
     """Of what is asked of a file every third thing goes wrong the first time."""
     session = file_key(behavior_file(sample_bucket, 1))
     struck: list[RequestInfo] = []
 
     def faults(request: RequestInfo, before: int) -> Fault | None:
-        if before or request.number % 3 or request.method != "GET" or not request.key.endswith(".nwb"):
+        if (
+            before
+            or request.number % 3
+            or request.method != "GET"
+            or not request.key.endswith(".nwb")
+        ):
             return None
         struck.append(request)
         return fault
 
     with S3Server(sample_bucket, faults=faults) as server:
-        assert errors(run(server, tmp_path / "lake", behavior_sessions=(session,), tables=("running_speed", "trials"))) == []
+        assert (
+            errors(
+                run(
+                    server,
+                    tmp_path / "lake",
+                    behavior_sessions=(session,),
+                    tables=("running_speed", "trials"),
+                )
+            )
+            == []
+        )
     assert len(struck) > 1
     for table in ("running_speed", "trials"):
         sql = f"SELECT COLUMNS(*)::VARCHAR FROM {table} WHERE behavior_session_id = {session} ORDER BY ALL"
@@ -219,13 +307,22 @@ def test_faults_that_pass_leave_no_trace(fault: Fault, sample_bucket: Path, samp
 
 
 STAYING = {
-    "slow down": (Fault(status=503, code="SlowDown"), "the server answered HTTP 503 SlowDown (1 attempt). Try again later."),
+    "slow down": (
+        Fault(status=503, code="SlowDown"),
+        "the server answered HTTP 503 SlowDown (1 attempt). Try again later.",
+    ),
     "access denied": (Fault(status=403, code="AccessDenied"), "unsigned requests may not read it"),
-    "no such key": (Fault(status=404, code="NoSuchKey"), "the bucket has no such version of it, which the manifest pins"),
+    "no such key": (
+        Fault(status=404, code="NoSuchKey"),
+        "the bucket has no such version of it, which the manifest pins",
+    ),
     "reset in the answer": (Fault(reset="middle"), "broke off the connection (1 attempt)"),
     "short, and says so": (Fault(missing=10, declared=False), "the transfer broke off after"),
     "whole instead of a range": (Fault(whole=True), "the server does not answer range requests"),
-    "another version": (Fault(version="other"), "the server sent other; it does not keep versions as S3 does"),
+    "another version": (
+        Fault(version="other"),
+        "the server sent other; it does not keep versions as S3 does",
+    ),
 }
 
 
@@ -249,21 +346,38 @@ def test_faults_that_stay_name_the_object_and_lose_nothing_else(
             return fault if count > after else None
 
     sessions = (file_key(struck), file_key(behavior_file(bucket, 0)))
-    with S3Server(bucket, faults=faults, versions={key: {pinned(bucket)[key]: key, "other": "other"}}) as server:
-        found = errors(run(server, tmp_path / "lake", attempts=1, behavior_sessions=sessions, tables=("running_speed", "trials")))
+    with S3Server(
+        bucket, faults=faults, versions={key: {pinned(bucket)[key]: key, "other": "other"}}
+    ) as server:
+        found = errors(
+            run(
+                server,
+                tmp_path / "lake",
+                attempts=1,
+                behavior_sessions=sessions,
+                tables=("running_speed", "trials"),
+            )
+        )
     assert count > after
     assert len(found) == 1
     assert found[0].startswith(f"{key} (version {pinned(bucket)[key]}) in s3://{BUCKET}")
     assert text in found[0]
-    assert query(tmp_path / "lake", "SELECT DISTINCT behavior_session_id FROM trials") == [(sessions[1],)]
+    assert query(tmp_path / "lake", "SELECT DISTINCT behavior_session_id FROM trials") == [
+        (sessions[1],)
+    ]
 
 
 def test_a_stalled_server_is_given_up(sample_bucket: Path, tmp_path: Path) -> None:
     session = file_key(behavior_file(sample_bucket, 1))
-    with S3Server(sample_bucket, faults=lambda r, _: Fault(stall_s=2.0) if r.key.endswith(".nwb") else None) as server:
+    with S3Server(
+        sample_bucket, faults=lambda r, _: Fault(stall_s=2.0) if r.key.endswith(".nwb") else None
+    ) as server:
         source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=1, read_timeout_s=0.3)
         request = IngestRequest(
-            source, str(tmp_path / "lake"), selection=Selection(behavior_sessions=(session,), tables=("trials",)), workers=0
+            source,
+            str(tmp_path / "lake"),
+            selection=Selection(behavior_sessions=(session,), tables=("trials",)),
+            workers=0,
         )
         (found,) = errors(ingest(prepare(request)))
     assert "sent nothing for 0.3 s, or too slowly (1 attempt)" in found

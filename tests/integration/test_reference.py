@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ingest import IngestRequest, ingest, prepare
-from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
+from pipelines.ingest import ingest, prepare
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES, Subject
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -21,7 +22,10 @@ TRUTH = SHARED / "reference" / "truth"
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not (TOOL.exists() and BUCKET.exists() and TRUTH.exists()), reason=f"no reference beside the repository: {SHARED}"),
+    pytest.mark.skipif(
+        not (TOOL.exists() and BUCKET.exists() and TRUTH.exists()),
+        reason=f"no reference beside the repository: {SHARED}",
+    ),
 ]
 
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
@@ -32,18 +36,31 @@ NO_TRUTH = {"ophys_cells"}
 
 def test_every_value_of_the_reference(tmp_path: Path) -> None:
     request = IngestRequest(
-        SourceSpec(str(BUCKET)), str(tmp_path / "lake"), selection=Selection(tables=ALL_TABLES), workers=2, cache=tmp_path / "cache"
+        SourceSpec(str(BUCKET)),
+        str(tmp_path / "lake"),
+        selection=Selection(tables=ALL_TABLES),
+        workers=2,
+        cache=tmp_path / "cache",
     )
     entries = [entry for report in ingest(prepare(request)) for entry in report.entries]
     assert [entry.error for entry in entries if entry.error] == []
     assert len(entries) == len(list(BUCKET.rglob("*.nwb")))
 
-    done = subprocess.run([sys.executable, str(TOOL), str(tmp_path / "lake"), str(TRUTH)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(TOOL), str(tmp_path / "lake"), str(TRUTH)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.strip().splitlines()
     assert lines[-1].endswith(" 0 differ")
     assert re.fullmatch(r"\d+ values compared in \d+ tables, 0 differ", lines[-1])
-    values = {m[1]: int(m[2]) for line in lines if (m := re.fullmatch(r"(\w+) +(\d+) values, 0 differ", line))}
+    values = {
+        m[1]: int(m[2])
+        for line in lines
+        if (m := re.fullmatch(r"(\w+) +(\d+) values, 0 differ", line))
+    }
     assert set(values) == set(ALL_TABLES) - NO_TRUTH
     assert min(values.values()) > 0
     # One value a documented table is its list of columns; these are not documented, so all theirs are values.

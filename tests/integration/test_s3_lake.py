@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from builders.lakes import query
 
-from pipelines.connect import connect
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.catalog.connect import connect
+from pipelines.check.lake import verify
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import open_store
-from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
-from pipelines.verify import verify
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES
 from schemas.errors import LakeError
 
@@ -44,27 +45,51 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-def test_a_lake_in_s3_equals_a_local_one(sample_bucket: Path, sample_lake: Path, bucket: str) -> None:
+def test_a_lake_in_s3_equals_a_local_one(
+    sample_bucket: Path, sample_lake: Path, bucket: str
+) -> None:
     remote_lake = f"{bucket}/vb"
-    sessions = [b for (b,) in query(sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1")]
-    for part in (sessions[::2], sessions[1::2]):  # the second run merges into the files of the first
-        request = IngestRequest(SourceSpec(str(sample_bucket)), remote_lake, selection=Selection(behavior_sessions=tuple(part)), workers=0)
+    sessions = [
+        b
+        for (b,) in query(
+            sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1"
+        )
+    ]
+    for part in (
+        sessions[::2],
+        sessions[1::2],
+    ):  # the second run merges into the files of the first
+        request = IngestRequest(
+            SourceSpec(str(sample_bucket)),
+            remote_lake,
+            selection=Selection(behavior_sessions=tuple(part)),
+            workers=0,
+        )
         assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
     store = open_store(remote_lake)
     with connect(store) as con:
         for name in TABLES:
             if name != "source_files":
-                remote = con.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL").fetchall()
-                assert remote == query(sample_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"), name
+                remote = con.execute(
+                    f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
+                ).fetchall()
+                assert remote == query(
+                    sample_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
+                ), name
     assert [p for p in verify(store) if p.severity == "error"] == []
     assert not store.staging.exists()
 
 
-def test_large_files_in_s3_are_read_in_ranges(bucket: str, sample_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_in_s3_are_read_in_ranges(
+    bucket: str, sample_lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = open_store(f"{bucket}/ranges")
     files = sorted(sample_lake.glob("dff_traces/**/*.parquet"))
     for file in files:
-        store.publish(shutil.copy(file, sample_lake.parent / "staged.parquet"), file.relative_to(sample_lake).as_posix())
+        store.publish(
+            shutil.copy(file, sample_lake.parent / "staged.parquet"),
+            file.relative_to(sample_lake).as_posix(),
+        )
     monkeypatch.setattr("pipelines.lake.store._WHOLE", 1 << 10)
     monkeypatch.setattr("s3fs.S3FileSystem.cat_file", None)
     for file in files:
@@ -77,4 +102,7 @@ def test_large_files_in_s3_are_read_in_ranges(bucket: str, sample_lake: Path, mo
 def test_a_prefix_without_a_lake_is_said_to_be_none(bucket: str) -> None:
     with pytest.raises(LakeError) as caught:
         connect(open_store(f"{bucket}/none"))
-    assert str(caught.value) == "s3://lab/lakes/none has no catalog.duckdb. Make it with `vblake catalog --lake s3://lab/lakes/none`."
+    assert (
+        str(caught.value)
+        == "s3://lab/lakes/none has no catalog.duckdb. Make it with `vblake catalog --lake s3://lab/lakes/none`."
+    )

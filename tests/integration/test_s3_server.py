@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from servers.s3 import BUCKET, Fault, S3Server
 
-from pipelines.sources import SourceSpec, open_source
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas.errors import SourceError
 
 pytestmark = pytest.mark.integration
@@ -22,7 +23,13 @@ pytestmark = pytest.mark.integration
 CONTENT = bytes(i * 7 % 251 for i in range(100_000))
 MANIFEST = {
     "metadata_files": {},
-    "data_files": {"0": {"url": f"https://{BUCKET}.s3.us-west-2.amazonaws.com/vb/a%20file.nwb", "version_id": "pinned", "file_hash": ""}},
+    "data_files": {
+        "0": {
+            "url": f"https://{BUCKET}.s3.us-west-2.amazonaws.com/vb/a%20file.nwb",
+            "version_id": "pinned",
+            "file_hash": "",
+        }
+    },
 }
 
 
@@ -42,10 +49,14 @@ def server(folder: Path) -> Iterator[S3Server]:
         yield running
 
 
-def ask(server: S3Server, path: str, *, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    server: S3Server, path: str, *, method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
     try:
-        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(
+            method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
         answer = connection.getresponse()
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
     finally:
@@ -72,7 +83,9 @@ def test_ranges(server: S3Server) -> None:
     assert (status, code(body)) == (416, "InvalidRange")
     status, headers, body = ask(server, OBJECT, method="HEAD")
     assert (status, headers["content-length"], body) == (200, "100000", b"")
-    assert server.counters.ranges == {"vb/a file.nwb": [(10, 20), (99990, 200001), (100000, 100002)]}
+    assert server.counters.ranges == {
+        "vb/a file.nwb": [(10, 20), (99990, 200001), (100000, 100002)]
+    }
     assert server.counters.bytes_sent == {"vb/a file.nwb": 10 + 10 + 100_000}
     assert server.counters.requests == {"range": 3, "get": 1, "head": 1}
 
@@ -93,7 +106,9 @@ def test_ranges(server: S3Server) -> None:
         (f"/{BUCKET}?list-type=2&delimiter=/", "GET", {}, (501, "NotImplemented")),
     ],
 )
-def test_refusals(server: S3Server, path: str, method: str, headers: dict[str, str], expected: tuple[int, str]) -> None:
+def test_refusals(
+    server: S3Server, path: str, method: str, headers: dict[str, str], expected: tuple[int, str]
+) -> None:
     status, _, body = ask(server, path, method=method, **headers)
     assert (status, code(body)) == expected
 
@@ -111,7 +126,10 @@ def test_listing_by_pages(server: S3Server, folder: Path) -> None:
     source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
     expected = {"vb/x/b+c.nwb": 1, "vb/x/d&e%.nwb": 1, "vb/x/f/g.nwb": 1, "vb/x/ü.nwb": 1}
     assert source.sizes("vb/x/") == expected
-    assert source.sizes("vb/") == expected | {"vb/a file.nwb": 100_000, "vb/manifests/m_v1.0.0.json": len(json.dumps(MANIFEST))}
+    assert source.sizes("vb/") == expected | {
+        "vb/a file.nwb": 100_000,
+        "vb/manifests/m_v1.0.0.json": len(json.dumps(MANIFEST)),
+    }
     assert server.counters.requests == {"list": 2 + 2}
     for key in expected:
         assert source.read(key, None) == b"x"
@@ -124,7 +142,11 @@ def test_versions(folder: Path) -> None:
         source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
         assert source.read("vb/a file.nwb", "1") == b"old content"
         assert source.read("vb/a file.nwb", None) == source.read("vb/a file.nwb", "2") == CONTENT
-        assert set(source.sizes("")) == {"vb/a file.nwb", "vb/gone.nwb", "vb/manifests/m_v1.0.0.json"}
+        assert set(source.sizes("")) == {
+            "vb/a file.nwb",
+            "vb/gone.nwb",
+            "vb/manifests/m_v1.0.0.json",
+        }
         with pytest.raises(SourceError, match="no such version"):
             source.read("vb/a file.nwb", "pinned")
 
@@ -133,7 +155,9 @@ def test_a_version_passed_off_as_another(folder: Path) -> None:
     (folder / "old").write_bytes(b"old content")
     versions = {"vb/a file.nwb": {"1": "old", "2": "vb/a file.nwb"}}
     lies = [False]
-    with S3Server(folder, versions=versions, faults=lambda *_: Fault(version="1", lie=lies[0])) as server:
+    with S3Server(
+        folder, versions=versions, faults=lambda *_: Fault(version="1", lie=lies[0])
+    ) as server:
         source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
         with pytest.raises(SourceError, match="the server sent 1"):
             source.read("vb/a file.nwb", "2")
@@ -145,13 +169,28 @@ def test_a_fault_of_the_server_itself_is_raised(folder: Path) -> None:
     def broken(*_: object) -> None:
         raise LookupError("a fault in the test")
 
-    with pytest.raises(LookupError, match="a fault in the test"), S3Server(folder, faults=broken) as server, pytest.raises(ConnectionError):
+    with (
+        pytest.raises(LookupError, match="a fault in the test"),
+        S3Server(folder, faults=broken) as server,
+        pytest.raises(ConnectionError),
+    ):
         ask(server, OBJECT)
 
 
 def test_the_command_serves_and_counts(folder: Path) -> None:
-    command = [sys.executable, "-m", "servers.s3", str(folder), "--latency", "0.001", "--bandwidth", "40e6"]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "servers.s3",
+        str(folder),
+        "--latency",
+        "0.001",
+        "--bandwidth",
+        "40e6",
+    ]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout
             url = process.stdout.readline().strip()

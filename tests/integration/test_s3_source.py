@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from builders.bucket import Bucket, blake2b, manifest_key
 
-from pipelines import s3
-from pipelines.cache import FileCache
-from pipelines.planning import Selection, plan
-from pipelines.project_tables import read_project_tables
-from pipelines.releases import ReleaseObject, load_release, versions
-from pipelines.sources import Source, SourceSpec, open_source
+from pipelines.convert.whole_file import FileCache
+from pipelines.release.manifest import ReleaseObject, load_release, versions
+from pipelines.release.project_tables import read_project_tables
+from pipelines.release.selection import Selection
+from pipelines.release.tasks import plan
+from pipelines.source import object_store as s3
+from pipelines.source.base import Source, SourceSpec
+from pipelines.source.open import open_source
 from schemas.errors import IntegrityError, LakeError, SourceError, TransientSourceError
 
 pytestmark = pytest.mark.integration
@@ -47,7 +49,9 @@ class Store:
     client: Any
 
     def put(self, key: str, content: bytes) -> str:
-        return self.client.put_object(Bucket=BUCKET, Key=key, Body=content, ACL="public-read")["VersionId"]
+        return self.client.put_object(Bucket=BUCKET, Key=key, Body=content, ACL="public-read")[
+            "VersionId"
+        ]
 
     def source(self, **spec: Any) -> Source:
         return open_source(SourceSpec(f"s3://{BUCKET}", self.endpoint, **{"attempts": 2, **spec}))
@@ -57,8 +61,18 @@ class Store:
 def store(endpoint: str) -> Iterator[Store]:
     import boto3
 
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="writer", aws_secret_access_key="secret")
-    client.create_bucket(Bucket=BUCKET, ACL="public-read", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-west-2",
+        aws_access_key_id="writer",
+        aws_secret_access_key="secret",
+    )
+    client.create_bucket(
+        Bucket=BUCKET,
+        ACL="public-read",
+        CreateBucketConfiguration={"LocationConstraint": "us-west-2"},
+    )
     client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     yield Store(endpoint, client)
     client.close()
@@ -87,7 +101,9 @@ def test_deleted_object_is_still_there_by_its_version(store: Store) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 12_345])
-def test_objects_in_parts(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_objects_in_parts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     monkeypatch.setattr(s3, "_PART", 1000)
     monkeypatch.setattr(s3, "_CHUNK", 300)
     content = bytes(i * 7 % 251 for i in range(size))
@@ -110,20 +126,28 @@ def test_missing_object_version_and_bucket(store: Store, tmp_path: Path) -> None
     for call in calls:
         with pytest.raises(SourceError) as caught:
             call("a/none.nwb", None)
-        assert str(caught.value) == f"a/none.nwb {where}: there is no such object (the server answered HTTP 404). Check the source."
+        assert (
+            str(caught.value)
+            == f"a/none.nwb {where}: there is no such object (the server answered HTTP 404). Check the source."
+        )
         assert not caught.value.retryable
         for unknown in (other, "no-such-version"):
             with pytest.raises(SourceError) as caught:
                 call("a/b.nwb", unknown)
-            assert str(caught.value).startswith(f"a/b.nwb (version {unknown}) {where}: the bucket has no such version of it")
+            assert str(caught.value).startswith(
+                f"a/b.nwb (version {unknown}) {where}: the bucket has no such version of it"
+            )
     assert source.read("a/b.nwb", version) == b"content"
     with pytest.raises(
-        SourceError, match=r"there is no such bucket \(the server answered HTTP 404 NoSuchBucket\). Check source and endpoint url"
+        SourceError,
+        match=r"there is no such bucket \(the server answered HTTP 404 NoSuchBucket\). Check source and endpoint url",
     ):
         open_source(SourceSpec("s3://no-such-bucket", store.endpoint)).sizes("")
 
 
-def test_listing_is_paged_and_relative_to_the_prefix(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_is_paged_and_relative_to_the_prefix(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
     keys = [f"mirror/visual-behavior-ophys/listed/{i:04} +%.nwb" for i in range(8)]
     for i, key in enumerate(keys):
@@ -136,12 +160,17 @@ def test_listing_is_paged_and_relative_to_the_prefix(store: Store, monkeypatch: 
     assert mirror.sizes("visual-behavior-ophys/none/") == {}
 
 
-def test_unsigned_reads_of_what_is_not_public_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.client.create_bucket(Bucket="private", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+def test_unsigned_reads_of_what_is_not_public_are_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.client.create_bucket(
+        Bucket="private", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+    )
     store.client.put_object(Bucket="private", Key="a/b.nwb", Body=b"content")
     spec = SourceSpec("s3://private", store.endpoint, attempts=2)
     with pytest.raises(
-        SourceError, match=r"unsigned requests may not read it, or it does not exist \(.*HTTP 403\). Buckets that are not public need"
+        SourceError,
+        match=r"unsigned requests may not read it, or it does not exist \(.*HTTP 403\). Buckets that are not public need",
     ):
         open_source(spec).read("a/b.nwb", None)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
@@ -167,7 +196,11 @@ def test_cache_checks_what_it_fetched(store: Store, tmp_path: Path) -> None:
 def test_a_release_from_the_bucket(store: Store) -> None:
     bucket = Bucket()
     manifest = bucket.manifest()
-    entries = {entry["url"].split("/", 3)[3]: entry for part in ("metadata_files", "data_files") for entry in manifest[part].values()}
+    entries = {
+        entry["url"].split("/", 3)[3]: entry
+        for part in ("metadata_files", "data_files")
+        for entry in manifest[part].values()
+    }
     for key, content in bucket.objects().items():
         entries[key]["version_id"] = store.put(key, content)
         store.put(key, b"a later version, of another release")
@@ -175,9 +208,16 @@ def test_a_release_from_the_bucket(store: Store) -> None:
     source = store.source()
     assert versions(source) == ["1.1.0"]
     release = load_release(source)
-    planned = plan(read_project_tables(source, release), release, Selection(mice=(100001,)), source.sizes("visual-behavior-ophys/"))
+    planned = plan(
+        read_project_tables(source, release),
+        release,
+        Selection(mice=(100001,)),
+        source.sizes("visual-behavior-ophys/"),
+    )
     assert [task.file_key for task in planned.tasks] == [1001, 5001]
-    assert source.read(planned.tasks[0].object.key, planned.tasks[0].object.version_id).startswith(b"not really HDF5")
+    assert source.read(planned.tasks[0].object.key, planned.tasks[0].object.version_id).startswith(
+        b"not really HDF5"
+    )
 
 
 def _read_in_child(spec: SourceSpec, key: str, version: str) -> bytes:
@@ -200,11 +240,15 @@ class Scripted:
     """Answers (status, headers, body, bytes sent before the connection breaks off or None) in turn, the last one for ever."""
 
     answers: list[tuple[int, dict[str, str], bytes, int | None]]
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list[tuple[str, str, dict[str, str]]])
+    seen: list[tuple[str, str, dict[str, str]]] = field(
+        default_factory=list[tuple[str, str, dict[str, str]]]
+    )
     url: str = ""
 
     def source(self, **spec: Any) -> Source:
-        return open_source(SourceSpec("s3://bucket", self.url, **{"attempts": 3, "read_timeout_s": 1, **spec}))
+        return open_source(
+            SourceSpec("s3://bucket", self.url, **{"attempts": 3, "read_timeout_s": 1, **spec})
+        )
 
 
 @pytest.fixture
@@ -220,10 +264,18 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scripted
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                script.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-                status, headers, body, sent = script.answers[min(next(numbers), len(script.answers) - 1)]
+                script.seen.append(
+                    (self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+                )
+                status, headers, body, sent = script.answers[
+                    min(next(numbers), len(script.answers) - 1)
+                ]
                 self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), "ETag": '"e"', **headers}.items():
+                for name, value in {
+                    "Content-Length": str(len(body)),
+                    "ETag": '"e"',
+                    **headers,
+                }.items():
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command == "GET":
@@ -251,7 +303,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scripted
 
 
 def _refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes, int | None]:
-    return status, {}, f"<Error><Code>{code}</Code><Message>signed by AKIASECRET</Message></Error>".encode(), None
+    return (
+        status,
+        {},
+        f"<Error><Code>{code}</Code><Message>signed by AKIASECRET</Message></Error>".encode(),
+        None,
+    )
 
 
 GOOD = (200, {"x-amz-version-id": "v1"}, b"content", None)
@@ -287,8 +344,13 @@ def test_attempts_are_bounded(scripted: Callable[..., Scripted]) -> None:
     assert len(server.seen) == 3
 
 
-@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (404, "NoSuchKey"), (400, "InvalidRequest"), (409, "Conflict")])
-def test_refusals_are_confirmed_and_then_believed(scripted: Callable[..., Scripted], status: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "AccessDenied"), (404, "NoSuchKey"), (400, "InvalidRequest"), (409, "Conflict")],
+)
+def test_refusals_are_confirmed_and_then_believed(
+    scripted: Callable[..., Scripted], status: int, code: str
+) -> None:
     server = scripted(GOOD, _refusal(status, code))
     with pytest.raises(SourceError) as caught:
         server.source(attempts=100).read("k", None)
@@ -299,13 +361,17 @@ def test_refusals_are_confirmed_and_then_believed(scripted: Callable[..., Script
 
 def test_server_that_redirects_everything_is_given_up(scripted: Callable[..., Scripted]) -> None:
     server = scripted(_refusal(301, "PermanentRedirect"))
-    with pytest.raises(SourceError, match=r"the server redirects every request. Check endpoint url"):
+    with pytest.raises(
+        SourceError, match=r"the server redirects every request. Check endpoint url"
+    ):
         server.source().read("k", None)
 
 
 def test_server_that_hangs_is_given_up(scripted: Callable[..., Scripted]) -> None:
     server = scripted((200, {"Content-Length": "100"}, b"content", None))
-    with pytest.raises(TransientSourceError, match=r"sent nothing for 0.3 s, or too slowly \(1 attempt\)"):
+    with pytest.raises(
+        TransientSourceError, match=r"sent nothing for 0.3 s, or too slowly \(1 attempt\)"
+    ):
         server.source(attempts=1, read_timeout_s=0.3).read("k", None)
 
 
@@ -314,7 +380,11 @@ def test_server_that_ignores_the_version_is_not_believed(
     scripted: Callable[..., Scripted], tmp_path: Path, headers: dict[str, str]
 ) -> None:
     server = scripted((200, headers, b"content", None))
-    for call in (server.source().read, server.source().pin, lambda k, v: server.source().fetch(k, v, tmp_path / "to")):
+    for call in (
+        server.source().read,
+        server.source().pin,
+        lambda k, v: server.source().fetch(k, v, tmp_path / "to"),
+    ):
         with pytest.raises(SourceError, match="it does not keep versions as S3 does"):
             call("k", "v1")
     assert all("versionId=v1" in path for _, path, _ in server.seen)
@@ -332,18 +402,24 @@ def test_server_that_ignores_ranges_is_not_believed(
 def test_full_disk_is_not_a_fault_of_the_source(scripted: Callable[..., Scripted]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine")
-    with pytest.raises(LakeError, match=r"/dev/full cannot be written: No space left on device, .*\. Make room"):
+    with pytest.raises(
+        LakeError, match=r"/dev/full cannot be written: No space left on device, .*\. Make room"
+    ):
         scripted(GOOD).source().fetch("k", "v1", Path("/dev/full"))
 
 
 def test_listing_that_does_not_end(scripted: Callable[..., Scripted]) -> None:
     page = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>"
     server = scripted((200, {}, page, None))
-    with pytest.raises(SourceError, match=r"the listing of 'a/' in s3://bucket at .*: it does not end"):
+    with pytest.raises(
+        SourceError, match=r"the listing of 'a/' in s3://bucket at .*: it does not end"
+    ):
         server.source().sizes("a/")
 
 
-def test_requests_are_unsigned_unless_credentials_are_asked_for(scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_unsigned_unless_credentials_are_asked_for(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECRET")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "sessiontoken")
@@ -360,7 +436,9 @@ def test_requests_are_unsigned_unless_credentials_are_asked_for(scripted: Callab
     assert caught.value.__context__ is None
 
 
-def test_missing_credentials(scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -368,7 +446,8 @@ def test_missing_credentials(scripted: Callable[..., Scripted], monkeypatch: pyt
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     server = scripted(GOOD)
     with pytest.raises(
-        SourceError, match=r"there are no complete AWS credentials. Set them in the usual AWS places, or leave out --no-anon"
+        SourceError,
+        match=r"there are no complete AWS credentials. Set them in the usual AWS places, or leave out --no-anon",
     ):
         server.source(anonymous=False).read("k", "v1")
     assert server.seen == []

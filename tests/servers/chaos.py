@@ -40,10 +40,16 @@ RANGE = {
 
 LISTING = {
     "garbage": Fault(listing=lambda _: b"<<garbage>>\x00\xff"),
-    "another document": Fault(listing=lambda _: b"<html><body>Welcome to the hotel's network</body></html>"),
+    "another document": Fault(
+        listing=lambda _: b"<html><body>Welcome to the hotel's network</body></html>"
+    ),
     "nothing": Fault(listing=lambda _: b""),
     "cut XML": Fault(listing=lambda xml: xml[: len(xml) * 2 // 3]),
-    "an entry lost": Fault(listing=lambda xml: xml.replace(b"<Contents>", b"<Lost>", 1).replace(b"</Contents>", b"</Lost>", 1)),
+    "an entry lost": Fault(
+        listing=lambda xml: xml.replace(b"<Contents>", b"<Lost>", 1).replace(
+            b"</Contents>", b"</Lost>", 1
+        )
+    ),
     "sizes that are none": Fault(listing=lambda xml: xml.replace(b"<Size>", b"<Size>x")),
     "cut off": Fault(listing=lambda xml: xml.replace(b"<IsTruncated>false", b"<IsTruncated>true")),
 }
@@ -55,7 +61,11 @@ def kinds(request: RequestInfo) -> dict[str, Fault]:
         return REFUSED | BODY | LISTING
     if request.kind == "head":
         # Of what is not pinned, another object would be as good.
-        return REFUSED | (OBJECT if request.version_id else {}) | {"wrong length": Fault(missing=7, declared=False)}
+        return (
+            REFUSED
+            | (OBJECT if request.version_id else {})
+            | {"wrong length": Fault(missing=7, declared=False)}
+        )
     return REFUSED | BODY | OBJECT | (RANGE if request.kind == "range" else {})
 
 
@@ -77,7 +87,9 @@ class Chaos:
 
     def __call__(self, request: RequestInfo, before: int) -> Fault | None:
         """See `servers.objects.Faults`."""
-        rng = random.Random(f"{self.seed} {request.method} {request.key} {request.version_id} {request.range} {before}")
+        rng = random.Random(
+            f"{self.seed} {request.method} {request.key} {request.version_id} {request.range} {before}"
+        )
         if rng.random() >= self.rate:
             return None
         name, fault = rng.choice(list(kinds(request).items()))

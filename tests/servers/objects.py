@@ -87,7 +87,9 @@ class Counters:
 
     requests: Counter[str] = field(default_factory=Counter[str])
     bytes_sent: Counter[str] = field(default_factory=Counter[str])
-    ranges: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
+    ranges: dict[str, list[tuple[int, int]]] = field(
+        default_factory=dict[str, list[tuple[int, int]]]
+    )
     versions: dict[str, set[str | None]] = field(default_factory=dict[str, set[str | None]])
     at_once: int = 0
     connections: int = 0
@@ -147,7 +149,9 @@ class Folder:
         if own is None and not (plain and (self._root / key).is_file()):
             raise RefusedError(404, "NoSuchKey")
         if own is None:
-            ids = self._pinned.get(key) or [hashlib.blake2b(key.encode(), digest_size=16).hexdigest()]
+            ids = self._pinned.get(key) or [
+                hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+            ]
             own = dict.fromkeys(ids, key)
         newest = list(own)[-1] if version_id is None else version_id
         if newest not in own:
@@ -160,7 +164,10 @@ class Folder:
         """Keys that start with the prefix, in S3's order: that of their UTF-8 bytes."""
         hidden = {Path(path).as_posix() for own in self._versions.values() for path in own.values()}
         files = {p.relative_to(self._root).as_posix() for p in self._root.rglob("*") if p.is_file()}
-        return sorted((k for k in (files - hidden) | set(self._versions) if k.startswith(prefix)), key=str.encode)
+        return sorted(
+            (k for k in (files - hidden) | set(self._versions) if k.startswith(prefix)),
+            key=str.encode,
+        )
 
 
 def pinned_versions(folder: Path) -> dict[str, list[str]]:

@@ -45,7 +45,17 @@ _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OTHER = bytes(range(255, -1, -1))
 """What the bytes of a replaced object become."""
 _OBJECT_PARAMETERS = frozenset(("versionId", "x-id"))
-_LIST_PARAMETERS = frozenset(("list-type", "prefix", "max-keys", "continuation-token", "encoding-type", "fetch-owner", "x-id"))
+_LIST_PARAMETERS = frozenset(
+    (
+        "list-type",
+        "prefix",
+        "max-keys",
+        "continuation-token",
+        "encoding-type",
+        "fetch-owner",
+        "x-id",
+    )
+)
 
 
 class S3Server:
@@ -86,7 +96,9 @@ class S3Server:
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._open = 0
         self._http = _Http(("127.0.0.1", port), _Handler, self)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -97,7 +109,12 @@ class S3Server:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._http.shutdown()
         self._thread.join()
         self._http.close_all()
@@ -109,7 +126,14 @@ class S3Server:
         with self._lock:
             self.counters = Counters()
 
-    def begin(self, kind: str, method: str, key: str, version_id: str | None, asked: tuple[int, int] | None) -> Fault | None:
+    def begin(
+        self,
+        kind: str,
+        method: str,
+        key: str,
+        version_id: str | None,
+        asked: tuple[int, int] | None,
+    ) -> Fault | None:
         """Counts a request and asks for its fault."""
         with self._lock:
             info = RequestInfo(self.counters.requests.total(), kind, method, key, version_id, asked)
@@ -247,7 +271,9 @@ class _Handler(BaseHTTPRequestHandler):
             "Last-Modified": formatdate(found.modified, usegmt=True),
         }
         if ranged:
-            headers["Content-Range"] = fault.content_range or f"bytes {start}-{stop - 1}/{found.size}"
+            headers["Content-Range"] = (
+                fault.content_range or f"bytes {start}-{stop - 1}/{found.size}"
+            )
         if s3.versioned:
             own = "replaced" if fault.replaced else found.version_id
             headers["x-amz-version-id"] = (version_id or own) if fault.lie else own
@@ -265,7 +291,16 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(fault.status, fault.code)
         return True
 
-    def _deliver(self, status: int, headers: Mapping[str, str], body: Path | bytes, start: int, stop: int, fault: Fault, key: str) -> None:
+    def _deliver(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: Path | bytes,
+        start: int,
+        stop: int,
+        fault: Fault,
+        key: str,
+    ) -> None:
         """Answers with the bytes [start, stop) of a body, or fewer."""
         end = max(start, stop - fault.missing)
         self.send_response(status)
@@ -301,7 +336,11 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             while start < stop:
                 count = min(step, stop - start)
-                if bandwidth and (ahead := began + (start + count - first) / bandwidth - time.perf_counter()) > 0:
+                if (
+                    bandwidth
+                    and (ahead := began + (start + count - first) / bandwidth - time.perf_counter())
+                    > 0
+                ):
                     time.sleep(ahead)
                 sent = os.sendfile(self.connection.fileno(), file.fileno(), start, count)
                 if not sent:
@@ -338,14 +377,27 @@ class _Handler(BaseHTTPRequestHandler):
                 "Size": found.size,
                 "StorageClass": "STANDARD",
             }
-            entries.append(f"<Contents>{''.join(f'<{n}>{v}</{n}>' for n, v in facts.items())}</Contents>")
-        head = {"Name": s3.bucket, "Prefix": shown(prefix), "KeyCount": len(page), "MaxKeys": limit, "IsTruncated": str(more).lower()}
+            entries.append(
+                f"<Contents>{''.join(f'<{n}>{v}</{n}>' for n, v in facts.items())}</Contents>"
+            )
+        head = {
+            "Name": s3.bucket,
+            "Prefix": shown(prefix),
+            "KeyCount": len(page),
+            "MaxKeys": limit,
+            "IsTruncated": str(more).lower(),
+        }
         if "encoding-type" in query:
             head["EncodingType"] = query["encoding-type"]
         if more:
             head["NextContinuationToken"] = page[-1].encode().hex()
-        content = "".join(f"<{name}>{value}</{name}>" for name, value in head.items()) + "".join(entries)
-        xml = _HEAD + f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</ListBucketResult>'.encode()
+        content = "".join(f"<{name}>{value}</{name}>" for name, value in head.items()) + "".join(
+            entries
+        )
+        xml = (
+            _HEAD
+            + f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</ListBucketResult>'.encode()
+        )
         answer = fault.listing(xml) if fault.listing else xml
         self._deliver(200, {"Content-Type": "application/xml"}, answer, 0, len(answer), fault, "")
 
@@ -374,14 +426,29 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serves a folder until the process is told to end."""
-    parser = argparse.ArgumentParser(description="Serve a folder as an S3 bucket on loopback; prints its URL, runs until it is killed.")
+    parser = argparse.ArgumentParser(
+        description="Serve a folder as an S3 bucket on loopback; prints its URL, runs until it is killed."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--bucket", default=BUCKET)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before the first byte of each answer")
-    parser.add_argument("--bandwidth", type=float, default=None, help="bytes a second on each connection, e.g. 40e6; no limit if not given")
+    parser.add_argument(
+        "--latency", type=float, default=0.0, help="seconds before the first byte of each answer"
+    )
+    parser.add_argument(
+        "--bandwidth",
+        type=float,
+        default=None,
+        help="bytes a second on each connection, e.g. 40e6; no limit if not given",
+    )
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    with S3Server(options.folder, bucket=options.bucket, latency=options.latency, bandwidth=options.bandwidth, port=options.port) as server:
+    with S3Server(
+        options.folder,
+        bucket=options.bucket,
+        latency=options.latency,
+        bandwidth=options.bandwidth,
+        port=options.port,
+    ) as server:
         print(server.url, flush=True)  # noqa: T201
         threading.Event().wait()
 

@@ -38,7 +38,9 @@ def test_sample_zero_is_the_first_frame_at_or_after_the_event() -> None:
 
 
 def test_events_at_the_ends_are_left_out() -> None:
-    average = event_triggered_average(_ramp(), np.array([-5.0, 0.0, 0.5, 9.8, 50.0]), before_s=0.1, after_s=0.2)
+    average = event_triggered_average(
+        _ramp(), np.array([-5.0, 0.0, 0.5, 9.8, 50.0]), before_s=0.1, after_s=0.2
+    )
     assert average.n_events == 1
     np.testing.assert_array_equal(average.mean[0], [4, 5, 6, 7])
 
@@ -52,7 +54,9 @@ def test_nan_shows_in_the_samples_it_is_in() -> None:
 
 def test_equals_the_plain_definition() -> None:
     random = np.random.default_rng(3)
-    traces = Traces(np.arange(3), np.cumsum(random.normal(1 / 31, 1e-4, 500)), random.normal(size=(3, 500)))
+    traces = Traces(
+        np.arange(3), np.cumsum(random.normal(1 / 31, 1e-4, 500)), random.normal(size=(3, 500))
+    )
     times = random.uniform(-1, 18, 60)
     average = event_triggered_average(traces, times, before_s=0.5, after_s=1.0)
     before, after = int(np.sum(average.seconds < 0)), int(np.sum(average.seconds > 0))
@@ -67,7 +71,10 @@ def test_equals_the_plain_definition() -> None:
 
 
 def test_no_event_in_the_recording() -> None:
-    with pytest.raises(UsageError, match=r"None of 2 events has its window of 1 s before to 1 s after it within the recording\."):
+    with pytest.raises(
+        UsageError,
+        match=r"None of 2 events has its window of 1 s before to 1 s after it within the recording\.",
+    ):
         event_triggered_average(_ramp(), np.array([-10.0, 99.0]), before_s=1, after_s=1)
 
 
@@ -96,7 +103,9 @@ def test_read_filtered_events(sample_lake: Path) -> None:
 
 
 def test_experiment_that_the_lake_does_not_hold(sample_lake: Path) -> None:
-    with pytest.raises(LakeError, match=r"has no ophys_timestamps of experiment 5\. Ingest it, or check the id"):
+    with pytest.raises(
+        LakeError, match=r"has no ophys_timestamps of experiment 5\. Ingest it, or check the id"
+    ):
         read_traces(str(sample_lake), 5)
 
 
@@ -106,5 +115,7 @@ def test_no_table_of_traces(sample_lake: Path) -> None:
 
 
 def test_no_such_column(sample_lake: Path) -> None:
-    with pytest.raises(UsageError, match=r"dff_traces has no column 'events' of traces\. Choose dff"):
+    with pytest.raises(
+        UsageError, match=r"dff_traces has no column 'events' of traces\. Choose dff"
+    ):
         read_traces(str(sample_lake), 5, "dff_traces", "events")

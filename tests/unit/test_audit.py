@@ -9,13 +9,19 @@ from types import ModuleType
 import pytest
 
 GOOD = {"name": "a", "version": "1", "vulns": []}
-BAD = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1"]}]}
+BAD = {
+    "name": "b",
+    "version": "2",
+    "vulns": [{"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1"]}],
+}
 UNKNOWN = {"name": "c", "skip_reason": "not on PyPI"}
 
 
 @pytest.fixture
 def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", Path(__file__).parents[2] / ".ci/audit.py")
+    spec = importlib.util.spec_from_file_location(
+        "audit", Path(__file__).parents[2] / ".ci/audit.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -27,12 +33,31 @@ def audit() -> ModuleType:
     ("found", "code", "lines"),
     [
         ([GOOD], 0, ["1 of 1 pinned packages audited, 0 with known vulnerabilities"]),
-        ([GOOD, BAD], 1, ["b 2: PYSEC-1 (CVE-1), fixed in 2.1", "2 of 2 pinned packages audited, 1 with known vulnerabilities"]),
-        ([GOOD, UNKNOWN], 2, ["not audited: c: not on PyPI", "1 of 2 pinned packages audited, 0 with known vulnerabilities"]),
+        (
+            [GOOD, BAD],
+            1,
+            [
+                "b 2: PYSEC-1 (CVE-1), fixed in 2.1",
+                "2 of 2 pinned packages audited, 1 with known vulnerabilities",
+            ],
+        ),
+        (
+            [GOOD, UNKNOWN],
+            2,
+            [
+                "not audited: c: not on PyPI",
+                "1 of 2 pinned packages audited, 0 with known vulnerabilities",
+            ],
+        ),
     ],
 )
 def test_what_was_found(
-    audit: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: list[object], code: int, lines: list[str]
+    audit: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    found: list[object],
+    code: int,
+    lines: list[str],
 ) -> None:
     monkeypatch.setattr(audit, "ask", lambda service: (found, ""))
     assert audit.main() == code
@@ -42,7 +67,9 @@ def test_what_was_found(
 def test_an_audit_that_saw_nothing_is_no_success(
     audit: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(audit, "ask", lambda service: ([UNKNOWN], "") if service == "pypi" else ([], "no such host"))
+    monkeypatch.setattr(
+        audit, "ask", lambda service: ([UNKNOWN], "") if service == "pypi" else ([], "no such host")
+    )
     assert audit.main() == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: nothing could be audited; no advisories can be reached from here. Run it where the network is open.",
@@ -52,6 +79,8 @@ def test_an_audit_that_saw_nothing_is_no_success(
 
 
 def test_every_pinned_version_is_audited(audit: ModuleType) -> None:
-    lines = [line for line in audit.PINNED.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line for line in audit.PINNED.read_text().splitlines() if line and not line.startswith("#")
+    ]
     assert lines
     assert all("==" in line for line in lines), "pip-audit looks at exact versions"

@@ -64,20 +64,36 @@ EXAMPLES: list[tuple[Type, Values, list[Any]]] = [
     (Type.INT64, np.array([0, 2**63 - 1], dtype=np.uint64), [0, 2**63 - 1]),
     (Type.INT64, np.array([-(2**63), 2**63 - 1]), [-(2**63), 2**63 - 1]),
     (Type.INT64, np.array([1, 2], dtype=">i4"), [1, 2]),
-    (Type.INT64, objects(2**53 + 1, 1.0, None, "null", np.uint8(255)), [2**53 + 1, 1, None, None, 255]),
+    (
+        Type.INT64,
+        objects(2**53 + 1, 1.0, None, "null", np.uint8(255)),
+        [2**53 + 1, 1, None, None, 255],
+    ),
     (Type.INT64, [457841, None], [457841, None]),
     (Type.INT64, np.empty(0), []),
     (Type.BOOL, np.array([0.0, 1.0, NAN]), [False, True, None]),
     (Type.BOOL, np.array([True, False]), [True, False]),
     (Type.BOOL, np.array([0, 1], dtype=np.int8), [False, True]),
-    (Type.BOOL, objects(True, None, np.True_, 0, 1.0, NAN, "N/A"), [True, None, True, False, True, None, None]),
-    (Type.STRING, objects(b"im065", "im066", None, NAN, b"\xc3\xa9"), ["im065", "im066", None, None, "é"]),
+    (
+        Type.BOOL,
+        objects(True, None, np.True_, 0, 1.0, NAN, "N/A"),
+        [True, None, True, False, True, None, None],
+    ),
+    (
+        Type.STRING,
+        objects(b"im065", "im066", None, NAN, b"\xc3\xa9"),
+        ["im065", "im066", None, None, "é"],
+    ),
     (Type.STRING, objects(*[w.encode() for w in sorted(NULL_WORDS)]), [None] * len(NULL_WORDS)),
     (Type.STRING, np.array([NAN, NAN]), [None, None]),
     (Type.STRING, np.array(["a", "", "N/A "]), ["a", None, "N/A "]),
     (Type.STRING, np.array([b"a", b"None"]), ["a", None]),
     (Type.STRING, [np.str_("x"), np.bytes_(b"y")], ["x", "y"]),
-    (Type.LIST_FLOAT64, Ragged(np.array([1.0, 2.0, 3.0]), np.array([0, 2, 2, 3], dtype=np.uint8)), [[1, 2], [], [3]]),
+    (
+        Type.LIST_FLOAT64,
+        Ragged(np.array([1.0, 2.0, 3.0]), np.array([0, 2, 2, 3], dtype=np.uint8)),
+        [[1, 2], [], [3]],
+    ),
     (Type.LIST_FLOAT64, Ragged(np.array([9.0, 1.0, 2.0, 9.0]), np.array([1, 1, 3])), [[], [1, 2]]),
     (Type.LIST_FLOAT64, Ragged(np.empty(0), np.array([0])), []),
     (Type.LIST_FLOAT64, Ragged(np.arange(9.0)[::3], np.array([0, 3])), [[0.0, 3.0, 6.0]]),
@@ -86,9 +102,17 @@ EXAMPLES: list[tuple[Type, Values, list[Any]]] = [
     (Type.LIST_FLOAT64, Ragged.matrix(np.arange(6.0).reshape(3, 2)), [[0, 1], [2, 3], [4, 5]]),
     (Type.LIST_FLOAT64, Ragged.matrix(np.empty((0, 4))), []),
     (Type.LIST_FLOAT64, Ragged.matrix(np.empty((2, 0))), [[], []]),
-    (Type.LIST_FLOAT64, Ragged.rows([[0.5, 1], [], [np.float32(0.25)]], np.float64), [[0.5, 1], [], [0.25]]),
+    (
+        Type.LIST_FLOAT64,
+        Ragged.rows([[0.5, 1], [], [np.float32(0.25)]], np.float64),
+        [[0.5, 1], [], [0.25]],
+    ),
     (Type.LIST_FLOAT64, np.array([[1.0, 2.0]]), [[1.0, 2.0]]),
-    (Type.LIST_FLOAT64, [[0.5, 1], None, np.array([2], dtype=np.int16), ()], [[0.5, 1.0], None, [2.0], []]),
+    (
+        Type.LIST_FLOAT64,
+        [[0.5, 1], None, np.array([2], dtype=np.int16), ()],
+        [[0.5, 1.0], None, [2.0], []],
+    ),
     (Type.LIST_FLOAT32, Ragged.one(np.array([0, 255], dtype=np.uint8)), [[0.0, 255.0]]),
     (Type.LIST_FLOAT32, Ragged.one(np.array([True, False])), [[1.0, 0.0]]),
     (Type.LIST_FLOAT32, Ragged.one(np.array([0.5, INF])), [[0.5, INF]]),
@@ -110,7 +134,9 @@ def test_examples(type_: Type, values: Values, expected: list[Any]) -> None:
     result = given_back(type_, values, len(expected))
     assert result == expected
     # True == 1 == 1.0, so the types too.
-    kind = {Type.INT64: int, Type.FLOAT64: float, Type.BOOL: bool, Type.STRING: str}.get(type_, list)
+    kind = {Type.INT64: int, Type.FLOAT64: float, Type.BOOL: bool, Type.STRING: str}.get(
+        type_, list
+    )
     assert {type(v) for v in result if v is not None} <= {kind}
 
 
@@ -124,7 +150,10 @@ def test_examples(type_: Type, values: Values, expected: list[Any]) -> None:
         ("2019-09-20T09:59:38.123456000", datetime(2019, 9, 20, 9, 59, 38, 123456, tzinfo=UTC)),
         ("2021-03-25", datetime(2021, 3, 25, tzinfo=UTC)),
         ("1969-12-31T23:59:59.999999Z", datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
-        (datetime(2020, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), datetime(2020, 1, 1, tzinfo=UTC)),
+        (
+            datetime(2020, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+            datetime(2020, 1, 1, tzinfo=UTC),
+        ),
         ("NaT", None),
         (None, None),
         (NAN, None),
@@ -136,10 +165,19 @@ def test_timestamps_are_utc_microseconds(text: Any, expected: datetime | None) -
 
 
 def test_sentinels_are_null_in_integer_columns_that_name_them() -> None:
-    for values in (np.array([-99, 7]), np.array([-99.0, 7.0]), [-99, 7], np.array([-99, 7], dtype=np.int8)):
+    for values in (
+        np.array([-99, 7]),
+        np.array([-99.0, 7.0]),
+        [-99, 7],
+        np.array([-99, 7], dtype=np.int8),
+    ):
         assert given_back(Type.INT64, values, 2, sentinels=(-99, -1)) == [None, 7]
         assert given_back(Type.INT64, values, 2, sentinels=(-1,)) == [-99, 7]
-    assert given_back(Type.INT64, np.array([-99.0, NAN, -1]), 3, sentinels=(-99, -1)) == [None, None, None]
+    assert given_back(Type.INT64, np.array([-99.0, NAN, -1]), 3, sentinels=(-99, -1)) == [
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +240,13 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
     (Type.INT64, [1, True], 1, WHOLE, "True"),
     (Type.INT64, [None, "12"], 1, WHOLE, "'12'"),
     (Type.INT64, [np.array([1])], 0, WHOLE, "array([1])"),
-    (Type.FLOAT64, np.array([0, 2**53 + 1]), 1, "a number that is exact as a double", "9007199254740993"),
+    (
+        Type.FLOAT64,
+        np.array([0, 2**53 + 1]),
+        1,
+        "a number that is exact as a double",
+        "9007199254740993",
+    ),
     (Type.FLOAT64, [0.5, 2**53 + 1], 1, "a number that is exact as a double", "9007199254740993"),
     (Type.FLOAT64, [0.5, False], 1, "a number that is exact as a double", "False"),
     (Type.FLOAT64, [b"0.5"], 0, "a number that is exact as a double", "'0.5'"),
@@ -214,7 +258,13 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
     (Type.STRING, [b"a", b"\xff"], 1, "text in UTF-8", "'\\\\xff'"),
     (Type.STRING, [b"\xc3", b"\xa9"], 0, "text in UTF-8", "'\\\\xc3'"),
     (Type.STRING, ["\ud800"], 0, "text in UTF-8", "'\\ud800'"),
-    (Type.TIMESTAMP, ["2020-01-01", "soon"], 1, "an ISO 8601 date and time, to the microsecond", "'soon'"),
+    (
+        Type.TIMESTAMP,
+        ["2020-01-01", "soon"],
+        1,
+        "an ISO 8601 date and time, to the microsecond",
+        "'soon'",
+    ),
     (
         Type.TIMESTAMP,
         ["2020-01-01T00:00:00.1234567Z"],
@@ -223,9 +273,27 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
         "'2020-01-01T00:00:00.1234567Z'",
     ),
     (Type.TIMESTAMP, [b"\xff"], 0, "an ISO 8601 date and time, to the microsecond", "'\\\\xff'"),
-    (Type.TIMESTAMP, np.array([2020.0]), 0, "an ISO 8601 date and time, to the microsecond", "2020.0"),
-    (Type.LIST_UINT8, Ragged(np.array([1, 256]), np.array([0, 0, 1, 2])), 2, "numbers that are exact as uint8", "256"),
-    (Type.LIST_UINT8, Ragged.one(np.array([0.0, NAN])), 0, "numbers that are exact as uint8", "nan"),
+    (
+        Type.TIMESTAMP,
+        np.array([2020.0]),
+        0,
+        "an ISO 8601 date and time, to the microsecond",
+        "2020.0",
+    ),
+    (
+        Type.LIST_UINT8,
+        Ragged(np.array([1, 256]), np.array([0, 0, 1, 2])),
+        2,
+        "numbers that are exact as uint8",
+        "256",
+    ),
+    (
+        Type.LIST_UINT8,
+        Ragged.one(np.array([0.0, NAN])),
+        0,
+        "numbers that are exact as uint8",
+        "nan",
+    ),
     (Type.LIST_UINT32, Ragged.one(np.array([-1])), 0, "numbers that are exact as uint32", "-1"),
     (
         Type.LIST_INT64,
@@ -234,10 +302,34 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
         "numbers that are exact as int64",
         "9223372036854775808",
     ),
-    (Type.LIST_INT64, Ragged.one(np.array([1e300])), 0, "numbers that are exact as int64", "1e+300"),
-    (Type.LIST_FLOAT64, Ragged.one(np.array([2**53 + 1])), 0, "numbers that are exact as float64", "9007199254740993"),
-    (Type.LIST_FLOAT32, Ragged.one(np.array([0.5, 0.1])), 0, "numbers that are exact as float32", "0.1"),
-    (Type.LIST_FLOAT32, Ragged.one(np.array([1e300])), 0, "numbers that are exact as float32", "1e+300"),
+    (
+        Type.LIST_INT64,
+        Ragged.one(np.array([1e300])),
+        0,
+        "numbers that are exact as int64",
+        "1e+300",
+    ),
+    (
+        Type.LIST_FLOAT64,
+        Ragged.one(np.array([2**53 + 1])),
+        0,
+        "numbers that are exact as float64",
+        "9007199254740993",
+    ),
+    (
+        Type.LIST_FLOAT32,
+        Ragged.one(np.array([0.5, 0.1])),
+        0,
+        "numbers that are exact as float32",
+        "0.1",
+    ),
+    (
+        Type.LIST_FLOAT32,
+        Ragged.one(np.array([1e300])),
+        0,
+        "numbers that are exact as float32",
+        "1e+300",
+    ),
     (Type.LIST_FLOAT32, [[1e300]], 0, "numbers that are exact as float32", "1e+300"),
     (Type.LIST_INT64, [[1], [1.5]], 1, "numbers that are exact as int64", "1.5"),
     (Type.LIST_INT64, [np.array([1.5])], 0, "numbers that are exact as int64", "1.5"),
@@ -247,13 +339,27 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
     (Type.LIST_UINT8, [b"abc"], 0, "a list", "'abc'"),
     (Type.LIST_STRING, ["abc"], 0, "a list", "'abc'"),
     (Type.LIST_STRING, [["a"], ["b", 5]], 1, "lists of text in UTF-8", "5"),
-    (Type.ROW_COUNTS, [[("trials", 1.5)]], 0, "table_name (text) and row_count (integer)", "('trials', 1.5)"),
-    (Type.ROW_COUNTS, [[{"table_name": "t"}]], 0, "table_name (text) and row_count (integer)", "{'table_name': 't'}"),
+    (
+        Type.ROW_COUNTS,
+        [[("trials", 1.5)]],
+        0,
+        "table_name (text) and row_count (integer)",
+        "('trials', 1.5)",
+    ),
+    (
+        Type.ROW_COUNTS,
+        [[{"table_name": "t"}]],
+        0,
+        "table_name (text) and row_count (integer)",
+        "{'table_name': 't'}",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("type_", "values", "row", "expected", "found"), MISFITS)
-def test_a_value_that_does_not_fit_is_named(type_: Type, values: Any, row: int, expected: str, found: str) -> None:
+def test_a_value_that_does_not_fit_is_named(
+    type_: Type, values: Any, row: int, expected: str, found: str
+) -> None:
     assert message(type_, values, len(values)) == (
         f"column v: a value does not fit its declared type {type_.value} (row {row}); expected {expected}; found {found}. {HINT}"
     )
@@ -262,13 +368,23 @@ def test_a_value_that_does_not_fit_is_named(type_: Type, values: Any, row: int, 
 BIG = np.broadcast_to(np.float64(0), 2**31)  # no memory behind it
 OTHER_ERRORS: list[tuple[Type, Values, int, str]] = [
     (Type.INT64, np.array(["1"]), 1, "values are not numbers; expected BIGINT; found dtype <U1"),
-    (Type.FLOAT64, np.array([1j]), 1, "values are not numbers; expected DOUBLE; found dtype complex128"),
+    (
+        Type.FLOAT64,
+        np.array([1j]),
+        1,
+        "values are not numbers; expected DOUBLE; found dtype complex128",
+    ),
     (Type.INT64, np.array([True]), 1, "values are true/false; expected BIGINT; found dtype bool"),
     (Type.FLOAT64, np.array([True]), 1, "values are true/false; expected DOUBLE; found dtype bool"),
     (Type.INT64, np.zeros((2, 2)), 2, "wrong rank; expected one value per row; found shape (2, 2)"),
     (Type.INT64, np.array(5), 1, "wrong rank; expected one value per row; found shape ()"),
     (Type.INT64, [1, 2], 3, "lengths disagree; expected 3 values; found 2"),
-    (Type.LIST_UINT8, Ragged.one(np.zeros(2, np.uint8)), 2, "lengths disagree; expected 2 values; found 1"),
+    (
+        Type.LIST_UINT8,
+        Ragged.one(np.zeros(2, np.uint8)),
+        2,
+        "lengths disagree; expected 2 values; found 1",
+    ),
     (Type.FLOAT64, Ragged.one(np.zeros(2)), 1, "values are lists; expected DOUBLE; found lists"),
     (
         Type.LIST_FLOAT64,
@@ -298,7 +414,9 @@ OTHER_ERRORS: list[tuple[Type, Values, int, str]] = [
 
 
 @pytest.mark.parametrize(("type_", "values", "rows", "text"), OTHER_ERRORS)
-def test_errors_about_a_column_as_a_whole(type_: Type, values: Values, rows: int, text: str) -> None:
+def test_errors_about_a_column_as_a_whole(
+    type_: Type, values: Values, rows: int, text: str
+) -> None:
     assert message(type_, values, rows) == f"column v: {text}. {HINT}"
 
 
@@ -321,7 +439,10 @@ def test_a_required_value_is_missing() -> None:
 def test_ragged_rows_refuses_what_it_would_change() -> None:
     with pytest.raises(CastError) as caught:
         Ragged.rows([[1], [1.5]], np.int64)
-    assert str(caught.value) == "a list item does not fit; expected numbers that are exact as int64; found 1.5"
+    assert (
+        str(caught.value)
+        == "a list item does not fit; expected numbers that are exact as int64; found 1.5"
+    )
 
 
 def test_long_values_are_cut_in_messages() -> None:
@@ -347,7 +468,10 @@ SMALL = Table(
 def test_conform_gives_the_declared_schema() -> None:
     table = conform(SMALL, {"speed": np.array([0.5, NAN]), "id": [1, 2]}, 2)
     table.validate(full=True)
-    assert table.to_pylist() == [{"id": 1, "speed": 0.5, "note": None}, {"id": 2, "speed": None, "note": None}]
+    assert table.to_pylist() == [
+        {"id": 1, "speed": 0.5, "note": None},
+        {"id": 2, "speed": None, "note": None},
+    ]
     assert [f.nullable for f in table.schema] == [False, True, True]
     assert conform(SMALL, {"speed": np.empty(0), "id": 7}, 0).num_rows == 0
 
@@ -362,7 +486,10 @@ def test_conform_gives_the_declared_schema() -> None:
             "column mouse_id: a column is not declared; expected one of the declared columns; found mouse_id",
         ),
         ({"id": [1, 2], "speed": 0.5}, "column id: lengths disagree; expected 1 values; found 2"),
-        ({"id": np.array(["x"]), "speed": 0.5}, "column id: values are not numbers; expected BIGINT; found dtype <U1"),
+        (
+            {"id": np.array(["x"]), "speed": 0.5},
+            "column id: values are not numbers; expected BIGINT; found dtype <U1",
+        ),
     ],
 )
 def test_conform_says_table_and_column(columns: dict[str, Any], text: str) -> None:

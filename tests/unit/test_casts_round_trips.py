@@ -36,14 +36,23 @@ def objects(values: list[Any]) -> np.ndarray[Any, Any]:
 def test_lists_of_doubles_keep_every_bit(rows: list[list[int]]) -> None:
     flat = np.array([b for r in rows for b in r], dtype=np.uint64)
     offsets = np.concatenate(([0], np.cumsum([len(r) for r in rows], dtype=np.int64)))
-    array = cast(Column("v", Type.LIST_FLOAT64, "Trace."), Ragged(flat.view(np.float64), offsets), len(rows))
+    array = cast(
+        Column("v", Type.LIST_FLOAT64, "Trace."), Ragged(flat.view(np.float64), offsets), len(rows)
+    )
     array.validate(full=True)
     data = array.values.buffers()[1]
-    assert (np.frombuffer(data, dtype=np.uint64) if data.size else np.empty(0)).tolist() == flat.tolist()
+    assert (
+        np.frombuffer(data, dtype=np.uint64) if data.size else np.empty(0)
+    ).tolist() == flat.tolist()
     assert array.offsets.to_pylist() == offsets.tolist()
 
 
-@given(hnp.arrays(st.sampled_from([np.int8, np.uint16, np.int32, np.uint32, np.int64, np.uint64]), st.integers(0, 9)))
+@given(
+    hnp.arrays(
+        st.sampled_from([np.int8, np.uint16, np.int32, np.uint32, np.int64, np.uint64]),
+        st.integers(0, 9),
+    )
+)
 def test_integers_come_back_or_are_refused(values: np.ndarray[Any, Any]) -> None:
     for given_values in (values, values.astype(object)):
         if (values <= 2**63 - 1).all():
@@ -53,8 +62,13 @@ def test_integers_come_back_or_are_refused(values: np.ndarray[Any, Any]) -> None
                 given_back(Type.INT64, given_values, len(values))
 
 
-@given(hnp.arrays(st.sampled_from([np.float16, np.float32, np.float64]), st.integers(0, 9)), st.booleans())
-def test_floats_come_back_and_only_no_values_are_null(values: np.ndarray[Any, Any], as_objects: bool) -> None:
+@given(
+    hnp.arrays(st.sampled_from([np.float16, np.float32, np.float64]), st.integers(0, 9)),
+    st.booleans(),
+)
+def test_floats_come_back_and_only_no_values_are_null(
+    values: np.ndarray[Any, Any], as_objects: bool
+) -> None:
     expected = [v if np.isfinite(v) else None for v in values.tolist()]
     given_values = values.astype(object) if as_objects else values
     assert given_back(Type.FLOAT64, given_values, len(values)) == expected
@@ -84,11 +98,20 @@ def test_texts_come_back_but_for_the_null_words(values: list[str]) -> None:
 @given(st.sets(st.integers(-100, 100), max_size=3), st.lists(st.integers(-101, 101)))
 def test_sentinels_and_nothing_else_are_null(sentinels: set[int], values: list[int]) -> None:
     expected = [None if v in sentinels else v for v in values]
-    assert given_back(Type.INT64, np.array(values, dtype=np.int64), len(values), sentinels=tuple(sentinels)) == expected
+    assert (
+        given_back(
+            Type.INT64, np.array(values, dtype=np.int64), len(values), sentinels=tuple(sentinels)
+        )
+        == expected
+    )
 
 
 @given(st.datetimes(timezones=st.one_of(st.none(), st.timezones())))
 def test_moments_come_back_to_the_microsecond(moment: datetime) -> None:
     instant = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    [result] = cast(Column("v", Type.TIMESTAMP, "When."), [moment.isoformat()], 1).cast(pa.int64()).to_pylist()
+    [result] = (
+        cast(Column("v", Type.TIMESTAMP, "When."), [moment.isoformat()], 1)
+        .cast(pa.int64())
+        .to_pylist()
+    )
     assert result == (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

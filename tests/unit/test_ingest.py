@@ -11,19 +11,23 @@ import pytest
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, files, query
 from conftest import Ingest
 
-from pipelines.ingest import IngestRequest, MouseReport, ingest, prepare
+from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.lock import writing
 from pipelines.lake.store import LocalStore, open_store
 from pipelines.nwb.recording import Recording, Rows
-from pipelines.planning import Selection
-from pipelines.sources import SourceSpec
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 
 
 def _entries(lake: Path) -> dict[int, tuple[str, str | None]]:
-    return {key: (status, error) for key, status, error in query(lake, "SELECT file_key, status, error FROM source_files")}
+    return {
+        key: (status, error)
+        for key, status, error in query(lake, "SELECT file_key, status, error FROM source_files")
+    }
 
 
 def test_every_file_of_the_bucket_is_ingested(sample_bucket: Path, sample_lake: Path) -> None:
@@ -32,55 +36,89 @@ def test_every_file_of_the_bucket_is_ingested(sample_bucket: Path, sample_lake: 
     assert not (sample_lake / "_staging").exists()
 
 
-def test_ingesting_twice_changes_no_file(sample_bucket: Path, lake: Path, run_ingest: Ingest) -> None:
+def test_ingesting_twice_changes_no_file(
+    sample_bucket: Path, lake: Path, run_ingest: Ingest
+) -> None:
     before = files(lake)
     assert run_ingest(sample_bucket, lake) == []
     assert files(lake) == before
 
 
-def test_forcing_converts_again_to_the_same_rows(sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
+def test_forcing_converts_again_to_the_same_rows(
+    sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
+) -> None:
     reports = run_ingest(sample_bucket, lake, force=True)
     assert sum(len(r.entries) for r in reports) == len(_entries(lake))
     assert contents(lake) == contents(sample_lake)
-    new, old = (query(where, "SELECT max(ingested_at) FROM source_files")[0][0] for where in (lake, sample_lake))
+    new, old = (
+        query(where, "SELECT max(ingested_at) FROM source_files")[0][0]
+        for where in (lake, sample_lake)
+    )
     assert new > old
 
 
-def test_files_added_in_any_order_give_the_same_lake(sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_files_added_in_any_order_give_the_same_lake(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     lake = tmp_path / "lake"
-    sessions = [b for (b,) in query(sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1")]
+    sessions = [
+        b
+        for (b,) in query(
+            sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1"
+        )
+    ]
     for part in (sessions[1::2], sessions[::2]):
         run_ingest(sample_bucket, lake, behavior_sessions=tuple(part))
     # Which file gives an image set depends on the order; the images do not.
     assert contents(lake) == contents(sample_lake)
 
 
-def test_the_first_mouse_can_be_queried_while_the_others_are_converted(sample_bucket: Path, tmp_path: Path) -> None:
+def test_the_first_mouse_can_be_queried_while_the_others_are_converted(
+    sample_bucket: Path, tmp_path: Path
+) -> None:
     lake, seen = tmp_path / "lake", list[int]()
 
     def look(report: MouseReport) -> None:
         seen.append(report.mouse_id)
-        assert {mouse for (mouse,) in query(lake, "SELECT DISTINCT mouse_id FROM trials")} >= set(seen)
+        assert {mouse for (mouse,) in query(lake, "SELECT DISTINCT mouse_id FROM trials")} >= set(
+            seen
+        )
 
-    ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=0)), on_mouse=look)
+    ingest(
+        prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=0)), on_mouse=look
+    )
     assert len(seen) > 1
 
 
-def test_tables_can_be_added_later(sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_tables_can_be_added_later(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     lake = tmp_path / "lake"
     run_ingest(sample_bucket, lake, tables=("trials", "dff_traces"))
     assert query(lake, "SELECT count(*) FROM licks") == [(0,)]
-    assert query(lake, "SELECT count(*) FROM trials") == query(sample_lake, "SELECT count(*) FROM trials")
+    assert query(lake, "SELECT count(*) FROM trials") == query(
+        sample_lake, "SELECT count(*) FROM trials"
+    )
     run_ingest(sample_bucket, lake)
     assert contents(lake) == contents(sample_lake)
     assert query(lake, "SELECT count(*) FROM demixed_traces") == [(0,)]
     run_ingest(sample_bucket, lake, tables=("demixed_traces", "neuropil_traces"))
-    assert query(lake, "SELECT count(*) FROM demixed_traces") == query(lake, "SELECT count(*) FROM dff_traces")
+    assert query(lake, "SELECT count(*) FROM demixed_traces") == query(
+        lake, "SELECT count(*) FROM dff_traces"
+    )
     counted = query(
         lake,
         "SELECT DISTINCT list_sort([r.table_name FOR r IN row_counts]) FROM source_files WHERE ophys_experiment_id IS NOT NULL AND gives_behavior",
     )
-    assert counted == [(sorted(t.name for t in TABLES.values() if t.subject.value in ("behavior", "ophys", "stimulus")),)]
+    assert counted == [
+        (
+            sorted(
+                t.name
+                for t in TABLES.values()
+                if t.subject.value in ("behavior", "ophys", "stimulus")
+            ),
+        )
+    ]
 
 
 def test_behaviour_comes_once_per_session_from_the_first_listed_plane(sample_lake: Path) -> None:
@@ -92,16 +130,31 @@ def test_behaviour_comes_once_per_session_from_the_first_listed_plane(sample_lak
     )
     assert any(planes > 1 for *_, planes in giving)
     assert all(keys == [first] for _, keys, first, _ in giving)
-    assert query(sample_lake, "SELECT count(*), count(DISTINCT (behavior_session_id, trials_id)) FROM trials")[0][0] > 0
-    repeated = query(sample_lake, "SELECT behavior_session_id FROM task_parameters GROUP BY 1 HAVING count(*) > 1")
+    assert (
+        query(
+            sample_lake,
+            "SELECT count(*), count(DISTINCT (behavior_session_id, trials_id)) FROM trials",
+        )[0][0]
+        > 0
+    )
+    repeated = query(
+        sample_lake,
+        "SELECT behavior_session_id FROM task_parameters GROUP BY 1 HAVING count(*) > 1",
+    )
     assert repeated == []
 
 
 def test_each_image_set_is_stored_once(sample_lake: Path) -> None:
-    rows = query(sample_lake, "SELECT image_set, count(*), count(DISTINCT image_name) FROM stimulus_templates GROUP BY 1")
+    rows = query(
+        sample_lake,
+        "SELECT image_set, count(*), count(DISTINCT image_name) FROM stimulus_templates GROUP BY 1",
+    )
     assert len(rows) > 1
     assert all(n == distinct for _, n, distinct in rows)
-    used = query(sample_lake, "SELECT DISTINCT image_set FROM stimulus_presentations WHERE image_set IS NOT NULL")
+    used = query(
+        sample_lake,
+        "SELECT DISTINCT image_set FROM stimulus_presentations WHERE image_set IS NOT NULL",
+    )
     assert {s for (s,) in used} == {s for s, *_ in rows}
 
 
@@ -124,7 +177,9 @@ def test_a_truncated_file_is_quarantined_and_the_others_go_on(
     assert set(_entries(lake).values()) == {("ingested", None)}
 
 
-def test_earlier_good_data_of_a_file_that_turned_bad_stays(bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
+def test_earlier_good_data_of_a_file_that_turned_bad_stays(
+    bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
+) -> None:
     bad = behavior_file(bucket)
     with edit(bad) as h5:
         del h5["/intervals/trials/hit"]
@@ -153,7 +208,9 @@ def test_hdf5_that_is_not_nwb_is_named_so(bucket: Path, tmp_path: Path, run_inge
     )
 
 
-def test_a_file_of_another_session_is_refused(bucket: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_a_file_of_another_session_is_refused(
+    bucket: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     first, second = behavior_file(bucket, 0), behavior_file(bucket, 1)
     first.write_bytes(second.read_bytes())
     run_ingest(bucket, tmp_path / "lake", behavior_sessions=(file_key(first),))
@@ -164,7 +221,9 @@ def test_a_file_of_another_session_is_refused(bucket: Path, tmp_path: Path, run_
     )
 
 
-def test_an_image_set_that_differs_between_files_is_an_error_that_names_both(bucket: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_an_image_set_that_differs_between_files_is_an_error_that_names_both(
+    bucket: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     lake = tmp_path / "lake"
     first, second = experiment_file(bucket, 0), experiment_file(bucket, 4)
     with h5py.File(first) as a, edit(second) as b:
@@ -182,11 +241,15 @@ def test_an_image_set_that_differs_between_files_is_an_error_that_names_both(buc
     )
 
 
-def test_files_that_the_release_lacks_are_noted_once(bucket: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_files_that_the_release_lacks_are_noted_once(
+    bucket: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     manifest = next((bucket / "visual-behavior-ophys/manifests").iterdir())
     content = json.loads(manifest.read_text())
     gone = behavior_file(bucket)
-    content["data_files"] = {k: v for k, v in content["data_files"].items() if not v["url"].endswith(gone.name)}
+    content["data_files"] = {
+        k: v for k, v in content["data_files"].items() if not v["url"].endswith(gone.name)
+    }
     manifest.write_text(json.dumps(content))
     lake = tmp_path / "lake"
     run_ingest(bucket, lake)
@@ -196,7 +259,9 @@ def test_files_that_the_release_lacks_are_noted_once(bucket: Path, tmp_path: Pat
     assert run_ingest(bucket, lake) == []
 
 
-def test_a_folder_with_other_things_is_not_taken_for_a_lake(sample_bucket: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+def test_a_folder_with_other_things_is_not_taken_for_a_lake(
+    sample_bucket: Path, tmp_path: Path, run_ingest: Ingest
+) -> None:
     (tmp_path / "thesis.docx").write_text("precious")
     with pytest.raises(LakeError) as caught:
         run_ingest(sample_bucket, tmp_path)
@@ -208,7 +273,11 @@ def test_a_folder_with_other_things_is_not_taken_for_a_lake(sample_bucket: Path,
 
 def test_a_lake_holds_one_release(lake: Path, bucket: Path, run_ingest: Ingest) -> None:
     manifests = bucket / "visual-behavior-ophys/manifests"
-    text = next(manifests.iterdir()).read_text().replace('"manifest_version": "1.1.0"', '"manifest_version": "1.2.0"')
+    text = (
+        next(manifests.iterdir())
+        .read_text()
+        .replace('"manifest_version": "1.1.0"', '"manifest_version": "1.2.0"')
+    )
     (manifests / "visual-behavior-ophys_project_manifest_v1.2.0.json").write_text(text)
     with pytest.raises(LakeError) as caught:
         run_ingest(bucket, lake)
@@ -220,24 +289,35 @@ def test_a_lake_holds_one_release(lake: Path, bucket: Path, run_ingest: Ingest) 
 def test_a_second_writer_is_told_so(sample_bucket: Path, lake: Path, run_ingest: Ingest) -> None:
     with (
         writing(open_store(str(lake))),
-        pytest.raises(LakeError, match=r"is being written to by another vblake process \(pid \d+\)\. Wait until it has finished\.$"),
+        pytest.raises(
+            LakeError,
+            match=r"is being written to by another vblake process \(pid \d+\)\. Wait until it has finished\.$",
+        ),
     ):
         run_ingest(sample_bucket, lake, force=True)
 
 
 def test_what_an_interrupted_run_had_converted_is_not_converted_again(
-    sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+    sample_bucket: Path,
+    sample_lake: Path,
+    tmp_path: Path,
+    run_ingest: Ingest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lake = tmp_path / "lake"
-    monkeypatch.setattr("pipelines.ingest.publish_mouse", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        "pipelines.ingest.publish_mouse", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         run_ingest(sample_bucket, lake)
     monkeypatch.undo()
     converted = {p.parent.name.partition("-")[0] for p in (lake / "_staging").glob("*/result.json")}
     assert converted
-    request = IngestRequest(SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=0)
+    request = IngestRequest(
+        SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=0
+    )
     seen: list[str] = []
-    monkeypatch.setattr("pipelines.convert.convert_file", _noting(seen))
+    monkeypatch.setattr("pipelines.convert.file.convert_file", _noting(seen))
     ingest(prepare(request))
     assert seen
     assert not converted & set(seen)
@@ -246,7 +326,12 @@ def test_what_an_interrupted_run_had_converted_is_not_converted_again(
 
 @pytest.mark.parametrize("stopped_at", [1, 3, 6])
 def test_a_forced_run_that_stops_while_it_publishes_is_completed_by_the_next(
-    bucket: Path, lake: Path, tmp_path: Path, run_ingest: Ingest, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+    bucket: Path,
+    lake: Path,
+    tmp_path: Path,
+    run_ingest: Ingest,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped_at: int,
 ) -> None:
     changed = behavior_file(bucket)
     with edit(changed) as h5:
@@ -275,18 +360,23 @@ def test_a_forced_run_that_stops_while_it_publishes_is_completed_by_the_next(
 def test_what_another_ingest_has_done_meanwhile_is_not_done_again(
     sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=0)) for _ in range(2))
+    first, second = (
+        prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=0))
+        for _ in range(2)
+    )
     ingest(first)
     before = files(tmp_path / "lake")
     seen: list[str] = []
-    monkeypatch.setattr("pipelines.convert.convert_file", _noting(seen))
+    monkeypatch.setattr("pipelines.convert.file.convert_file", _noting(seen))
     ingest(second)
     assert seen == []
-    assert {n: f for n, f in files(tmp_path / "lake").items() if n != CATALOG} == {n: f for n, f in before.items() if n != CATALOG}
+    assert {n: f for n, f in files(tmp_path / "lake").items() if n != CATALOG} == {
+        n: f for n, f in before.items() if n != CATALOG
+    }
 
 
 def _noting(seen: list[str]) -> object:
-    from pipelines.convert import convert_file
+    from pipelines.convert.file import convert_file
 
     def convert(task: object, settings: object) -> object:
         seen.append(f"{task.kind.value}_{task.file_key}")  # type: ignore[attr-defined]
@@ -307,7 +397,7 @@ def test_an_oversight_with_one_file_does_not_keep_the_others_out(
             raise ZeroDivisionError("oops")
         return READERS["licks"](recording)
 
-    monkeypatch.setattr("pipelines.convert.READERS", {**READERS, "licks": clumsy})
+    monkeypatch.setattr("pipelines.convert.file.READERS", {**READERS, "licks": clumsy})
     run_ingest(sample_bucket, tmp_path / "lake")
     entries = _entries(tmp_path / "lake")
     status, error = entries.pop(bad)

@@ -9,8 +9,8 @@ import pytest
 from builders.lakes import contents, query
 from conftest import Ingest
 
+from pipelines.check.lake import Severity, verify
 from pipelines.lake.store import LocalStore
-from pipelines.verify import Severity, verify
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 
@@ -29,8 +29,20 @@ def _mouse(path: Path) -> int:
     return int(path.parent.name.partition("=")[2])
 
 
-@pytest.mark.parametrize("table", ["trials", "cell_specimens", "running_speed", "dff_traces", "stimulus_templates", "behavior_sessions"])
-def test_a_damaged_file_is_put_there_anew(table: str, sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
+@pytest.mark.parametrize(
+    "table",
+    [
+        "trials",
+        "cell_specimens",
+        "running_speed",
+        "dff_traces",
+        "stimulus_templates",
+        "behavior_sessions",
+    ],
+)
+def test_a_damaged_file_is_put_there_anew(
+    table: str, sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
+) -> None:
     _cut(_first(lake, table))
     assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR]
     run_ingest(sample_bucket, lake, force=True)
@@ -44,35 +56,63 @@ def test_a_damaged_file_of_another_mouse_keeps_the_old_catalog_and_no_files_out(
     damaged = _first(lake, "trials")
     (other,) = {_mouse(path) for path in (lake / "trials").rglob("*.parquet")} - {_mouse(damaged)}
     _cut(damaged)
-    before, published = (lake / CATALOG).read_bytes(), query(lake, "SELECT max(ingested_at) FROM source_files")
+    before, published = (
+        (lake / CATALOG).read_bytes(),
+        query(lake, "SELECT max(ingested_at) FROM source_files"),
+    )
     with pytest.raises(
-        LakeError, match=rf"catalog\.duckdb stays as it was, because .*{damaged}.* `vblake verify --lake {lake}` says what mends"
+        LakeError,
+        match=rf"catalog\.duckdb stays as it was, because .*{damaged}.* `vblake verify --lake {lake}` says what mends",
     ):
         run_ingest(sample_bucket, lake, force=True, mice=(other,))
     assert (lake / CATALOG).read_bytes() == before
-    assert query(lake, f"SELECT min(ingested_at) FROM source_files WHERE mouse_id = {other}") > published
+    assert (
+        query(lake, f"SELECT min(ingested_at) FROM source_files WHERE mouse_id = {other}")
+        > published
+    )
     run_ingest(sample_bucket, lake, force=True, mice=(_mouse(damaged),))
     assert contents(lake) == contents(sample_lake)
 
 
-def test_rows_that_only_a_damaged_file_has_are_not_dropped(sample_bucket: Path, lake: Path, run_ingest: Ingest) -> None:
+def test_rows_that_only_a_damaged_file_has_are_not_dropped(
+    sample_bucket: Path, lake: Path, run_ingest: Ingest
+) -> None:
     damaged = _first(lake, "trials")
-    sessions = query(lake, f"SELECT DISTINCT behavior_session_id FROM trials WHERE mouse_id = {_mouse(damaged)} ORDER BY 1")
+    sessions = query(
+        lake,
+        f"SELECT DISTINCT behavior_session_id FROM trials WHERE mouse_id = {_mouse(damaged)} ORDER BY 1",
+    )
     _cut(damaged)
     left = damaged.read_bytes()
     others = ", ".join(str(s) for (s,) in sessions[1:])
-    with pytest.raises(LakeError, match=re.escape(f"It has rows of behavior_session_id {others} too, which this run does not read")):
+    with pytest.raises(
+        LakeError,
+        match=re.escape(
+            f"It has rows of behavior_session_id {others} too, which this run does not read"
+        ),
+    ):
         run_ingest(sample_bucket, lake, force=True, behavior_sessions=sessions[0])
     assert damaged.read_bytes() == left
 
 
-def test_a_damaged_ledger_is_named_and_made_anew(sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest) -> None:
+def test_a_damaged_ledger_is_named_and_made_anew(
+    sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
+) -> None:
     damaged = _first(lake, "source_files")
     _cut(damaged)
-    assert [p.message for p in verify(LocalStore(lake)) if p.message.endswith("Delete it and ingest its mouse again")]
-    with pytest.raises(LakeError, match=rf"is damaged \(.*\)\. Delete it and run `vblake ingest` for mouse {_mouse(damaged)} again"):
+    assert [
+        p.message
+        for p in verify(LocalStore(lake))
+        if p.message.endswith("Delete it and ingest its mouse again")
+    ]
+    with pytest.raises(
+        LakeError,
+        match=rf"is damaged \(.*\)\. Delete it and run `vblake ingest` for mouse {_mouse(damaged)} again",
+    ):
         run_ingest(sample_bucket, lake)
     damaged.unlink()
     run_ingest(sample_bucket, lake)
     assert contents(lake) == contents(sample_lake)
-    assert query(lake, "SELECT count(*) FROM source_files") == query(sample_lake, "SELECT count(*) FROM source_files")
+    assert query(lake, "SELECT count(*) FROM source_files") == query(
+        sample_lake, "SELECT count(*) FROM source_files"
+    )

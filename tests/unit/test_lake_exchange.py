@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.lake import exchange
-from pipelines.lake.exchange import put, tidy
+from pipelines.lake import swap as exchange
 from pipelines.lake.store import LocalStore
+from pipelines.lake.swap import put, tidy
 from pipelines.lake.writer import write_table
 from schemas import TABLES
 from schemas.casts import conform
@@ -34,24 +34,34 @@ def _staged(staging: Path, value: int) -> Path:
 
 
 def _held(folder: Path) -> dict[str, int]:
-    return {p.name: pq.ParquetFile(p).read().column("value").to_pylist()[0] for p in folder.iterdir()}
+    return {
+        p.name: pq.ParquetFile(p).read().column("value").to_pylist()[0] for p in folder.iterdir()
+    }
 
 
-def test_files_are_replaced_added_and_removed_under_their_names_and_the_others_stay(tmp_path: Path, staging: Path) -> None:
+def test_files_are_replaced_added_and_removed_under_their_names_and_the_others_stay(
+    tmp_path: Path, staging: Path
+) -> None:
     folder = tmp_path / "t"
     put(folder, {"a.parquet": _staged(staging, 1), "b.parquet": _staged(staging, 7)}, staging)
     assert _held(folder) == {"a.parquet": 1, "b.parquet": 7}
     inode = (folder / "b.parquet").stat().st_ino
     put(folder, {"a.parquet": _staged(staging, 2), "c.parquet": _staged(staging, 3)}, staging)
     assert _held(folder) == {"a.parquet": 2, "b.parquet": 7, "c.parquet": 3}
-    put(folder, {"a.parquet": _staged(staging, 4), "c.parquet": None, "never.parquet": None}, staging)
+    put(
+        folder,
+        {"a.parquet": _staged(staging, 4), "c.parquet": None, "never.parquet": None},
+        staging,
+    )
     assert _held(folder) == {"a.parquet": 4, "b.parquet": 7}
     put(folder, {"a.parquet": None}, staging)
     assert _held(folder) == {"b.parquet": 7}
     assert (folder / "b.parquet").stat().st_ino == inode
 
 
-def test_the_same_content_replaces_nothing_also_where_it_was_moved_before(tmp_path: Path, staging: Path) -> None:
+def test_the_same_content_replaces_nothing_also_where_it_was_moved_before(
+    tmp_path: Path, staging: Path
+) -> None:
     folder = tmp_path / "t"
     for value in (1, 2):
         put(folder, {"a.parquet": _staged(staging, value)}, staging)
@@ -60,13 +70,22 @@ def test_the_same_content_replaces_nothing_also_where_it_was_moved_before(tmp_pa
     assert (folder.stat().st_ino, (folder / "a.parquet").stat().st_ino) == before
 
 
-def test_what_is_left_staged_can_be_written_anew_without_touching_the_published_file(tmp_path: Path) -> None:
+def test_what_is_left_staged_can_be_written_anew_without_touching_the_published_file(
+    tmp_path: Path,
+) -> None:
     table, store = TABLES["licks"], LocalStore(tmp_path / "lake")
-    staged, path = tmp_path / "lake/_staging/licks.parquet", relative_path(TABLES["licks"], mouse_id=1)
+    staged, path = (
+        tmp_path / "lake/_staging/licks.parquet",
+        relative_path(TABLES["licks"], mouse_id=1),
+    )
     staged.parent.mkdir(parents=True)
 
     def write(count: int) -> None:
-        columns = {"behavior_session_id": [7] * count, "timestamps": [0.5] * count, "frame": [1] * count}
+        columns = {
+            "behavior_session_id": [7] * count,
+            "timestamps": [0.5] * count,
+            "frame": [1] * count,
+        }
         write_table(table, staged, [conform(table, columns, count)], release="1.1.0")
 
     write(3)
@@ -77,7 +96,9 @@ def test_what_is_left_staged_can_be_written_anew_without_touching_the_published_
     assert file.metadata.num_rows == 3
 
 
-def test_who_lists_a_folder_while_it_changes_finds_every_name_by_its_path(tmp_path: Path, staging: Path) -> None:
+def test_who_lists_a_folder_while_it_changes_finds_every_name_by_its_path(
+    tmp_path: Path, staging: Path
+) -> None:
     """DuckDB opens the folder, then asks for each name in it by path, and passes over those that are gone."""
     folder = tmp_path / "t"
     put(folder, {"a.parquet": _staged(staging, 1), "b.parquet": _staged(staging, 1)}, staging)
@@ -91,9 +112,15 @@ def test_who_lists_a_folder_while_it_changes_finds_every_name_by_its_path(tmp_pa
     assert all((folder / name).is_file() for name in names)
 
 
-def test_what_was_exchanged_goes_after_a_while(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_exchanged_goes_after_a_while(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for value in (1, 2):
-        put(tmp_path / "t", {"a.parquet": _staged(staging, value), "b.parquet": _staged(staging, value)}, staging)
+        put(
+            tmp_path / "t",
+            {"a.parquet": _staged(staging, value), "b.parquet": _staged(staging, value)},
+            staging,
+        )
     tidy(staging)
     (left,) = staging.iterdir()
     assert {p.name: p.stat().st_size for p in left.iterdir()} == {"a.parquet": 0, "b.parquet": 0}
@@ -102,7 +129,9 @@ def test_what_was_exchanged_goes_after_a_while(tmp_path: Path, staging: Path, mo
     assert not staging.exists()
 
 
-def test_without_exchange_and_links_files_are_replaced_one_by_one(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_exchange_and_links_files_are_replaced_one_by_one(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
@@ -110,7 +139,11 @@ def test_without_exchange_and_links_files_are_replaced_one_by_one(tmp_path: Path
     monkeypatch.setattr(exchange, "_exchange", lambda *_: False)
     folder = tmp_path / "t"
     put(folder, {"a.parquet": _staged(staging, 1), "b.parquet": _staged(staging, 7)}, staging)
-    put(folder, {"a.parquet": _staged(staging, 2), "b.parquet": None, "c.parquet": _staged(staging, 3)}, staging)
+    put(
+        folder,
+        {"a.parquet": _staged(staging, 2), "b.parquet": None, "c.parquet": _staged(staging, 3)},
+        staging,
+    )
     assert _held(folder) == {"a.parquet": 2, "c.parquet": 3}
 
 

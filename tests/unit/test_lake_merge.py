@@ -21,13 +21,26 @@ PATH = relative_path(LICKS, mouse_id=1)
 
 def _rows(session: int, first: int, count: int) -> pa.Table:
     frames = list(range(first, first + count))
-    return conform(LICKS, {"behavior_session_id": [session] * count, "timestamps": [float(f) for f in frames], "frame": frames}, count)
+    return conform(
+        LICKS,
+        {
+            "behavior_session_id": [session] * count,
+            "timestamps": [float(f) for f in frames],
+            "frame": frames,
+        },
+        count,
+    )
 
 
 def _staged(folder: Path, session: int, *counts: int) -> Path:
     path = folder / f"{session}.parquet"
     firsts = [sum(counts[:i]) for i in range(len(counts))]
-    write_table(LICKS, path, [_rows(session, first, count) for first, count in zip(firsts, counts, strict=True)], release="1.1.0")
+    write_table(
+        LICKS,
+        path,
+        [_rows(session, first, count) for first, count in zip(firsts, counts, strict=True)],
+        release="1.1.0",
+    )
     return path
 
 
@@ -38,13 +51,19 @@ def store(tmp_path: Path) -> LocalStore:
     return made
 
 
-def test_the_only_source_is_the_mouses_file_as_it_was_staged(tmp_path: Path, store: LocalStore) -> None:
+def test_the_only_source_is_the_mouses_file_as_it_was_staged(
+    tmp_path: Path, store: LocalStore
+) -> None:
     staged, other = _staged(tmp_path, 7, 5), _staged(tmp_path, 8, 4)
-    merged = merge_mouse(LICKS, store, PATH, {7: staged, 9: None}, tmp_path / "merged", release="1.1.0")
+    merged = merge_mouse(
+        LICKS, store, PATH, {7: staged, 9: None}, tmp_path / "merged", release="1.1.0"
+    )
     assert merged == staged
     # It is, byte for byte, what a merge makes of the same rows.
     store.publish(_staged(tmp_path, 8, 4), PATH)
-    remade = merge_mouse(LICKS, store, PATH, {7: staged, 8: None}, tmp_path / "merged", release="1.1.0")
+    remade = merge_mouse(
+        LICKS, store, PATH, {7: staged, 8: None}, tmp_path / "merged", release="1.1.0"
+    )
     assert remade == tmp_path / "merged"
     assert remade.read_bytes() == staged.read_bytes() != other.read_bytes()
 
@@ -60,7 +79,9 @@ def test_an_only_source_in_pieces_is_put_together(tmp_path: Path, store: LocalSt
 
 def test_an_only_source_joins_what_the_lake_has(tmp_path: Path, store: LocalStore) -> None:
     store.publish(_staged(tmp_path, 8, 4), PATH)
-    merged = merge_mouse(LICKS, store, PATH, {7: _staged(tmp_path, 7, 2)}, tmp_path / "merged", release="1.1.0")
+    merged = merge_mouse(
+        LICKS, store, PATH, {7: _staged(tmp_path, 7, 2)}, tmp_path / "merged", release="1.1.0"
+    )
     assert merged == tmp_path / "merged"
     assert pq.read_table(merged).equals(pa.concat_tables([_rows(7, 0, 2), _rows(8, 0, 4)]))
 

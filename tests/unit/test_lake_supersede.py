@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.lake import supersede as module
-from pipelines.lake.supersede import supersede
+from pipelines.lake import new_version as module
+from pipelines.lake.new_version import supersede
 from schemas.errors import LakeError
 
 DAY_AND_MORE = 100_000.0
@@ -35,7 +35,9 @@ def _rows(seed: int, count: int) -> pa.Table:
         {
             "id": pa.array(np.arange(count) + seed * 1000),
             "trace": pa.array([rng.normal(size=n % 5).tolist() for n in range(count)], trace),
-            "name": pa.array([f"name {n % 3}" if n % 4 else None for n in range(count)], pa.string()),
+            "name": pa.array(
+                [f"name {n % 3}" if n % 4 else None for n in range(count)], pa.string()
+            ),
             "go": pa.array([bool(n % 2) for n in range(count)], pa.bool_()),
         },
         metadata={"release": f"1.{seed}"},
@@ -70,7 +72,11 @@ tables = st.builds(_rows, st.integers(1, 5), st.integers(0, 40))
 
 
 @given(
-    st.lists(st.tuples(tables, st.sampled_from([0.0, 3600.0, DAY_AND_MORE]), st.integers(1, 50)), min_size=2, max_size=8),
+    st.lists(
+        st.tuples(tables, st.sampled_from([0.0, 3600.0, DAY_AND_MORE]), st.integers(1, 50)),
+        min_size=2,
+        max_size=8,
+    ),
 )
 @settings(deadline=None, max_examples=60)
 def test_the_new_footer_gives_the_new_rows_and_an_old_one_never_others_than_its_own(
@@ -105,21 +111,32 @@ def test_every_reader_gets_the_rows_of_a_version_that_lies_behind_another(tmp_pa
     name.put(_rows(1, 900))
     name.put(rows, row_group_size=300)
     assert pl.read_parquet(name.path).equals(pl.DataFrame(rows))
-    assert pl.scan_parquet(name.path).filter(pl.col("id") == 2501).select("name").collect().item() == "name 0"
+    assert (
+        pl.scan_parquet(name.path).filter(pl.col("id") == 2501).select("name").collect().item()
+        == "name 0"
+    )
     with duckdb.connect() as con:
-        assert con.execute("SELECT * FROM read_parquet(?)", [str(name.path)]).fetchall() == [tuple(r.values()) for r in rows.to_pylist()]
-        assert con.execute("SELECT count(*) FROM read_parquet(?) WHERE id BETWEEN 2500 AND 2509", [str(name.path)]).fetchall() == [(10,)]
+        assert con.execute("SELECT * FROM read_parquet(?)", [str(name.path)]).fetchall() == [
+            tuple(r.values()) for r in rows.to_pylist()
+        ]
+        assert con.execute(
+            "SELECT count(*) FROM read_parquet(?) WHERE id BETWEEN 2500 AND 2509", [str(name.path)]
+        ).fetchall() == [(10,)]
     assert pq.read_table(name.path).equals(rows)
     assert pq.read_schema(name.path).metadata == {b"release": b"1.2"}
 
 
-def test_a_query_that_is_older_than_several_replacements_gets_its_own_version(tmp_path: Path) -> None:
+def test_a_query_that_is_older_than_several_replacements_gets_its_own_version(
+    tmp_path: Path,
+) -> None:
     name = _Name(tmp_path)
     footers = [name.put(_rows(n, 100)) for n in range(20)]
     assert [name.by(f).column("id")[0].as_py() for f in footers] == [n * 1000 for n in range(20)]
 
 
-def test_a_large_earlier_version_is_not_kept_and_refused_by_all_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_earlier_version_is_not_kept_and_refused_by_all_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_KEPT", 0)
     name = _Name(tmp_path)
     rows = [pa.table({"a": np.random.default_rng(n).normal(size=200_000)}) for n in range(2)]
@@ -135,7 +152,10 @@ def test_a_large_earlier_version_is_not_kept_and_refused_by_all_readers(tmp_path
     mixed.write_bytes(name.path.read_bytes() + _footer(_write(tmp_path / "again", rows[0])))
     with pytest.raises(pl.exceptions.ComputeError, match="Invalid thrift"):
         pl.scan_parquet(mixed).sum().collect()
-    with pytest.raises(duckdb.Error, match="TProtocolException: Invalid data"), duckdb.connect() as con:
+    with (
+        pytest.raises(duckdb.Error, match="TProtocolException: Invalid data"),
+        duckdb.connect() as con,
+    ):
         con.execute("SELECT sum(a) FROM read_parquet(?)", [str(mixed)]).fetchall()
     assert name.path.stat().st_blocks <= taken * 1.1
 
@@ -166,6 +186,8 @@ def test_the_same_version_again_is_recognised_wherever_it_lies(tmp_path: Path) -
 
 
 def test_a_file_whose_indexes_hold_places_is_refused(tmp_path: Path) -> None:
-    standing, new = (_write(tmp_path / f"{n}", _rows(n, 10), write_page_index=n == 2) for n in (1, 2))
+    standing, new = (
+        _write(tmp_path / f"{n}", _rows(n, 10), write_page_index=n == 2) for n in (1, 2)
+    )
     with pytest.raises(LakeError, match="page indexes"):
         supersede(new, standing, tmp_path / "target")

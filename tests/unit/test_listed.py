@@ -6,7 +6,8 @@ from pathlib import Path
 
 from builders.bucket import Bucket
 
-from pipelines.planning import FileTask, Selection, plan
+from pipelines.release.selection import FileTask, Selection
+from pipelines.release.tasks import plan
 
 
 def _tasks(bucket: Bucket, folder: Path) -> dict[int, FileTask]:
@@ -35,9 +36,13 @@ def test_releases_before_1_0_0_list_no_cells(tmp_path: Path) -> None:
 
 def test_a_task_carries_the_project_tables_that_lack_its_sessions(tmp_path: Path) -> None:
     bucket = Bucket()
-    bucket.tables["ophys_session_table"] = [row for row in bucket.tables["ophys_session_table"] if row["ophys_session_id"] != "2003"]
+    bucket.tables["ophys_session_table"] = [
+        row for row in bucket.tables["ophys_session_table"] if row["ophys_session_id"] != "2003"
+    ]
     bucket.tables["behavior_session_table"] = [
-        row for row in bucket.tables["behavior_session_table"] if row["behavior_session_id"] != "1002"
+        row
+        for row in bucket.tables["behavior_session_table"]
+        if row["behavior_session_id"] != "1002"
     ]
     assert {key: task.unlisted for key, task in _tasks(bucket, tmp_path).items()} == {
         1001: (),

@@ -11,22 +11,42 @@ import pytest
 from builders.mini import EXPERIMENT, SESSION, TRUTH, mini_bucket
 from builders.truth import BEHAVIOR, OPHYS, Comparison, same
 
-from pipelines.ingest import IngestRequest, ingest, prepare
+from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Status
-from pipelines.planning import Selection
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
 from schemas import TABLES, Subject
 
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
 
-OF_SESSION = {*BEHAVIOR, "stimulus_timestamps", "performance_metrics", "task_parameters", "behavior_metadata", "stimulus_templates"}
-OF_EXPERIMENT = {*OPHYS, "ophys_timestamps", "motion_correction", "experiment_metadata", "projections"}
+OF_SESSION = {
+    *BEHAVIOR,
+    "stimulus_timestamps",
+    "performance_metrics",
+    "task_parameters",
+    "behavior_metadata",
+    "stimulus_templates",
+}
+OF_EXPERIMENT = {
+    *OPHYS,
+    "ophys_timestamps",
+    "motion_correction",
+    "experiment_metadata",
+    "projections",
+}
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mini")
     source = mini_bucket().write(folder / "bucket")
-    request = IngestRequest(source.spec, str(folder / "lake"), selection=Selection(tables=ALL_TABLES), workers=0, cache=folder / "cache")
+    request = IngestRequest(
+        source.spec,
+        str(folder / "lake"),
+        selection=Selection(tables=ALL_TABLES),
+        workers=0,
+        cache=folder / "cache",
+    )
     reports = ingest(prepare(request))
     entries = [entry for report in reports for entry in report.entries]
     assert {(entry.file_key, entry.status, entry.error) for entry in entries} == {
@@ -40,17 +60,25 @@ def test_the_training_session_is_what_the_released_reader_returns(lake: Path) ->
     result = Comparison(lake, TRUTH / "behavior_session" / str(SESSION))
     assert result.differences == []
     # No eye was tracked, so there is no row to compare.
-    assert {table for table, values in result.compared.items() if values} == OF_SESSION - {"eye_tracking"}
+    assert {table for table, values in result.compared.items() if values} == OF_SESSION - {
+        "eye_tracking"
+    }
 
 
 def test_the_experiment_is_what_the_released_reader_returns(lake: Path) -> None:
     result = Comparison(lake, TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT))
     assert result.differences == []
-    assert {table for table, values in result.compared.items() if values} == OF_SESSION | OF_EXPERIMENT
+    assert {
+        table for table, values in result.compared.items() if values
+    } == OF_SESSION | OF_EXPERIMENT
 
 
 def test_every_table_of_the_files_is_compared() -> None:
-    read = {name for name, table in TABLES.items() if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)}
+    read = {
+        name
+        for name, table in TABLES.items()
+        if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)
+    }
     assert read == OF_SESSION | OF_EXPERIMENT
 
 

@@ -16,14 +16,14 @@ from builders.nwb import read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import ranges
-from pipelines.nwb import needs
-from pipelines.nwb.links import HEADER, load_objects, messages
-from pipelines.nwb.needs import NEEDS, byte_ranges, find_datasets, prefetch
+from pipelines.nwb import prefetch as needs
+from pipelines.nwb.hdf5.headers import HEADER, load_objects, messages
+from pipelines.nwb.prefetch import NEEDS, byte_ranges, find_datasets, prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import sampled_lines, signature
-from pipelines.ranges import Range, RangeFile, merged
+from pipelines.source import range_file as ranges
+from pipelines.source.range_file import Range, RangeFile, merged
 from schemas import TABLES, Subject
 from schemas.errors import DataError, TransientSourceError
 
@@ -52,7 +52,9 @@ class Local:
 
 
 @contextmanager
-def remote(path: Path, fail_from: int | None = None) -> Generator[tuple[Recording, RangeFile, Local]]:
+def remote(
+    path: Path, fail_from: int | None = None
+) -> Generator[tuple[Recording, RangeFile, Local]]:
     local = Local(path, fail_from)
     file = RangeFile(local.fetch, local.size)
     with closing(file), open_recording(file, path.name) as recording:
@@ -73,7 +75,16 @@ def a_behavior_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path
     return behavior_file(sample_bucket, request.param)
 
 
-@pytest.fixture(params=["behavior 0", "behavior 1", "behavior 4", "experiment 0", "experiment 3", "experiment 7"])
+@pytest.fixture(
+    params=[
+        "behavior 0",
+        "behavior 1",
+        "behavior 4",
+        "experiment 0",
+        "experiment 3",
+        "experiment 7",
+    ]
+)
 def a_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
     kind, nth = request.param.split()
     return (behavior_file if kind == "behavior" else experiment_file)(sample_bucket, int(nth))
@@ -97,7 +108,9 @@ def test_every_reader_has_its_needs() -> None:
 
 
 @pytest.mark.parametrize("proportions", ["real", "small"])
-def test_every_table_is_the_same_as_read_locally(a_file: Path, proportions: str, request: pytest.FixtureRequest) -> None:
+def test_every_table_is_the_same_as_read_locally(
+    a_file: Path, proportions: str, request: pytest.FixtureRequest
+) -> None:
     if proportions == "small":
         request.getfixturevalue("spread")
     tables = tables_of(a_file)
@@ -107,7 +120,9 @@ def test_every_table_is_the_same_as_read_locally(a_file: Path, proportions: str,
     for chosen in (*([t] for t in tables), tables):
         with remote(a_file) as (recording, file, _):
             prefetch(recording, chosen, file, signature=True)
-            assert {table: as_text(table, recording) for table in chosen} == {table: expected[table] for table in chosen}
+            assert {table: as_text(table, recording) for table in chosen} == {
+                table: expected[table] for table in chosen
+            }
             assert signature(recording) == digest
 
 
@@ -140,18 +155,28 @@ def test_no_byte_is_fetched_twice(a_file: Path) -> None:
         for table in tables:
             for _ in READERS[table](recording):
                 pass
-    assert sum(stop - start for start, stop in merged(local.asked)) == sum(stop - start for start, stop in local.asked)
+    assert sum(stop - start for start, stop in merged(local.asked)) == sum(
+        stop - start for start, stop in local.asked
+    )
 
 
 def test_images_that_are_known_cost_a_few_lines(sample_bucket: Path, spread: None) -> None:
     path = behavior_file(sample_bucket, 1)
     with remote(path) as (recording, file, local):
         lines = sampled_lines(recording)
-        arrays = merged(r for d in find_datasets(recording.hdf, NEEDS[TEMPLATES]).values() if len(d.shape) == 3 for r in byte_ranges(d))
+        arrays = merged(
+            r
+            for d in find_datasets(recording.hdf, NEEDS[TEMPLATES]).values()
+            if len(d.shape) == 3
+            for r in byte_ranges(d)
+        )
         expected: list[Range] = []
         for sample in lines:
             offset, (_, height, width) = sample.dataset.id.get_offset(), sample.dataset.shape
-            start = offset + (sample.image * height + sample.line) * width * sample.dataset.dtype.itemsize
+            start = (
+                offset
+                + (sample.image * height + sample.line) * width * sample.dataset.dtype.itemsize
+            )
             expected.append((start, start + width * sample.dataset.dtype.itemsize))
         asked = len(local.asked)
         prefetch(recording, BEHAVIOR, file, signature=True)
@@ -193,7 +218,9 @@ def test_needs_of_planes_hold_no_behavior() -> None:
 
 
 @pytest.mark.parametrize("kind", ["behavior", "experiment"])
-def test_a_failed_request_is_never_taken_for_something_missing(kind: str, sample_bucket: Path, spread: None) -> None:
+def test_a_failed_request_is_never_taken_for_something_missing(
+    kind: str, sample_bucket: Path, spread: None
+) -> None:
     path = (behavior_file if kind == "behavior" else experiment_file)(sample_bucket, 1)
     tables = tables_of(path)
     with remote(path) as (recording, file, _):
@@ -213,7 +240,15 @@ def test_a_failed_request_is_never_taken_for_something_missing(kind: str, sample
             assert file.failure is local.error
 
 
-@pytest.mark.parametrize("path", ["/intervals/trials/stop_time", "/processing/running/speed", "/stimulus/templates", "/intervals"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/intervals/trials/stop_time",
+        "/processing/running/speed",
+        "/stimulus/templates",
+        "/intervals",
+    ],
+)
 def test_damaged_files_fail_where_they_are_read(path: str, bucket: Path) -> None:
     """The same errors as for a local file, and the other tables come out whole."""
 
@@ -258,7 +293,9 @@ def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
         prefetch(recording, ["trials"], file)
         asked = file.requests
         for name in ("of any length", "fixed"):
-            assert [w.decode() for w in recording.hdf.words(f"/intervals/trials/{name}").tolist()] == words
+            assert [
+                w.decode() for w in recording.hdf.words(f"/intervals/trials/{name}").tolist()
+            ] == words
         with pytest.raises(DataError, match="no data in the file for shape"):
             recording.hdf.words("/intervals/trials/never written")
         assert recording.hdf.text("/intervals/trials/one") == "text"
@@ -274,7 +311,9 @@ def _many(path: Path, libver: str, *, groups: int = 12, members: int = 20) -> No
     with h5py.File(path, "w", libver=libver) as h5:
         for member in range(members):
             for group in range(groups):
-                h5.require_group(f"group {group}").create_group(f"member {member} with a name of some length")
+                h5.require_group(f"group {group}").create_group(
+                    f"member {member} with a name of some length"
+                )
                 if member % 3 == 0:
                     h5[f"group {group}"].attrs[f"attribute {member}"] = "x" * 200
             h5[f"between {member}"] = np.zeros(20_000)
@@ -319,7 +358,10 @@ def test_other_kinds_of_objects_are_left_to_hdf5(libver: str, tmp_path: Path) ->
     _many(path := tmp_path / "a.h5", libver)
     local = Local(path)
     with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
-        load_objects(file, dict.fromkeys([*range(0, local.size, 4097), local.size - 1, local.size, 2**63], True))
+        load_objects(
+            file,
+            dict.fromkeys([*range(0, local.size, 4097), local.size - 1, local.size, 2**63], True),
+        )
         names = list(_addresses(h5))
         listed = _listed(h5, names)
         assert file.failure is None

@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders.nwb import CELLS, NAME, NAN, OPHYS, column, columns, experiment_file, problem, recording, without
+from builders.nwb import (
+    CELLS,
+    NAME,
+    NAN,
+    OPHYS,
+    column,
+    columns,
+    experiment_file,
+    problem,
+    recording,
+    without,
+)
 
 from pipelines.nwb.cells import read_cells, read_masks
 from pipelines.nwb.readers import READERS
@@ -47,18 +58,27 @@ def test_every_column() -> None:
     ],
 )
 def test_ids_stored_as_other_numbers(stored: Any) -> None:
-    content = experiment_file() | {f"{CELLS}/cell_specimen_id": stored, f"{CELLS}/id": np.array([903, 901, 902, 904], dtype=np.uint16)}
+    content = experiment_file() | {
+        f"{CELLS}/cell_specimen_id": stored,
+        f"{CELLS}/id": np.array([903, 901, 902, 904], dtype=np.uint16),
+    }
     assert columns("cell_specimens", content) == EXPECTED
 
 
 def test_places_stored_as_floats() -> None:
-    content = experiment_file() | {f"{CELLS}/x": np.array([1.0, 0, 0, 2]), f"{CELLS}/width": np.array([3.0, 2, 1, 1])}
+    content = experiment_file() | {
+        f"{CELLS}/x": np.array([1.0, 0, 0, 2]),
+        f"{CELLS}/width": np.array([3.0, 2, 1, 1]),
+    }
     assert columns("cell_specimens", content) == EXPECTED
 
 
 def test_masks_and_validity_stored_as_integers() -> None:
     content = experiment_file()
-    content |= {f"{CELLS}/{name}": content[f"{CELLS}/{name}"].astype(np.uint8) for name in ("image_mask", "valid_roi")}
+    content |= {
+        f"{CELLS}/{name}": content[f"{CELLS}/{name}"].astype(np.uint8)
+        for name in ("image_mask", "valid_roi")
+    }
     assert columns("cell_specimens", content) == EXPECTED
 
 
@@ -67,7 +87,14 @@ ALL_INVALID = experiment_file() | {f"{CELLS}/valid_roi": np.zeros(4, dtype=bool)
 
 @pytest.mark.parametrize(
     "table",
-    ["cell_specimens", "dff_traces", "corrected_fluorescence_traces", "events", "demixed_traces", "neuropil_traces"],
+    [
+        "cell_specimens",
+        "dff_traces",
+        "corrected_fluorescence_traces",
+        "events",
+        "demixed_traces",
+        "neuropil_traces",
+    ],
 )
 def test_no_valid_roi_gives_empty_tables(table: str) -> None:
     assert columns(table, ALL_INVALID)["cell_roi_id"] == []
@@ -87,16 +114,24 @@ def test_cells_in_file_order_with_their_rows() -> None:
 
 def test_masks_are_read_one_by_one_and_flat() -> None:
     masks = read_masks(recording(experiment_file()))
-    assert (masks.pixels.values.tolist(), masks.pixels.offsets.tolist()) == ([1, 4, 1, 11], [0, 2, 4, 4])
+    assert (masks.pixels.values.tolist(), masks.pixels.offsets.tolist()) == (
+        [1, 4, 1, 11],
+        [0, 2, 4, 4],
+    )
     assert (masks.height, masks.width) == (3, 4)
 
 
 def test_a_plane_without_roi() -> None:
     content = experiment_file()
-    content |= {path: value[:0] for path, value in content.items() if path.startswith(f"{CELLS}/") and isinstance(value, np.ndarray)}
+    content |= {
+        path: value[:0]
+        for path, value in content.items()
+        if path.startswith(f"{CELLS}/") and isinstance(value, np.ndarray)
+    }
     for table in ("cell_specimens", "dff_traces", "events"):
         assert (
-            problem(table, content) == f"file {NAME}, column {CELLS}/id: the plane has no ROI; expected at least one; found an empty table"
+            problem(table, content)
+            == f"file {NAME}, column {CELLS}/id: the plane has no ROI; expected at least one; found an empty table"
         )
 
 
@@ -108,7 +143,12 @@ def test_a_repeated_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in EXPECTED if n not in ("cell_roi_id", "field_of_view_height", "field_of_view_width", "roi_mask")]
+    "name",
+    [
+        n
+        for n in EXPECTED
+        if n not in ("cell_roi_id", "field_of_view_height", "field_of_view_width", "roi_mask")
+    ],
 )
 def test_every_column_must_be_there_and_whole(name: str) -> None:
     path = f"{CELLS}/{name}"
@@ -118,7 +158,10 @@ def test_every_column_must_be_there_and_whole(name: str) -> None:
         == f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
     )
     short = content | {path: content[path][:3]}
-    assert problem("cell_specimens", short) == f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 3 rows"
+    assert (
+        problem("cell_specimens", short)
+        == f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 3 rows"
+    )
     text = content | {path: ["1"] * 4}
     assert (
         problem("cell_specimens", text)
@@ -179,7 +222,11 @@ def test_a_resolution_is_multiplied_in_its_own_precision() -> None:
 
 def test_no_resolution_is_null_and_text_is_none() -> None:
     path = f"{IMAGES}/max_projection@resolution"
-    assert columns("projections", without(experiment_file(), path))["spacing_x"] == [1.25, None, None]
+    assert columns("projections", without(experiment_file(), path))["spacing_x"] == [
+        1.25,
+        None,
+        None,
+    ]
     assert problem("projections", experiment_file() | {path: "fine"}) == (
         f"file {NAME}, column {path}: a value is not a number; expected a number; found 'fine'"
     )
@@ -191,18 +238,27 @@ def test_motion_correction() -> None:
         "x": [0.0, 1.0, -1.0, 2.0, 0.0],
         "y": [5.0, 4.0, 3.0, 2.0, 1.0],
     }
-    floats = experiment_file() | {f"{OPHYS}/ophys_motion_correction_x/data": np.array([0.5, NAN, -1, 2, 0])}
+    floats = experiment_file() | {
+        f"{OPHYS}/ophys_motion_correction_x/data": np.array([0.5, NAN, -1, 2, 0])
+    }
     assert column("motion_correction", floats, "x") == [0.5, None, -1.0, 2.0, 0.0]
 
 
 def test_motion_of_disagreeing_lengths() -> None:
     path = f"{OPHYS}/ophys_motion_correction_y/data"
     content = experiment_file() | {path: np.zeros(4)}
-    assert problem("motion_correction", content) == f"file {NAME}, column {path}: lengths disagree; expected 5 rows; found 4 rows"
+    assert (
+        problem("motion_correction", content)
+        == f"file {NAME}, column {path}: lengths disagree; expected 5 rows; found 4 rows"
+    )
 
 
 def test_there_is_a_reader_for_every_table_of_a_file() -> None:
     from schemas import TABLES, Subject
 
-    read = {name for name, table in TABLES.items() if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)}
+    read = {
+        name
+        for name, table in TABLES.items()
+        if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)
+    }
     assert set(READERS) == read

@@ -12,9 +12,23 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from builders.nwb import CELLS, EYE, IMAGES, NAME, OPHYS, TEMPLATE, TRIALS, Content, changed, make, read, whole_file, without
+from builders.nwb import (
+    CELLS,
+    EYE,
+    IMAGES,
+    NAME,
+    OPHYS,
+    TEMPLATE,
+    TRIALS,
+    Content,
+    changed,
+    make,
+    read,
+    whole_file,
+    without,
+)
 
-from pipelines.nwb.hdf5 import HdfFile
+from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
 from schemas import TABLES, Subject
@@ -23,8 +37,14 @@ from schemas.errors import DataError
 FILE = whole_file()
 
 # The other two groups of presentations have the same columns as that of the images.
-TRIED = [path for path in FILE if not path.startswith(("/intervals/natural_movie", "/intervals/spontaneous"))]
-DATASETS = sorted(path for path in TRIED if "@" not in path and not isinstance(FILE[path], h5py.SoftLink))
+TRIED = [
+    path
+    for path in FILE
+    if not path.startswith(("/intervals/natural_movie", "/intervals/spontaneous"))
+]
+DATASETS = sorted(
+    path for path in TRIED if "@" not in path and not isinstance(FILE[path], h5py.SoftLink)
+)
 ATTRIBUTES = sorted(path for path in TRIED if "@" in path)
 METADATA = "/general/metadata"
 SUBJECT = "/general/subject"
@@ -43,7 +63,13 @@ READ_FROM = {
     "/processing/stimulus": {"stimulus_timestamps"},
     OPHYS: {name for name, table in TABLES.items() if table.subject is Subject.OPHYS},
     "/general/optophysiology": {"experiment_metadata", "events"},
-    "/general": {"behavior_metadata", "experiment_metadata", "task_parameters", "rolling_performance", "performance_metrics"},
+    "/general": {
+        "behavior_metadata",
+        "experiment_metadata",
+        "task_parameters",
+        "rolling_performance",
+        "performance_metrics",
+    },
     "/": {"behavior_metadata", "experiment_metadata"},
 }
 
@@ -78,7 +104,9 @@ OPTIONAL = {
 
 
 # An error tells a path in the file, or a column of the table.
-ERROR = re.compile(rf"(file {re.escape(NAME)}, column /|table \w+, column \w+: ).*expected .*found ", re.DOTALL)
+ERROR = re.compile(
+    rf"(file {re.escape(NAME)}, column /|table \w+, column \w+: ).*expected .*found ", re.DOTALL
+)
 
 
 def check(content: Content, tables: set[str], free: set[str]) -> set[str]:
@@ -139,7 +167,9 @@ ANY_LENGTH = {
 }
 
 # Text or numbers, both are durations.
-ANY_TYPE = {f"{TASK}@{name}": {"task_parameters"} for name in ("blank_duration_sec", "response_window_sec")}
+ANY_TYPE = {
+    f"{TASK}@{name}": {"task_parameters"} for name in ("blank_duration_sec", "response_window_sec")
+}
 
 
 def one_of_each() -> list[str]:
@@ -152,21 +182,36 @@ def one_of_each() -> list[str]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("path", one_of_each() + [p for p in ATTRIBUTES if not p.endswith("@colnames")])
+@pytest.mark.parametrize(
+    "path", one_of_each() + [p for p in ATTRIBUTES if not p.endswith("@colnames")]
+)
 def test_an_object_of_another_type_rank_or_length(path: str, damage: str) -> None:
     value = DAMAGES[damage](FILE[path])
     if value is None:
         return
-    free = {"length": ANY_LENGTH, "type": ANY_TYPE, "rank": dict[str, set[str]]()}[damage].get(path, set())
+    free = {"length": ANY_LENGTH, "type": ANY_TYPE, "rank": dict[str, set[str]]()}[damage].get(
+        path, set()
+    )
     check(FILE | {path: value}, readers_of(path), free)
 
 
 @pytest.mark.parametrize(
     ("path", "tables"),
     [
-        (f"{CELLS}/id", {t for t in READERS if t.endswith("_traces")} | {"cell_specimens", "events", "projections"}),
-        (f"{CELLS}/valid_roi", {t for t in READERS if t.endswith("_traces")} | {"cell_specimens", "events", "projections"}),
-        (f"{OPHYS}/dff/traces/timestamps", {t for t in READERS if t.endswith("_traces")} | {"ophys_timestamps", "events"}),
+        (
+            f"{CELLS}/id",
+            {t for t in READERS if t.endswith("_traces")}
+            | {"cell_specimens", "events", "projections"},
+        ),
+        (
+            f"{CELLS}/valid_roi",
+            {t for t in READERS if t.endswith("_traces")}
+            | {"cell_specimens", "events", "projections"},
+        ),
+        (
+            f"{OPHYS}/dff/traces/timestamps",
+            {t for t in READERS if t.endswith("_traces")} | {"ophys_timestamps", "events"},
+        ),
         (f"{OPHYS}/event_detection/rois", {"events"}),
         (f"{EYE}/pupil_tracking/angle", {"eye_tracking"}),
         (f"{TRIALS}/aborted", {"trials", "rolling_performance", "performance_metrics"}),

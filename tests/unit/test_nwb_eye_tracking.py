@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from pipelines.nwb.eye_tracking import likely_blink, outliers
 
-BLANKED = ("cr_area", "eye_area", "pupil_area", "eye_width", "eye_height", "eye_phi", "pupil_width", "pupil_height", "pupil_phi")
+BLANKED = (
+    "cr_area",
+    "eye_area",
+    "pupil_area",
+    "eye_width",
+    "eye_height",
+    "eye_phi",
+    "pupil_width",
+    "pupil_height",
+    "pupil_phi",
+)
 
 
 def test_every_column_has_its_source() -> None:
@@ -127,7 +137,11 @@ def test_blinks_are_those_of_a_loop(areas: list[tuple[float, float]]) -> None:
 
 
 def test_centres_need_two_coordinates() -> None:
-    content = metadata() | eye_tracking([10.0] * 2, [20.0] * 2) | {f"{EYE}/pupil_tracking/data": np.zeros((2, 3))}
+    content = (
+        metadata()
+        | eye_tracking([10.0] * 2, [20.0] * 2)
+        | {f"{EYE}/pupil_tracking/data": np.zeros((2, 3))}
+    )
     assert problem("eye_tracking", content) == (
         f"file {NAME}, column {EYE}/pupil_tracking/data: a dataset has another shape; expected (2, 2); found (2, 3)"
     )
@@ -146,5 +160,7 @@ def test_every_dataset_must_be_there_and_whole(part: str, dataset: str) -> None:
 
 def test_other_parts_need_not_have_their_own_times() -> None:
     content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
-    bare = without(content, f"{EYE}/pupil_tracking/timestamps", f"{EYE}/corneal_reflection_tracking/timestamps")
+    bare = without(
+        content, f"{EYE}/pupil_tracking/timestamps", f"{EYE}/corneal_reflection_tracking/timestamps"
+    )
     assert columns("eye_tracking", bare) == columns("eye_tracking", content)

@@ -29,12 +29,12 @@ from builders.nwb import (
     without,
 )
 
-from pipelines.boundary import FileCheck
-from pipelines.convert import write_staged
-from pipelines.nwb.hdf5 import HdfFile
+from pipelines.check.file import FileCheck
+from pipelines.convert.file import write_staged
+from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import open_recording
-from pipelines.planning import FileKind, FileTask
-from pipelines.releases import ReleaseObject
+from pipelines.release.manifest import ReleaseObject
+from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES
 from schemas.errors import DataError, NotNwbError
 
@@ -50,7 +50,15 @@ def message(call: Any, *args: Any, **kwargs: Any) -> str:
 
 
 def test_arrays_come_as_they_are_stored() -> None:
-    file = hdf({"/a/x": np.array([1, 2], dtype=">i2"), "/a/b": np.array([True, False]), "/a/w": ["p", "q"], "/a/t": "text", "/a/n": 2.5})
+    file = hdf(
+        {
+            "/a/x": np.array([1, 2], dtype=">i2"),
+            "/a/b": np.array([True, False]),
+            "/a/w": ["p", "q"],
+            "/a/t": "text",
+            "/a/n": 2.5,
+        }
+    )
     assert file.numbers("/a/x").tolist() == [1, 2]
     assert file.numbers("/a/b").dtype == bool
     assert file.words("/a/w").tolist() == [b"p", b"q"]
@@ -72,24 +80,66 @@ PATH = f"file {NAME}, column "
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (lambda f: f.numbers("/none"), "/none: a dataset is missing; expected a dataset; found nothing"),
-        (lambda f: f.numbers("/none/x"), "/none/x: a dataset is missing; expected a dataset; found nothing"),
+        (
+            lambda f: f.numbers("/none"),
+            "/none: a dataset is missing; expected a dataset; found nothing",
+        ),
+        (
+            lambda f: f.numbers("/none/x"),
+            "/none/x: a dataset is missing; expected a dataset; found nothing",
+        ),
         (lambda f: f.numbers("/g"), "/g: a dataset is missing; expected a dataset; found a group"),
         (lambda f: f.group("/x"), "/x: a group is missing; expected a group; found a dataset"),
-        (lambda f: f.numbers("/x/y"), "/x/y: a dataset is missing; expected a dataset; found nothing"),
-        (lambda f: f.numbers("/x", ndim=2), "/x: a dataset has another rank; expected 2 dimensions; found shape (2,)"),
+        (
+            lambda f: f.numbers("/x/y"),
+            "/x/y: a dataset is missing; expected a dataset; found nothing",
+        ),
+        (
+            lambda f: f.numbers("/x", ndim=2),
+            "/x: a dataset has another rank; expected 2 dimensions; found shape (2,)",
+        ),
         (lambda f: f.numbers("/x", rows=3), "/x: lengths disagree; expected 3 rows; found 2 rows"),
-        (lambda f: f.numbers("/w"), "/w: values are not numbers; expected a numeric dataset; found dtype object"),
-        (lambda f: f.words("/x"), "/x: values are not text; expected a text dataset; found dtype float64"),
-        (lambda f: f.text("/n"), "/n: values are not text; expected a text dataset; found dtype float64"),
-        (lambda f: f.attribute("/g", "none"), "/g@none: an attribute is missing; expected an attribute; found nothing"),
-        (lambda f: f.attribute("/none", "a"), "/none@a: an attribute is missing; expected an attribute; found nothing"),
-        (lambda f: f.word("/g", "i"), "/g@i: a value is not text; expected text; found np.int64(5)"),
-        (lambda f: f.integer("/g", "t"), "/g@t: a value is not an integer; expected an integer; found 'five'"),
-        (lambda f: f.integer("/g", "f"), "/g@f: a value is not an integer; expected an integer; found np.float64(5.0)"),
-        (lambda f: f.integer("/g", "l"), "/g@l: a value is not an integer; expected an integer; found array([5, 6])"),
+        (
+            lambda f: f.numbers("/w"),
+            "/w: values are not numbers; expected a numeric dataset; found dtype object",
+        ),
+        (
+            lambda f: f.words("/x"),
+            "/x: values are not text; expected a text dataset; found dtype float64",
+        ),
+        (
+            lambda f: f.text("/n"),
+            "/n: values are not text; expected a text dataset; found dtype float64",
+        ),
+        (
+            lambda f: f.attribute("/g", "none"),
+            "/g@none: an attribute is missing; expected an attribute; found nothing",
+        ),
+        (
+            lambda f: f.attribute("/none", "a"),
+            "/none@a: an attribute is missing; expected an attribute; found nothing",
+        ),
+        (
+            lambda f: f.word("/g", "i"),
+            "/g@i: a value is not text; expected text; found np.int64(5)",
+        ),
+        (
+            lambda f: f.integer("/g", "t"),
+            "/g@t: a value is not an integer; expected an integer; found 'five'",
+        ),
+        (
+            lambda f: f.integer("/g", "f"),
+            "/g@f: a value is not an integer; expected an integer; found np.float64(5.0)",
+        ),
+        (
+            lambda f: f.integer("/g", "l"),
+            "/g@l: a value is not an integer; expected an integer; found array([5, 6])",
+        ),
         (lambda f: f.texts("/g", "l"), "/g@l: a value is not text; expected text; found 5"),
-        (lambda f: f.column_names("/g"), "/g@colnames: an attribute is missing; expected the table's column names; found nothing"),
+        (
+            lambda f: f.column_names("/g"),
+            "/g@colnames: an attribute is missing; expected the table's column names; found nothing",
+        ),
     ],
 )
 def test_errors_say_where_and_what(call: Any, expected: str) -> None:
@@ -101,8 +151,14 @@ def test_errors_say_where_and_what(call: Any, expected: str) -> None:
 def test_text_that_is_not_utf_8() -> None:
     file = hdf({"/t": b"\xff", "/w": [b"fine", b"\xff"]})
     codec = "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
-    assert message(file.text, "/t") == f"{PATH}/t: a text is not UTF-8; expected text in UTF-8; found {codec}"
-    assert message(file.decoded, "/w", file.words("/w")[1]) == f"{PATH}/w: a text is not UTF-8; expected text in UTF-8; found {codec}"
+    assert (
+        message(file.text, "/t")
+        == f"{PATH}/t: a text is not UTF-8; expected text in UTF-8; found {codec}"
+    )
+    assert (
+        message(file.decoded, "/w", file.words("/w")[1])
+        == f"{PATH}/w: a text is not UTF-8; expected text in UTF-8; found {codec}"
+    )
 
 
 def test_integers_of_any_width_are_ids() -> None:
@@ -126,15 +182,31 @@ def test_soft_links_are_followed_inside_the_file() -> None:
 
 
 def test_dangling_links_are_errors_not_absences() -> None:
-    file = hdf({"/a": h5py.SoftLink("/none/x"), "/b": h5py.SoftLink("/a"), "/c": h5py.SoftLink("/d"), "/d": None})
-    assert message(file.has, "/a") == f"{PATH}/a: a link leads nowhere; expected an object; found no none where the link leads"
-    assert message(file.has, "/b") == f"{PATH}/b: a link leads nowhere; expected an object; found no none where the link leads"
+    file = hdf(
+        {
+            "/a": h5py.SoftLink("/none/x"),
+            "/b": h5py.SoftLink("/a"),
+            "/c": h5py.SoftLink("/d"),
+            "/d": None,
+        }
+    )
+    assert (
+        message(file.has, "/a")
+        == f"{PATH}/a: a link leads nowhere; expected an object; found no none where the link leads"
+    )
+    assert (
+        message(file.has, "/b")
+        == f"{PATH}/b: a link leads nowhere; expected an object; found no none where the link leads"
+    )
     assert not file.has("/c/x")
 
 
 def test_links_in_a_circle() -> None:
     file = hdf({"/a": h5py.SoftLink("/b"), "/b": h5py.SoftLink("/a")})
-    assert message(file.find, "/a") == f"{PATH}/a: soft links lead in a circle; expected at most 32 of them; found link to /b"
+    assert (
+        message(file.find, "/a")
+        == f"{PATH}/a: soft links lead in a circle; expected at most 32 of them; found link to /b"
+    )
 
 
 def test_links_that_leave_the_file_are_not_followed(tmp_path: Path) -> None:
@@ -160,9 +232,7 @@ def test_data_kept_in_other_files_is_refused(tmp_path: Path) -> None:
     layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", shape=(2,))
     h5.create_virtual_dataset("virtual", layout)
     for path in ("/external", "/virtual"):
-        expected = (
-            f"{PATH}{path}: a dataset keeps its data in other files; expected data inside the file; found virtual or external dataset"
-        )
+        expected = f"{PATH}{path}: a dataset keeps its data in other files; expected data inside the file; found virtual or external dataset"
         assert message(HdfFile(h5, NAME).numbers, path) == expected
 
 
@@ -186,7 +256,9 @@ def test_what_is_no_hdf5_is_refused(content: bytes) -> None:
     with pytest.raises(NotNwbError) as caught, open_recording(io.BytesIO(content), NAME):
         pass
     text = str(caught.value)
-    assert text.startswith(f"file {NAME}: the file cannot be opened as HDF5; expected a whole NWB (HDF5) file; found ")
+    assert text.startswith(
+        f"file {NAME}: the file cannot be opened as HDF5; expected a whole NWB (HDF5) file; found "
+    )
     assert text.endswith(". Fetch it again, or check the object in the bucket.")
 
 
@@ -195,7 +267,10 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     with h5py.File(path, "w") as h5:
         h5["x"] = np.arange(10_000)
     content = path.read_bytes()
-    with pytest.raises(NotNwbError, match="the file cannot be opened as HDF5"), open_recording(io.BytesIO(content[:-1000]), NAME):
+    with (
+        pytest.raises(NotNwbError, match="the file cannot be opened as HDF5"),
+        open_recording(io.BytesIO(content[:-1000]), NAME),
+    ):
         pass
 
 
@@ -227,14 +302,20 @@ def test_an_identifier_must_be_a_number(text: str) -> None:
     opened = recording(metadata() | {"/identifier": text})
     with pytest.raises(DataError) as caught:
         _ = opened.ophys_experiment_id
-    assert str(caught.value) == f"{PATH}/identifier: the identifier is not a number; expected ophys_experiment_id; found {text!r}"
+    assert (
+        str(caught.value)
+        == f"{PATH}/identifier: the identifier is not a number; expected ophys_experiment_id; found {text!r}"
+    )
 
 
 def test_the_session_id_is_not_the_identifier() -> None:
     with pytest.raises(DataError) as caught:
-        _ = recording(without(metadata(), "/general/metadata@behavior_session_id")).behavior_session_id
+        _ = recording(
+            without(metadata(), "/general/metadata@behavior_session_id")
+        ).behavior_session_id
     assert (
-        str(caught.value) == f"{PATH}/general/metadata@behavior_session_id: an attribute is missing; expected an attribute; found nothing"
+        str(caught.value)
+        == f"{PATH}/general/metadata@behavior_session_id: an attribute is missing; expected an attribute; found nothing"
     )
 
 
@@ -242,8 +323,13 @@ def test_the_image_set_is_the_template_that_is_no_movie() -> None:
     assert recording(metadata()).image_set is None
     assert recording(metadata() | templates("Natural_Movie_1")).image_set is None
     assert recording(metadata() | templates("Natural_Movie_1") | templates()).image_set == TEMPLATE
-    expected = "/stimulus/templates: several image sets in one file; expected at most one; found A, B"
-    assert message(lambda: recording(metadata() | templates("A") | templates("B")).image_set) == PATH + expected
+    expected = (
+        "/stimulus/templates: several image sets in one file; expected at most one; found A, B"
+    )
+    assert (
+        message(lambda: recording(metadata() | templates("A") | templates("B")).image_set)
+        == PATH + expected
+    )
 
 
 def test_warnings_are_noted_once() -> None:
@@ -287,16 +373,21 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"file {NAME}, table running_speed, column /processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
     )
-    assert problem("running_speed", content) == f"{PATH}/processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
+    assert (
+        problem("running_speed", content)
+        == f"{PATH}/processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
+    )
 
 
 @pytest.mark.parametrize("good", range(4))
-def test_a_source_that_fails_while_hdf5_opens_it_does_not_crash_the_process_when_it_ends(good: int) -> None:
+def test_a_source_that_fails_while_hdf5_opens_it_does_not_crash_the_process_when_it_ends(
+    good: int,
+) -> None:
     """The error is kept, as one does with errors, and with its traceback what h5py had in hand."""
     program = f"""
 import io
 import h5py
-from pipelines.nwb.hdf5 import open_hdf5
+from pipelines.nwb.hdf5.values import open_hdf5
 
 whole = io.BytesIO()
 h5py.File(whole, "w").close()
@@ -319,5 +410,11 @@ except Gone as error:
     kept = error
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr

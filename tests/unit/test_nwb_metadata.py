@@ -8,7 +8,20 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from builders.nwb import CELLS, IMAGES, NAME, NAN, behavior_file, column, columns, experiment_file, metadata, problem, recording, without
+from builders.nwb import (
+    CELLS,
+    IMAGES,
+    NAME,
+    NAN,
+    behavior_file,
+    column,
+    columns,
+    experiment_file,
+    metadata,
+    problem,
+    recording,
+    without,
+)
 
 from pipelines.nwb.metadata import age_in_days, cre_line, image_set_of, indicator
 
@@ -57,40 +70,71 @@ def test_experiment_metadata() -> None:
 
 
 def test_experiments_before_1_1_0() -> None:
-    old = without(experiment_file(), f"{M}@ophys_container_id", f"{M}@targeted_imaging_depth", f"{M}@project_code")
+    old = without(
+        experiment_file(),
+        f"{M}@ophys_container_id",
+        f"{M}@targeted_imaging_depth",
+        f"{M}@project_code",
+    )
     old[f"{M}@experiment_container_id"] = np.int64(7009)
-    changed = {"experiment_container_id": [7009], "targeted_imaging_depth": [None], "project_code": ["Not Available"]}
+    changed = {
+        "experiment_container_id": [7009],
+        "targeted_imaging_depth": [None],
+        "project_code": ["Not Available"],
+    }
     assert columns("experiment_metadata", old) == BEHAVIOR | EXPERIMENT | changed
 
 
 def test_a_single_plane_has_no_group() -> None:
     for count in (0, 1):
-        content = experiment_file() | {f"{M}@imaging_plane_group": np.int64(-1), f"{M}@imaging_plane_group_count": np.int64(count)}
+        content = experiment_file() | {
+            f"{M}@imaging_plane_group": np.int64(-1),
+            f"{M}@imaging_plane_group_count": np.int64(count),
+        }
         got = columns("experiment_metadata", content)
         assert (got["imaging_plane_group"], got["imaging_plane_group_count"]) == ([None], [0])
 
 
 def test_the_first_group_of_several_is_0() -> None:
-    content = experiment_file() | {f"{M}@imaging_plane_group": np.uint8(0), f"{M}@imaging_plane_group_count": np.uint8(4)}
+    content = experiment_file() | {
+        f"{M}@imaging_plane_group": np.uint8(0),
+        f"{M}@imaging_plane_group_count": np.uint8(4),
+    }
     got = columns("experiment_metadata", content)
     assert (got["imaging_plane_group"], got["imaging_plane_group_count"]) == ([0], [4])
 
 
 def test_words_for_unknown_are_null() -> None:
-    content = metadata() | {f"{SUBJECT}/age": "null", f"{M}@behavior_session_uuid": "None", f"{SUBJECT}@reporter_line": "None"}
+    content = metadata() | {
+        f"{SUBJECT}/age": "null",
+        f"{M}@behavior_session_uuid": "None",
+        f"{SUBJECT}@reporter_line": "None",
+    }
     got = columns("behavior_metadata", content)
-    assert (got["age_in_days"], got["behavior_session_uuid"], got["reporter_line"]) == ([None], [None], [None])
-    assert column("experiment_metadata", experiment_file() | {f"{SUBJECT}@reporter_line": "None"}, "indicator") == [None]
+    assert (got["age_in_days"], got["behavior_session_uuid"], got["reporter_line"]) == (
+        [None],
+        [None],
+        [None],
+    )
+    assert column(
+        "experiment_metadata", experiment_file() | {f"{SUBJECT}@reporter_line": "None"}, "indicator"
+    ) == [None]
 
 
 def test_driver_lines() -> None:
-    assert column("behavior_metadata", without(metadata(), f"{SUBJECT}@driver_line"), "driver_line") == [None]
-    assert column("behavior_metadata", metadata() | {f"{SUBJECT}@driver_line": "Sst-IRES-Cre"}, "driver_line") == [["Sst-IRES-Cre"]]
+    assert column(
+        "behavior_metadata", without(metadata(), f"{SUBJECT}@driver_line"), "driver_line"
+    ) == [None]
+    assert column(
+        "behavior_metadata", metadata() | {f"{SUBJECT}@driver_line": "Sst-IRES-Cre"}, "driver_line"
+    ) == [["Sst-IRES-Cre"]]
 
 
 def test_a_uuid_in_another_spelling() -> None:
     content = metadata() | {f"{M}@behavior_session_uuid": "C428BE6187D244F6B00D3401F28FA201"}
-    assert column("behavior_metadata", content, "behavior_session_uuid") == ["c428be61-87d2-44f6-b00d-3401f28fa201"]
+    assert column("behavior_metadata", content, "behavior_session_uuid") == [
+        "c428be61-87d2-44f6-b00d-3401f28fa201"
+    ]
 
 
 def test_what_is_no_uuid() -> None:
@@ -108,11 +152,22 @@ def test_what_is_no_uuid() -> None:
     ],
 )
 def test_dates_are_in_utc(stored: str, utc: datetime) -> None:
-    assert column("behavior_metadata", metadata() | {"/session_start_time": stored}, "date_of_acquisition") == [utc]
+    assert column(
+        "behavior_metadata", metadata() | {"/session_start_time": stored}, "date_of_acquisition"
+    ) == [utc]
 
 
 @pytest.mark.parametrize(
-    ("text", "days"), [("P213D", 213), ("P7", 7), ("P1Y20D", 1), ("null", None), ("213D", None), ("PD", None), ("", None)]
+    ("text", "days"),
+    [
+        ("P213D", 213),
+        ("P7", 7),
+        ("P1Y20D", 1),
+        ("null", None),
+        ("213D", None),
+        ("PD", None),
+        ("", None),
+    ],
 )
 def test_ages(text: str, days: int | None) -> None:
     assert age_in_days(text) == days
@@ -188,7 +243,11 @@ def test_task_parameters_of_gratings_of_an_older_release() -> None:
     }
     opened = recording(content)
     got = columns("task_parameters", opened)
-    assert (got["stimulus_name"], got["stimulus_duration_sec"], got["omitted_flash_fraction"]) == ([None], [None], [None])
+    assert (got["stimulus_name"], got["stimulus_duration_sec"], got["omitted_flash_fraction"]) == (
+        [None],
+        [None],
+        [None],
+    )
     assert got["image_set"] == ["gratings"]
     assert opened.warnings == []
 
@@ -196,17 +255,23 @@ def test_task_parameters_of_gratings_of_an_older_release() -> None:
 def test_an_unusual_session_type_is_no_error() -> None:
     opened = recording(metadata() | {f"{TASK}@session_type": "OPHYS_7_receptive_field_mapping"})
     assert column("task_parameters", opened, "image_set") == [None]
-    assert opened.warnings == ["task_parameters.image_set: session type OPHYS_7_receptive_field_mapping names no image set"]
-
-
-def test_durations_stored_as_numbers() -> None:
-    assert column("task_parameters", metadata() | {f"{TASK}@blank_duration_sec": np.array([0.5, 0.6])}, "blank_duration_sec") == [
-        [0.5, 0.6]
+    assert opened.warnings == [
+        "task_parameters.image_set: session type OPHYS_7_receptive_field_mapping names no image set"
     ]
 
 
+def test_durations_stored_as_numbers() -> None:
+    assert column(
+        "task_parameters",
+        metadata() | {f"{TASK}@blank_duration_sec": np.array([0.5, 0.6])},
+        "blank_duration_sec",
+    ) == [[0.5, 0.6]]
+
+
 def test_durations_that_are_none() -> None:
-    assert problem("task_parameters", metadata() | {f"{TASK}@blank_duration_sec": ["0.5", "long"]}) == (
+    assert problem(
+        "task_parameters", metadata() | {f"{TASK}@blank_duration_sec": ["0.5", "long"]}
+    ) == (
         f"file {NAME}, column {TASK}@blank_duration_sec: not a pair of durations; expected two texts like 0.5; found ['0.5', 'long']"
     )
 
@@ -249,12 +314,25 @@ def test_every_task_parameter_must_be_there(name: str) -> None:
 )
 def test_every_behavior_entry_must_be_there(path: str) -> None:
     kind = "an attribute" if "@" in path else "a dataset"
-    for table, content in (("behavior_metadata", behavior_file()), ("experiment_metadata", experiment_file())):
-        assert problem(table, without(content, path)) == f"file {NAME}, column {path}: {kind} is missing; expected {kind}; found nothing"
+    for table, content in (
+        ("behavior_metadata", behavior_file()),
+        ("experiment_metadata", experiment_file()),
+    ):
+        assert (
+            problem(table, without(content, path))
+            == f"file {NAME}, column {path}: {kind} is missing; expected {kind}; found nothing"
+        )
 
 
 @pytest.mark.parametrize(
-    "name", ["field_of_view_height", "field_of_view_width", "imaging_depth", "imaging_plane_group", "imaging_plane_group_count"]
+    "name",
+    [
+        "field_of_view_height",
+        "field_of_view_width",
+        "imaging_depth",
+        "imaging_plane_group",
+        "imaging_plane_group_count",
+    ],
 )
 def test_every_experiment_entry_must_be_there(name: str) -> None:
     assert problem("experiment_metadata", without(experiment_file(), f"{M}@{name}")) == (
@@ -263,7 +341,9 @@ def test_every_experiment_entry_must_be_there(name: str) -> None:
 
 
 def test_a_container_under_either_name() -> None:
-    assert problem("experiment_metadata", without(experiment_file(), f"{M}@ophys_container_id")) == (
+    assert problem(
+        "experiment_metadata", without(experiment_file(), f"{M}@ophys_container_id")
+    ) == (
         f"file {NAME}, column {M}@experiment_container_id: an attribute is missing; expected an attribute; found nothing"
     )
 
@@ -272,12 +352,19 @@ def test_one_optical_channel() -> None:
     content = experiment_file() | {f"{PLANE}/channel_2/emission_lambda": 600.0}
     found = f"file {NAME}, column {CELLS}/imaging_plane/*/emission_lambda: no single optical channel; expected one; found "
     assert problem("experiment_metadata", content) == f"{found}2"
-    assert problem("experiment_metadata", without(content, f"{PLANE}/channel_1", f"{PLANE}/channel_2")) == f"{found}0"
+    assert (
+        problem("experiment_metadata", without(content, f"{PLANE}/channel_1", f"{PLANE}/channel_2"))
+        == f"{found}0"
+    )
 
 
 def test_the_plane_is_the_one_the_cells_link_to() -> None:
     content = experiment_file()
-    other = {path.replace("imaging_plane_1", "imaging_plane_2"): value for path, value in content.items() if "imaging_plane_1" in path}
+    other = {
+        path.replace("imaging_plane_1", "imaging_plane_2"): value
+        for path, value in content.items()
+        if "imaging_plane_1" in path
+    }
     content |= other | {
         "/general/optophysiology/imaging_plane_2/location": "VISl",
         f"{CELLS}/imaging_plane": h5py.SoftLink("/general/optophysiology/imaging_plane_2"),
@@ -287,16 +374,20 @@ def test_the_plane_is_the_one_the_cells_link_to() -> None:
 
 def test_wrong_types() -> None:
     found = "a value is not text; expected text; found "
-    assert problem("behavior_metadata", metadata() | {f"{SUBJECT}@reporter_line": ["Ai93", "Ai94"]}).endswith(
-        f"column {SUBJECT}@reporter_line: {found}array(['Ai93', 'Ai94'], dtype=object)"
-    )
-    assert problem("behavior_metadata", metadata() | {f"{SUBJECT}@driver_line": np.array([1, 2])}).endswith(
-        f"column {SUBJECT}@driver_line: {found}1"
-    )
-    assert problem("behavior_metadata", metadata() | {f"{SUBJECT}/sex": np.array(["F", "M"], dtype=object)}).endswith(
+    assert problem(
+        "behavior_metadata", metadata() | {f"{SUBJECT}@reporter_line": ["Ai93", "Ai94"]}
+    ).endswith(f"column {SUBJECT}@reporter_line: {found}array(['Ai93', 'Ai94'], dtype=object)")
+    assert problem(
+        "behavior_metadata", metadata() | {f"{SUBJECT}@driver_line": np.array([1, 2])}
+    ).endswith(f"column {SUBJECT}@driver_line: {found}1")
+    assert problem(
+        "behavior_metadata", metadata() | {f"{SUBJECT}/sex": np.array(["F", "M"], dtype=object)}
+    ).endswith(
         f"column {SUBJECT}/sex: a dataset has another rank; expected 0 dimensions; found shape (2,)"
     )
-    assert problem("experiment_metadata", experiment_file() | {f"{M}@imaging_plane_group_count": "two"}).endswith(
+    assert problem(
+        "experiment_metadata", experiment_file() | {f"{M}@imaging_plane_group_count": "two"}
+    ).endswith(
         f"column {M}@imaging_plane_group_count: a value is not an integer; expected an integer; found 'two'"
     )
     assert "column imaging_depth: a value does not fit its declared type BIGINT" in problem(

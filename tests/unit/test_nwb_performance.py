@@ -28,13 +28,27 @@ from builders.nwb import (
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipelines.nwb.performance import dprime, largest, mean, read_performance, response_latencies, reward_rate, rolling_rate
+from pipelines.nwb.performance import (
+    dprime,
+    largest,
+    mean,
+    read_performance,
+    response_latencies,
+    reward_rate,
+    rolling_rate,
+)
 from schemas.casts import Ragged
 
 REWARDS = "/processing/rewards"
 
 
-def session(outcomes: list[str], start: list[float], change: list[float], licks: list[list[float]], **changed: Any) -> Content:
+def session(
+    outcomes: list[str],
+    start: list[float],
+    change: list[float],
+    licks: list[list[float]],
+    **changed: Any,
+) -> Content:
     return metadata() | series() | trials_of(outcomes, start, change, licks, **changed)
 
 
@@ -47,7 +61,9 @@ def test_latency_is_that_of_the_first_lick_after_the_window_opens() -> None:
 
 
 def test_the_first_lick_is_the_first_in_the_list() -> None:
-    assert response_latencies(Ragged.rows([[9.0, 2.0]], np.float64), np.array([1.0]), 0.15).tolist() == [8.0]
+    assert response_latencies(
+        Ragged.rows([[9.0, 2.0]], np.float64), np.array([1.0]), 0.15
+    ).tolist() == [8.0]
 
 
 def test_reward_rate_starts_with_the_eleventh_trial() -> None:
@@ -76,7 +92,9 @@ def test_no_time_passed() -> None:
 
 
 def test_rolling_rates_are_kept_from_0_and_1() -> None:
-    raw, corrected = rolling_rate(np.array([True, True, False, False]), np.array([False, False, False, True]))
+    raw, corrected = rolling_rate(
+        np.array([True, True, False, False]), np.array([False, False, False, True])
+    )
     assert raw.tolist() == [1.0, 1.0, 1.0, 2 / 3]
     assert corrected.tolist() == [0.5, 0.75, 0.75, 2 / 3]
 
@@ -101,7 +119,9 @@ def test_dprime() -> None:
     assert dprime(np.array([1.0]), np.array([0.0])).tolist() == [2 * 2.3263478740408408]
     assert np.isnan(dprime(np.array([NAN, 0.5]), np.array([0.5, NAN]))).all()
     exact = statistics.NormalDist().inv_cdf
-    assert dprime(np.array([0.8]), np.array([0.3]))[0] == pytest.approx(exact(0.8) - exact(0.3), rel=1e-12)
+    assert dprime(np.array([0.8]), np.array([0.3]))[0] == pytest.approx(
+        exact(0.8) - exact(0.3), rel=1e-12
+    )
 
 
 def test_rolling_performance() -> None:
@@ -166,10 +186,21 @@ def test_licks_without_rewards_are_not_passive() -> None:
 
 
 def test_all_trials_aborted() -> None:
-    content = session(["aborted"] * 12, [5.0 * i for i in range(12)], [NAN] * 12, [[5.0 * i + 1] for i in range(12)])
+    content = session(
+        ["aborted"] * 12,
+        [5.0 * i for i in range(12)],
+        [NAN] * 12,
+        [[5.0 * i + 1] for i in range(12)],
+    )
     got = columns("rolling_performance", content)
     assert got["reward_rate"] == [None] * 10 + [0.0, 0.0]
-    for name in ("hit_rate_raw", "hit_rate", "false_alarm_rate_raw", "false_alarm_rate", "rolling_dprime"):
+    for name in (
+        "hit_rate_raw",
+        "hit_rate",
+        "false_alarm_rate_raw",
+        "false_alarm_rate",
+        "rolling_dprime",
+    ):
         assert got[name] == [None] * 12, name
     metrics = columns("performance_metrics", content)
     assert metrics["trial_count"] == [12]
@@ -186,7 +217,10 @@ def test_fewer_than_eleven_trials_have_no_reward_rate() -> None:
 
 def test_no_trials() -> None:
     content = metadata() | series() | trials_of([], [], [], [])
-    content |= {f"{TRIALS}/{name}": np.empty(0, dtype="S1") for name in ("initial_image_name", "change_image_name")}
+    content |= {
+        f"{TRIALS}/{name}": np.empty(0, dtype="S1")
+        for name in ("initial_image_name", "change_image_name")
+    }
     assert columns("rolling_performance", content)["trials_id"] == []
     assert columns("performance_metrics", content)["trial_count"] == [0]
 
@@ -195,7 +229,10 @@ def test_performance_metrics() -> None:
     n = 12
     outcomes = ["hit", "miss", "aborted", "false_alarm", "correct_reject", "auto_rewarded"] * 2
     start = [10.0 * i for i in range(n)]
-    licks = [[s + 2.5] if o in ("hit", "false_alarm", "auto_rewarded") else [] for s, o in zip(start, outcomes, strict=True)]
+    licks = [
+        [s + 2.5] if o in ("hit", "false_alarm", "auto_rewarded") else []
+        for s, o in zip(start, outcomes, strict=True)
+    ]
     change = [NAN if o == "aborted" else s + 2 for s, o in zip(start, outcomes, strict=True)]
     content = session(outcomes, start, change, licks) | {
         f"{REWARDS}/volume/data": np.array([0.005, 0.005, 0.007, NAN]),
@@ -247,7 +284,9 @@ def test_engaged_means_above_two_rewards_a_minute() -> None:
     start = [6.0 * i for i in range(11)]
     for responses, engaged in ((2, 0), (3, 1)):
         licks = [[s + 2.5] if i < responses else [] for i, s in enumerate(start)]
-        content = session(["hit"] * responses + ["miss"] * (11 - responses), start, [s + 2 for s in start], licks)
+        content = session(
+            ["hit"] * responses + ["miss"] * (11 - responses), start, [s + 2 for s in start], licks
+        )
         got = columns("performance_metrics", content)
         assert got["maximum_reward_rate"] == [float(responses)]
         assert got["engaged_trial_count"] == [engaged]
@@ -270,7 +309,11 @@ def test_means_are_pairwise_sums_with_zeros_for_what_is_missing() -> None:
 
 def test_the_response_window_must_be_two_numbers() -> None:
     path = "/general/task_parameters@response_window_sec"
-    for stored, shown in ((["0.15", "late"], "['0.15', 'late']"), (["0.15"], "['0.15']"), (0.15, "[0.15]")):
+    for stored, shown in (
+        (["0.15", "late"], "['0.15', 'late']"),
+        (["0.15"], "['0.15']"),
+        (0.15, "[0.15]"),
+    ):
         assert problem("rolling_performance", behavior_file() | {path: stored}) == (
             f"file {NAME}, column {path}: not a pair of durations; expected two texts like 0.5; found {shown}"
         )
@@ -317,32 +360,49 @@ def rolling_by_loop(values: list[float]) -> tuple[list[float], list[float]]:
 def tasks(draw: st.DrawFn) -> tuple[list[str], list[float], list[float], list[list[float]]]:
     n = draw(st.integers(0, 130))
     random = draw(st.randoms(use_true_random=False))
-    weights = draw(st.sampled_from([(1, 1, 1, 1, 1, 1), (8, 1, 1, 4, 8, 0), (0, 0, 0, 0, 1, 0), (0, 5, 0, 1, 0, 0)]))
+    weights = draw(
+        st.sampled_from(
+            [(1, 1, 1, 1, 1, 1), (8, 1, 1, 4, 8, 0), (0, 0, 0, 0, 1, 0), (0, 5, 0, 1, 0, 0)]
+        )
+    )
     outcomes = random.choices(OUTCOMES, weights, k=n)
     start, change, licks = [], [], []
     now = 0.0
     for outcome in outcomes:
         start.append(now)
         change.append(NAN if outcome == "aborted" else now + random.uniform(1, 3))
-        licks.append(sorted(now + random.uniform(0, 5) for _ in range(random.choice([0, 0, 1, 2, 5]))))
+        licks.append(
+            sorted(now + random.uniform(0, 5) for _ in range(random.choice([0, 0, 1, 2, 5])))
+        )
         now += random.choice([0.0, 4.25, 7.5, 8.1])
     return outcomes, start, change, licks
 
 
 @settings(deadline=None, max_examples=50)
 @given(tasks())
-def test_performance_is_that_of_loops(task: tuple[list[str], list[float], list[float], list[list[float]]]) -> None:
+def test_performance_is_that_of_loops(
+    task: tuple[list[str], list[float], list[float], list[list[float]]],
+) -> None:
     outcomes, start, change, licks = task
     n = len(outcomes)
     content = session(outcomes, start, change, licks)
-    content |= {f"{TRIALS}/{name}": np.array([b"x"] * n, dtype="S1") for name in ("initial_image_name", "change_image_name")}
+    content |= {
+        f"{TRIALS}/{name}": np.array([b"x"] * n, dtype="S1")
+        for name in ("initial_image_name", "change_image_name")
+    }
     assume(any(licks))  # passive sessions have their own tests
     got = read_performance(recording(content))
     latency = latency_by_loop(licks, change, 0.15)
     assert np.array_equal(got["reward_rate"], rate_by_loop(start, latency), equal_nan=True)
     kept = [i for i, o in enumerate(outcomes) if o != "aborted"]
-    for names, rate in ((("hit", "miss"), "hit_rate"), (("false_alarm", "correct_reject"), "false_alarm_rate")):
-        values = [1.0 if outcomes[i] == names[0] else 0.0 if outcomes[i] == names[1] else NAN for i in kept]
+    for names, rate in (
+        (("hit", "miss"), "hit_rate"),
+        (("false_alarm", "correct_reject"), "false_alarm_rate"),
+    ):
+        values = [
+            1.0 if outcomes[i] == names[0] else 0.0 if outcomes[i] == names[1] else NAN
+            for i in kept
+        ]
         raw, corrected = rolling_by_loop(values)
         for name, expected in ((f"{rate}_raw", raw), (rate, corrected)):
             whole = np.full(n, NAN)

@@ -41,7 +41,12 @@ def test_release_1_1_0() -> None:
     assert columns(TABLE, opened) == {
         "stimulus_presentations_id": list(range(9)),
         "stimulus_block": [0, 1, 1, 1, 1, 1, 1, 3, 3],
-        "stimulus_block_name": ["initial_gray_screen_5min", *["change_detection_behavior"] * 6, "natural_movie_one", "natural_movie_one"],
+        "stimulus_block_name": [
+            "initial_gray_screen_5min",
+            *["change_detection_behavior"] * 6,
+            "natural_movie_one",
+            "natural_movie_one",
+        ],
         "image_index": [None, 0, 1, 2, 1, 1, 0, None, None],
         "image_name": [None, "im065", "im077", "omitted", "im077", "im077", "im065", None, None],
         "image_set": [TEMPLATE if t else None for t in task],
@@ -103,7 +108,9 @@ def test_releases_before_1_1_0() -> None:
 
 def test_before_1_1_0_without_stored_index_and_image_set() -> None:
     groups = [f"/intervals/{name}_presentations" for name in ("im065", "im077", "omitted")]
-    content = without(old_behavior_file(), *[f"{g}/{c}" for g in groups for c in ("index", "image_set")])
+    content = without(
+        old_behavior_file(), *[f"{g}/{c}" for g in groups for c in ("index", "image_set")]
+    )
     assert column(TABLE, content, "index") == [0, 1, 2, 3, 4, 5]
     assert column(TABLE, content, "image_set") == [TEMPLATE] * 6
     assert column(TABLE, without(content, "/stimulus"), "image_set") == [None] * 6
@@ -133,7 +140,13 @@ def gratings(**changed: Any) -> Content:
         "spatial_frequency": np.array([0.04, 0.04, 0.04]),
         **changed,
     }
-    return metadata() | series() | trials() | templates("grating") | dynamic_table("/intervals/grating_presentations", values)
+    return (
+        metadata()
+        | series()
+        | trials()
+        | templates("grating")
+        | dynamic_table("/intervals/grating_presentations", values)
+    )
 
 
 def test_gratings() -> None:
@@ -150,23 +163,45 @@ def test_gratings() -> None:
 
 def test_groups_are_told_by_the_end_of_their_name() -> None:
     content = gratings()
-    content |= {f"{path.replace('grating_presentations', 'epochs')}": value for path, value in content.items() if "grating_pre" in path}
+    content |= {
+        f"{path.replace('grating_presentations', 'epochs')}": value
+        for path, value in content.items()
+        if "grating_pre" in path
+    }
     assert column(TABLE, content, "start_time") == [1.0, 3.0, 6.0]
 
 
 def test_rows_come_in_time_order_and_ties_in_the_order_of_groups() -> None:
     a = {"start_time": np.array([5.0, 1.0])}
     b = {"start_time": np.array([3.0, 1.0])}
-    common = {"image_index": 0, "duration": 0.25, "start_frame": 0, "end_frame": 0, "omitted": 0, "stop_time": 9.0}
+    common = {
+        "image_index": 0,
+        "duration": 0.25,
+        "start_frame": 0,
+        "end_frame": 0,
+        "omitted": 0,
+        "stop_time": 9.0,
+    }
     for rows, name in ((a, "a"), (b, "b")):
         rows |= {n: np.full(2, v) for n, v in common.items()} | {"image_name": [name, name]}
-    content = metadata() | trials() | dynamic_table("/intervals/b_presentations", b) | dynamic_table("/intervals/a_presentations", a)
+    content = (
+        metadata()
+        | trials()
+        | dynamic_table("/intervals/b_presentations", b)
+        | dynamic_table("/intervals/a_presentations", a)
+    )
     assert column(TABLE, content, "start_time") == [1.0, 1.0, 3.0, 5.0]
     assert column(TABLE, content, "image_name") == ["a", "b", "b", "a"]
 
 
 def test_integers_missing_in_one_group_stay_integers() -> None:
-    content = without(behavior_file(), f"{MOVIE}/start_frame", f"{MOVIE}/stimulus_block", f"{GROUP}/movie_repeat", f"{GROUP}/trials_id")
+    content = without(
+        behavior_file(),
+        f"{MOVIE}/start_frame",
+        f"{MOVIE}/stimulus_block",
+        f"{GROUP}/movie_repeat",
+        f"{GROUP}/trials_id",
+    )
     got = columns(TABLE, content)
     assert got["start_frame"] == [0, 4, 8, 12, 16, 32, 48, None, None]
     assert got["stimulus_block"] == [0, 1, 1, 1, 1, 1, 1, None, None]
@@ -182,14 +217,23 @@ def test_integers_of_any_width(dtype: Any) -> None:
 
 
 def test_the_word_n_a_is_a_name_without_letters() -> None:
-    content = behavior_file() | {f"{GROUP}/image_name": ["im065", "N/A", "omitted", "N/A", "", "im065"]}
+    content = behavior_file() | {
+        f"{GROUP}/image_name": ["im065", "N/A", "omitted", "N/A", "", "im065"]
+    }
     got = columns(TABLE, content)
     assert got["image_name"] == [None, "im065", None, "omitted", None, None, "im065", None, None]
     assert got["is_change"] == [False, False, True, False, False, False, True, False, False]
     # It counts as a name where the trials are made up for.
     made = columns(
         TABLE,
-        without(content, *[f"{g}/{c}" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations") for c in ("active", "trials_id")]),
+        without(
+            content,
+            *[
+                f"{g}/{c}"
+                for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")
+                for c in ("active", "trials_id")
+            ],
+        ),
     )
     assert made["trials_id"] == [None, 0, 0, 0, 0, 2, 3, None, None]
 
@@ -204,9 +248,15 @@ def test_an_omission_is_told_by_its_name_too() -> None:
 
 def test_a_group_without_rows() -> None:
     content = behavior_file()
-    content |= {path: value[:0] for path, value in content.items() if path.startswith(f"{MOVIE}/") and not isinstance(value, list)}
     content |= {
-        path: np.empty(0, dtype="S1") for path, value in content.items() if path.startswith(f"{MOVIE}/") and isinstance(value, list)
+        path: value[:0]
+        for path, value in content.items()
+        if path.startswith(f"{MOVIE}/") and not isinstance(value, list)
+    }
+    content |= {
+        path: np.empty(0, dtype="S1")
+        for path, value in content.items()
+        if path.startswith(f"{MOVIE}/") and isinstance(value, list)
     }
     assert column(TABLE, content, "start_time") == [0.0, 1.25, 2.25, 3.25, 4.25, 8.25, 12.25]
 
@@ -214,15 +264,30 @@ def test_a_group_without_rows() -> None:
 def test_template_names_in_capitals() -> None:
     stimulus = "Natural_Images_Lum_Matched_set_training_2017"
     content = behavior_file() | {f"{GROUP}/stimulus_name": [stimulus] * 6}
-    content = without(content, "/stimulus") | templates("Natural_Images_Lum_Matched_set_TRAINING_2017.07.14")
+    content = without(content, "/stimulus") | templates(
+        "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
+    )
     expected = "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
     assert column(TABLE, content, "image_set") == [None, *[expected] * 6, None, None]
 
 
 def test_a_stored_image_set_is_kept() -> None:
-    content = behavior_file() | {f"{GROUP}/image_set": ["a", "a", "omitted", "a", "a", "N/A"], f"{GROUP}/index": np.arange(6) + 7}
+    content = behavior_file() | {
+        f"{GROUP}/image_set": ["a", "a", "omitted", "a", "a", "N/A"],
+        f"{GROUP}/index": np.arange(6) + 7,
+    }
     content[f"{GROUP}@colnames"] = [*content[f"{GROUP}@colnames"], "image_set", "index"]
-    assert column(TABLE, content, "image_set") == [None, "a", "a", "omitted", "a", "a", None, None, None]
+    assert column(TABLE, content, "image_set") == [
+        None,
+        "a",
+        "a",
+        "omitted",
+        "a",
+        "a",
+        None,
+        None,
+        None,
+    ]
     assert column(TABLE, content, "index") == [None, 7, 8, 9, 10, 11, 12, None, None]
 
 
@@ -250,7 +315,11 @@ def test_what_the_file_stores_of_the_trials_is_used() -> None:
 
 def test_made_again_they_are_what_the_file_stores() -> None:
     content = behavior_file()
-    gone = [f"{g}/{c}" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations") for c in ("active", "trials_id", "is_sham_change")]
+    gone = [
+        f"{g}/{c}"
+        for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")
+        for c in ("active", "trials_id", "is_sham_change")
+    ]
     made = columns(TABLE, without(content, *gone))
     assert made == columns(TABLE, content)
 
@@ -259,11 +328,16 @@ def test_without_trials_nothing_is_made_up() -> None:
     got = columns(TABLE, without(old_behavior_file(), TRIALS))
     assert got["trials_id"] == got["active"] == got["is_sham_change"] == [None] * 6
     empty = without(old_behavior_file(), TRIALS) | trials_of([], [], [], [])
-    empty |= {f"{TRIALS}/{name}": np.empty(0, dtype="S1") for name in ("initial_image_name", "change_image_name")}
+    empty |= {
+        f"{TRIALS}/{name}": np.empty(0, dtype="S1")
+        for name in ("initial_image_name", "change_image_name")
+    }
     assert columns(TABLE, empty)["trials_id"] == [None] * 6
 
 
-@pytest.mark.parametrize("name", ["image_index", "image_name", "duration", "stop_time", "start_frame", "omitted"])
+@pytest.mark.parametrize(
+    "name", ["image_index", "image_name", "duration", "stop_time", "start_frame", "omitted"]
+)
 def test_a_column_that_no_group_has_is_an_error(name: str) -> None:
     groups = (GROUP, MOVIE, "/intervals/spontaneous_presentations")
     content = without(behavior_file(), *[f"{g}/{name}" for g in groups])
@@ -273,13 +347,19 @@ def test_a_column_that_no_group_has_is_an_error(name: str) -> None:
 
 
 def test_no_end_at_all_is_null() -> None:
-    content = without(behavior_file(), *[f"{g}/end_frame" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")])
+    content = without(
+        behavior_file(),
+        *[f"{g}/end_frame" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")],
+    )
     assert column(TABLE, content, "end_frame") == NONE
 
 
 def test_every_group_needs_its_start() -> None:
     content = without(behavior_file(), f"{MOVIE}/start_time")
-    assert problem(TABLE, content) == f"file {NAME}, column {MOVIE}/start_time: a dataset is missing; expected a dataset; found nothing"
+    assert (
+        problem(TABLE, content)
+        == f"file {NAME}, column {MOVIE}/start_time: a dataset is missing; expected a dataset; found nothing"
+    )
 
 
 def test_no_group_at_all() -> None:
@@ -290,7 +370,10 @@ def test_no_group_at_all() -> None:
 
 def test_disagreeing_lengths_and_types() -> None:
     short = behavior_file() | {f"{GROUP}/duration": np.zeros(5)}
-    assert problem(TABLE, short) == f"file {NAME}, column {GROUP}/duration: lengths disagree; expected 6 rows; found 5 rows"
+    assert (
+        problem(TABLE, short)
+        == f"file {NAME}, column {GROUP}/duration: lengths disagree; expected 6 rows; found 5 rows"
+    )
     text = behavior_file() | {f"{GROUP}/omitted": ["False"] * 6}
     assert (
         problem(TABLE, text)
@@ -309,12 +392,19 @@ def test_disagreeing_lengths_and_types() -> None:
 
 
 def test_a_column_that_is_named_but_not_there() -> None:
-    content = {path: value for path, value in behavior_file().items() if path != f"{GROUP}/start_frame"}
-    assert problem(TABLE, content) == f"file {NAME}, column {GROUP}/start_frame: a dataset is missing; expected a dataset; found nothing"
+    content = {
+        path: value for path, value in behavior_file().items() if path != f"{GROUP}/start_frame"
+    }
+    assert (
+        problem(TABLE, content)
+        == f"file {NAME}, column {GROUP}/start_frame: a dataset is missing; expected a dataset; found nothing"
+    )
 
 
 def test_a_group_without_colnames() -> None:
-    content = {path: value for path, value in behavior_file().items() if path != f"{MOVIE}@colnames"}
+    content = {
+        path: value for path, value in behavior_file().items() if path != f"{MOVIE}@colnames"
+    }
     assert problem(TABLE, content) == (
         f"file {NAME}, column {MOVIE}@colnames: an attribute is missing; expected the table's column names; found nothing"
     )

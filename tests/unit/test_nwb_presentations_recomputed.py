@@ -60,25 +60,34 @@ def flashes_by_loop(names: Names, omitted: Omitted, change: list[bool]) -> list[
     return out
 
 
-ROW = st.tuples(st.sampled_from(["a", "b", "c", "", "omitted", None]), st.sampled_from([True, False, False, False, None]))
+ROW = st.tuples(
+    st.sampled_from(["a", "b", "c", "", "omitted", None]),
+    st.sampled_from([True, False, False, False, None]),
+)
 
 
 @settings(deadline=None)
 @given(st.lists(ROW, max_size=40))
-def test_changes_and_flashes_are_those_of_a_loop(rows: list[tuple[str | None, bool | None]]) -> None:
+def test_changes_and_flashes_are_those_of_a_loop(
+    rows: list[tuple[str | None, bool | None]],
+) -> None:
     names, omitted = [n for n, _ in rows], [o for _, o in rows]
     texts = np.empty(len(rows), dtype=object)
     texts[:] = names
     numbers = np.array([NAN if o is None else float(o) for o in omitted])
     change = is_change(texts, numbers)
     assert change.tolist() == change_by_loop(names, omitted)
-    assert flashes_since_change(texts, numbers, change).tolist() == flashes_by_loop(names, omitted, change.tolist())
+    assert flashes_since_change(texts, numbers, change).tolist() == flashes_by_loop(
+        names, omitted, change.tolist()
+    )
 
 
 TIMES = st.integers(0, 30).map(lambda i: i / 2)
 
 
-def as_trials(ids: list[int], spans: list[tuple[float, float]], catch: list[bool], frames: list[int]) -> Trials:
+def as_trials(
+    ids: list[int], spans: list[tuple[float, float]], catch: list[bool], frames: list[int]
+) -> Trials:
     return Trials(
         {
             "trials_id": np.array(ids),
@@ -127,15 +136,35 @@ def test_trials_of_presentations_are_those_of_a_loop(session: dict[str, Any]) ->
     assert active_rows(start, named, None, trials_table).tolist() == active
     blocks = {session["block"][i] for i in range(count) if active[i]}
     whole = [b in blocks for b in session["block"]]
-    assert active_rows(start, named, np.array(session["block"], dtype=int), trials_table).tolist() == whole
+    assert (
+        active_rows(start, named, np.array(session["block"], dtype=int), trials_table).tolist()
+        == whole
+    )
 
-    frames = {f for t, c, f in zip(session["ids"], session["catch"], session["frames"], strict=True) if c and t in ids}
+    frames = {
+        f
+        for t, c, f in zip(session["ids"], session["catch"], session["frames"], strict=True)
+        if c and t in ids
+    }
     sham = [f in frames for f in session["start_frame"]]
-    assert sham_changes(np.array(session["start_frame"], dtype=int), np.array(ids, dtype=int), trials_table).tolist() == sham
+    assert (
+        sham_changes(
+            np.array(session["start_frame"], dtype=int), np.array(ids, dtype=int), trials_table
+        ).tolist()
+        == sham
+    )
 
 
 def test_a_row_without_block_is_active_on_its_own() -> None:
     trials_table = as_trials([0], [(1.0, 9.0)], [False], [-99])
     start, named = np.array([2.0, 3.0, 10.0]), np.array([True, True, True])
-    assert active_rows(start, named, np.array([NAN, 1.0, 1.0]), trials_table).tolist() == [True, True, True]
-    assert active_rows(start, named, np.array([NAN, NAN, NAN]), trials_table).tolist() == [True, True, False]
+    assert active_rows(start, named, np.array([NAN, 1.0, 1.0]), trials_table).tolist() == [
+        True,
+        True,
+        True,
+    ]
+    assert active_rows(start, named, np.array([NAN, NAN, NAN]), trials_table).tolist() == [
+        True,
+        True,
+        False,
+    ]

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from pipelines.nwb.quantile import normal_quantile
+from pipelines.nwb.normal_quantile import normal_quantile
 
 
 def test_every_rate_of_a_window_of_100_trials() -> None:
-    rates = np.array([min(max(k / n, 1 / (2 * n)), 1 - 1 / (2 * n)) for n in range(1, 101) for k in range(n + 1)])
+    rates = np.array(
+        [min(max(k / n, 1 / (2 * n)), 1 - 1 / (2 * n)) for n in range(1, 101) for k in range(n + 1)]
+    )
     assert normal_quantile(rates).tobytes() == ndtri(rates).tobytes()
 
 
@@ -22,5 +24,7 @@ def test_any_probability(values: list[float]) -> None:
 
 def test_order_and_missing_values_are_kept() -> None:
     assert np.array_equal(
-        normal_quantile(np.array([0.99, np.nan, 0.5, 0.01])), [2.3263478740408408, np.nan, 0.0, -2.3263478740408408], equal_nan=True
+        normal_quantile(np.array([0.99, np.nan, 0.5, 0.01])),
+        [2.3263478740408408, np.nan, 0.0, -2.3263478740408408],
+        equal_nan=True,
     )

@@ -6,7 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders.nwb import NAME, NAN, Content, column, columns, licks, metadata, problem, recording, series, whole_file, without
+from builders.nwb import (
+    NAME,
+    NAN,
+    Content,
+    column,
+    columns,
+    licks,
+    metadata,
+    problem,
+    recording,
+    series,
+    whole_file,
+    without,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +27,10 @@ RUNNING = "/processing/running"
 
 
 def test_licks() -> None:
-    assert columns("licks", metadata() | licks()) == {"timestamps": [2.75, 3.0, 5.5], "frame": [11, 12, 22]}
+    assert columns("licks", metadata() | licks()) == {
+        "timestamps": [2.75, 3.0, 5.5],
+        "frame": [11, 12, 22],
+    }
 
 
 def test_a_passive_session_has_no_licks_and_no_rewards() -> None:
@@ -25,12 +41,18 @@ def test_a_passive_session_has_no_licks_and_no_rewards() -> None:
 
 def test_licks_stored_as_other_numbers() -> None:
     for dtype in (np.uint8, np.int32, np.float64, ">i4"):
-        content = metadata() | licks() | {"/processing/licking/licks/data": np.array([11, 12, 22], dtype=dtype)}
+        content = (
+            metadata()
+            | licks()
+            | {"/processing/licking/licks/data": np.array([11, 12, 22], dtype=dtype)}
+        )
         assert column("licks", content, "frame") == [11, 12, 22]
 
 
 def test_licks_without_their_series() -> None:
-    content = without(metadata() | licks(), "/processing/licking/licks") | {"/processing/licking": None}
+    content = without(metadata() | licks(), "/processing/licking/licks") | {
+        "/processing/licking": None
+    }
     assert problem("licks", content) == (
         f"file {NAME}, column /processing/licking/licks/timestamps: a dataset is missing; expected a dataset; found nothing"
     )
@@ -39,12 +61,15 @@ def test_licks_without_their_series() -> None:
 def test_licks_of_disagreeing_lengths() -> None:
     content = metadata() | licks() | {"/processing/licking/licks/data": np.array([11, 12])}
     assert (
-        problem("licks", content) == f"file {NAME}, column /processing/licking/licks/data: lengths disagree; expected 3 rows; found 2 rows"
+        problem("licks", content)
+        == f"file {NAME}, column /processing/licking/licks/data: lengths disagree; expected 3 rows; found 2 rows"
     )
 
 
 def test_a_lick_must_have_a_time() -> None:
-    content = metadata() | licks() | {"/processing/licking/licks/timestamps": np.array([2.75, NAN, 5.5])}
+    content = (
+        metadata() | licks() | {"/processing/licking/licks/timestamps": np.array([2.75, NAN, 5.5])}
+    )
     assert problem("licks", content) == (
         f"file {NAME}, column /processing/licking/licks/timestamps: a time is missing; "
         "expected a number of seconds in every row; found nan in row 1"
@@ -71,7 +96,11 @@ CLOCKS = {
 
 @pytest.mark.parametrize("table", CLOCKS)
 @pytest.mark.parametrize(
-    ("change", "error"), [(-1e3, "times go backwards; expected ascending times; found -1000.0 after"), (NAN, "a time is missing")]
+    ("change", "error"),
+    [
+        (-1e3, "times go backwards; expected ascending times; found -1000.0 after"),
+        (NAN, "a time is missing"),
+    ],
 )
 def test_clocks_are_whole_and_never_go_back(table: str, change: float, error: str) -> None:
     content = whole_file()
@@ -91,7 +120,11 @@ def test_times_of_rewards_are_those_of_autorewarded() -> None:
             "/processing/rewards/autorewarded/timestamps": np.array([1.0, 2.0]),
         }
     )
-    assert columns("rewards", content) == {"volume": [0.005, 0.007], "timestamps": [1.0, 2.0], "autorewarded": [True, False]}
+    assert columns("rewards", content) == {
+        "volume": [0.005, 0.007],
+        "timestamps": [1.0, 2.0],
+        "autorewarded": [True, False],
+    }
 
 
 @pytest.mark.parametrize("stored", [np.array([1, 0], dtype=np.int8), np.array([1.0, 0.0])])
@@ -101,7 +134,11 @@ def test_autorewarded_stored_as_numbers(stored: Any) -> None:
         "/processing/rewards/autorewarded/data": stored,
         "/processing/rewards/autorewarded/timestamps": np.array([1.0, 2.0]),
     }
-    assert columns("rewards", content) == {"volume": [0.005, None], "timestamps": [1.0, 2.0], "autorewarded": [True, False]}
+    assert columns("rewards", content) == {
+        "volume": [0.005, None],
+        "timestamps": [1.0, 2.0],
+        "autorewarded": [True, False],
+    }
 
 
 def test_rewards_of_disagreeing_lengths() -> None:
@@ -114,8 +151,14 @@ def test_rewards_of_disagreeing_lengths() -> None:
 
 def test_running() -> None:
     content = metadata() | series()
-    assert columns("running_speed", content) == {"timestamps": [0.0, 0.25, 0.5], "speed": [1.5, None, -0.5]}
-    assert columns("raw_running_speed", content) == {"timestamps": [0.0, 0.25, 0.5], "speed": [2.0, 3.0, -1.0]}
+    assert columns("running_speed", content) == {
+        "timestamps": [0.0, 0.25, 0.5],
+        "speed": [1.5, None, -0.5],
+    }
+    assert columns("raw_running_speed", content) == {
+        "timestamps": [0.0, 0.25, 0.5],
+        "speed": [2.0, 3.0, -1.0],
+    }
 
 
 @pytest.mark.parametrize(
@@ -130,7 +173,10 @@ def test_running() -> None:
     ],
 )
 def test_running_backwards_is_flipped(stored: list[float], delivered: list[float | None]) -> None:
-    content = metadata() | {f"{RUNNING}/speed/data": np.array(stored), f"{RUNNING}/speed/timestamps": np.arange(len(stored)) / 60}
+    content = metadata() | {
+        f"{RUNNING}/speed/data": np.array(stored),
+        f"{RUNNING}/speed/timestamps": np.arange(len(stored)) / 60,
+    }
     assert column("running_speed", content, "speed") == delivered
 
 
@@ -145,7 +191,10 @@ def test_each_running_table_is_flipped_on_its_own() -> None:
 def test_polarity_is_that_of_a_loop(speeds: list[float]) -> None:
     numbers = [s for s in speeds if s == s]
     flip = bool(numbers) and float(np.mean(np.array(numbers))) < -1
-    content = metadata() | {f"{RUNNING}/speed/data": np.array(speeds), f"{RUNNING}/speed/timestamps": np.arange(len(speeds)) / 60}
+    content = metadata() | {
+        f"{RUNNING}/speed/data": np.array(speeds),
+        f"{RUNNING}/speed/timestamps": np.arange(len(speeds)) / 60,
+    }
     expected = [None if s != s else (-s if flip else s) for s in speeds]
     assert column("running_speed", content, "speed") == expected
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders.nwb import NAME, NAN, TEMPLATE, Content, columns, metadata, problem, recording, templates
+from builders.nwb import (
+    NAME,
+    NAN,
+    TEMPLATE,
+    Content,
+    columns,
+    metadata,
+    problem,
+    recording,
+    templates,
+)
 
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.templates import signature
@@ -25,7 +35,9 @@ def test_images_come_by_name() -> None:
 
 
 def test_one_image_at_a_time() -> None:
-    assert [rows.count for rows in READERS["stimulus_templates"](recording(metadata() | templates()))] == [1, 1]
+    assert [
+        rows.count for rows in READERS["stimulus_templates"](recording(metadata() | templates()))
+    ] == [1, 1]
 
 
 def test_no_templates_and_movies() -> None:
@@ -35,20 +47,43 @@ def test_no_templates_and_movies() -> None:
 
 
 def test_single_precision() -> None:
-    content = metadata() | templates() | {f"{AT}/unwarped": np.full((2, 2, 3), 0.1, dtype=np.float32)}
+    content = (
+        metadata() | templates() | {f"{AT}/unwarped": np.full((2, 2, 3), 0.1, dtype=np.float32)}
+    )
     assert columns("stimulus_templates", content)["unwarped"] == [[float(np.float32(0.1))] * 6] * 2
 
 
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"control_description": ["im065"]}, "/data: lengths disagree; expected 1 rows; found 2 rows"),
-        ({"control_description": ["a", "a"]}, "/control_description: an image name repeats; expected unique names; found a, a"),
-        ({"control_description": np.arange(2)}, "/control_description: values are not text; expected a text dataset; found dtype int64"),
-        ({"unwarped": np.zeros((1, 2, 3))}, "/unwarped: lengths disagree; expected 2 rows; found 1 rows"),
-        ({"unwarped": np.zeros((2, 3, 2))}, ": warped and unwarped images differ in size; expected (2, 2, 3); found (2, 3, 2)"),
-        ({"data": np.zeros((2, 6), dtype=np.uint8)}, "/data: a dataset has another rank; expected 3 dimensions; found shape (2, 6)"),
-        ({"unwarped": ["a", "b"]}, "/unwarped: a dataset has another rank; expected 3 dimensions; found shape (2,)"),
+        (
+            {"control_description": ["im065"]},
+            "/data: lengths disagree; expected 1 rows; found 2 rows",
+        ),
+        (
+            {"control_description": ["a", "a"]},
+            "/control_description: an image name repeats; expected unique names; found a, a",
+        ),
+        (
+            {"control_description": np.arange(2)},
+            "/control_description: values are not text; expected a text dataset; found dtype int64",
+        ),
+        (
+            {"unwarped": np.zeros((1, 2, 3))},
+            "/unwarped: lengths disagree; expected 2 rows; found 1 rows",
+        ),
+        (
+            {"unwarped": np.zeros((2, 3, 2))},
+            ": warped and unwarped images differ in size; expected (2, 2, 3); found (2, 3, 2)",
+        ),
+        (
+            {"data": np.zeros((2, 6), dtype=np.uint8)},
+            "/data: a dataset has another rank; expected 3 dimensions; found shape (2, 6)",
+        ),
+        (
+            {"unwarped": ["a", "b"]},
+            "/unwarped: a dataset has another rank; expected 3 dimensions; found shape (2,)",
+        ),
     ],
 )
 def test_templates_that_do_not_fit(changed: dict[str, Any], text: str) -> None:
@@ -62,7 +97,9 @@ def test_gray_levels_are_bytes() -> None:
 
 
 def digest(**changed: Any) -> str | None:
-    content: Content = metadata() | templates() | {f"{AT}/{name}": value for name, value in changed.items()}
+    content: Content = (
+        metadata() | templates() | {f"{AT}/{name}": value for name, value in changed.items()}
+    )
     return signature(recording(content))
 
 

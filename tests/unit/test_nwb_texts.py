@@ -11,7 +11,7 @@ from builders.mini import MINI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.nwb.hdf5 import HdfFile, open_hdf5
+from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
 from schemas.errors import DataError
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=60)
@@ -19,20 +19,36 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)
 
 @given(
     st.lists(TEXT, max_size=400),
-    st.sampled_from([{}, {"chunks": (7,), "maxshape": (None,)}, {"chunks": (7,), "maxshape": (None,), "compression": "gzip"}]),
+    st.sampled_from(
+        [
+            {},
+            {"chunks": (7,), "maxshape": (None,)},
+            {"chunks": (7,), "maxshape": (None,), "compression": "gzip"},
+        ]
+    ),
 )
 def test_any_texts(words: list[str], storage: dict[str, object]) -> None:
     with h5py.File("memory", "w", driver="core", backing_store=False) as h5:
-        h5.create_dataset("x", data=np.array(words, dtype=object), shape=(len(words),), dtype=h5py.string_dtype(), **storage)
+        h5.create_dataset(
+            "x",
+            data=np.array(words, dtype=object),
+            shape=(len(words),),
+            dtype=h5py.string_dtype(),
+            **storage,
+        )
         h5.attrs["one"] = words[0] if words else ""
-        h5.attrs["all"] = np.array(words[:20], dtype=object).astype(h5py.string_dtype()) if words[:20] else "none"
+        h5.attrs["all"] = (
+            np.array(words[:20], dtype=object).astype(h5py.string_dtype()) if words[:20] else "none"
+        )
         file = HdfFile(h5, "name")
         assert [w.decode() for w in file.words("/x").tolist()] == words
         assert file.word("/", "one") == (words[0] if words else "")
         assert file.texts("/", "all") == (words[:20] or ["none"])
 
 
-@pytest.mark.parametrize("path", sorted(MINI.rglob("*.nwb")), ids=lambda path: path.stem.rsplit("_", 1)[1])
+@pytest.mark.parametrize(
+    "path", sorted(MINI.rglob("*.nwb")), ids=lambda path: path.stem.rsplit("_", 1)[1]
+)
 def test_every_text_of_released_files(path: Path) -> None:
     compared = 0
     with open_hdf5(path, "name") as file:
@@ -57,5 +73,8 @@ def test_a_text_with_a_zero_byte(tmp_path: Path) -> None:
     content = (tmp_path / "x.nwb").read_bytes()
     assert content.count(b"abcdefgh") == 1
     (tmp_path / "x.nwb").write_bytes(content.replace(b"abcdefgh", b"abc\0efgh"))
-    with open_hdf5(tmp_path / "x.nwb", "name") as file, pytest.raises(DataError, match=r"found a text with a zero byte in it$"):
+    with (
+        open_hdf5(tmp_path / "x.nwb", "name") as file,
+        pytest.raises(DataError, match=r"found a text with a zero byte in it$"),
+    ):
         file.words("/x")

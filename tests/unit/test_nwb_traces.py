@@ -8,7 +8,20 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from builders.nwb import CELLS, FRAMES, NAME, NAN, OPHYS, Content, column, columns, experiment_file, problem, recording, without
+from builders.nwb import (
+    CELLS,
+    FRAMES,
+    NAME,
+    NAN,
+    OPHYS,
+    Content,
+    column,
+    columns,
+    experiment_file,
+    problem,
+    recording,
+    without,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -39,7 +52,9 @@ def test_a_row_per_valid_cell_by_its_id(table: str) -> None:
 
 
 def test_neuropil_is_not_demixed() -> None:
-    assert column("neuropil_traces", experiment_file(), "neuropil_trace") != column("demixed_traces", experiment_file(), "demixed_trace")
+    assert column("neuropil_traces", experiment_file(), "neuropil_trace") != column(
+        "demixed_traces", experiment_file(), "demixed_trace"
+    )
 
 
 def test_r_and_rmse_follow_the_cells() -> None:
@@ -50,7 +65,10 @@ def test_r_and_rmse_follow_the_cells() -> None:
 
 @pytest.mark.parametrize("missing", ["r", "RMSE"])
 def test_without_one_of_r_and_rmse_there_is_neither(missing: str) -> None:
-    got = columns("corrected_fluorescence_traces", without(experiment_file(), f"{OPHYS}/corrected_fluorescence/{missing}"))
+    got = columns(
+        "corrected_fluorescence_traces",
+        without(experiment_file(), f"{OPHYS}/corrected_fluorescence/{missing}"),
+    )
     assert got["r"] == got["RMSE"] == [None] * 3
 
 
@@ -76,14 +94,25 @@ def test_single_precision_stays_exact() -> None:
 def many_cells(n: int) -> Content:
     content = experiment_file()
     content |= {
-        path: np.resize(v, (n, *v.shape[1:])) for path, v in content.items() if path.startswith(f"{CELLS}/") and isinstance(v, np.ndarray)
+        path: np.resize(v, (n, *v.shape[1:]))
+        for path, v in content.items()
+        if path.startswith(f"{CELLS}/") and isinstance(v, np.ndarray)
     }
     ids = np.random.default_rng(0).permutation(n) + 1
-    content |= {f"{CELLS}/id": ids, f"{CELLS}/valid_roi": ids % 5 != 0, f"{CELLS}/cell_specimen_id": ids + 8000}
+    content |= {
+        f"{CELLS}/id": ids,
+        f"{CELLS}/valid_roi": ids % 5 != 0,
+        f"{CELLS}/cell_specimen_id": ids + 8000,
+    }
     data = 1000.0 * np.arange(FRAMES)[:, None] + ids
     content |= {f"{OPHYS}/dff/traces/data": data, f"{OPHYS}/dff/traces/rois": np.arange(n)}
     at = f"{EVENTS}"
-    return content | {f"{at}/data": data, f"{at}/rois": np.arange(n), f"{at}/lambdas": ids / 8, f"{at}/noise_stds": ids / 16}
+    return content | {
+        f"{at}/data": data,
+        f"{at}/rois": np.arange(n),
+        f"{at}/lambdas": ids / 8,
+        f"{at}/noise_stds": ids / 16,
+    }
 
 
 def test_batches_of_cells() -> None:
@@ -112,16 +141,16 @@ def test_the_clock_may_go_on_after_the_traces() -> None:
 
 def test_a_clock_that_is_too_short() -> None:
     content = experiment_file() | {f"{OPHYS}/dff/traces/timestamps": np.arange(FRAMES - 1) / 8}
-    expected = (
-        f"file {NAME}, column {OPHYS}/dff/traces/data: traces and clock do not match; expected at most 4 frames, and some; found 5 frames"
-    )
+    expected = f"file {NAME}, column {OPHYS}/dff/traces/data: traces and clock do not match; expected at most 4 frames, and some; found 5 frames"
     for table in (*TRACES, "events", "ophys_timestamps"):
         assert problem(table, content) == expected
 
 
 def test_no_frames() -> None:
     content = experiment_file() | {f"{OPHYS}/dff/traces/data": np.zeros((0, 4))}
-    assert problem("dff_traces", content).endswith("traces and clock do not match; expected at most 5 frames, and some; found 0 frames")
+    assert problem("dff_traces", content).endswith(
+        "traces and clock do not match; expected at most 5 frames, and some; found 0 frames"
+    )
 
 
 @pytest.mark.parametrize("table", [t for t in TRACES if t != "dff_traces"])
@@ -145,7 +174,10 @@ def test_traces_and_rois_must_match(table: str) -> None:
             f"file {NAME}, column {at}/rois: traces are not in the order of the ROI table; expected 0 to 3; found another order"
         )
     rank = content | {f"{at}/data": np.zeros(FRAMES)}
-    assert problem(table, rank) == f"file {NAME}, column {at}/data: a dataset has another rank; expected 2 dimensions; found shape (5,)"
+    assert (
+        problem(table, rank)
+        == f"file {NAME}, column {at}/data: a dataset has another rank; expected 2 dimensions; found shape (5,)"
+    )
 
 
 def test_traces_must_be_there() -> None:
@@ -168,16 +200,26 @@ def test_r_of_another_length() -> None:
 @settings(deadline=None)
 @given(
     hnp.arrays(
-        np.float64, st.tuples(st.integers(0, 2100), st.integers(1, 4)), elements=st.floats(allow_nan=True, width=64), fill=st.floats()
+        np.float64,
+        st.tuples(st.integers(0, 2100), st.integers(1, 4)),
+        elements=st.floats(allow_nan=True, width=64),
+        fill=st.floats(),
     ),
     st.data(),
 )
-def test_transposed_is_a_transpose_bit_for_bit(data: np.ndarray[Any, Any], draw: st.DataObject) -> None:
+def test_transposed_is_a_transpose_bit_for_bit(
+    data: np.ndarray[Any, Any], draw: st.DataObject
+) -> None:
     chosen = np.array(draw.draw(st.lists(st.integers(0, data.shape[1] - 1), max_size=6)), dtype=int)
     got = transposed(data, chosen)
     assert got.shape == (len(chosen), len(data))
     assert got.flags.c_contiguous
-    assert got.tobytes() == np.array([[data[t, j] for t in range(len(data))] for j in chosen], dtype=data.dtype).tobytes()
+    assert (
+        got.tobytes()
+        == np.array(
+            [[data[t, j] for t in range(len(data))] for j in chosen], dtype=data.dtype
+        ).tobytes()
+    )
 
 
 def test_events() -> None:
@@ -188,11 +230,19 @@ def test_events() -> None:
     assert got["lambda"] == [0.2, 0.1, 0.4]
     assert got["noise_std"] == [0.02, 0.01, 0.04]
     assert got["events"] == [[0.0, 2.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0], [0.0] * 5]
-    assert got["filtered_events"] == [[0.0, 2 * w[0], 2 * w[1], 2 * w[2], 2 * w[3]], w[:5], [0.0] * 5]
+    assert got["filtered_events"] == [
+        [0.0, 2 * w[0], 2 * w[1], 2 * w[2], 2 * w[3]],
+        w[:5],
+        [0.0] * 5,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("rate", "start"), [(11.0, [0.7196655, 0.2666716, 0.0135680, 0.0000948]), (31.0, [0.3325985, 0.2935171, 0.2017312, 0.1079789])]
+    ("rate", "start"),
+    [
+        (11.0, [0.7196655, 0.2666716, 0.0135680, 0.0000948]),
+        (31.0, [0.3325985, 0.2935171, 0.2017312, 0.1079789]),
+    ],
 )
 def test_weights_of_the_filter(rate: float, start: list[float]) -> None:
     weights = filter_weights(rate)
@@ -200,8 +250,12 @@ def test_weights_of_the_filter(rate: float, start: list[float]) -> None:
     assert weights[:4].tolist() == pytest.approx(start, abs=5e-8)
     assert weights.sum() == pytest.approx(1, rel=1e-15)
     scale = 2 / 31 * rate
-    unnormalised = [math.sqrt(2 / math.pi) * math.exp(-((k / scale) ** 2) / 2) / scale for k in range(20)]
-    assert weights.tolist() == pytest.approx([u / sum(unnormalised) for u in unnormalised], rel=1e-12)
+    unnormalised = [
+        math.sqrt(2 / math.pi) * math.exp(-((k / scale) ** 2) / 2) / scale for k in range(20)
+    ]
+    assert weights.tolist() == pytest.approx(
+        [u / sum(unnormalised) for u in unnormalised], rel=1e-12
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -214,7 +268,11 @@ def test_filtered_events_are_an_explicit_sum(trace: list[float], rate: float) ->
     content = experiment_file() | {"/general/optophysiology/imaging_plane_1/imaging_rate": rate}
     data = np.zeros((n, 4))
     data[:, 1] = trace
-    content |= {f"{EVENTS}/data": data, f"{OPHYS}/dff/traces/data": np.zeros((n, 4)), f"{OPHYS}/dff/traces/timestamps": np.arange(n) / 8}
+    content |= {
+        f"{EVENTS}/data": data,
+        f"{OPHYS}/dff/traces/data": np.zeros((n, 4)),
+        f"{OPHYS}/dff/traces/timestamps": np.arange(n) / 8,
+    }
     got = columns("events", content)
     w = filter_weights(rate)
     expected = [sum(trace[t - k] * w[k] for k in range(min(t + 1, 20))) for t in range(n)]
@@ -228,7 +286,13 @@ def subset(of: list[int], **changed: Any) -> Content:
     n = len(of)
     data = np.zeros((FRAMES, n))
     data[0] = np.arange(n) + 1
-    own = {"data": data, "rois": np.array(of, dtype=np.int64), "lambdas": np.arange(n) / 8, "noise_stds": np.arange(n) / 16, **changed}
+    own = {
+        "data": data,
+        "rois": np.array(of, dtype=np.int64),
+        "lambdas": np.arange(n) / 8,
+        "noise_stds": np.arange(n) / 16,
+        **changed,
+    }
     return experiment_file() | {f"{EVENTS}/{name}": value for name, value in own.items()}
 
 
@@ -276,14 +340,35 @@ def test_a_missing_lambda_of_an_invalid_roi_matters_to_nobody() -> None:
             {"rois": np.array([0.5, 1])},
             "/rois: events refer to ROIs that do not exist; expected integers from 0 to 3; found float64 from 0.5 to 1.0",
         ),
-        ({"rois": np.array([1, 1])}, "/rois: an ROI has events twice; expected each ROI once; found 2 columns, 1 ROIs"),
-        ({"rois": np.array([1])}, "/data: events do not match; expected 5 frames of 1 ROIs; found shape (5, 2)"),
-        ({"data": np.zeros((4, 2))}, "/data: events do not match; expected 5 frames of 2 ROIs; found shape (4, 2)"),
-        ({"data": np.zeros((6, 2))}, "/data: events do not match; expected 5 frames of 2 ROIs; found shape (6, 2)"),
-        ({"data": np.zeros(5)}, "/data: a dataset has another rank; expected 2 dimensions; found shape (5,)"),
+        (
+            {"rois": np.array([1, 1])},
+            "/rois: an ROI has events twice; expected each ROI once; found 2 columns, 1 ROIs",
+        ),
+        (
+            {"rois": np.array([1])},
+            "/data: events do not match; expected 5 frames of 1 ROIs; found shape (5, 2)",
+        ),
+        (
+            {"data": np.zeros((4, 2))},
+            "/data: events do not match; expected 5 frames of 2 ROIs; found shape (4, 2)",
+        ),
+        (
+            {"data": np.zeros((6, 2))},
+            "/data: events do not match; expected 5 frames of 2 ROIs; found shape (6, 2)",
+        ),
+        (
+            {"data": np.zeros(5)},
+            "/data: a dataset has another rank; expected 2 dimensions; found shape (5,)",
+        ),
         ({"lambdas": np.zeros(3)}, "/lambdas: lengths disagree; expected 2 rows; found 3 rows"),
-        ({"noise_stds": np.zeros(1)}, "/noise_stds: lengths disagree; expected 2 rows; found 1 rows"),
-        ({"lambdas": ["a", "b"]}, "/lambdas: values are not numbers; expected a numeric dataset; found dtype object"),
+        (
+            {"noise_stds": np.zeros(1)},
+            "/noise_stds: lengths disagree; expected 2 rows; found 1 rows",
+        ),
+        (
+            {"lambdas": ["a", "b"]},
+            "/lambdas: values are not numbers; expected a numeric dataset; found dtype object",
+        ),
     ],
 )
 def test_events_that_do_not_fit(changed: dict[str, Any], text: str) -> None:
@@ -292,7 +377,10 @@ def test_events_that_do_not_fit(changed: dict[str, Any], text: str) -> None:
 
 def test_events_in_single_precision_and_narrow_rows() -> None:
     content = experiment_file()
-    narrow = content | {f"{EVENTS}/data": content[f"{EVENTS}/data"].astype(np.float32), f"{EVENTS}/rois": np.arange(4, dtype=np.uint8)}
+    narrow = content | {
+        f"{EVENTS}/data": content[f"{EVENTS}/data"].astype(np.float32),
+        f"{EVENTS}/rois": np.arange(4, dtype=np.uint8),
+    }
     assert columns("events", narrow) == columns("events", content)
 
 
@@ -300,7 +388,5 @@ def test_rows_of_traces_may_be_links() -> None:
     content = experiment_file()
     assert isinstance(content[f"{OPHYS}/demixed_trace/traces/rois"], h5py.SoftLink)
     content[f"{OPHYS}/dff/traces/rois"] = np.array([1, 0, 2, 3])
-    expected = (
-        f"column {OPHYS}/demixed_trace/traces/rois: traces are not in the order of the ROI table; expected 0 to 3; found another order"
-    )
+    expected = f"column {OPHYS}/demixed_trace/traces/rois: traces are not in the order of the ROI table; expected 0 to 3; found another order"
     assert problem("demixed_traces", content).endswith(expected)

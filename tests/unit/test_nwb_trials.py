@@ -80,17 +80,25 @@ def test_rows_keep_the_order_of_the_file_and_ids_may_be_narrow() -> None:
 
 
 def test_outcomes_stored_as_numbers() -> None:
-    content = TRIAL_FILE | {f"{TRIALS}/hit": np.array([1.0, 0, 0, 0]), f"{TRIALS}/miss": np.array([0, 0, 0, 1], dtype=np.uint8)}
+    content = TRIAL_FILE | {
+        f"{TRIALS}/hit": np.array([1.0, 0, 0, 0]),
+        f"{TRIALS}/miss": np.array([0, 0, 0, 1], dtype=np.uint8),
+    }
     assert columns("trials", content) == EXPECTED
 
 
 def test_lick_events_are_dropped_and_new_columns_warned_of() -> None:
-    content = TRIAL_FILE | {f"{TRIALS}/lick_events": np.zeros(9), f"{TRIALS}/lick_events_index": np.arange(4)}
+    content = TRIAL_FILE | {
+        f"{TRIALS}/lick_events": np.zeros(9),
+        f"{TRIALS}/lick_events_index": np.arange(4),
+    }
     content |= {f"{TRIALS}/tags": ["a"] * 4, f"{TRIALS}/odd": np.zeros(4)}
     content[f"{TRIALS}@colnames"] = [*content[f"{TRIALS}@colnames"], "lick_events", "tags", "odd"]
     opened = recording(content)
     assert columns("trials", opened) == EXPECTED
-    assert opened.warnings == ["trials.odd: the file has a column that this version of vblake does not know; it is not in the lake"]
+    assert opened.warnings == [
+        "trials.odd: the file has a column that this version of vblake does not know; it is not in the lake"
+    ]
 
 
 @pytest.mark.parametrize("index_dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int64])
@@ -120,7 +128,10 @@ def no_index(stored: list[float], session: list[float], starts: list[float]) -> 
     n = len(starts)
     content = metadata() | series() | trials_of(["miss"] * n, starts, [NAN] * n, [[]] * n)
     del content[f"{TRIALS}/lick_times_index"]
-    times = {"/processing/licking/licks/timestamps": np.array(session), "/processing/licking/licks/data": np.array(session) * 4}
+    times = {
+        "/processing/licking/licks/timestamps": np.array(session),
+        "/processing/licking/licks/data": np.array(session) * 4,
+    }
     return content | {f"{TRIALS}/lick_times": np.array(stored)} | times
 
 
@@ -130,7 +141,9 @@ def test_licks_without_index_are_given_back_to_their_trials() -> None:
     content = no_index([2.0, 2.5, 4.0], [0.5, 1.0, 2.0, 2.5, 4.0, 60.0], [1.0, 4.0, 9.0])
     opened = recording(content)
     assert column("trials", opened, "lick_times") == [[2.0, 2.5, 4.0], [], []]
-    assert opened.warnings == ["trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time"]
+    assert opened.warnings == [
+        "trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time"
+    ]
 
 
 def test_one_trial_with_one_lick_has_no_index() -> None:
@@ -146,7 +159,9 @@ def test_one_trial_with_one_lick_has_no_index() -> None:
         ([2.0, 5.0], [2.0], [1.0, 4.0]),  # more than the session has
     ],
 )
-def test_licks_that_cannot_be_given_back_are_an_error(stored: list[float], session: list[float], starts: list[float]) -> None:
+def test_licks_that_cannot_be_given_back_are_an_error(
+    stored: list[float], session: list[float], starts: list[float]
+) -> None:
     text = problem("trials", no_index(stored, session, starts))
     after = sum(s > starts[0] for s in session)
     assert text == (
@@ -166,7 +181,9 @@ def test_a_missing_index_of_other_lengths_is_no_quirk_but_damage() -> None:
 def rebuilt_by_loop(session: list[float], starts: list[float]) -> list[list[float]]:
     """NWB_TABLES.md 2.6: licks in (start, next start], the last trial takes what is left."""
     ends = [*starts[1:], float("inf")]
-    return [[t for t in session if start < t <= end] for start, end in zip(starts, ends, strict=True)]
+    return [
+        [t for t in session if start < t <= end] for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 @settings(deadline=None, max_examples=30)
@@ -178,20 +195,24 @@ def test_rebuilt_licks_are_those_of_a_loop(start_frames: list[int], data: st.Dat
     before = data.draw(st.lists(st.integers(0, first), max_size=3, unique=True))
     stored = [f / 4 for f in sorted(inside)]
     session = [f / 4 for f in sorted(before)] + stored
-    assert column("trials", no_index(stored, session, starts), "lick_times") == rebuilt_by_loop(session, starts)
+    assert column("trials", no_index(stored, session, starts), "lick_times") == rebuilt_by_loop(
+        session, starts
+    )
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.floats(0, 5000), max_size=4), min_size=1, max_size=8))
 def test_ragged_rows_come_back(rows: list[list[float]]) -> None:
     n = len(rows)
-    content = metadata() | series() | trials_of(["miss"] * n, [float(i) for i in range(n)], [NAN] * n, rows)
+    content = (
+        metadata()
+        | series()
+        | trials_of(["miss"] * n, [float(i) for i in range(n)], [NAN] * n, rows)
+    )
     assert column("trials", content, "lick_times") == rows
 
 
-DAMAGED = (
-    f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is damaged; expected integers that ascend to the number of items, 3; "
-)
+DAMAGED = f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is damaged; expected integers that ascend to the number of items, 3; "
 
 
 @pytest.mark.parametrize(
@@ -206,12 +227,18 @@ DAMAGED = (
     ],
 )
 def test_a_damaged_index_is_an_error(index: Any, found: str) -> None:
-    assert problem("trials", TRIAL_FILE | {f"{TRIALS}/lick_times_index": index}) == f"{DAMAGED}found {found}"
+    assert (
+        problem("trials", TRIAL_FILE | {f"{TRIALS}/lick_times_index": index})
+        == f"{DAMAGED}found {found}"
+    )
 
 
 def test_an_index_of_another_length() -> None:
     content = TRIAL_FILE | {f"{TRIALS}/lick_times_index": np.array([2, 3, 3], dtype=np.uint8)}
-    assert problem("trials", content) == f"file {NAME}, column {TRIALS}/lick_times_index: lengths disagree; expected 4 rows; found 3 rows"
+    assert (
+        problem("trials", content)
+        == f"file {NAME}, column {TRIALS}/lick_times_index: lengths disagree; expected 4 rows; found 3 rows"
+    )
 
 
 def test_licks_as_text() -> None:
@@ -222,7 +249,13 @@ def test_licks_as_text() -> None:
         )
 
 
-@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"trials_id", "lick_times", "stimulus_change", "change_time", "response_latency"}))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        set(EXPECTED)
+        - {"trials_id", "lick_times", "stimulus_change", "change_time", "response_latency"}
+    ),
+)
 def test_every_column_must_be_there(name: str) -> None:
     opened = recording(without(TRIAL_FILE, f"{TRIALS}/{name}"))
     for table in ("trials", "rolling_performance", "performance_metrics"):
@@ -241,7 +274,10 @@ def test_a_change_needs_one_of_its_two_names() -> None:
 def test_a_column_that_is_named_but_not_there() -> None:
     content = TRIAL_FILE | {f"{TRIALS}@colnames": [*TRIAL_FILE[f"{TRIALS}@colnames"]]}
     del content[f"{TRIALS}/go"]
-    assert problem("trials", content) == f"file {NAME}, column {TRIALS}/go: a dataset is missing; expected a dataset; found nothing"
+    assert (
+        problem("trials", content)
+        == f"file {NAME}, column {TRIALS}/go: a dataset is missing; expected a dataset; found nothing"
+    )
 
 
 def test_text_where_numbers_should_be_and_the_reverse() -> None:
@@ -255,20 +291,30 @@ def test_text_where_numbers_should_be_and_the_reverse() -> None:
 
 def test_no_trials_at_all() -> None:
     content = without(behavior_file(), TRIALS)
-    assert problem("trials", content) == f"file {NAME}, column {TRIALS}/id: a dataset is missing; expected a dataset; found nothing"
+    assert (
+        problem("trials", content)
+        == f"file {NAME}, column {TRIALS}/id: a dataset is missing; expected a dataset; found nothing"
+    )
 
 
 def test_a_value_that_does_not_fit() -> None:
     text = problem("trials", TRIAL_FILE | {f"{TRIALS}/change_frame": np.array([8.5, -99, 32, 48])})
-    assert text.startswith("table trials, column change_frame: a value does not fit its declared type BIGINT (row 0); ")
+    assert text.startswith(
+        "table trials, column change_frame: a value does not fit its declared type BIGINT (row 0); "
+    )
     assert "found 8.5" in text
 
 
 def test_change_times_that_an_old_file_lacks_are_null_and_said_to_be() -> None:
     # NWB files before release 1.1.0 may lack both; the release notes call them new.
     content = behavior_file()
-    names = [n for n in content[f"{TRIALS}@colnames"] if n not in ("change_time", "response_latency")]
-    old = recording(without(content, f"{TRIALS}/change_time", f"{TRIALS}/response_latency") | {f"{TRIALS}@colnames": names})
+    names = [
+        n for n in content[f"{TRIALS}@colnames"] if n not in ("change_time", "response_latency")
+    ]
+    old = recording(
+        without(content, f"{TRIALS}/change_time", f"{TRIALS}/response_latency")
+        | {f"{TRIALS}@colnames": names}
+    )
     assert columns("trials", old, "change_time", "response_latency", "hit") == {
         "change_time": [None] * 4,
         "response_latency": [None] * 4,

@@ -8,17 +8,25 @@ from pathlib import Path
 import pytest
 from builders.bucket import PROJECT, Bucket
 
-from pipelines.planning import FileKind, Plan, Selection, plan
-from pipelines.project_tables import ProjectTables, read_project_tables
-from pipelines.releases import Release, ReleaseObject
-from pipelines.sources import SourceSpec, open_source
+from pipelines.release.manifest import Release, ReleaseObject
+from pipelines.release.project_tables import ProjectTables, read_project_tables
+from pipelines.release.selection import FileKind, Plan, Selection
+from pipelines.release.tasks import plan
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas import TABLES, Subject
 from schemas.errors import UsageError
 
 Known = tuple[Release, ProjectTables]
 
-BEHAVIOR_TABLES = tuple(name for name, t in TABLES.items() if t.subject in (Subject.BEHAVIOR, Subject.STIMULUS) and not t.by_name_only)
-OPHYS_TABLES = tuple(name for name, t in TABLES.items() if t.subject is Subject.OPHYS and not t.by_name_only)
+BEHAVIOR_TABLES = tuple(
+    name
+    for name, t in TABLES.items()
+    if t.subject in (Subject.BEHAVIOR, Subject.STIMULUS) and not t.by_name_only
+)
+OPHYS_TABLES = tuple(
+    name for name, t in TABLES.items() if t.subject is Subject.OPHYS and not t.by_name_only
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,10 @@ def _keys(planned: Plan) -> list[int]:
 
 def test_everything_in_order_of_mouse_session_and_experiment(known: Known) -> None:
     planned = _plan(known)
-    assert [(task.mouse_id, task.behavior_session_id, task.ophys_experiment_id) for task in planned.tasks] == [
+    assert [
+        (task.mouse_id, task.behavior_session_id, task.ophys_experiment_id)
+        for task in planned.tasks
+    ] == [
         (100001, 1001, None),
         (100001, 1002, 5001),
         (100002, 1003, 5002),
@@ -51,7 +62,11 @@ def test_everything_in_order_of_mouse_session_and_experiment(known: Known) -> No
 def test_a_task_says_what_to_read(known: Known) -> None:
     key = f"{PROJECT}/behavior_ophys_experiments/behavior_ophys_experiment_5003.nwb"
     task = next(t for t in _plan(known, sizes={key: 12345}).tasks if t.file_key == 5003)
-    assert (task.release, task.kind, task.ophys_session_id) == ("1.1.0", FileKind.OPHYS_EXPERIMENT, 2003)
+    assert (task.release, task.kind, task.ophys_session_id) == (
+        "1.1.0",
+        FileKind.OPHYS_EXPERIMENT,
+        2003,
+    )
     assert task.object is known[0].files[1]
     assert (task.object.key, task.bytes) == (key, 12345)
     assert pickle.loads(pickle.dumps(task)) == task
@@ -61,11 +76,17 @@ def test_behaviour_comes_from_the_behaviour_file_or_the_first_listed_plane(known
     tasks = {task.file_key: task for task in _plan(known).tasks}
     assert {key for key, task in tasks.items() if task.gives_behavior} == {1001, 1004, 5001, 5003}
     assert tasks[1001].tables == BEHAVIOR_TABLES
-    assert tasks[5003].tables == tuple(name for name in TABLES if name in BEHAVIOR_TABLES + OPHYS_TABLES)
+    assert tasks[5003].tables == tuple(
+        name for name in TABLES if name in BEHAVIOR_TABLES + OPHYS_TABLES
+    )
     assert tasks[5002].tables == OPHYS_TABLES
     assert "stimulus_templates" in tasks[1001].tables
     assert "stimulus_templates" not in tasks[5004].tables
-    assert not any(name in task.tables for task in tasks.values() for name in ("source_files", "behavior_sessions", "demixed_traces"))
+    assert not any(
+        name in task.tables
+        for task in tasks.values()
+        for name in ("source_files", "behavior_sessions", "demixed_traces")
+    )
 
 
 def test_an_imaged_session_with_a_behaviour_file_is_read_from_that(tmp_path: Path) -> None:
@@ -113,37 +134,56 @@ def test_another_plane_does_not_pull_in_the_first(known: Known) -> None:
     ("tables", "wanted"),
     [
         (("trials",), {1001: ("trials",), 5001: ("trials",), 5003: ("trials",), 1004: ("trials",)}),
-        (("motion_correction", "dff_traces"), dict.fromkeys((5001, 5002, 5003, 5004), ("dff_traces", "motion_correction"))),
+        (
+            ("motion_correction", "dff_traces"),
+            dict.fromkeys((5001, 5002, 5003, 5004), ("dff_traces", "motion_correction")),
+        ),
         (("demixed_traces",), dict.fromkeys((5001, 5002, 5003, 5004), ("demixed_traces",))),
         (("licks", "behavior_sessions"), dict.fromkeys((1001, 5001, 5003, 1004), ("licks",))),
         (("behavior_sessions",), {}),
     ],
 )
-def test_tables_leave_out_files_that_do_not_give_them(known: Known, tables: tuple[str, ...], wanted: dict[int, tuple[str, ...]]) -> None:
+def test_tables_leave_out_files_that_do_not_give_them(
+    known: Known, tables: tuple[str, ...], wanted: dict[int, tuple[str, ...]]
+) -> None:
     assert {task.file_key: task.tables for task in _plan(known, tables=tables).tasks} == wanted
 
 
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ({"mice": (1, 100001, 2)}, "The release has no mouse 1, 2. Check it, or choose another release."),
+        (
+            {"mice": (1, 100001, 2)},
+            "The release has no mouse 1, 2. Check it, or choose another release.",
+        ),
         ({"behavior_sessions": (5001,)}, "The release has no behaviour session 5001. "),
         ({"experiments": (5001, 9)}, "The release has no experiment 9. "),
         ({"mice": tuple(range(1, 13))}, "no mouse 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more. "),
-        ({"tables": ("dff_trace",)}, "There is no table 'dff_trace' to select. Did you mean dff_traces"),
-        ({"tables": ("xyzzy",)}, "There is no table 'xyzzy' to select. The tables are behavior_sessions, "),
+        (
+            {"tables": ("dff_trace",)},
+            "There is no table 'dff_trace' to select. Did you mean dff_traces",
+        ),
+        (
+            {"tables": ("xyzzy",)},
+            "There is no table 'xyzzy' to select. The tables are behavior_sessions, ",
+        ),
         ({"tables": ("source_files",)}, "There is no table 'source_files' to select. "),
         (
             {"mice": (100001,), "experiments": (5004,)},
             "Nothing is selected: no file of release 1.1.0 answers to mouse 100001; experiment 5004.",
         ),
         ({"behavior_sessions": (1001,), "tables": ("dff_traces",)}, "Nothing is selected: "),
-        ({"experiments": (5004,), "tables": ("trials",)}, "answers to experiment 5004; tables trials."),
+        (
+            {"experiments": (5004,), "tables": ("trials",)},
+            "answers to experiment 5004; tables trials.",
+        ),
         ({"where": "false"}, "answers to where false."),
         ({"where": "null::boolean"}, "answers to where null::boolean."),
     ],
 )
-def test_selections_that_mean_nothing(known: Known, selection: dict[str, object], message: str) -> None:
+def test_selections_that_mean_nothing(
+    known: Known, selection: dict[str, object], message: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         _plan(known, **selection)
     assert message in str(caught.value)
@@ -151,20 +191,39 @@ def test_selections_that_mean_nothing(known: Known, selection: dict[str, object]
 
 def test_files_that_the_manifest_lacks_are_missing_not_fatal(tmp_path: Path) -> None:
     bucket = Bucket()
-    sessions, experiments = bucket.tables["behavior_session_table"], bucket.tables["ophys_experiment_table"]
+    sessions, experiments = (
+        bucket.tables["behavior_session_table"],
+        bucket.tables["ophys_experiment_table"],
+    )
     sessions[1]["file_id"] = "-999"  # 1001: no file, no experiment
     sessions[0]["file_id"] = "77"  # 1004: not in the manifest
     sessions[2]["ophys_experiment_id"] = "[5002]"  # 1002: an experiment of another session
     experiments[1]["file_id"] = "-999"  # 5002
     known = bucket.read(tmp_path)
     planned = _plan(known)
-    assert [(m.kind.value, m.file_key, m.behavior_session_id, m.reason) for m in planned.missing] == [
-        ("behavior_session", 1001, 1001, "behavior_sessions gives neither a file_id nor an experiment to read its behaviour from"),
-        ("behavior_session", 1002, 1002, "its behaviour is in experiment 5002, which ophys_experiments has not for it"),
+    assert [
+        (m.kind.value, m.file_key, m.behavior_session_id, m.reason) for m in planned.missing
+    ] == [
+        (
+            "behavior_session",
+            1001,
+            1001,
+            "behavior_sessions gives neither a file_id nor an experiment to read its behaviour from",
+        ),
+        (
+            "behavior_session",
+            1002,
+            1002,
+            "its behaviour is in experiment 5002, which ophys_experiments has not for it",
+        ),
         ("ophys_experiment", 5002, 1003, "the project tables give it no file_id (empty or -999)"),
         ("behavior_session", 1004, 1004, "its file_id 77 is not in the manifest of release 1.1.0"),
     ]
-    assert [(task.file_key, task.gives_behavior) for task in planned.tasks] == [(5001, False), (5003, True), (5004, False)]
+    assert [(task.file_key, task.gives_behavior) for task in planned.tasks] == [
+        (5001, False),
+        (5003, True),
+        (5004, False),
+    ]
     assert [m.file_key for m in _plan(known, tables=("dff_traces",)).missing] == [5002]
     only_missing = _plan(known, behavior_sessions=(1001,))
     assert (only_missing.tasks, [m.file_key for m in only_missing.missing]) == ([], [1001])
@@ -191,14 +250,25 @@ def test_experiments_without_a_behaviour_session_are_reported(tmp_path: Path) ->
     del bucket.tables["behavior_session_table"][2]
     planned = _plan(bucket.read(tmp_path), experiments=(5001,))
     assert [(task.file_key, task.tables) for task in planned.tasks] == [(5001, OPHYS_TABLES)]
-    assert planned.warnings == ["behaviour sessions 1002 have experiments but no row in behavior_sessions: their behaviour is not read"]
+    assert planned.warnings == [
+        "behaviour sessions 1002 have experiments but no row in behavior_sessions: their behaviour is not read"
+    ]
 
 
 def test_objects_that_the_listing_lacks_stay_planned(known: Known) -> None:
     listed = known[0].files[0].key
     planned = _plan(known, sizes={listed: 5})
-    assert {task.file_key: task.bytes for task in planned.tasks} == {1001: None, 5001: 5, 5002: None, 5003: None, 5004: None, 1004: None}
-    assert planned.warnings == [f"5 of 6 files are not in the source's listing, first {known[0].files[21].key}"]
+    assert {task.file_key: task.bytes for task in planned.tasks} == {
+        1001: None,
+        5001: 5,
+        5002: None,
+        5003: None,
+        5004: None,
+        1004: None,
+    }
+    assert planned.warnings == [
+        f"5 of 6 files are not in the source's listing, first {known[0].files[21].key}"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -208,14 +278,20 @@ def test_objects_that_the_listing_lacks_stay_planned(known: Known) -> None:
         ("cre_line = 'Sst-IRES-Cre' and sex = 'F' or imaging_depth >= 300", [1001, 5001, 5004]),
         ("targeted_structure = 'VISl'", [5003, 5004]),
         ("trial_count > 250", [5001, 5002, 5003, 5004, 1004]),  # experiments have their session's
-        ("image_set = 'A'", [5001, 5002, 5003, 5004]),  # an experiment's own value, not its session's
+        (
+            "image_set = 'A'",
+            [5001, 5002, 5003, 5004],
+        ),  # an experiment's own value, not its session's
         ("image_set = 'images_A'", [1001, 1004]),
         ("ophys_experiment_id in (5001, 5004)", [5001, 5004]),
         ("ophys_experiment_id is null", [1001, 1004]),
         ("not passive", [5001, 5002, 5003, 5004]),
         ("list_contains(driver_line, 'Camk2a-tTA')", [5002, 5003, 5004, 1004]),
         ("full_genotype = 'A-Cre/wt;B-tTA/wt' and mouse_id = 100001", [1001, 5001]),
-        ("date_of_acquisition < '2020-01-03 09:00:00'", [1001, 5001, 5002, 5003, 5004]),  # 10:00 at +02:00 is 8:00 UTC
+        (
+            "date_of_acquisition < '2020-01-03 09:00:00'",
+            [1001, 5001, 5002, 5003, 5004],
+        ),  # 10:00 at +02:00 is 8:00 UTC
         ("session_type ~ 'TRAINING.*' -- only training", [1001, 1004]),
         ("mouse_id = 100001 /* the first */", [1001, 5001]),
         ("file_id = 0\n", [5001]),
@@ -224,7 +300,10 @@ def test_objects_that_the_listing_lacks_stay_planned(known: Known) -> None:
         ("cre_line ilike 'sst%' and coalesce(imaging_depth, 0) + 1 < 100", [1001]),
         ("case when passive is null then age_in_days::double else 0 end > 1", [1001, 1004]),
         ("'Sst-IRES-Cre' in driver_line or driver_line[2] = 'x'", [1001, 5001]),
-        ("session_type similar to 'OPHYS_[0-9].*' and mouse_id not in (100001)", [5002, 5003, 5004]),
+        (
+            "session_type similar to 'OPHYS_[0-9].*' and mouse_id not in (100001)",
+            [5002, 5003, 5004],
+        ),
     ],
 )
 def test_where_is_judged_per_file(known: Known, where: str, keys: list[int]) -> None:
@@ -301,7 +380,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("where", HOSTILE)
-def test_hostile_where_is_refused_and_does_nothing(known: Known, tmp_path: Path, where: str) -> None:
+def test_hostile_where_is_refused_and_does_nothing(
+    known: Known, tmp_path: Path, where: str
+) -> None:
     out = tmp_path / "out"
     with pytest.raises(UsageError) as caught:
         _plan(known, where=where.replace("{out}", str(out)))
@@ -330,6 +411,8 @@ def test_published_tables_without_file_ids_give_missing_files_only() -> None:
     assert planned.tasks == []
     # Every training session, and every experiment; imaged sessions are not missing themselves.
     assert len(planned.missing) == (4787 - 704) + 1941
-    selected = plan(project, release, Selection(where="targeted_structure = 'VISp' and imaging_depth < 200"), {})
+    selected = plan(
+        project, release, Selection(where="targeted_structure = 'VISp' and imaging_depth < 200"), {}
+    )
     assert {m.kind for m in selected.missing} == {FileKind.OPHYS_EXPERIMENT}
     assert 0 < len(selected.missing) < 1941

@@ -10,14 +10,15 @@ from builders.lake import entry
 
 from pipelines.cli.options import request_from_options
 from pipelines.cli.progress import Progress, print_summary
-from pipelines.ingest import IngestRequest, MouseReport, Prepared
+from pipelines.convert.staged import FileResult
+from pipelines.ingest import MouseReport, Prepared
 from pipelines.lake.ledger import Entry, Status
 from pipelines.lake.store import LocalStore
-from pipelines.planning import FileKind, FileTask, Plan
-from pipelines.project_tables import ProjectTables
-from pipelines.releases import Release, ReleaseObject
-from pipelines.sources import SourceSpec
-from pipelines.staged import FileResult
+from pipelines.release.manifest import Release, ReleaseObject
+from pipelines.release.project_tables import ProjectTables
+from pipelines.release.selection import FileKind, FileTask, Plan
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 
 class Terminal(io.StringIO):
@@ -37,7 +38,9 @@ def result(session: int, *, error: str | None = None) -> FileResult:
         ophys_session_id=None,
         ophys_experiment_id=None,
         gives_behavior=True,
-        object=ReleaseObject(f"visual-behavior-ophys/behavior_sessions/behavior_session_{session}.nwb", None, None),
+        object=ReleaseObject(
+            f"visual-behavior-ophys/behavior_sessions/behavior_session_{session}.nwb", None, None
+        ),
         tables=("trials",),
         bytes=1_500_000,
     )
@@ -47,10 +50,16 @@ def result(session: int, *, error: str | None = None) -> FileResult:
 def report(*statuses: Status) -> MouseReport:
     entries: list[Entry] = []
     for number, status in enumerate(statuses):
-        fields = {"row_counts": {"trials": 2_000}} if status is Status.INGESTED else {"error": "it is broken"}
+        fields = (
+            {"row_counts": {"trials": 2_000}}
+            if status is Status.INGESTED
+            else {"error": "it is broken"}
+        )
         if status is Status.SKIPPED:
             fields |= {"object_key": None}
-        entries.append(entry(FileKind.BEHAVIOR_SESSION, 1001 + number, 101, 1001 + number, status, **fields))
+        entries.append(
+            entry(FileKind.BEHAVIOR_SESSION, 1001 + number, 101, 1001 + number, status, **fields)
+        )
     return MouseReport(101, tuple(entries))
 
 
@@ -87,7 +96,12 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.finish()
         after = terminal.getvalue()
     assert terminal.getvalue() == after, "finish may be called twice"
-    for part in ("2/2 files", "3.0/3.0 MB", "mouse 101", "quarantined: behavior_session_1002.nwb: table [trials]: it is broken"):
+    for part in (
+        "2/2 files",
+        "3.0/3.0 MB",
+        "mouse 101",
+        "quarantined: behavior_session_1002.nwb: table [trials]: it is broken",
+    ):
         assert part in after
     assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
 
@@ -123,7 +137,9 @@ def prepared(*, done: int = 0) -> Prepared:
 
 
 def test_the_summary_of_a_good_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_summary(prepared(done=1200), [report(Status.INGESTED), report(Status.INGESTED)]) == 0
+    assert (
+        print_summary(prepared(done=1200), [report(Status.INGESTED), report(Status.INGESTED)]) == 0
+    )
     assert capsys.readouterr().out == (
         "2 files ingested, 1,200 already there\n"
         "catalog: /data/lake/catalog.duckdb\n"
@@ -131,8 +147,13 @@ def test_the_summary_of_a_good_run(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_the_summary_names_every_file_that_is_not_in_the_lake(capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_summary(prepared(), [report(Status.INGESTED, Status.QUARANTINED, Status.SKIPPED)]) == 3
+def test_the_summary_names_every_file_that_is_not_in_the_lake(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        print_summary(prepared(), [report(Status.INGESTED, Status.QUARANTINED, Status.SKIPPED)])
+        == 3
+    )
     assert capsys.readouterr().out == (
         "1 file ingested, 1 quarantined, 1 missing in the source\n"
         "quarantined: visual-behavior-ophys/behavior_session_1002.nwb: it is broken\n"
@@ -154,7 +175,9 @@ def test_the_request_that_no_options_make(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("VBLAKE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     made = request_from_options()
-    assert made == IngestRequest(SourceSpec("s3://visual-behavior-ophys-data"), "lake", cache=Path("/caches/vblake"))
+    assert made == IngestRequest(
+        SourceSpec("s3://visual-behavior-ophys-data"), "lake", cache=Path("/caches/vblake")
+    )
     assert made.source.anonymous
 
 
@@ -175,8 +198,22 @@ def test_every_option_is_in_the_request() -> None:
         cache=Path("/c"),
         force=True,
     )
-    assert made.source == SourceSpec("s3://other", endpoint_url="http://localhost:9000", anonymous=False)
-    assert (made.lake, made.release, made.force, made.workers, made.dask, made.cache) == ("l", "1.0.1", True, 3, "tcp://x:1", Path("/c"))
+    assert made.source == SourceSpec(
+        "s3://other", endpoint_url="http://localhost:9000", anonymous=False
+    )
+    assert (made.lake, made.release, made.force, made.workers, made.dask, made.cache) == (
+        "l",
+        "1.0.1",
+        True,
+        3,
+        "tcp://x:1",
+        Path("/c"),
+    )
     chosen = made.selection
-    assert (chosen.mice, chosen.behavior_sessions, chosen.experiments, chosen.where) == ((1, 2), (3,), (4,), "sex = 'F'")
+    assert (chosen.mice, chosen.behavior_sessions, chosen.experiments, chosen.where) == (
+        (1, 2),
+        (3,),
+        (4,),
+        "sex = 'F'",
+    )
     assert chosen.tables == ("trials", "licks", "events")

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 from builders.bucket import PROJECT, Bucket, to_csv
 
-from pipelines.project_tables import ProjectTables, read_project_tables
-from pipelines.releases import Release, ReleaseObject, load_release
-from pipelines.sources import SourceSpec, open_source
+from pipelines.release.manifest import Release, ReleaseObject, load_release
+from pipelines.release.project_tables import ProjectTables, read_project_tables
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas import TABLES
 from schemas.arrow import arrow_schema
 from schemas.errors import CastError, DataError, IntegrityError
@@ -38,10 +39,17 @@ def _rows(project: ProjectTables, table: str, key: str) -> dict[int, dict[str, A
 
 def test_tables_have_exactly_the_declared_schema_and_order(tmp_path: Path) -> None:
     project = _read(Bucket(), tmp_path)
-    assert list(project.tables) == ["behavior_sessions", "ophys_sessions", "ophys_experiments", "ophys_cells"]
+    assert list(project.tables) == [
+        "behavior_sessions",
+        "ophys_sessions",
+        "ophys_experiments",
+        "ophys_cells",
+    ]
     for name, table in project.tables.items():
         assert table.schema.equals(arrow_schema(TABLES[name]), check_metadata=True)
-        keys = list(zip(*(table.column(column).to_pylist() for column in TABLES[name].order), strict=True))
+        keys = list(
+            zip(*(table.column(column).to_pylist() for column in TABLES[name].order), strict=True)
+        )
         assert keys == sorted(keys)
         table.validate(full=True)
     assert project.warnings == ()
@@ -63,7 +71,11 @@ def test_values(tmp_path: Path) -> None:
     assert planes["ophys_experiment_id"] == [5003, 5002, 5004]
     assert planes["driver_line"] == ["Slc17a7-IRES2-Cre", "Camk2a-tTA"]
     experiment = _rows(project, "ophys_experiments", "ophys_experiment_id")[5001]
-    assert (experiment["file_id"], experiment["ophys_container_id"], experiment["passive"]) == (0, 7001, False)
+    assert (experiment["file_id"], experiment["ophys_container_id"], experiment["passive"]) == (
+        0,
+        7001,
+        False,
+    )
     cells = project.tables["ophys_cells"].to_pylist()
     assert cells == [
         {"cell_roi_id": 9001, "cell_specimen_id": 1091957586, "ophys_experiment_id": 5001},
@@ -105,11 +117,18 @@ def test_dates_without_offset_are_utc(tmp_path: Path, text: str, moment: datetim
         ("<NA>", None),
     ],
 )
-def test_integers_are_exact_in_columns_with_gaps(tmp_path: Path, cell: str, number: int | None) -> None:
+def test_integers_are_exact_in_columns_with_gaps(
+    tmp_path: Path, cell: str, number: int | None
+) -> None:
     bucket = Bucket()
     bucket.tables["behavior_session_table"][0]["age_in_days"] = ""
     bucket.tables["behavior_session_table"][1]["age_in_days"] = cell
-    assert _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")[1001]["age_in_days"] == number
+    assert (
+        _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")[1001][
+            "age_in_days"
+        ]
+        == number
+    )
 
 
 def test_integers_without_gaps_use_all_64_bits(tmp_path: Path) -> None:
@@ -124,7 +143,19 @@ def test_integers_without_gaps_use_all_64_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["12.5", "1e9", "1_000", "0x10", "twelve", "9223372036854775808", "9" * 5000, "١٢", "inf", "1 OR 1=1", "9007199254740992"],
+    [
+        "12.5",
+        "1e9",
+        "1_000",
+        "0x10",
+        "twelve",
+        "9223372036854775808",
+        "9" * 5000,
+        "١٢",
+        "inf",
+        "1 OR 1=1",
+        "9007199254740992",
+    ],
 )
 def test_what_is_no_exact_integer_is_refused(tmp_path: Path, cell: str) -> None:
     bucket = Bucket()
@@ -201,7 +232,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("column", ["ophys_experiment_id", "driver_line"])
 @pytest.mark.parametrize("cell", HOSTILE)
-def test_lists_that_are_code_are_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, cell: str) -> None:
+def test_lists_that_are_code_are_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, cell: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     bucket = Bucket()
     bucket.tables["behavior_session_table"][3][column] = cell
@@ -213,7 +246,12 @@ def test_lists_that_are_code_are_refused_and_not_run(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(
     ("column", "cell"),
-    [("passive", "maybe"), ("date_of_acquisition", "yesterday"), ("date_of_acquisition", "2019-13-01"), ("imaging_depth", "x")],
+    [
+        ("passive", "maybe"),
+        ("date_of_acquisition", "yesterday"),
+        ("date_of_acquisition", "2019-13-01"),
+        ("imaging_depth", "x"),
+    ],
 )
 def test_other_values_that_do_not_fit(tmp_path: Path, column: str, cell: str) -> None:
     bucket = Bucket()
@@ -253,7 +291,15 @@ def test_columns_and_tables_of_newer_releases_are_reported(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("table", ["behavior_session_table", "ophys_session_table", "ophys_experiment_table", "ophys_cells_table"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "behavior_session_table",
+        "ophys_session_table",
+        "ophys_experiment_table",
+        "ophys_cells_table",
+    ],
+)
 def test_empty_tables_are_refused(tmp_path: Path, table: str) -> None:
     bucket = Bucket()
     bucket.contents[table] = to_csv(bucket.tables[table]).splitlines(keepends=True)[0]
@@ -307,7 +353,9 @@ def test_files_that_are_no_tables(tmp_path: Path, content: bytes, problem: str) 
 def test_byte_order_mark_and_quoted_line_ends_are_csv(tmp_path: Path) -> None:
     bucket = Bucket()
     bucket.tables["behavior_session_table"][0]["equipment_name"] = "a,\n b"
-    bucket.contents["behavior_session_table"] = b"\xef\xbb\xbf" + to_csv(bucket.tables["behavior_session_table"])
+    bucket.contents["behavior_session_table"] = b"\xef\xbb\xbf" + to_csv(
+        bucket.tables["behavior_session_table"]
+    )
     sessions = _rows(_read(bucket, tmp_path), "behavior_sessions", "behavior_session_id")
     assert sessions[1004]["equipment_name"] == "a,\n b"
 
@@ -317,7 +365,9 @@ def test_content_is_checked_against_the_manifest(tmp_path: Path) -> None:
     source = bucket.write(tmp_path)
     path = tmp_path / BEHAVIOR
     path.write_bytes(path.read_bytes().replace(b"100001", b"100003"))
-    with pytest.raises(IntegrityError, match=rf"file {BEHAVIOR}: the content is not what the manifest pins"):
+    with pytest.raises(
+        IntegrityError, match=rf"file {BEHAVIOR}: the content is not what the manifest pins"
+    ):
         read_project_tables(source, load_release(source))
 
 
@@ -335,24 +385,40 @@ def test_a_session_has_one_mouse(tmp_path: Path) -> None:
     bucket = Bucket()
     bucket.tables["ophys_experiment_table"][3]["mouse_id"] = "100001"
     error = _error(bucket, tmp_path, IntegrityError)
-    assert (error.problem, error.table) == ("behaviour session 1003 belongs to two mice", "ophys_experiments")
+    assert (error.problem, error.table) == (
+        "behaviour session 1003 belongs to two mice",
+        "ophys_experiments",
+    )
     assert (error.expected, error.found) == ("100002, as in behavior_sessions", "100001")
 
 
 def test_release_before_1_0_0_gives_three_tables(tmp_path: Path) -> None:
     bucket = Bucket("0.2.0")
     del bucket.tables["ophys_cells_table"]
-    assert list(_read(bucket, tmp_path).tables) == ["behavior_sessions", "ophys_sessions", "ophys_experiments"]
+    assert list(_read(bucket, tmp_path).tables) == [
+        "behavior_sessions",
+        "ophys_sessions",
+        "ophys_experiments",
+    ]
 
 
 def test_published_tables_at_full_size() -> None:
     folder = Path(__file__).parents[2].parent / "shared" / "reference" / "project_metadata"
     if not folder.is_dir():
         pytest.skip(f"no published tables at {folder}")
-    objects = {path.stem: ReleaseObject(path.name, None, hashlib.blake2b(path.read_bytes()).hexdigest()) for path in folder.glob("*.csv")}
-    project = read_project_tables(open_source(SourceSpec(str(folder))), Release("0.3.0", objects, {}))
+    objects = {
+        path.stem: ReleaseObject(path.name, None, hashlib.blake2b(path.read_bytes()).hexdigest())
+        for path in folder.glob("*.csv")
+    }
+    project = read_project_tables(
+        open_source(SourceSpec(str(folder))), Release("0.3.0", objects, {})
+    )
     sessions, experiments = project.tables["behavior_sessions"], project.tables["ophys_experiments"]
-    assert (sessions.num_rows, project.tables["ophys_sessions"].num_rows, experiments.num_rows) == (4787, 704, 1941)
+    assert (sessions.num_rows, project.tables["ophys_sessions"].num_rows, experiments.num_rows) == (
+        4787,
+        704,
+        1941,
+    )
     assert len(set(sessions.column("mouse_id").to_pylist())) == 107
     assert sessions.column("file_id").null_count == 4787  # -999 throughout
     listed = {e for cell in sessions.column("ophys_experiment_id").to_pylist() for e in cell or ()}

@@ -23,7 +23,10 @@ pytestmark = [
 
 def opened(key: str) -> Iterator[tuple[NWBFile, Recording]]:
     path = MINI / "bucket" / key
-    with NWBHDF5IO(str(path), "r", load_namespaces=True) as io, open_recording(path, path.name) as recording:
+    with (
+        NWBHDF5IO(str(path), "r", load_namespaces=True) as io,
+        open_recording(path, path.name) as recording,
+    ):
         yield io.read(), recording
 
 
@@ -52,7 +55,10 @@ def nulls(values: Any) -> list[Any]:
 def test_licks_and_rewards(both: tuple[NWBFile, Recording]) -> None:
     nwb, recording = both
     licks = nwb.processing["licking"]["licks"]
-    assert columns("licks", recording) == {"timestamps": licks.timestamps[:].tolist(), "frame": licks.data[:].tolist()}
+    assert columns("licks", recording) == {
+        "timestamps": licks.timestamps[:].tolist(),
+        "frame": licks.data[:].tolist(),
+    }
     rewards = nwb.processing["rewards"]
     assert columns("rewards", recording) == {
         "volume": rewards["volume"].data[:].tolist(),
@@ -66,7 +72,10 @@ def test_running_and_the_clock(both: tuple[NWBFile, Recording]) -> None:
     for table, name in (("running_speed", "speed"), ("raw_running_speed", "speed_unfiltered")):
         series = nwb.processing["running"][name]
         assert np.nanmean(series.data[:]) > -1  # not flipped
-        assert columns(table, recording) == {"timestamps": series.timestamps[:].tolist(), "speed": nulls(series.data[:])}
+        assert columns(table, recording) == {
+            "timestamps": series.timestamps[:].tolist(),
+            "speed": nulls(series.data[:]),
+        }
     clock = nwb.processing["stimulus"]["timestamps"].timestamps[:].tolist()
     assert columns("stimulus_timestamps", recording) == {"timestamps": [clock]}
 
@@ -78,7 +87,9 @@ def test_trials(both: tuple[NWBFile, Recording]) -> None:
     assert got.pop("trials_id") == list(table.id[:])
     assert got.pop("lick_times") == [list(map(float, row)) for row in table["lick_times"][:]]
     assert got.pop("stimulus_change") == list(table["is_change"][:])
-    assert got.pop("change_frame") == [None if v == -99 else v for v in table["change_frame"][:].tolist()]
+    assert got.pop("change_frame") == [
+        None if v == -99 else v for v in table["change_frame"][:].tolist()
+    ]
     for name, values in got.items():
         assert values == nulls(table[name][:]), name
     assert set(got) | {"lick_times", "is_change", "change_frame"} == set(table.colnames)
@@ -107,7 +118,15 @@ def test_presentations(both: tuple[NWBFile, Recording]) -> None:
         stored = np.concatenate([np.asarray(group[name][:]) for group in groups])[order]
         assert got[name] == nulls(stored), name
     for name in ("image_name", "omitted", "is_image_novel", "image_index", "trials_id"):
-        stored = [v for group in groups for v in (np.asarray(group[name][:]).tolist() if name in group.colnames else [None] * len(group))]
+        stored = [
+            v
+            for group in groups
+            for v in (
+                np.asarray(group[name][:]).tolist()
+                if name in group.colnames
+                else [None] * len(group)
+            )
+        ]
         rows = [stored[i] for i in order]
         assert got[name] == [None if v in (-99, None) or v != v else v for v in rows], name
 
@@ -127,8 +146,13 @@ def test_traces_and_events(experiment: tuple[NWBFile, Recording]) -> None:
         got = columns(table, recording)
         assert got["cell_roi_id"] == sorted(by_id), table
         for roi, trace in zip(got["cell_roi_id"], got[name], strict=True):
-            assert np.array(trace).tobytes() == np.ascontiguousarray(series.data[:, by_id[roi]]).tobytes(), table
-    assert columns("ophys_timestamps", recording)["timestamps"] == [ophys["dff"]["traces"].timestamps[:].tolist()]
+            assert (
+                np.array(trace).tobytes()
+                == np.ascontiguousarray(series.data[:, by_id[roi]]).tobytes()
+            ), table
+    assert columns("ophys_timestamps", recording)["timestamps"] == [
+        ophys["dff"]["traces"].timestamps[:].tolist()
+    ]
     detection = ophys["event_detection"]
     column_of = {int(rois.id[row]): column for column, row in enumerate(detection.rois.data[:])}
     got = columns("events", recording)
@@ -145,7 +169,9 @@ def test_cells(experiment: tuple[NWBFile, Recording]) -> None:
     got = columns("cell_specimens", recording)
     rows = [row for row in np.argsort(rois.id[:]) if rois["valid_roi"][row]]
     assert got["cell_roi_id"] == [int(rois.id[row]) for row in rows]
-    assert got["cell_specimen_id"] == [None if not v > 0 else int(v) for v in (rois["cell_specimen_id"][row] for row in rows)]
+    assert got["cell_specimen_id"] == [
+        None if not v > 0 else int(v) for v in (rois["cell_specimen_id"][row] for row in rows)
+    ]
     assert got["roi_mask"] == [np.flatnonzero(rois["image_mask"][row]).tolist() for row in rows]
     for name in ("x", "y", "width", "height", "mask_image_plane", "max_correction_up"):
         assert got[name] == [rois[name][row] for row in rows], name
@@ -161,7 +187,14 @@ def test_metadata(experiment: tuple[NWBFile, Recording]) -> None:
     assert got["emission_lambda"] == plane.optical_channel[0].emission_lambda
     assert got["excitation_lambda"] == plane.excitation_lambda
     assert got["experiment_container_id"] == stored.ophys_container_id
-    for name in ("imaging_depth", "targeted_imaging_depth", "field_of_view_width", "imaging_plane_group", "session_type", "project_code"):
+    for name in (
+        "imaging_depth",
+        "targeted_imaging_depth",
+        "field_of_view_width",
+        "imaging_plane_group",
+        "session_type",
+        "project_code",
+    ):
         assert got[name] == getattr(stored, name), name
     assert got["full_genotype"] == nwb.subject.genotype
     assert got["driver_line"] == sorted(nwb.subject.driver_line)

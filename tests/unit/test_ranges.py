@@ -12,8 +12,8 @@ from builders.remote import MB, Remote, content, read, settled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import ranges
-from pipelines.ranges import BEFORE, BLOCK, CONNECTIONS, GAP, PART, Range, RangeFile
+from pipelines.source import range_file as ranges
+from pipelines.source.range_file import BEFORE, BLOCK, CONNECTIONS, GAP, PART, Range, RangeFile
 
 
 def test_small_reads_cost_a_block_around_them_once() -> None:
@@ -25,7 +25,10 @@ def test_small_reads_cost_a_block_around_them_once() -> None:
         assert read(file, 500_000 - BEFORE, 500_100) == remote.content[500_000 - BEFORE : 500_100]
         assert remote.asked == expected
         # Only what is missing of the next block.
-        assert read(file, expected[0][1], expected[0][1] + 1) == remote.content[expected[0][1] : expected[0][1] + 1]
+        assert (
+            read(file, expected[0][1], expected[0][1] + 1)
+            == remote.content[expected[0][1] : expected[0][1] + 1]
+        )
         assert remote.asked[1:] == [(expected[0][1], expected[0][1] + BLOCK - BEFORE)]
         assert (file.requests, file.bytes_fetched) == (2, 2 * BLOCK - BEFORE)
 
@@ -69,7 +72,11 @@ def test_long_ranges_are_shared_evenly_by_connections() -> None:
     with remote.open() as file:
         file.prefetch([(0, size)])
         assert read(file, 0, size) == remote.content
-    assert sorted(remote.asked) == [(0, size // 3), (size // 3, 2 * size // 3), (2 * size // 3, size)]
+    assert sorted(remote.asked) == [
+        (0, size // 3),
+        (size // 3, 2 * size // 3),
+        (2 * size // 3, size),
+    ]
     assert remote.at_once == 3
 
 
@@ -130,7 +137,10 @@ def test_load_fetches_small_gaps_too() -> None:
         file.load([(10_000, 10_100), (200_000, 250_000), (800_000, 800_001)], gap=200_000)
         settled(file, 2)
         assert read(file, 100_000, 100_100) == remote.content[100_000:100_100]
-    assert sorted(remote.asked) == [(10_000 - BEFORE, 250_000), (800_000 - BEFORE, 800_000 - BEFORE + BLOCK)]
+    assert sorted(remote.asked) == [
+        (10_000 - BEFORE, 250_000),
+        (800_000 - BEFORE, 800_000 - BEFORE + BLOCK),
+    ]
 
 
 def test_a_part_that_was_read_is_dropped_and_may_be_read_again() -> None:
@@ -237,14 +247,25 @@ def test_the_reader_does_not_wait_behind_what_is_not_needed_yet() -> None:
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[int, int, list[tuple[str, list[Range]]]]:
     size = draw(st.integers(1, 400_000))
-    span = st.tuples(st.integers(0, size + 1000), st.integers(0, 120_000)).map(lambda t: (t[0], t[0] + t[1]))
-    step = st.tuples(st.sampled_from(["prefetch", "load", "read", "peek"]), st.lists(span, min_size=1, max_size=4))
-    return size, draw(st.sampled_from([0, 1, 5000, 100_000, 10**9])), draw(st.lists(step, max_size=25))
+    span = st.tuples(st.integers(0, size + 1000), st.integers(0, 120_000)).map(
+        lambda t: (t[0], t[0] + t[1])
+    )
+    step = st.tuples(
+        st.sampled_from(["prefetch", "load", "read", "peek"]),
+        st.lists(span, min_size=1, max_size=4),
+    )
+    return (
+        size,
+        draw(st.sampled_from([0, 1, 5000, 100_000, 10**9])),
+        draw(st.lists(step, max_size=25)),
+    )
 
 
 @given(histories())
 @settings(deadline=None)
-def test_any_reads_give_the_bytes_of_the_object(history: tuple[int, int, list[tuple[str, list[Range]]]]) -> None:
+def test_any_reads_give_the_bytes_of_the_object(
+    history: tuple[int, int, list[tuple[str, list[Range]]]],
+) -> None:
     size, held, steps = history
     remote = Remote(content(size, size))
     with pytest.MonkeyPatch.context() as patch:

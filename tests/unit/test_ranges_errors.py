@@ -9,7 +9,7 @@ import time
 import pytest
 from builders.remote import MB, Remote, content, read
 
-from pipelines.ranges import CONNECTIONS, RangeFile
+from pipelines.source.range_file import CONNECTIONS, RangeFile
 from schemas.errors import SourceError, TransientSourceError
 
 
@@ -18,7 +18,13 @@ class OddError(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [TransientSourceError("the bucket did not answer"), OddError("odd"), KeyError("a key"), OSError(5, "disk")]
+    "error",
+    [
+        TransientSourceError("the bucket did not answer"),
+        OddError("odd"),
+        KeyError("a key"),
+        OSError(5, "disk"),
+    ],
 )
 @pytest.mark.parametrize("way", ["block", "large", "prefetch", "load", "peek", "waiting"])
 def test_an_error_of_fetch_reaches_the_reader_as_it_is(way: str, error: Exception) -> None:
@@ -60,7 +66,10 @@ def test_an_error_of_what_nobody_reads_is_none() -> None:
 
 
 def test_fetch_that_gives_too_little_is_an_error() -> None:
-    with RangeFile(lambda start, stop: b"x" * (stop - start - 1), 1000) as file, pytest.raises(SourceError, match=r"999 bytes .* of 1000"):
+    with (
+        RangeFile(lambda start, stop: b"x" * (stop - start - 1), 1000) as file,
+        pytest.raises(SourceError, match=r"999 bytes .* of 1000"),
+    ):
         read(file, 0, 1000)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from builders.remote import Remote
 
-from pipelines.nwb.hdf5 import open_hdf5
+from pipelines.nwb.hdf5.values import open_hdf5
 from schemas.errors import TransientSourceError
 
 
@@ -23,7 +23,9 @@ def hdf5(tmp_path: Path) -> bytes:
         for name in ("a", "b"):
             group = file.create_group(f"some/{name}")
             group["long"] = rng.random(400_000)
-            group.create_dataset("chunked", data=rng.integers(0, 9, (500, 40)), chunks=(50, 3), compression="gzip")
+            group.create_dataset(
+                "chunked", data=rng.integers(0, 9, (500, 40)), chunks=(50, 3), compression="gzip"
+            )
             group["text"] = np.array([f"text {i}" for i in range(2000)], dtype=h5py.string_dtype())
             group.attrs["colnames"] = ["long", "chunked"]
     return path.read_bytes()

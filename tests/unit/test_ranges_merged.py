@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.ranges import Range, merged, without
+from pipelines.source.range_file import Range, merged, without
 
 
 @pytest.mark.parametrize(

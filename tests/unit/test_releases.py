@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from builders.bucket import HOST, PROJECT, Bucket, manifest_key
 
-from pipelines.releases import load_release, versions
-from pipelines.sources import SourceSpec, open_source
+from pipelines.release.manifest import load_release, versions
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import open_source
 from schemas.errors import IntegrityError, ReleaseError, UsageError
 
 KEY = f"{PROJECT}/behavior_sessions/behavior_session_1001.nwb"
@@ -31,7 +32,11 @@ def test_latest_release_maps_tables_and_files_to_pinned_objects(tmp_path: Path) 
 def test_versions_are_ordered_as_numbers_and_other_names_are_passed_over(tmp_path: Path) -> None:
     for version in ("0.9.0", "0.10.0", "1.0.0", "0.2.0"):
         source = Bucket(version).write(tmp_path)
-    for name in ("_project_manifest_v1.2.json", "_project_manifest_v2.0.0.json.bak", "_project_manifest_v03.0.0.json"):
+    for name in (
+        "_project_manifest_v1.2.json",
+        "_project_manifest_v2.0.0.json.bak",
+        "_project_manifest_v03.0.0.json",
+    ):
         (tmp_path / PROJECT / "manifests" / f"{PROJECT}{name}").write_text("{}")
     assert versions(source) == ["0.2.0", "0.9.0", "0.10.0", "1.0.0"]
     assert load_release(source).version == "1.0.0"
@@ -44,12 +49,18 @@ def test_unknown_release_lists_what_there_is(tmp_path: Path, asked: str) -> None
     source = Bucket("1.1.0").write(tmp_path)
     with pytest.raises(UsageError) as caught:
         load_release(source, asked)
-    assert str(caught.value) == f"There is no release {asked!r} in {tmp_path}. Give latest or one of 1.0.0, 1.1.0."
+    assert (
+        str(caught.value)
+        == f"There is no release {asked!r} in {tmp_path}. Give latest or one of 1.0.0, 1.1.0."
+    )
 
 
 def test_folder_that_is_no_bucket(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(UsageError, match=r"holds no release: expected visual-behavior-ophys/manifests/.*found no such"):
+    with pytest.raises(
+        UsageError,
+        match=r"holds no release: expected visual-behavior-ophys/manifests/.*found no such",
+    ):
         versions(open_source(SourceSpec(str(tmp_path))))
 
 
@@ -66,18 +77,32 @@ def test_releases_before_1_0_0_have_no_cells_table(tmp_path: Path) -> None:
     del bucket.tables["ophys_cells_table"]
     assert "ophys_cells_table" not in load_release(bucket.write(tmp_path / "old")).tables
     bucket.version = "1.0.0"
-    with pytest.raises(ReleaseError, match=r"metadata_files: expected the tables .*; found no ophys_cells_table"):
+    with pytest.raises(
+        ReleaseError, match=r"metadata_files: expected the tables .*; found no ophys_cells_table"
+    ):
         load_release(bucket.write(tmp_path / "new"))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"project_name": "a", "project_name": "b"}', b"[]", b"null", b'"text"'],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"project_name": "a", "project_name": "b"}',
+        b"[]",
+        b"null",
+        b'"text"',
+    ],
     ids=["empty", "cut off", "not UTF-8", "nested", "repeated name", "list", "null", "text"],
 )
 def test_file_that_is_no_manifest(tmp_path: Path, content: bytes) -> None:
     source = Bucket().write(tmp_path, content)
-    with pytest.raises(ReleaseError, match=rf"manifest {manifest_key('1.1.0')}, .*expected .*found .*Nothing of this"):
+    with pytest.raises(
+        ReleaseError,
+        match=rf"manifest {manifest_key('1.1.0')}, .*expected .*found .*Nothing of this",
+    ):
         load_release(source)
 
 
@@ -105,25 +130,39 @@ def _with(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         (_without("project_name"), "project_name: expected 'visual-behavior-ophys'; found nothing"),
         (_with("visual-coding", "project_name"), "project_name: expected"),
         (_with("1.0.0", "manifest_version"), "manifest_version: expected '1.1.0'; found '1.0.0'"),
-        (_with("row", "metadata_file_id_column_name"), "metadata_file_id_column_name: expected 'file_id'"),
+        (
+            _with("row", "metadata_file_id_column_name"),
+            "metadata_file_id_column_name: expected 'file_id'",
+        ),
         (_without("metadata_files"), "metadata_files: expected"),
         (_without("metadata_files", "ophys_session_table"), "metadata_files: expected the tables"),
         (_without("data_files"), "data_files: expected"),
         (_with({}, "data_files"), "data_files: expected the NWB files"),
         (_with([], "data_files"), "data_files: expected a JSON object; found a list"),
         (_with("x", "data_files", "21"), "data_files['21']: expected a JSON object; found a str"),
-        (_without("data_files", "21", "url"), "data_files['21']: expected url, version_id and file_hash; found no url"),
+        (
+            _without("data_files", "21", "url"),
+            "data_files['21']: expected url, version_id and file_hash; found no url",
+        ),
         (_without("data_files", "21", "version_id"), "found no version_id"),
         (_without("data_files", "21", "file_hash"), "found no file_hash"),
-        (_with("abc", "data_files", "21", "file_hash"), "data_files['21'].file_hash: expected a BLAKE2b-512"),
+        (
+            _with("abc", "data_files", "21", "file_hash"),
+            "data_files['21'].file_hash: expected a BLAKE2b-512",
+        ),
         (_with("G" * 128, "data_files", "21", "file_hash"), "data_files['21'].file_hash"),
         (_with(7, "data_files", "21", "version_id"), "data_files['21'].version_id: expected"),
         (_with("a\nb", "data_files", "21", "version_id"), "data_files['21'].version_id"),
         (_with("", "data_files", "21", "version_id"), "data_files['21'].version_id"),
-        (_with(None, "data_files", "21", "url"), "data_files['21'].url: expected a URL; found None"),
+        (
+            _with(None, "data_files", "21", "url"),
+            "data_files['21'].url: expected a URL; found None",
+        ),
     ],
 )
-def test_broken_entries_are_named(tmp_path: Path, change: Callable[[dict[str, Any]], None], where: str) -> None:
+def test_broken_entries_are_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], where: str
+) -> None:
     bucket = Bucket()
     manifest = bucket.manifest()
     change(manifest)
@@ -236,4 +275,6 @@ def test_manifest_of_the_reference_bucket() -> None:
     assert {str(file_id): obj.file_hash for file_id, obj in release.files.items()} == {
         file_id: entry["file_hash"] for file_id, entry in manifest["data_files"].items()
     }
-    assert all((folder / obj.key).is_file() for obj in (*release.files.values(), *release.tables.values()))
+    assert all(
+        (folder / obj.key).is_file() for obj in (*release.files.values(), *release.tables.values())
+    )

@@ -13,8 +13,14 @@ import pytest
 
 from schemas import TABLES, Column, Storage, Table, Type
 from schemas.arrow import arrow_schema
-from schemas.dictionary import COMMAND, column_rows, dictionary_markdown, path_pattern, table_summary
-from schemas.known import KNOWN, Rule, known
+from schemas.dictionary import (
+    COMMAND,
+    column_rows,
+    dictionary_markdown,
+    path_pattern,
+    table_summary,
+)
+from schemas.known_defects import KNOWN, Rule, known
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = [pytest.param(t, c, id=f"{t.name}.{c.name}") for t in TABLES.values() for c in t]
@@ -120,7 +126,10 @@ PRIMARY_KEYS = {
 
 def test_the_tables_are_those_of_the_contract() -> None:
     assert {name: " ".join(t.primary_key) for name, t in TABLES.items()} == PRIMARY_KEYS
-    assert [name for name, t in TABLES.items() if t.by_name_only] == ["demixed_traces", "neuropil_traces"]
+    assert [name for name, t in TABLES.items() if t.by_name_only] == [
+        "demixed_traces",
+        "neuropil_traces",
+    ]
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -147,12 +156,16 @@ def test_foreign_keys_point_at_primary_keys_of_the_same_types(table: Table) -> N
         assert key.references == target.primary_key
         assert [table[c].type for c in key.columns] == [target[c].type for c in key.references]
         names = list(TABLES)
-        assert names.index(key.table) < names.index(table.name), "what others refer to is published first"
+        assert names.index(key.table) < names.index(table.name), (
+            "what others refer to is published first"
+        )
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_the_folder_holds_one_column_where_there_are_folders(table: Table) -> None:
-    expected = {Storage.PROJECT: None, Storage.IMAGE_SET: "image_set"}.get(table.storage, "mouse_id")
+    expected = {Storage.PROJECT: None, Storage.IMAGE_SET: "image_set"}.get(
+        table.storage, "mouse_id"
+    )
     assert (table.partition.name if table.partition else None) == expected
     assert len(table.stored) == len(table.columns) - (expected is not None)
 
@@ -203,7 +216,19 @@ def test_columns_that_older_releases_lack_are_not_required() -> None:
 
 # What may be imported, and what may be called: nothing here reads or writes.
 
-FORBIDDEN_MODULES = {"h5py", "s3fs", "duckdb", "dagster", "polars", "pandas", "os", "io", "pathlib", "shutil", "socket"}
+FORBIDDEN_MODULES = {
+    "h5py",
+    "s3fs",
+    "duckdb",
+    "dagster",
+    "polars",
+    "pandas",
+    "os",
+    "io",
+    "pathlib",
+    "shutil",
+    "socket",
+}
 FORBIDDEN_CALLS = {"open", "print", "exec", "eval", "input"}
 
 
@@ -226,10 +251,16 @@ def test_schemas_do_no_io(path: Path) -> None:
         assert "pyarrow" not in modules
 
 
-@pytest.mark.parametrize("module", ["schemas", "schemas.dictionary", "schemas.layout", "schemas.errors"])
+@pytest.mark.parametrize(
+    "module", ["schemas", "schemas.dictionary", "schemas.layout", "schemas.errors"]
+)
 def test_talking_about_tables_does_not_import_arrow(module: str) -> None:
-    code = f"import sys, {module}; print(sorted({{'pyarrow', 'numpy', 'pandas'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    code = (
+        f"import sys, {module}; print(sorted({{'pyarrow', 'numpy', 'pandas'}} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout == "[]\n"
 
 
@@ -273,7 +304,10 @@ def test_path_patterns(table: str, pattern: str) -> None:
 def test_a_table_is_described_in_rows() -> None:
     assert table_summary(TABLES["demixed_traces"]) == [
         ("table", "demixed_traces"),
-        ("description", "Fluorescence after demixing of overlapping ROIs, before neuropil subtraction."),
+        (
+            "description",
+            "Fluorescence after demixing of overlapping ROIs, before neuropil subtraction.",
+        ),
         ("primary key", "ophys_experiment_id, cell_roi_id"),
         ("order", "ophys_experiment_id, cell_roi_id"),
         (
@@ -283,10 +317,22 @@ def test_a_table_is_described_in_rows() -> None:
             "(ophys_experiment_id) -> ophys_experiments (ophys_experiment_id); "
             "(ophys_experiment_id, cell_roi_id) -> cell_specimens (ophys_experiment_id, cell_roi_id) (each of them)",
         ),
-        ("checks", "demixed_trace: one item per frame of the clock in ophys_timestamps; rows are expected from every file"),
-        ("known exception", "planes without a valid ROI: traces are of cells, and the plane has none"),
-        ("known exception", "planes of releases before 1.1.0: their files do not hold these traces"),
-        ("files", "demixed_traces/mouse_id=<M>/ophys_experiment_<E>.parquet (one file per experiment)"),
+        (
+            "checks",
+            "demixed_trace: one item per frame of the clock in ophys_timestamps; rows are expected from every file",
+        ),
+        (
+            "known exception",
+            "planes without a valid ROI: traces are of cells, and the plane has none",
+        ),
+        (
+            "known exception",
+            "planes of releases before 1.1.0: their files do not hold these traces",
+        ),
+        (
+            "files",
+            "demixed_traces/mouse_id=<M>/ophys_experiment_<E>.parquet (one file per experiment)",
+        ),
         ("encoding", "zstd 1, byte stream split on floats"),
         ("ingested", "by name only"),
     ]
@@ -305,7 +351,9 @@ def test_a_table_is_described_in_rows() -> None:
 
 def test_the_page_of_tables_is_not_stale() -> None:
     page = ROOT / "docs" / "tables.md"
-    assert page.read_text(encoding="utf-8") == dictionary_markdown(), f"docs/tables.md is stale; run: {COMMAND}"
+    assert page.read_text(encoding="utf-8") == dictionary_markdown(), (
+        f"docs/tables.md is stale; run: {COMMAND}"
+    )
 
 
 def test_the_command_writes_the_page() -> None:
@@ -323,8 +371,22 @@ def test_links_of_the_pages_lead_somewhere() -> None:
     formulas = (ROOT / "docs" / "formulas.md").read_text(encoding="utf-8")
     to_formulas = set(re.findall(r"\(formulas\.md#([^)]+)\)", tables))
     assert to_formulas == {
-        *("reward-rate", "hit-rate", "false-alarm-rate", "d-prime", "filtered-events", "likely-blink"),
-        *("is_change", "flashes_since_change", "trials_id", "active", "is_sham_change", "running-polarity"),
+        *(
+            "reward-rate",
+            "hit-rate",
+            "false-alarm-rate",
+            "d-prime",
+            "filtered-events",
+            "likely-blink",
+        ),
+        *(
+            "is_change",
+            "flashes_since_change",
+            "trials_id",
+            "active",
+            "is_sham_change",
+            "running-polarity",
+        ),
     }
     assert to_formulas <= anchors(formulas)
     assert set(re.findall(r"\(#([^)]+)\)", tables)) == set(TABLES) <= anchors(tables)
@@ -366,8 +428,13 @@ def test_known_exceptions_are_of_declared_things_with_a_reason_and_a_source() ->
 
 
 def test_a_known_exception_ends_with_a_release() -> None:
-    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.0.1")} == {"no-cells-in-demixed-traces", "no-demixed-traces"}
-    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.1.0")} == {"no-cells-in-demixed-traces"}
+    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.0.1")} == {
+        "no-cells-in-demixed-traces",
+        "no-demixed-traces",
+    }
+    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.1.0")} == {
+        "no-cells-in-demixed-traces"
+    }
     assert known("trials", Rule.ROWS, "0.1.0") == []
 
 
@@ -375,5 +442,9 @@ def test_conditions_on_rows_are_sql_over_their_table() -> None:
     duckdb = pytest.importorskip("duckdb")
     for e in KNOWN:
         if e.where is not None:
-            columns = ", ".join(f'CAST(NULL AS {c.type.value}) AS "{c.name}"' for c in TABLES[e.table])
-            assert duckdb.execute(f"SELECT count(*) FROM (SELECT {columns}) WHERE {e.where}").fetchone()
+            columns = ", ".join(
+                f'CAST(NULL AS {c.type.value}) AS "{c.name}"' for c in TABLES[e.table]
+            )
+            assert duckdb.execute(
+                f"SELECT count(*) FROM (SELECT {columns}) WHERE {e.where}"
+            ).fetchone()

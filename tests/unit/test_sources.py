@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from builders.bucket import blake2b
 
-from pipelines import sources
-from pipelines.cache import FileCache
-from pipelines.releases import ReleaseObject
-from pipelines.s3 import S3Source
-from pipelines.sources import LocalSource, SourceSpec, open_source
+from pipelines.convert.whole_file import FileCache
+from pipelines.release.manifest import ReleaseObject
+from pipelines.source import base as sources
+from pipelines.source.base import SourceSpec
+from pipelines.source.folder import LocalSource
+from pipelines.source.object_store import S3Source
+from pipelines.source.open import open_source
 from schemas.errors import IntegrityError, LakeError, SourceError, TransientSourceError, UsageError
 
 KEY = "visual-behavior-ophys/a/b.nwb"
@@ -36,14 +38,18 @@ def test_a_spec_goes_to_other_processes_and_opens_the_right_source(tmp_path: Pat
     assert isinstance(open_source(SourceSpec("s3://bucket/prefix", "http://localhost:9")), S3Source)
 
 
-@pytest.mark.parametrize("url", ["", "s3://", "s3:///key", "gs://bucket", "https://example.org/x", "file:///tmp"])
+@pytest.mark.parametrize(
+    "url", ["", "s3://", "s3:///key", "gs://bucket", "https://example.org/x", "file:///tmp"]
+)
 def test_urls_that_are_no_source(url: str) -> None:
     with pytest.raises(UsageError, match=r"cannot be used. Give a folder or s3://bucket"):
         SourceSpec(url)
 
 
 def test_endpoints_are_http() -> None:
-    with pytest.raises(UsageError, match=r"The endpoint url 'localhost:9000' does not start with http"):
+    with pytest.raises(
+        UsageError, match=r"The endpoint url 'localhost:9000' does not start with http"
+    ):
         SourceSpec("s3://bucket", "localhost:9000")
 
 
@@ -64,13 +70,19 @@ def test_credentials_in_urls_are_refused_and_not_repeated(url: str, endpoint: st
 
 
 def test_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"There is no source folder {tmp_path}/none. Give the one that holds"):
+    with pytest.raises(
+        UsageError, match=f"There is no source folder {tmp_path}/none. Give the one that holds"
+    ):
         open_source(SourceSpec(f"{tmp_path}/none"))
 
 
 def test_local_listing(tmp_path: Path) -> None:
     source = _folder(tmp_path)
-    everything = {"visual-behavior-ophys/a/b.nwb": 12, "visual-behavior-ophys/a/c.nwb": 0, "visual-behavior-ophys/ab.csv": 1}
+    everything = {
+        "visual-behavior-ophys/a/b.nwb": 12,
+        "visual-behavior-ophys/a/c.nwb": 0,
+        "visual-behavior-ophys/ab.csv": 1,
+    }
     assert source.sizes("") == everything
     assert source.sizes("visual-behavior-ophys/") == everything
     assert source.sizes("visual-behavior-ophys/a") == everything
@@ -101,7 +113,18 @@ def test_local_object_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "/etc/passwd", "../outside", "visual-behavior-ophys/../../outside", "a//b", "./a", "a/.", "a\\b", "a\0b"]
+    "key",
+    [
+        "",
+        "/etc/passwd",
+        "../outside",
+        "visual-behavior-ophys/../../outside",
+        "a//b",
+        "./a",
+        "a/.",
+        "a\\b",
+        "a\0b",
+    ],
 )
 def test_keys_that_are_no_plain_paths_are_not_opened(tmp_path: Path, key: str) -> None:
     (tmp_path / "outside").write_text("secret")
@@ -121,15 +144,23 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (inside / "dangling").symlink_to(inside / "none")
     (inside / "good").symlink_to(inside / "a/b.nwb")
     for key in ("visual-behavior-ophys/file", "visual-behavior-ophys/folder/secret"):
-        for call in (lambda k: source.read(k, None), lambda k: source.fetch(k, None, tmp_path / "x"), source.local_path):
-            with pytest.raises(SourceError, match="leads outside that folder through a link; it was not opened"):
+        for call in (
+            lambda k: source.read(k, None),
+            lambda k: source.fetch(k, None, tmp_path / "x"),
+            source.local_path,
+        ):
+            with pytest.raises(
+                SourceError, match="leads outside that folder through a link; it was not opened"
+            ):
                 call(key)
     with pytest.raises(SourceError, match="leads outside"):
         source.sizes("visual-behavior-ophys/folder/")
     with pytest.raises(SourceError, match=r"cannot be resolved|cannot be read"):
         source.read("visual-behavior-ophys/round", None)
     assert source.read("visual-behavior-ophys/good", None) == b"twelve bytes"
-    listed = {key.removeprefix("visual-behavior-ophys/") for key in source.sizes("visual-behavior-ophys/")}
+    listed = {
+        key.removeprefix("visual-behavior-ophys/") for key in source.sizes("visual-behavior-ophys/")
+    }
     assert listed == {"a/b.nwb", "a/c.nwb", "ab.csv", "good"}
     assert not (tmp_path / "x").exists()
 
@@ -144,19 +175,25 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 def test_read_is_for_small_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "READ_LIMIT", 11)
-    with pytest.raises(SourceError, match=r"b.nwb in .* has 12 bytes; expected a manifest or table, at most 11"):
+    with pytest.raises(
+        SourceError, match=r"b.nwb in .* has 12 bytes; expected a manifest or table, at most 11"
+    ):
         _folder(tmp_path).read(KEY, None)
 
 
 def test_target_that_cannot_be_written(tmp_path: Path) -> None:
     source = _folder(tmp_path / "bucket")
-    with pytest.raises(LakeError, match=r"none/copy cannot be written: No such file or directory\. Give a folder"):
+    with pytest.raises(
+        LakeError, match=r"none/copy cannot be written: No such file or directory\. Give a folder"
+    ):
         source.fetch(KEY, None, tmp_path / "none" / "copy")
 
 
 def test_bucket_that_cannot_be_reached_is_worth_retrying() -> None:
     # Port 9 (discard) is closed wherever tests run.
-    source = open_source(SourceSpec("s3://bucket", "http://127.0.0.1:9", attempts=2, connect_timeout_s=1))
+    source = open_source(
+        SourceSpec("s3://bucket", "http://127.0.0.1:9", attempts=2, connect_timeout_s=1)
+    )
     with pytest.raises(TransientSourceError) as caught:
         source.read("some/key", "v1")
     assert str(caught.value) == (
@@ -208,7 +245,9 @@ def test_cache_fetches_once(tmp_path: Path) -> None:
         assert first.path.name == blake2b(b"content")
     with cache.get(source, _object(b"content")) as again:
         assert (again.path, again.bytes_fetched) == (first.path, 0)
-    with FileCache(tmp_path / "cache", 1000).get(source, _object(b"content", "another/key")) as same:
+    with FileCache(tmp_path / "cache", 1000).get(
+        source, _object(b"content", "another/key")
+    ) as same:
         assert (same.path, same.bytes_fetched) == (first.path, 0)
     assert source.fetches == 1
     assert list((tmp_path / "cache").iterdir()) == [first.path]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipelines.turns import Turns
+from pipelines.publish.background import Turns
 
 
 def test_results_come_once_and_in_order_from_one_other_thread() -> None:

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from builders.lake import OPHYS, RELEASE, entry, reordered, replaced, rewrite, write_rows
 
-from pipelines.catalog import build_catalog
+from pipelines.catalog.build import build_catalog
+from pipelines.check.lake import Problem, Severity, verify
 from pipelines.lake.ledger import publish_mouse
 from pipelines.lake.store import LocalStore
-from pipelines.planning import FileKind
-from pipelines.verify import Problem, Severity, verify
+from pipelines.release.selection import FileKind
 from schemas.errors import LakeError
 
 TRIALS = "trials/mouse_id=101/trials.parquet"
@@ -43,7 +43,9 @@ def not_all_rows(store: LocalStore, table: str, held: int, given: int) -> str:
 def test_a_good_lake_has_no_problems_and_every_file_is_read(store: LocalStore, deep: bool) -> None:
     read: list[str] = []
     assert verify(store, deep=deep, on_file=read.append) == []
-    assert sorted(read) == sorted(p.relative_to(store.folder).as_posix() for p in store.folder.rglob("*.parquet"))
+    assert sorted(read) == sorted(
+        p.relative_to(store.folder).as_posix() for p in store.folder.rglob("*.parquet")
+    )
 
 
 def test_the_ingested_sample_has_no_problems(sample_lake: Path) -> None:
@@ -61,7 +63,10 @@ def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path) -> None:
 
 def test_a_problem_says_where_what_expected_and_found() -> None:
     problem = Problem(Severity.ERROR, "trials", "a.parquet", "go", "it is wrong", "true", "false")
-    assert str(problem) == "file a.parquet, table trials, column go: it is wrong; expected true; found false"
+    assert (
+        str(problem)
+        == "file a.parquet, table trials, column go: it is wrong; expected true; found false"
+    )
     assert str(Problem(Severity.WARNING, None, None, None, "it is odd")) == "it is odd"
 
 
@@ -86,7 +91,9 @@ def test_a_column_that_does_not_decode_is_named(store: LocalStore) -> None:
     data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
     (store.folder / TRIALS).write_bytes(data)
     problems = verify(store)
-    assert [(p.severity, p.table, p.file, p.column) for p in problems] == [(Severity.ERROR, "trials", TRIALS, "stop_time")]
+    assert [(p.severity, p.table, p.file, p.column) for p in problems] == [
+        (Severity.ERROR, "trials", TRIALS, "stop_time")
+    ]
     assert problems[0].message.startswith("row group 0 cannot be read (")
     assert problems[0].message.endswith("). Ingest its sources again with --force")
     assert verify(store, deep=False) == []
@@ -98,7 +105,11 @@ def _without(name: str) -> Callable[[pa.Table], pa.Table]:
 
 def _as_text(rows: pa.Table) -> pa.Table:
     position = rows.schema.get_field_index("frame")
-    return rows.set_column(position, pa.field("frame", pa.string(), nullable=False), rows.column("frame").cast(pa.string()))
+    return rows.set_column(
+        position,
+        pa.field("frame", pa.string(), nullable=False),
+        rows.column("frame").cast(pa.string()),
+    )
 
 
 def _nullable(rows: pa.Table) -> pa.Table:
@@ -111,16 +122,32 @@ def _nullable(rows: pa.Table) -> pa.Table:
     [
         (_without("frame"), "frame", "the column is missing"),
         (_as_text, "frame", "the column has another type; expected int64; found string"),
-        (_nullable, "frame", "the column is declared otherwise in the file; expected never NULL; found may be NULL"),
-        (lambda rows: rows.append_column("frame", rows.column("frame")), "frame", "the column is there more than once"),
-        (lambda rows: rows.append_column("extra", rows.column("frame")), "extra", "the file has a column that is not declared"),
+        (
+            _nullable,
+            "frame",
+            "the column is declared otherwise in the file; expected never NULL; found may be NULL",
+        ),
+        (
+            lambda rows: rows.append_column("frame", rows.column("frame")),
+            "frame",
+            "the column is there more than once",
+        ),
+        (
+            lambda rows: rows.append_column("extra", rows.column("frame")),
+            "extra",
+            "the file has a column that is not declared",
+        ),
     ],
 )
 @pytest.mark.parametrize("deep", [True, False])
-def test_another_schema(store: LocalStore, change: Callable[[pa.Table], pa.Table], column: str, message: str, deep: bool) -> None:
+def test_another_schema(
+    store: LocalStore, change: Callable[[pa.Table], pa.Table], column: str, message: str, deep: bool
+) -> None:
     path = "licks/mouse_id=101/licks.parquet"
     rewrite(store, path, change)
-    assert found(store, deep=deep) == [f"error: file {path}, table licks, column {column}: {message}"]
+    assert found(store, deep=deep) == [
+        f"error: file {path}, table licks, column {column}: {message}"
+    ]
 
 
 def test_columns_in_another_order(store: LocalStore) -> None:
@@ -146,7 +173,9 @@ def test_a_required_column_with_nulls(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("row_group_size", [2, 100])
-def test_rows_out_of_order_within_and_across_row_groups(store: LocalStore, row_group_size: int) -> None:
+def test_rows_out_of_order_within_and_across_row_groups(
+    store: LocalStore, row_group_size: int
+) -> None:
     rewrite(store, SPEED, lambda rows: reordered(rows, [0, 2, 1, 3]), row_group_size=row_group_size)
     at = f"error: file {SPEED}, table running_speed"
     assert found(store) == [
@@ -228,7 +257,11 @@ def test_a_repeated_key_in_order(store: LocalStore) -> None:
 
 
 def test_a_repeated_key_out_of_order(store: LocalStore) -> None:
-    rewrite(store, "cell_specimens/mouse_id=101/cell_specimens.parquet", lambda rows: reordered(rows, [0, 1, 0]))
+    rewrite(
+        store,
+        "cell_specimens/mouse_id=101/cell_specimens.parquet",
+        lambda rows: reordered(rows, [0, 1, 0]),
+    )
     assert [m for m in found(store) if "ledger" not in m] == [
         "error: file cell_specimens/mouse_id=101/cell_specimens.parquet, table cell_specimens: the rows are not in order; "
         "expected sorted by ophys_experiment_id, cell_roi_id; found row 2 out of place",
@@ -259,7 +292,9 @@ def test_many_dangling_references_are_cut(store: LocalStore) -> None:
 
 
 def _drop_cells_of_3002(store: LocalStore) -> None:
-    rewrite(store, "cell_specimens/mouse_id=101/cell_specimens.parquet", lambda rows: rows.slice(0, 1))
+    rewrite(
+        store, "cell_specimens/mouse_id=101/cell_specimens.parquet", lambda rows: rows.slice(0, 1)
+    )
 
 
 def test_a_trace_without_its_cell(store: LocalStore) -> None:
@@ -273,7 +308,9 @@ def test_a_trace_without_its_cell(store: LocalStore) -> None:
 def test_a_trace_needs_no_cell_where_cells_were_not_ingested(store: LocalStore) -> None:
     _drop_cells_of_3002(store)
     counts = {name: n for name, n in OPHYS.items() if name != "cell_specimens"}
-    publish_mouse(store, 101, [entry(FileKind.OPHYS_EXPERIMENT, 3002, 101, 1002, row_counts=counts)], RELEASE)
+    publish_mouse(
+        store, 101, [entry(FileKind.OPHYS_EXPERIMENT, 3002, 101, 1002, row_counts=counts)], RELEASE
+    )
     assert verify(store) == []
 
 
@@ -306,7 +343,12 @@ def test_other_row_counts_than_in_the_ledger(store: LocalStore, deep: bool) -> N
 
 
 def test_what_an_interrupted_run_left_is_a_warning(store: LocalStore) -> None:
-    plane = {"behavior_session_id": 1003, "ophys_session_id": 2003, "ophys_experiment_id": 3003, "timestamps": [0.5]}
+    plane = {
+        "behavior_session_id": 1003,
+        "ophys_session_id": 2003,
+        "ophys_experiment_id": 3003,
+        "timestamps": [0.5],
+    }
     path = write_rows(store, "ophys_timestamps", [plane], mouse_id=102, ophys_experiment_id=3003)
     assert found(store) == [
         f"warning: file {path}, table ophys_timestamps: the ledger does not know of rows of experiment 3003: "
@@ -315,7 +357,11 @@ def test_what_an_interrupted_run_left_is_a_warning(store: LocalStore) -> None:
 
 
 def test_a_ledger_that_makes_no_sense(store: LocalStore) -> None:
-    rewrite(store, "source_files/mouse_id=102/source_files.parquet", lambda rows: replaced(rows, "status", ["odd", "odd"]))
+    rewrite(
+        store,
+        "source_files/mouse_id=102/source_files.parquet",
+        lambda rows: replaced(rows, "status", ["odd", "odd"]),
+    )
     assert found(store) == [
         "error: table source_files: the ledger cannot be understood ('odd' is not a valid Status), so rows were not compared with it"
     ]
@@ -324,13 +370,16 @@ def test_a_ledger_that_makes_no_sense(store: LocalStore) -> None:
 def test_a_ledger_file_that_does_not_open(store: LocalStore) -> None:
     path = "source_files/mouse_id=102/source_files.parquet"
     (store.folder / path).write_bytes(b"PAR1 nothing")
-    assert [m.split(" (")[0] for m in found(store)] == [f"error: file {path}, table source_files: the file cannot be opened"]
+    assert [m.split(" (")[0] for m in found(store)] == [
+        f"error: file {path}, table source_files: the file cannot be opened"
+    ]
 
 
 def test_a_source_that_is_in_two_ledger_files(store: LocalStore) -> None:
     (store.folder / "source_files/mouse_id=103").mkdir()
     shutil.copyfile(
-        store.folder / "source_files/mouse_id=102/source_files.parquet", store.folder / "source_files/mouse_id=103/source_files.parquet"
+        store.folder / "source_files/mouse_id=102/source_files.parquet",
+        store.folder / "source_files/mouse_id=103/source_files.parquet",
     )
     assert found(store) == [
         "error: table source_files: a primary key repeats; expected unique keys; "
@@ -375,7 +424,9 @@ def test_a_catalog_without_a_view(store: LocalStore) -> None:
 def test_a_catalog_of_another_schema_version(store: LocalStore) -> None:
     _change_catalog(store, "UPDATE _lake SET schema_version = '0'")
     again = f"Make the catalog anew with `vblake catalog --lake {store.root}`"
-    assert found(store) == [f"error: file catalog.duckdb: the catalog is of another schema version. {again}; expected 1; found 0"]
+    assert found(store) == [
+        f"error: file catalog.duckdb: the catalog is of another schema version. {again}; expected 1; found 0"
+    ]
 
 
 def test_a_catalog_from_before_a_table_had_files(store: LocalStore) -> None:
@@ -387,7 +438,12 @@ def test_a_catalog_from_before_a_table_had_files(store: LocalStore) -> None:
 
 
 def test_a_view_that_cannot_be_queried(store: LocalStore) -> None:
-    _change_catalog(store, "CREATE TABLE gone AS SELECT 1 AS frame", "CREATE VIEW old AS SELECT frame FROM gone", "DROP TABLE gone")
+    _change_catalog(
+        store,
+        "CREATE TABLE gone AS SELECT 1 AS frame",
+        "CREATE VIEW old AS SELECT frame FROM gone",
+        "DROP TABLE gone",
+    )
     again = f"Make the catalog anew with `vblake catalog --lake {store.root}`"
     assert found(store, deep=False) == [
         f"error: file catalog.duckdb: view old cannot be queried (Catalog Error: Table with name gone does not exist!). {again}"

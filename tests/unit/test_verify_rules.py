@@ -6,16 +6,25 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from builders.lake import BEHAVIOR_1001, BEHAVIOR_1002, OPHYS, RELEASE, entry, replaced, rewrite, write_rows
+from builders.lake import (
+    BEHAVIOR_1001,
+    BEHAVIOR_1002,
+    OPHYS,
+    RELEASE,
+    entry,
+    replaced,
+    rewrite,
+    write_rows,
+)
 from builders.rows import CHECKS, broken, drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.check.lake import Problem, verify
+from pipelines.check.lake_file import check_file
 from pipelines.lake.ledger import publish_mouse
 from pipelines.lake.store import LocalStore
-from pipelines.planning import FileKind
-from pipelines.verify import Problem, verify
-from pipelines.verify_files import check_file
+from pipelines.release.selection import FileKind
 from schemas import Table
 from schemas.checks import Check, InClock, PerFrame
 
@@ -26,7 +35,11 @@ PLANE = {"behavior_session_id": 1002, "ophys_session_id": 2002, "ophys_experimen
 
 def found(store: LocalStore) -> list[str]:
     """The problems; files by the name they had before anything took their place."""
-    return [f"{p.severity.value}: {p}".replace(".2.parquet", ".parquet") for p in verify(store) if p.file != "catalog.duckdb"]
+    return [
+        f"{p.severity.value}: {p}".replace(".2.parquet", ".parquet")
+        for p in verify(store)
+        if p.file != "catalog.duckdb"
+    ]
 
 
 def exceptions(store: LocalStore) -> list[str]:
@@ -38,7 +51,14 @@ def exceptions(store: LocalStore) -> list[str]:
 def counted(store: LocalStore, session: dict[str, int], plane: dict[str, int]) -> None:
     """Notes in the ledger what was ingested of session 1001, and of experiment 3001 with session 1002."""
     behavior = entry(FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, row_counts=BEHAVIOR_1001 | session)
-    ophys = entry(FileKind.OPHYS_EXPERIMENT, 3001, 101, 1002, gives_behavior=True, row_counts=BEHAVIOR_1002 | OPHYS | plane)
+    ophys = entry(
+        FileKind.OPHYS_EXPERIMENT,
+        3001,
+        101,
+        1002,
+        gives_behavior=True,
+        row_counts=BEHAVIOR_1002 | OPHYS | plane,
+    )
     publish_mouse(store, 101, [behavior, ophys], RELEASE)
 
 
@@ -47,7 +67,9 @@ def counted(store: LocalStore, session: dict[str, int], plane: dict[str, int]) -
 IN_ONE_FILE = [(t, c) for t, c in CHECKS if not isinstance(c, (InClock, PerFrame))]
 
 
-@pytest.mark.parametrize(("table", "check"), IN_ONE_FILE, ids=[f"{t.name}-{'-'.join(c.columns)}" for t, c in IN_ONE_FILE])
+@pytest.mark.parametrize(
+    ("table", "check"), IN_ONE_FILE, ids=[f"{t.name}-{'-'.join(c.columns)}" for t, c in IN_ONE_FILE]
+)
 @settings(deadline=None, max_examples=5)
 @given(data=st.data())
 def test_a_broken_check_is_found_in_the_lake(
@@ -56,10 +78,17 @@ def test_a_broken_check_is_found_in_the_lake(
     sample = data.draw(drawn(table))
     store = LocalStore(tmp_path_factory.mktemp("rows"))
     unit = table.unit_key
-    ids: dict[str, Any] = {"mouse_id": 101, "behavior_session_id": 1001, "ophys_experiment_id": 5001, "image_set": "A"}
+    ids: dict[str, Any] = {
+        "mouse_id": 101,
+        "behavior_session_id": 1001,
+        "ophys_experiment_id": 5001,
+        "image_set": "A",
+    }
     path = write_rows(store, table.name, sample.rows().to_pylist(), **ids)
     about = ", ".join(check.columns)
-    assert [p for p in check_file(store, table, path, deep=True).problems if p.column == about] == []
+    assert [
+        p for p in check_file(store, table, path, deep=True).problems if p.column == about
+    ] == []
     path = write_rows(store, table.name, broken(data.draw, sample, check).rows().to_pylist(), **ids)
     problems = [p for p in check_file(store, table, path, deep=True).problems if p.column == about]
     assert [p.expected for p in problems] == [check.expected]
@@ -69,7 +98,10 @@ def test_a_broken_check_is_found_in_the_lake(
 
 def test_each_session_of_a_mouse_has_a_clock_of_its_own(store: LocalStore) -> None:
     # Times of the second session lie before those of the first: no disorder.
-    licks = [{"behavior_session_id": s, "timestamps": t, "frame": f} for s, t, f in ((1001, 9.5, 1), (1001, 9.6, 2), (1002, 0.5, 3))]
+    licks = [
+        {"behavior_session_id": s, "timestamps": t, "frame": f}
+        for s, t, f in ((1001, 9.5, 1), (1001, 9.6, 2), (1002, 0.5, 3))
+    ]
     path = write_rows(store, "licks", licks, mouse_id=101)
     for session, frames in ((1001, 3), (1002, 3)):
         clock = [{"behavior_session_id": session, "timestamps": [n / 60 for n in range(frames)]}]
@@ -122,7 +154,10 @@ def test_a_cell_that_the_release_does_not_list(store: LocalStore) -> None:
 
 
 def test_a_cell_that_the_release_lists_elsewhere(store: LocalStore) -> None:
-    cells = [{"cell_roi_id": 9001, "ophys_experiment_id": 3002}, {"cell_roi_id": 9002, "ophys_experiment_id": 3002}]
+    cells = [
+        {"cell_roi_id": 9001, "ophys_experiment_id": 3002},
+        {"cell_roi_id": 9002, "ophys_experiment_id": 3002},
+    ]
     write_rows(store, "ophys_cells", cells)
     assert found(store) == [
         "error: table cell_specimens, column cell_roi_id: rows differ in ophys_experiment_id from those of ophys_cells they refer to; "
@@ -132,11 +167,16 @@ def test_a_cell_that_the_release_lists_elsewhere(store: LocalStore) -> None:
 
 def _second_cell(rows: pa.Table) -> pa.Table:
     more = replaced(rows.slice(0, 1), "cell_roi_id", [9002])
-    return pa.concat_tables([rows.slice(0, 1), more, replaced(rows.slice(1, 1), "cell_roi_id", [9003])])
+    return pa.concat_tables(
+        [rows.slice(0, 1), more, replaced(rows.slice(1, 1), "cell_roi_id", [9003])]
+    )
 
 
 def test_a_cell_without_its_trace(store: LocalStore) -> None:
-    cells = [{"cell_roi_id": 9000 + n, "ophys_experiment_id": e} for n, e in ((1, 3001), (2, 3001), (3, 3002))]
+    cells = [
+        {"cell_roi_id": 9000 + n, "ophys_experiment_id": e}
+        for n, e in ((1, 3001), (2, 3001), (3, 3002))
+    ]
     write_rows(store, "ophys_cells", cells)
     rewrite(store, CELLS, _second_cell)
     trace = "dff_traces/mouse_id=101/ophys_experiment_3002.parquet"
@@ -160,7 +200,9 @@ def test_a_table_that_should_have_rows(store: LocalStore) -> None:
 
 
 def test_an_exception_does_not_hold_against_other_tables(store: LocalStore) -> None:
-    assert exceptions(store)[-1].startswith("known exception: table licks: no-licks: sessions without licks; ")
+    assert exceptions(store)[-1].startswith(
+        "known exception: table licks: no-licks: sessions without licks; "
+    )
     assert found(store) == []
     rewrite(store, TRIALS, lambda rows: replaced(rows, "lick_times", [[], [], [], [0.5], []]))
     assert found(store) == [
@@ -169,13 +211,28 @@ def test_an_exception_does_not_hold_against_other_tables(store: LocalStore) -> N
     ]
 
 
-def test_known_exceptions_are_named_with_their_reason_and_not_among_the_problems(store: LocalStore) -> None:
+def test_known_exceptions_are_named_with_their_reason_and_not_among_the_problems(
+    store: LocalStore,
+) -> None:
     event = {**PLANE, "cell_roi_id": 9001, "events": [0.5] * 5, "filtered_events": [0.5] * 5}
-    write_rows(store, "ophys_cells", [{"cell_roi_id": n, "ophys_experiment_id": 2 * n - 15001} for n in (9001, 9002)])
-    cells = [{"cell_roi_id": 9001, "ophys_experiment_id": 3001}, {"cell_roi_id": 9002, "ophys_experiment_id": 3002}]
+    write_rows(
+        store,
+        "ophys_cells",
+        [{"cell_roi_id": n, "ophys_experiment_id": 2 * n - 15001} for n in (9001, 9002)],
+    )
+    cells = [
+        {"cell_roi_id": 9001, "ophys_experiment_id": 3001},
+        {"cell_roi_id": 9002, "ophys_experiment_id": 3002},
+    ]
     write_rows(store, "ophys_cells", cells)
     write_rows(store, "events", [event], mouse_id=101, ophys_experiment_id=3001)
-    write_rows(store, "ophys_timestamps", [{**PLANE, "timestamps": [n / 10 for n in range(7)]}], mouse_id=101, ophys_experiment_id=3001)
+    write_rows(
+        store,
+        "ophys_timestamps",
+        [{**PLANE, "timestamps": [n / 10 for n in range(7)]}],
+        mouse_id=101,
+        ophys_experiment_id=3001,
+    )
     counted(store, {"eye_tracking": 0}, {"events": 1})
     assert found(store) == []
     assert exceptions(store) == [
@@ -192,20 +249,42 @@ def test_known_exceptions_are_named_with_their_reason_and_not_among_the_problems
 
 def test_cells_without_events_are_known(store: LocalStore) -> None:
     event = {**PLANE, "cell_roi_id": 9001, "events": [0.5] * 5, "filtered_events": [0.5] * 5}
-    cells = [{"cell_roi_id": 9000 + n, "ophys_experiment_id": e} for n, e in ((1, 3001), (2, 3001), (3, 3002))]
+    cells = [
+        {"cell_roi_id": 9000 + n, "ophys_experiment_id": e}
+        for n, e in ((1, 3001), (2, 3001), (3, 3002))
+    ]
     write_rows(store, "ophys_cells", cells)
     rewrite(store, CELLS, _second_cell)
     write_rows(store, "events", [event], mouse_id=101, ophys_experiment_id=3001)
     counts = {"events": 1, "cell_specimens": 2}
-    ophys = entry(FileKind.OPHYS_EXPERIMENT, 3001, 101, 1002, gives_behavior=True, row_counts=BEHAVIOR_1002 | OPHYS | counts)
+    ophys = entry(
+        FileKind.OPHYS_EXPERIMENT,
+        3001,
+        101,
+        1002,
+        gives_behavior=True,
+        row_counts=BEHAVIOR_1002 | OPHYS | counts,
+    )
     publish_mouse(store, 101, [ophys], RELEASE)
-    assert any("cells-without-events: " in text and text.endswith("found experiment 3001") for text in exceptions(store))
+    assert any(
+        "cells-without-events: " in text and text.endswith("found experiment 3001")
+        for text in exceptions(store)
+    )
 
 
 def test_what_only_the_file_showed_is_known_from_the_ledger(store: LocalStore) -> None:
     warning = "trials.change_time: the file has no such column; it is NULL (known exception no-change-time: old files may lack it)"
-    behavior = entry(FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, row_counts=BEHAVIOR_1001, warnings=(warning, "trials.odd: something"))
+    behavior = entry(
+        FileKind.BEHAVIOR_SESSION,
+        1001,
+        101,
+        1001,
+        row_counts=BEHAVIOR_1001,
+        warnings=(warning, "trials.odd: something"),
+    )
     publish_mouse(store, 101, [behavior], RELEASE)
     (text,) = [text for text in exceptions(store) if "no-change-time" in text]
-    assert text.startswith("known exception: table trials, column change_time: no-change-time: sessions of old releases; ")
+    assert text.startswith(
+        "known exception: table trials, column change_time: no-change-time: sessions of old releases; "
+    )
     assert text.endswith("; found behaviour session 1001")

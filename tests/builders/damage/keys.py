@@ -104,7 +104,10 @@ kind(
 )
 kind(
     "image names twice",
-    lambda h5: replace(f"/stimulus/templates/{next(iter(h5['/stimulus/templates']))}/control_description", lambda v: [v[0]] * len(v))(h5),
+    lambda h5: replace(
+        f"/stimulus/templates/{next(iter(h5['/stimulus/templates']))}/control_description",
+        lambda v: [v[0]] * len(v),
+    )(h5),
     None,
     "/stimulus/templates/*/control_description",
     "an image name repeats",
@@ -113,9 +116,29 @@ kind(
     file=EXPERIMENT,
 )
 OTHER = ("the file is of another recording than the release says", r"\d+", r"\d+")
-kind("another behaviour session", replace(f"{META}@behavior_session_id", lambda v: v + 1), None, "behavior_session_id", *OTHER)
-kind("another ophys session", replace(f"{META}@ophys_session_id", lambda v: v + 1), None, "ophys_session_id", *OTHER, file=EXPERIMENT)
-kind("another experiment", put("/identifier", (), b"123"), None, "ophys_experiment_id", *OTHER, file=EXPERIMENT)
+kind(
+    "another behaviour session",
+    replace(f"{META}@behavior_session_id", lambda v: v + 1),
+    None,
+    "behavior_session_id",
+    *OTHER,
+)
+kind(
+    "another ophys session",
+    replace(f"{META}@ophys_session_id", lambda v: v + 1),
+    None,
+    "ophys_session_id",
+    *OTHER,
+    file=EXPERIMENT,
+)
+kind(
+    "another experiment",
+    put("/identifier", (), b"123"),
+    None,
+    "ophys_experiment_id",
+    *OTHER,
+    file=EXPERIMENT,
+)
 kind("another mouse", put("/general/subject/subject_id", (), b"123"), None, "mouse_id", *OTHER)
 kind(
     "an identifier that is no number",
@@ -134,7 +157,14 @@ GONE = ("a time is missing", "a number of seconds in every row")
 BACK = ("times go backwards", "ascending times", r"[-\d.e]+ after [-\d.e]+, row \d+")
 NAN = float("nan")
 kind("NaN in the stimulus clock", put(CLOCK, 5, NAN), CLOCKED, CLOCK, *GONE, "nan in row 5")
-kind("NaN in running", put(f"{RUNNING}/timestamps", 5, NAN), "running_speed", f"{RUNNING}/timestamps", *GONE, "nan in row 5")
+kind(
+    "NaN in running",
+    put(f"{RUNNING}/timestamps", 5, NAN),
+    "running_speed",
+    f"{RUNNING}/timestamps",
+    *GONE,
+    "nan in row 5",
+)
 kind(
     "infinity in the imaging clock",
     put(f"{DFF}/timestamps", 5, float("inf")),
@@ -144,9 +174,23 @@ kind(
     "inf in row 5",
     file=EXPERIMENT,
 )
-kind("a trial without a start", put(f"{TRIALS}/start_time", 1, NAN), "trials", f"{TRIALS}/start_time", *GONE, "nan in row 1")
+kind(
+    "a trial without a start",
+    put(f"{TRIALS}/start_time", 1, NAN),
+    "trials",
+    f"{TRIALS}/start_time",
+    *GONE,
+    "nan in row 1",
+)
 kind("a stimulus clock that goes back", replace(CLOCK, lambda v: v[::-1]), CLOCKED, CLOCK, *BACK)
-kind("an imaging clock that goes back", put(f"{DFF}/timestamps", 9, -1.0), "dff_traces", f"{DFF}/timestamps", *BACK, file=EXPERIMENT)
+kind(
+    "an imaging clock that goes back",
+    put(f"{DFF}/timestamps", 9, -1.0),
+    "dff_traces",
+    f"{DFF}/timestamps",
+    *BACK,
+    file=EXPERIMENT,
+)
 kind(
     "eye tracking that goes back",
     put("/acquisition/EyeTracking/eye_tracking/timestamps", 9, -1.0),

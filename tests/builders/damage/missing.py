@@ -30,8 +30,24 @@ def _emptied(h5: h5py.File) -> None:
         del h5[name]
 
 
-kind("HDF5, but empty", _emptied, None, "/identifier", *NOT_NWB, "/identifier, which every file of the release has", "nothing")
-kind("NWB of another project", remove(META), None, META, *NOT_NWB, f"{META}, which every file of the release has", "nothing")
+kind(
+    "HDF5, but empty",
+    _emptied,
+    None,
+    "/identifier",
+    *NOT_NWB,
+    "/identifier, which every file of the release has",
+    "nothing",
+)
+kind(
+    "NWB of another project",
+    remove(META),
+    None,
+    META,
+    *NOT_NWB,
+    f"{META}, which every file of the release has",
+    "nothing",
+)
 
 # --- something is missing --------------------------------------------------------------------------------------------------------
 
@@ -51,11 +67,19 @@ for _group, _table, _column in (
     (f"{OPHYS}/dff", "dff_traces", f"{DFF}/data"),
     (EVENTS, "events", f"{EVENTS}/rois"),
     (f"{OPHYS}/images", "projections", f"{OPHYS}/images/average_image"),
-    (f"{OPHYS}/ophys_motion_correction_x", "motion_correction", f"{OPHYS}/ophys_motion_correction_x/data"),
+    (
+        f"{OPHYS}/ophys_motion_correction_x",
+        "motion_correction",
+        f"{OPHYS}/ophys_motion_correction_x/data",
+    ),
     (f"{CELLS}/image_mask", "cell_specimens", f"{CELLS}/image_mask"),
     (f"{CELLS}/valid_roi", "cell_specimens", f"{CELLS}/valid_roi"),
     (f"{DFF}/timestamps", "dff_traces", f"{DFF}/timestamps"),
-    ("/acquisition/EyeTracking/pupil_tracking/angle", "eye_tracking", "/acquisition/EyeTracking/pupil_tracking/angle"),
+    (
+        "/acquisition/EyeTracking/pupil_tracking/angle",
+        "eye_tracking",
+        "/acquisition/EyeTracking/pupil_tracking/angle",
+    ),
 ):
     kind(f"{_group} missing", remove(_group), _table, _column, *MISSING, file=EXPERIMENT)
 kind("subject missing", remove("/general/subject"), None, "/general/subject/subject_id", *MISSING)
@@ -85,7 +109,11 @@ kind(
 )
 kind(
     "no presentations",
-    lambda h5: [h5["intervals"].__delitem__(n) for n in list(h5["intervals"]) if n.endswith("_presentations")],  # type: ignore[arg-type,return-value]
+    lambda h5: [
+        h5["intervals"].__delitem__(n)
+        for n in list(h5["intervals"])
+        if n.endswith("_presentations")
+    ],  # type: ignore[arg-type,return-value]
     "stimulus_presentations",
     "/intervals/*_presentations",
     "no stimulus presentations",

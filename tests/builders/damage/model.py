@@ -50,9 +50,13 @@ class Kind:
     def says(self, key: str) -> re.Pattern[str]:
         """Pattern of the whole error for the file of this key."""
         parts = [("file", re.escape(key)), ("table", f"({self.table})" if self.table else None)]
-        parts.append(("column", re.escape(self.column).replace(r"\*", "[^:]+") if self.column else None))
+        parts.append(
+            ("column", re.escape(self.column).replace(r"\*", "[^:]+") if self.column else None)
+        )
         where = ", ".join(f"{name} {value}" for name, value in parts if value)
-        return re.compile(rf"{where}: {re.escape(self.problem)}; expected {self.expected}; found {self.found}(\. [A-Z].*\.)?")
+        return re.compile(
+            rf"{where}: {re.escape(self.problem)}; expected {self.expected}; found {self.found}(\. [A-Z].*\.)?"
+        )
 
 
 KINDS: list[Kind] = []
@@ -124,4 +128,8 @@ def link(path: str, link: Any) -> Edit:
 
 
 def presentations(h5: h5py.File) -> str:
-    return next(f"/intervals/{n}" for n in h5["intervals"] if n.endswith("_presentations") and "omitted" in h5[f"intervals/{n}"])
+    return next(
+        f"/intervals/{n}"
+        for n in h5["intervals"]
+        if n.endswith("_presentations") and "omitted" in h5[f"intervals/{n}"]
+    )

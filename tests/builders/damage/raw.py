@@ -18,7 +18,7 @@ from builders.damage.model import (
     UNREADABLE,
     kind,
 )
-from pipelines.nwb.texts import REFERENCE
+from pipelines.nwb.hdf5.strings import REFERENCE
 
 Damage = Callable[[Path], None]
 
@@ -33,7 +33,11 @@ def _cut(length: Callable[[int], int]) -> Damage:
 
 def _signatures(name: bytes, start: int = 0) -> Damage:
     """Bits flipped in all signatures of one kind of structure, from a place on."""
-    return _content(lambda content: content[:start] + content[start:].replace(name, bytes(b ^ 0x20 for b in name)))
+    return _content(
+        lambda content: (
+            content[:start] + content[start:].replace(name, bytes(b ^ 0x20 for b in name))
+        )
+    )
 
 
 def _at(place: Callable[[h5py.File], int], change: Callable[[bytes], bytes], length: int) -> Damage:
@@ -82,7 +86,16 @@ for _name, _damage, _found in (
     ("packed once more", _content(lambda c: gzip.compress(c, 1)), ".*signature.*"),
     ("a version of HDF5 that does not exist", _content(lambda c: c[:8] + b"\x77" + c[9:]), ".+"),
 ):
-    kind(_name, _damage, None, None, "the file cannot be opened as HDF5", r"a whole NWB \(HDF5\) file", _found, edit=False)
+    kind(
+        _name,
+        _damage,
+        None,
+        None,
+        "the file cannot be opened as HDF5",
+        r"a whole NWB \(HDF5\) file",
+        _found,
+        edit=False,
+    )
 
 # Structures of HDF5. The root group is read first, then the text that names the mouse.
 CLOSED = ("the object cannot be opened", "readable HDF5")
@@ -92,7 +105,9 @@ for _signature, _column, _says in (
     (b"HEAP", "/identifier", (*CLOSED, ".+")),
     (b"GCOL", "/general/subject/subject_id", (*UNREADABLE, r"no heap of texts at \d+")),
 ):
-    kind(f"damaged {_signature.decode()}", _signatures(_signature), None, _column, *_says, edit=False)
+    kind(
+        f"damaged {_signature.decode()}", _signatures(_signature), None, _column, *_says, edit=False
+    )
 
 
 def _header(h5: h5py.File) -> int:
@@ -142,16 +157,38 @@ kind(
 # Texts: a reference has a length, the address of a heap and a number in it.
 for _name, _change, _found in (
     ("a text of 4 GB", _reference(length=2**32 - 1), r"texts of \d+ bytes, more than \d+"),
-    ("a text in no file", _reference(address=10**12), r"a heap at 1000000000000, \d+ bytes, in a file of \d+"),
+    (
+        "a text in no file",
+        _reference(address=10**12),
+        r"a heap at 1000000000000, \d+ bytes, in a file of \d+",
+    ),
     ("a text that is none", _reference(address=96), "no heap of texts at 96"),
-    ("a text that is not in its heap", _reference(number=60_000), r"a reference to a text that is not in the heap at \d+"),
-    ("a text shorter than its entry", _reference(length=1), r"a reference to a text that is not in the heap at \d+"),
+    (
+        "a text that is not in its heap",
+        _reference(number=60_000),
+        r"a reference to a text that is not in the heap at \d+",
+    ),
+    (
+        "a text shorter than its entry",
+        _reference(length=1),
+        r"a reference to a text that is not in the heap at \d+",
+    ),
 ):
     kind(_name, _at(_data(NAMES, 0), _change, 16), "trials", NAMES, *UNREADABLE, _found, edit=False)
 _in_heap = (
-    ("a heap with an entry without a size", 16, bytes(16), r"a reference to a text that is not in the heap at \d+"),
+    (
+        "a heap with an entry without a size",
+        16,
+        bytes(16),
+        r"a reference to a text that is not in the heap at \d+",
+    ),
     ("a heap larger than the file", 8, struct.pack("<Q", 2**40), r"no heap of texts at \d+"),
-    ("a heap with an entry larger than itself", 24, struct.pack("<Q", 2**40), r"a damaged heap of texts at \d+"),
+    (
+        "a heap with an entry larger than itself",
+        24,
+        struct.pack("<Q", 2**40),
+        r"a damaged heap of texts at \d+",
+    ),
 )
 for _name, _place, _new, _found in _in_heap:
     kind(

@@ -41,7 +41,9 @@ def _bomb(path: str, *, shuffle: bool = False) -> Edit:
         shape = h5[path].shape
         attributes = dict(h5[path].attrs)
         del h5[path]
-        dataset = h5.create_dataset(path, data=np.zeros(shape), chunks=shape, compression="gzip", shuffle=shuffle)
+        dataset = h5.create_dataset(
+            path, data=np.zeros(shape), chunks=shape, compression="gzip", shuffle=shuffle
+        )
         dataset.attrs.update(attributes)
         h5.flush()
         dataset.id.write_direct_chunk((0,) * len(shape), _much())
@@ -62,7 +64,9 @@ def _zeros(path: str, count: int) -> Edit:
     def edit(h5: h5py.File) -> None:
         size = 1 << 20
         del h5[path]
-        dataset = h5.create_dataset(path, shape=(count * size,), dtype="f8", chunks=(size,), compression="gzip")
+        dataset = h5.create_dataset(
+            path, shape=(count * size,), dtype="f8", chunks=(size,), compression="gzip"
+        )
         packed = zlib.compress(bytes(8 * size), 9)
         for i in range(count):
             dataset.id.write_direct_chunk((i * size,), packed)
@@ -75,7 +79,9 @@ def _filtered(h5: h5py.File) -> None:
     plist.set_chunk((4,))
     plist.set_filter(32_015, h5py.h5z.FLAG_OPTIONAL)
     del h5[CLOCK]
-    h5py.h5d.create(h5.id, CLOCK.encode(), h5py.h5t.NATIVE_DOUBLE, h5py.h5s.create_simple((4,)), plist)
+    h5py.h5d.create(
+        h5.id, CLOCK.encode(), h5py.h5t.NATIVE_DOUBLE, h5py.h5s.create_simple((4,)), plist
+    )
 
 
 kind(
@@ -137,10 +143,20 @@ kind(
     *UNREADABLE,
     r"chunks of 1073741824 bytes, more than \d+",
 )
-kind("a filter that nobody knows", _filtered, CLOCKED, CLOCK, *UNREADABLE, "filter 32015; known are .*")
+kind(
+    "a filter that nobody knows",
+    _filtered,
+    CLOCKED,
+    CLOCK,
+    *UNREADABLE,
+    "filter 32015; known are .*",
+)
 kind(
     "a chunk that was never written",
-    lambda h5: (_claims(f"{RUNNING}/data", (10,), chunks=(5,))(h5), h5[f"{RUNNING}/data"].__setitem__(slice(0, 5), 1.0))[0],
+    lambda h5: (
+        _claims(f"{RUNNING}/data", (10,), chunks=(5,))(h5),
+        h5[f"{RUNNING}/data"].__setitem__(slice(0, 5), 1.0),
+    )[0],
     "running_speed",
     f"{RUNNING}/data",
     "lengths disagree",
@@ -191,7 +207,10 @@ kind(
 )
 kind(
     "an external link behind a soft one",
-    lambda h5: (link(CLOCK, h5py.SoftLink("/out/x"))(h5), h5.__setitem__("/out", h5py.ExternalLink("other.nwb", "/")))[0],
+    lambda h5: (
+        link(CLOCK, h5py.SoftLink("/out/x"))(h5),
+        h5.__setitem__("/out", h5py.ExternalLink("other.nwb", "/")),
+    )[0],
     CLOCKED,
     CLOCK,
     "a link leaves the file",

@@ -169,7 +169,15 @@ kind(
     r"\d+ rows",
     r"\d+ rows",
 )
-kind("a trial too few", replace(f"{TRIALS}/go", lambda v: v[:-1]), "trials", f"{TRIALS}/go", *LENGTHS, r"\d+ rows", r"\d+ rows")
+kind(
+    "a trial too few",
+    replace(f"{TRIALS}/go", lambda v: v[:-1]),
+    "trials",
+    f"{TRIALS}/go",
+    *LENGTHS,
+    r"\d+ rows",
+    r"\d+ rows",
+)
 kind(
     "a truth value per ROI too few",
     replace(f"{CELLS}/valid_roi", lambda v: v[:-1]),
@@ -210,9 +218,27 @@ kind(
     r"\(\d+, 3\)",
     file=EXPERIMENT,
 )
-RAGGED = ("a ragged index is damaged", r"integers that ascend to the number of items, \d+", r"\w+ from .*")
+RAGGED = (
+    "a ragged index is damaged",
+    r"integers that ascend to the number of items, \d+",
+    r"\w+ from .*",
+)
 INDEX = f"{TRIALS}/lick_times_index"
 kind("a ragged index that decreases", put(INDEX, 0, 200), "trials", INDEX, *RAGGED, file=EXPERIMENT)
 kind("a ragged index that overruns", put(INDEX, -1, 250), "trials", INDEX, *RAGGED, file=EXPERIMENT)
-kind("a ragged index that ends early", replace(INDEX, lambda v: v // 2), "trials", INDEX, *RAGGED, file=EXPERIMENT)
-kind("a ragged index of floats", replace(INDEX, lambda v: v.astype("f8")), "trials", INDEX, *RAGGED, file=EXPERIMENT)
+kind(
+    "a ragged index that ends early",
+    replace(INDEX, lambda v: v // 2),
+    "trials",
+    INDEX,
+    *RAGGED,
+    file=EXPERIMENT,
+)
+kind(
+    "a ragged index of floats",
+    replace(INDEX, lambda v: v.astype("f8")),
+    "trials",
+    INDEX,
+    *RAGGED,
+    file=EXPERIMENT,
+)

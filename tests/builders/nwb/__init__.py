@@ -42,7 +42,17 @@ from builders.nwb.files import (
     recording,
     without,
 )
-from builders.nwb.ophys import CELLS, FRAMES, OPHYS, ROI_IDS, cell_table, events, experiment_file, traces, whole_file
+from builders.nwb.ophys import (
+    CELLS,
+    FRAMES,
+    OPHYS,
+    ROI_IDS,
+    cell_table,
+    events,
+    experiment_file,
+    traces,
+    whole_file,
+)
 
 __all__ = [
     "BEHAVIOR_SESSION_ID",

@@ -8,7 +8,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from builders.nwb.files import BEHAVIOR_SESSION_ID, INF, NAN, Content, dynamic_table, ragged, without
+from builders.nwb.files import (
+    BEHAVIOR_SESSION_ID,
+    INF,
+    NAN,
+    Content,
+    dynamic_table,
+    ragged,
+    without,
+)
 
 TRIALS = "/intervals/trials"
 IMAGES = "Natural_Images_Lum_Matched_set_A_2017"
@@ -27,25 +35,34 @@ def trials_of(
 ) -> Content:
     """A table of trials from what the formulas need; `changed` replaces or adds columns."""
     n = len(outcomes)
-    starts, changes = np.array(start_time, dtype=np.float64), np.array(change_time, dtype=np.float64)
+    starts, changes = (
+        np.array(start_time, dtype=np.float64),
+        np.array(change_time, dtype=np.float64),
+    )
     is_ = {name: np.array([o == name for o in outcomes], dtype=bool) for name in OUTCOMES}
     first = np.array([row[0] if len(row) else INF for row in licks])
     values: dict[str, Any] = {
         "start_time": starts,
         "stop_time": starts + 3.5,
         "initial_image_name": ["im065"] * n,
-        "change_image_name": ["im077" if o in ("hit", "miss", "auto_rewarded") else "im065" for o in outcomes],
+        "change_image_name": [
+            "im077" if o in ("hit", "miss", "auto_rewarded") else "im065" for o in outcomes
+        ],
         "is_change": is_["hit"] | is_["miss"] | is_["auto_rewarded"],
         "change_time": changes,
         "go": is_["hit"] | is_["miss"],
         "catch": is_["false_alarm"] | is_["correct_reject"],
         "lick_times": np.zeros(n),
         "response_time": np.where(is_["aborted"] | np.isinf(first), NAN, first),
-        "response_latency": np.where(is_["aborted"], NAN, first - np.where(np.isnan(changes), 0, changes)),
+        "response_latency": np.where(
+            is_["aborted"], NAN, first - np.where(np.isnan(changes), 0, changes)
+        ),
         "reward_time": np.where(is_["hit"], first, NAN),
         "reward_volume": np.where(is_["hit"], 0.005, 0.0),
         **is_,
-        "change_frame": np.where(np.isnan(changes), -99, np.nan_to_num(changes) * 4 - 1).astype(np.int64),
+        "change_frame": np.where(np.isnan(changes), -99, np.nan_to_num(changes) * 4 - 1).astype(
+            np.int64
+        ),
         "trial_length": np.full(n, 3.5),
         **changed,
     }
@@ -55,14 +72,20 @@ def trials_of(
 def trials() -> Content:
     """Four trials: a hit with two licks, an aborted one, a catch trial and a miss without licks."""
     return trials_of(
-        ["hit", "aborted", "correct_reject", "miss"], [0.0, 4.5, 6.5, 10.5], [2.25, NAN, 8.25, 12.25], [[2.75, 3.0], [5.5], [], []]
+        ["hit", "aborted", "correct_reject", "miss"],
+        [0.0, 4.5, 6.5, 10.5],
+        [2.25, NAN, 8.25, 12.25],
+        [[2.75, 3.0], [5.5], [], []],
     )
 
 
 def licks() -> Content:
     """The three licks of `trials`."""
     frames = np.array([11, 12, 22])
-    return {"/processing/licking/licks/data": frames, "/processing/licking/licks/timestamps": frames / 4}
+    return {
+        "/processing/licking/licks/data": frames,
+        "/processing/licking/licks/timestamps": frames / 4,
+    }
 
 
 def presentations() -> Content:
@@ -132,7 +155,11 @@ def presentations() -> Content:
 def old_presentations() -> Content:
     """The same flashes in the layout of releases before 1.1.0: a group per image, neither blocks nor trials, no end of omissions."""
     content: Content = {}
-    for name, index, start in (("im065", [0, 5], [1.25, 12.25]), ("im077", [1, 3, 4], [2.25, 4.25, 8.25]), ("omitted", [2], [3.25])):
+    for name, index, start in (
+        ("im065", [0, 5], [1.25, 12.25]),
+        ("im077", [1, 3, 4], [2.25, 4.25, 8.25]),
+        ("omitted", [2], [3.25]),
+    ):
         times = np.array(start)
         values: dict[str, Any] = {
             "start_time": times,
@@ -214,7 +241,11 @@ def eye_tracking(eye_area: Sequence[float], pupil_area: Sequence[float]) -> Cont
     """Ellipse fits whose other values tell part, quantity and frame: eye 100, pupil 200, reflection 300, 10 more a quantity, 1 a frame."""
     n = len(eye_area)
     content: Content = {f"{EYE}/eye_tracking/timestamps": np.arange(n) / 30}
-    areas = {"eye_tracking": eye_area, "pupil_tracking": pupil_area, "corneal_reflection_tracking": np.full(n, 7.0)}
+    areas = {
+        "eye_tracking": eye_area,
+        "pupil_tracking": pupil_area,
+        "corneal_reflection_tracking": np.full(n, 7.0),
+    }
     for part, (series_name, area) in enumerate(areas.items(), start=1):
         at, base = f"{EYE}/{series_name}", 100.0 * part + np.arange(n)
         content |= {
@@ -231,14 +262,29 @@ def eye_tracking(eye_area: Sequence[float], pupil_area: Sequence[float]) -> Cont
 
 def behavior_file() -> Content:
     """A behaviour file of release 1.1.0."""
-    return metadata() | series() | licks() | trials() | presentations() | templates() | eye_tracking([10.0] * 4, [20.0] * 4)
+    return (
+        metadata()
+        | series()
+        | licks()
+        | trials()
+        | presentations()
+        | templates()
+        | eye_tracking([10.0] * 4, [20.0] * 4)
+    )
 
 
 def old_behavior_file() -> Content:
     """The same session as releases before 1.1.0 have it."""
-    content = without(behavior_file(), "/intervals", "/general/metadata@project_code", "/general/task_parameters@stimulus_name")
+    content = without(
+        behavior_file(),
+        "/intervals",
+        "/general/metadata@project_code",
+        "/general/task_parameters@stimulus_name",
+    )
     content |= trials() | old_presentations()
-    content[f"{TRIALS}@colnames"] = ["stimulus_change" if n == "is_change" else n for n in content[f"{TRIALS}@colnames"]]
+    content[f"{TRIALS}@colnames"] = [
+        "stimulus_change" if n == "is_change" else n for n in content[f"{TRIALS}@colnames"]
+    ]
     content[f"{TRIALS}/stimulus_change"] = content.pop(f"{TRIALS}/is_change")
     change_frame = content[f"{TRIALS}/change_frame"].astype(np.float64)
     content[f"{TRIALS}/change_frame"] = np.where(change_frame == -99, NAN, change_frame)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.nwb.hdf5 import HdfFile
+from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
 from schemas import TABLES
@@ -28,26 +28,40 @@ NAN = float("nan")
 INF = float("inf")
 
 BEHAVIOR_SESSION_ID, OPHYS_SESSION_ID, EXPERIMENT_ID = 1001, 2001, 5001
-KEYS = {"behavior_session_id": BEHAVIOR_SESSION_ID, "ophys_session_id": OPHYS_SESSION_ID, "ophys_experiment_id": EXPERIMENT_ID}
+KEYS = {
+    "behavior_session_id": BEHAVIOR_SESSION_ID,
+    "ophys_session_id": OPHYS_SESSION_ID,
+    "ophys_experiment_id": EXPERIMENT_ID,
+}
 
 _numbers = itertools.count()
 
 
 def _text(values: Any) -> bool:
-    return isinstance(values, (str, bytes)) or (isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes)))
+    return isinstance(values, (str, bytes)) or (
+        isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes))
+    )
 
 
 def _put(h5: h5py.File, path: str, value: Any) -> None:
     if "@" in path:
         path, name = path.split("@")
         node = h5[path] if path in h5 else h5.create_group(path)
-        node.attrs[name] = np.array(value, dtype=h5py.string_dtype()) if _text(value) and isinstance(value, list) else value
+        node.attrs[name] = (
+            np.array(value, dtype=h5py.string_dtype())
+            if _text(value) and isinstance(value, list)
+            else value
+        )
     elif isinstance(value, (h5py.SoftLink, h5py.ExternalLink)):
         h5[path] = value
     elif value is None:
         h5.require_group(path)
     elif _text(value):
-        h5.create_dataset(path, data=np.array(value, dtype=object) if isinstance(value, list) else value, dtype=h5py.string_dtype())
+        h5.create_dataset(
+            path,
+            data=np.array(value, dtype=object) if isinstance(value, list) else value,
+            dtype=h5py.string_dtype(),
+        )
     else:
         h5.create_dataset(path, data=value)
 
@@ -70,7 +84,10 @@ def changed(image: bytes, before: Content, after: Content) -> Recording:
             del h5[path]
         elif node in h5 and name in h5[node].attrs:
             del h5[node].attrs[name]
-    for path in sorted((p for p, v in after.items() if before.get(p) is not v), key=lambda path: ("@" in path, path)):
+    for path in sorted(
+        (p for p, v in after.items() if before.get(p) is not v),
+        key=lambda path: ("@" in path, path),
+    ):
         _put(h5, path, after[path])
     return Recording(HdfFile(h5, NAME))
 
@@ -82,7 +99,12 @@ def recording(content: Mapping[str, Any]) -> Recording:
 
 def without(content: Content, *prefixes: str) -> Content:
     """The same file without some objects, all that is in them, and their attributes. Columns of tables also leave their `colnames`."""
-    gone = {p for p in content for prefix in prefixes if p == prefix or p.startswith((f"{prefix}/", f"{prefix}@"))}
+    gone = {
+        p
+        for p in content
+        for prefix in prefixes
+        if p == prefix or p.startswith((f"{prefix}/", f"{prefix}@"))
+    }
     rest = {p: v for p, v in content.items() if p not in gone}
     for prefix in prefixes:
         folder, _, name = prefix.rpartition("/")
@@ -98,16 +120,26 @@ def read(table: str, source: Recording | Content) -> pa.Table:
     declared = TABLES[table]
     stored = {c.name for c in declared.stored}
     keys = {k: v for k, v in KEYS.items() if k in stored}
-    batches = [conform(declared, {**keys, **rows.columns}, rows.count) for rows in READERS[table](opened)]
+    batches = [
+        conform(declared, {**keys, **rows.columns}, rows.count) for rows in READERS[table](opened)
+    ]
     for batch in batches:
         batch.validate(full=True)
-    return pa.concat_tables(batches) if batches else conform(declared, {c.name: [] for c in declared.stored}, 0)
+    return (
+        pa.concat_tables(batches)
+        if batches
+        else conform(declared, {c.name: [] for c in declared.stored}, 0)
+    )
 
 
 def columns(table: str, source: Recording | Content, *names: str) -> dict[str, list[Any]]:
     """The same as Python values by column, without the keys; only some columns if they are named."""
     rows = read(table, source)
-    return {name: rows.column(name).to_pylist() for name in names or rows.column_names if name not in KEYS}
+    return {
+        name: rows.column(name).to_pylist()
+        for name in names or rows.column_names
+        if name not in KEYS
+    }
 
 
 def column(table: str, source: Recording | Content, name: str) -> list[Any]:
@@ -115,10 +147,15 @@ def column(table: str, source: Recording | Content, name: str) -> list[Any]:
     return columns(table, source, name)[name]
 
 
-def dynamic_table(path: str, values: Mapping[str, Any], ids: Sequence[int] | None = None) -> Content:
+def dynamic_table(
+    path: str, values: Mapping[str, Any], ids: Sequence[int] | None = None
+) -> Content:
     """A DynamicTable with one dataset per column, in this order."""
     rows = len(next(iter(values.values())))
-    content: Content = {f"{path}/id": np.arange(rows) if ids is None else np.array(ids), f"{path}@colnames": list(values)}
+    content: Content = {
+        f"{path}/id": np.arange(rows) if ids is None else np.array(ids),
+        f"{path}@colnames": list(values),
+    }
     return content | {f"{path}/{name}": column for name, column in values.items()}
 
 

@@ -20,7 +20,11 @@ def traces(interface: str, base: float, roi_count: int = len(ROI_IDS)) -> Conten
     """Traces whose values tell frame and column: `base` + 10 a frame + 1 a column."""
     at = f"{OPHYS}/{interface}/traces"
     data = base + 10.0 * np.arange(FRAMES)[:, None] + np.arange(roi_count)
-    return {f"{at}/data": data, f"{at}/timestamps": np.arange(FRAMES) / 8, f"{at}/rois": np.arange(roi_count)}
+    return {
+        f"{at}/data": data,
+        f"{at}/timestamps": np.arange(FRAMES) / 8,
+        f"{at}/rois": np.arange(roi_count),
+    }
 
 
 def cell_table() -> Content:
@@ -33,7 +37,10 @@ def cell_table() -> Content:
         "cell_specimen_id": np.array([8003, 8001, 8002, -1]),
         "height": np.array([3, 2, 1, 1], dtype=np.int32),
         "mask_image_plane": np.array([0, 1, 0, 0], dtype=np.int32),
-        **{f"max_correction_{side}": np.array([1.5, 2.5, 3.5, 4.5]) + i for i, side in enumerate(("down", "left", "right", "up"))},
+        **{
+            f"max_correction_{side}": np.array([1.5, 2.5, 3.5, 4.5]) + i
+            for i, side in enumerate(("down", "left", "right", "up"))
+        },
         "valid_roi": np.array([True, True, False, True]),
         "width": np.array([3, 2, 1, 1], dtype=np.int32),
         "x": np.array([1, 0, 0, 2]),
@@ -66,7 +73,12 @@ def events() -> Content:
 def experiment_file() -> Content:
     """An experiment file of release 1.1.0 without its copy of the behaviour: one plane of a session with two groups of planes."""
     content = metadata() | cell_table() | events()
-    for base, interface in ((1000.0, "dff"), (2000.0, "corrected_fluorescence"), (3000.0, "demixed_trace"), (4000.0, "neuropil_trace")):
+    for base, interface in (
+        (1000.0, "dff"),
+        (2000.0, "corrected_fluorescence"),
+        (3000.0, "demixed_trace"),
+        (4000.0, "neuropil_trace"),
+    ):
         content |= traces(interface, base)
         if interface != "dff":
             content[f"{OPHYS}/{interface}/traces/rois"] = h5py.SoftLink(f"{OPHYS}/dff/traces/rois")

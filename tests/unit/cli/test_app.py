@@ -26,7 +26,10 @@ def test_version() -> None:
 def test_every_command_has_help_with_an_example(command: str) -> None:
     text = output(command, "--help")
     assert f"Usage: vblake {command}" in text
-    assert f"  vblake {command}" in text.split("Usage:")[1].replace("Example:  ", "  ").split("\n", 1)[1]
+    assert (
+        f"  vblake {command}"
+        in text.split("Usage:")[1].replace("Example:  ", "  ").split("\n", 1)[1]
+    )
 
 
 def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
@@ -35,7 +38,15 @@ def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
     assert positions == sorted(positions)
 
 
-@pytest.mark.parametrize("args", [["nonsense"], ["sql"], ["describe", "trials", "--nonsense"], ["sample", "--out", "x", "--mice", "0"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["sql"],
+        ["describe", "trials", "--nonsense"],
+        ["sample", "--out", "x", "--mice", "0"],
+    ],
+)
 def test_bad_arguments_exit_with_2(args: list[str]) -> None:
     result = run(*args)
     assert result.exit_code == 2
@@ -73,33 +84,48 @@ def interrupted_query() -> RuntimeError:
         (typer.Exit(3), 3, ""),
     ],
 )
-def test_errors_become_messages_and_exit_codes(error: BaseException, code: int, message: str) -> None:
+def test_errors_become_messages_and_exit_codes(
+    error: BaseException, code: int, message: str
+) -> None:
     result = CliRunner().invoke(failing(error), ["one"])
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", message)
 
 
-def test_main_apologises_for_what_should_not_happen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_apologises_for_what_should_not_happen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["vblake", "one"])
     with pytest.raises(SystemExit) as caught:
         main(failing(ZeroDivisionError("oops")))
     captured = capsys.readouterr()
     assert (caught.value.code, captured.out) == (1, "")
     first, rest = captured.err.split("\n", 1)
-    assert first == "error: Sorry, this should not have happened (ZeroDivisionError). Please report it with what follows."
+    assert (
+        first
+        == "error: Sorry, this should not have happened (ZeroDivisionError). Please report it with what follows."
+    )
     assert rest.startswith("Traceback (most recent call last):")
     assert rest.endswith("ZeroDivisionError: oops\n")
 
 
-def test_main_gives_the_exit_code_of_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_gives_the_exit_code_of_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["vblake", "one"])
     with pytest.raises(SystemExit) as caught:
         main(failing(LakeError("no lake")))
     assert (caught.value.code, capsys.readouterr().err) == (1, "error: no lake\n")
 
 
-@pytest.mark.parametrize(("no_color", "expected"), [("", "\x1b[31m\x1b[1merror:\x1b[0m no lake\n"), ("1", "error: no lake\n")])
+@pytest.mark.parametrize(
+    ("no_color", "expected"),
+    [("", "\x1b[31m\x1b[1merror:\x1b[0m no lake\n"), ("1", "error: no lake\n")],
+)
 def test_errors_are_red_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_color: str, expected: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    no_color: str,
+    expected: str,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["vblake", "one"])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -119,5 +145,7 @@ def test_ctrl_c_while_the_command_is_still_being_read_leaves_no_traceback() -> N
         "sys.meta_path.insert(0, Interrupted())\n"
         "runpy.run_module('assets', run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr.strip()) == (130, "interrupted before it began")

@@ -16,18 +16,24 @@ import pytest
 from builders.cli import TRIALS, cells, csv_of, output, refusal, run
 from builders.lake import write_rows
 
-from pipelines.connect import _packaged_httpfs
+from pipelines.catalog.connect import _packaged_httpfs
 from pipelines.lake.store import LocalStore
 
 
-def test_a_moved_lake_from_another_folder_with_links(good: Path, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_lake_from_another_folder_with_links(
+    good: Path, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with duckdb.connect(str(lake / "catalog.duckdb"), read_only=True) as con:
-        assert con.execute("SELECT root FROM _lake").fetchone() == (str(good),), "the catalog was built elsewhere"
+        assert con.execute("SELECT root FROM _lake").fetchone() == (str(good),), (
+            "the catalog was built elsewhere"
+        )
     (tmp_path / "link").symlink_to(lake)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (lake / TRIALS).unlink()
-    write_rows(LocalStore(lake), "trials", [{"behavior_session_id": 1001, "trials_id": 77}], mouse_id=101)
+    write_rows(
+        LocalStore(lake), "trials", [{"behavior_session_id": 1001, "trials_id": 77}], mouse_id=101
+    )
     for path in ("../lake", "../link", "../here/../link"):
         assert csv_of("--lake", path, "SELECT trials_id FROM trials") == [["trials_id"], ["77"]]
 
@@ -35,7 +41,10 @@ def test_a_moved_lake_from_another_folder_with_links(good: Path, lake: Path, tmp
 def test_a_folder_whose_name_looks_like_a_pattern(lake: Path, tmp_path: Path) -> None:
     odd = tmp_path / "it's [1] *odd?"
     lake.rename(odd)
-    assert csv_of("--lake", odd, "SELECT mouse_id, count(*) FROM trials GROUP BY 1")[1] == ["101", "5"]
+    assert csv_of("--lake", odd, "SELECT mouse_id, count(*) FROM trials GROUP BY 1")[1] == [
+        "101",
+        "5",
+    ]
     assert output("verify", "--lake", odd).endswith("files read, no problems\n")
 
 
@@ -44,8 +53,16 @@ def test_the_lake_from_the_environment(lake: Path, monkeypatch: pytest.MonkeyPat
     assert csv_of("SELECT count(*) FROM licks")[1] == ["2"]
 
 
-@pytest.mark.parametrize("query", ["SELECT count(*) FROM range(100_000_000_000) a, range(1000) b", "SELECT 1 FROM range(1_000_000_000)"])
-def test_an_interrupted_query_ends_at_once_and_leaves_no_output(lake: Path, tmp_path: Path, query: str) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT count(*) FROM range(100_000_000_000) a, range(1000) b",
+        "SELECT 1 FROM range(1_000_000_000)",
+    ],
+)
+def test_an_interrupted_query_ends_at_once_and_leaves_no_output(
+    lake: Path, tmp_path: Path, query: str
+) -> None:
     program = "from pipelines.cli.app import main; main()"
     file = tmp_path / "out.csv"
     args = [sys.executable, "-c", program, "sql", "--lake", str(lake), "-o", str(file), query]
@@ -70,10 +87,15 @@ def test_no_lake(tmp_path: Path) -> None:
 
 
 def test_a_lake_url_of_another_kind() -> None:
-    assert refusal("sql", "--lake", "gs://x/y", "SELECT 1", code=1) == "error: gs://x/y: a lake is a local folder or an s3:// prefix"
+    assert (
+        refusal("sql", "--lake", "gs://x/y", "SELECT 1", code=1)
+        == "error: gs://x/y: a lake is a local folder or an s3:// prefix"
+    )
 
 
-def test_nothing_is_written_anywhere(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_anywhere(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     before = {p: p.stat().st_mtime_ns for p in lake.rglob("*")}
@@ -109,7 +131,9 @@ def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     client.create_bucket(Bucket="bucket")
     for file in good.rglob("*"):
         if file.is_file():
-            client.upload_file(str(file), "bucket", f"lakes/one/{file.relative_to(good).as_posix()}")
+            client.upload_file(
+                str(file), "bucket", f"lakes/one/{file.relative_to(good).as_posix()}"
+            )
     client.put_object(Bucket="bucket", Key="other.csv", Body=b"a\n1\n")
     client.close()
     yield "s3://bucket/lakes/one"
@@ -119,16 +143,23 @@ def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("packaged", [True, False])
-def test_a_lake_in_s3(s3_lake: str, packaged: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_lake_in_s3(
+    s3_lake: str, packaged: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     if not packaged:
-        monkeypatch.setattr("pipelines.connect._packaged_httpfs", lambda: None)
+        monkeypatch.setattr("pipelines.catalog.connect._packaged_httpfs", lambda: None)
     elif _packaged_httpfs() is None:
         pytest.skip("there is no duckdb-extension-httpfs for this version of DuckDB")
-    assert csv_of("--lake", s3_lake, "SELECT mouse_id, count(*) FROM trials GROUP BY ALL") == [["mouse_id", "count_star()"], ["101", "5"]]
+    assert csv_of("--lake", s3_lake, "SELECT mouse_id, count(*) FROM trials GROUP BY ALL") == [
+        ["mouse_id", "count_star()"],
+        ["101", "5"],
+    ]
     assert run("sql", "--lake", s3_lake, "-o", tmp_path / "t.parquet", "FROM trials").exit_code == 0
     assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_rows == 5
     for name in ("s3://bucket/other.csv", f"{s3_lake}/../../other.csv"):
-        assert refusal("sql", "--lake", s3_lake, f"FROM '{name}'").startswith(f"error: {name!r} is a file; ")
+        assert refusal("sql", "--lake", s3_lake, f"FROM '{name}'").startswith(
+            f"error: {name!r} is a file; "
+        )
     verdict = output("verify", "--lake", s3_lake).splitlines()[-1]
     assert verdict.startswith(f"{s3_lake}: ")
     assert verdict.endswith(" files read, no problems")

@@ -33,7 +33,9 @@ def test_catalog_needs_a_lake(tmp_path: Path) -> None:
 
 
 def test_a_command_that_an_error_tells_can_be_typed_as_it_stands(tmp_path: Path) -> None:
-    assert refusal("catalog", "--lake", tmp_path / "my lake", code=1).endswith(f"with `vblake ingest --lake '{tmp_path}/my lake'`.")
+    assert refusal("catalog", "--lake", tmp_path / "my lake", code=1).endswith(
+        f"with `vblake ingest --lake '{tmp_path}/my lake'`."
+    )
 
 
 # --- verify ------------------------------------------------------------------------------------------------------------------
@@ -48,7 +50,10 @@ def test_verify_a_good_lake(lake: Path) -> None:
         "(NWB_TABLES.md 2.1, 9); found behaviour session 1002"
     )
     assert verdict == f"{lake}: {files} files read, no problems"
-    assert output("verify", "--lake", lake, "--quick") == f"{lake}: {files} files looked at, no problems\n"
+    assert (
+        output("verify", "--lake", lake, "--quick")
+        == f"{lake}: {files} files looked at, no problems\n"
+    )
 
 
 def test_verify_prints_a_line_per_problem_and_exits_with_1(lake: Path) -> None:
@@ -56,7 +61,11 @@ def test_verify_prints_a_line_per_problem_and_exits_with_1(lake: Path) -> None:
     files = len(list(lake.rglob("*.parquet")))
     result = run("verify", "--lake", lake)
     assert (result.exit_code, result.stderr) == (1, "")
-    assert "".join(line for line in result.stdout.splitlines(keepends=True) if not line.startswith("known exception: ")) == (
+    assert "".join(
+        line
+        for line in result.stdout.splitlines(keepends=True)
+        if not line.startswith("known exception: ")
+    ) == (
         f"error: file {TRIALS}, table trials: the rows are not in order; "
         "expected sorted by behavior_session_id, trials_id; found row 1 out of place\n"
         f"{lake}: {files} files read, 1 error\n"
@@ -65,8 +74,15 @@ def test_verify_prints_a_line_per_problem_and_exits_with_1(lake: Path) -> None:
 
 
 def test_verify_exits_with_0_where_there_are_only_warnings(lake: Path) -> None:
-    plane = {"behavior_session_id": 1003, "ophys_session_id": 2003, "ophys_experiment_id": 3003, "timestamps": [0.5]}
-    write_rows(LocalStore(lake), "ophys_timestamps", [plane], mouse_id=102, ophys_experiment_id=3003)
+    plane = {
+        "behavior_session_id": 1003,
+        "ophys_session_id": 2003,
+        "ophys_experiment_id": 3003,
+        "timestamps": [0.5],
+    }
+    write_rows(
+        LocalStore(lake), "ophys_timestamps", [plane], mouse_id=102, ophys_experiment_id=3003
+    )
     lines = output("verify", "--lake", lake).splitlines()[2:]
     assert lines[0].startswith("warning: file ophys_timestamps/mouse_id=102/")
     assert lines[1].endswith("files read, 1 warning")
@@ -80,9 +96,25 @@ def test_status(lake: Path) -> None:
     assert text.splitlines()[0] == f"release 1.1.0 in {lake}"
     # rows, size and its unit, files, done, quarantined, skipped, missing
     assert cells(text, "trials")[1:2] + cells(text, "trials")[4:] == ["5", "1", "2", "1", "1", "1"]
-    assert cells(text, "dff_traces")[1:2] + cells(text, "dff_traces")[4:] == ["2", "2", "2", "1", "0", "0"]
-    assert cells(text, "rewards") == ["rewards", "0", "0", "B", "0", "0", "1", "1", "3"], "files that were ingested without it"
-    assert cells(text, "behavior_sessions")[1:2] + cells(text, "behavior_sessions")[4:] == ["5", "1", "0", "0", "0", "0"]
+    assert cells(text, "dff_traces")[1:2] + cells(text, "dff_traces")[4:] == [
+        "2",
+        "2",
+        "2",
+        "1",
+        "0",
+        "0",
+    ]
+    assert cells(text, "rewards") == ["rewards", "0", "0", "B", "0", "0", "1", "1", "3"], (
+        "files that were ingested without it"
+    )
+    assert cells(text, "behavior_sessions")[1:2] + cells(text, "behavior_sessions")[4:] == [
+        "5",
+        "1",
+        "0",
+        "0",
+        "0",
+        "0",
+    ]
     assert cells(text, "101")[1:2] + cells(text, "101")[4:] == ["29", "11", "3", "0", "0", "0"]
     assert cells(text, "102")[1:2] + cells(text, "102")[4:] == ["2", "1", "0", "1", "1", "1"]
     assert cells(text, "all")[4:] == ["17", "3", "1", "1", "1"]
@@ -92,7 +124,9 @@ def test_status(lake: Path) -> None:
     ]
 
 
-def test_status_is_whole_on_a_narrow_terminal(lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_is_whole_on_a_narrow_terminal(
+    lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "30")
     app(["status", "--lake", str(lake)], standalone_mode=False)
@@ -106,9 +140,19 @@ def test_status_as_json(lake: Path) -> None:
     found = json.loads(output("status", "--lake", lake, "--json"))
     assert (found["lake"], found["release"], found["has_catalog"]) == (str(lake), "1.1.0", False)
     size = (lake / TRIALS).stat().st_size
-    counts = {"rows": 5, "bytes": size, "files": 1, "done": 2, "quarantined": 0, "skipped": 0, "missing": 0}
+    counts = {
+        "rows": 5,
+        "bytes": size,
+        "files": 1,
+        "done": 2,
+        "quarantined": 0,
+        "skipped": 0,
+        "missing": 0,
+    }
     assert {"table": "trials", "mouse_id": 101, **counts} in found["tables_by_mouse"]
-    assert {"table": "trials", **counts, "quarantined": 1, "skipped": 1, "missing": 1} in found["tables"]
+    assert {"table": "trials", **counts, "quarantined": 1, "skipped": 1, "missing": 1} in found[
+        "tables"
+    ]
     assert found["all"]["rows"] == sum(t["rows"] for t in found["tables"])
     assert found["all"]["bytes"] == sum(p.stat().st_size for p in lake.rglob("*.parquet"))
     assert [(p["status"], p["kind"], p["file_key"]) for p in found["problems"]] == [
@@ -120,14 +164,22 @@ def test_status_as_json(lake: Path) -> None:
 def test_status_counts_what_verify_counts(sample_lake: Path) -> None:
     found = json.loads(output("status", "--lake", sample_lake, "--json"))
     rows = {t["table"]: t["rows"] for t in found["tables"]}
-    held = {name: sum(pq.ParquetFile(f).metadata.num_rows for f in (sample_lake / name).rglob("*.parquet")) for name in TABLES}
+    held = {
+        name: sum(
+            pq.ParquetFile(f).metadata.num_rows for f in (sample_lake / name).rglob("*.parquet")
+        )
+        for name in TABLES
+    }
     assert rows == held
     assert {t["missing"] for t in found["tables"]} == {0}
 
 
 def test_status_says_that_there_is_no_catalog(lake: Path) -> None:
     (lake / "catalog.duckdb").unlink()
-    assert output("status", "--lake", lake).splitlines()[1] == f"There is no catalog yet: vblake catalog --lake {lake}"
+    assert (
+        output("status", "--lake", lake).splitlines()[1]
+        == f"There is no catalog yet: vblake catalog --lake {lake}"
+    )
 
 
 def test_status_of_a_lake_with_a_damaged_project_table(lake: Path) -> None:
@@ -139,4 +191,6 @@ def test_status_of_a_lake_with_a_damaged_project_table(lake: Path) -> None:
 
 
 def test_status_needs_a_lake(tmp_path: Path) -> None:
-    assert refusal("status", "--lake", tmp_path, code=1).startswith(f"error: {tmp_path} is not a vblake lake: ")
+    assert refusal("status", "--lake", tmp_path, code=1).startswith(
+        f"error: {tmp_path} is not a vblake lake: "
+    )

@@ -10,8 +10,9 @@ import pytest
 from builders.bucket import Bucket
 from builders.cli import cells, output, refusal
 
-from pipelines.ingest import IngestRequest, Prepared, prepare
-from pipelines.sources import SourceSpec
+from pipelines.ingest import Prepared, prepare
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 
 
 @pytest.fixture
@@ -37,12 +38,32 @@ def test_plan(bucket_folder: Path, tmp_path: Path) -> None:
 
 
 def test_plan_lists_the_files(bucket_folder: Path, tmp_path: Path) -> None:
-    text = output("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--list", "--mouse", "100002", "--experiment", "5004")
+    text = output(
+        "plan",
+        "--source",
+        bucket_folder,
+        "--lake",
+        tmp_path / "new",
+        "--list",
+        "--mouse",
+        "100002",
+        "--experiment",
+        "5004",
+    )
     line = text.splitlines()[-2].split(maxsplit=4)
     assert line[:4] == ["100002", "ophys_experiment", "5004", "missing"]
     assert "file_id 3" in line[4]
     text = output(
-        "plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--list", "--behavior-session", "1001", "--tables", "trials"
+        "plan",
+        "--source",
+        bucket_folder,
+        "--lake",
+        tmp_path / "new",
+        "--list",
+        "--behavior-session",
+        "1001",
+        "--tables",
+        "trials",
     )
     key = "visual-behavior-ophys/behavior_sessions/behavior_session_1001.nwb"
     assert text.splitlines()[-2].split() == [
@@ -58,9 +79,23 @@ def test_plan_lists_the_files(bucket_folder: Path, tmp_path: Path) -> None:
 
 
 def test_plan_as_json(bucket_folder: Path, tmp_path: Path) -> None:
-    args = ("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--mouse", "100002", "--tables", "licks,dff_traces", "--json")
+    args = (
+        "plan",
+        "--source",
+        bucket_folder,
+        "--lake",
+        tmp_path / "new",
+        "--mouse",
+        "100002",
+        "--tables",
+        "licks,dff_traces",
+        "--json",
+    )
     found = json.loads(output(*args))
-    assert {k: found[k] for k in ("release", "files", "todo", "bytes", "fetch_at_most", "done", "missing")} == {
+    assert {
+        k: found[k]
+        for k in ("release", "files", "todo", "bytes", "fetch_at_most", "done", "missing")
+    } == {
         "release": "1.1.0",
         "files": 4,
         "todo": 3,
@@ -77,24 +112,39 @@ def test_plan_as_json(bucket_folder: Path, tmp_path: Path) -> None:
         (5003, ["licks", "dff_traces"], True),
         (1004, ["licks"], True),
     ]
-    assert [(f["kind"], f["file_key"]) for f in listed["missing_files"]] == [("ophys_experiment", 5004)]
+    assert [(f["kind"], f["file_key"]) for f in listed["missing_files"]] == [
+        ("ophys_experiment", 5004)
+    ]
 
 
-def test_plan_of_a_remote_source_bounds_what_is_fetched(bucket_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_of_a_remote_source_bounds_what_is_fetched(
+    bucket_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def elsewhere(request: IngestRequest) -> Prepared:
-        return replace(prepare(replace(request, source=SourceSpec(str(bucket_folder)))), request=request)
+        return replace(
+            prepare(replace(request, source=SourceSpec(str(bucket_folder)))), request=request
+        )
 
     monkeypatch.setattr("pipelines.ingest.prepare", elsewhere)
-    found = json.loads(output("plan", "--source", "s3://bucket", "--lake", tmp_path / "new", "--json", "--list"))
+    found = json.loads(
+        output("plan", "--source", "s3://bucket", "--lake", tmp_path / "new", "--json", "--list")
+    )
     assert found["source"] == "s3://bucket"
-    assert found["fetch_at_most"] == found["bytes"] == sum(f["fetch_at_most"] for f in found["to_do_files"]) > 0
+    assert (
+        found["fetch_at_most"]
+        == found["bytes"]
+        == sum(f["fetch_at_most"] for f in found["to_do_files"])
+        > 0
+    )
 
 
 def test_plan_counts_what_is_done(sample_bucket: Path, sample_lake: Path) -> None:
     found = json.loads(output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json"))
     assert (found["todo"], found["bytes"], found["missing"]) == (0, 0, 0)
     assert found["done"] == found["files"] > 0
-    again = json.loads(output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json", "--force"))
+    again = json.loads(
+        output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json", "--force")
+    )
     assert (again["todo"], again["done"]) == (found["done"], 0)
 
 

@@ -49,7 +49,9 @@ NO_FILES = "which reads the lake through its catalog and no other file. Query a 
         ("MERGE INTO _lake USING _lake AS l ON true WHEN MATCHED THEN DELETE", "a MERGE INTO"),
     ],
 )
-def test_statements_that_do_more_than_read_are_refused(lake: Path, statement: str, kind: str) -> None:
+def test_statements_that_do_more_than_read_are_refused(
+    lake: Path, statement: str, kind: str
+) -> None:
     before = sorted(lake.rglob("*"))
     assert refusal("sql", "--lake", lake, statement.replace("{lake}", str(lake))) == (
         f"error: vblake sql only reads, and was given {kind} {ONLY_READS}"
@@ -104,15 +106,26 @@ def test_explain_with_options_is_refused(lake: Path, statement: str) -> None:
         "SUMMARIZE FROM {call}",
     ],
 )
-def test_functions_that_read_files_or_change_something_are_refused(lake: Path, statement: str, call: str, name: str) -> None:
+def test_functions_that_read_files_or_change_something_are_refused(
+    lake: Path, statement: str, call: str, name: str
+) -> None:
     before = sorted(lake.rglob("*"))
     text = statement.replace("{call}", call.replace("{lake}", str(lake)))
-    assert refusal("sql", "--lake", lake, text) == f"error: {name} cannot be used in vblake sql, {NO_FILES}"
+    assert (
+        refusal("sql", "--lake", lake, text)
+        == f"error: {name} cannot be used in vblake sql, {NO_FILES}"
+    )
     assert sorted(lake.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/passwd", "{lake}/trials/mouse_id=101/trials.parquet", "s3://bucket/lake/../x.csv", "x/../../y.json"]
+    "name",
+    [
+        "/etc/passwd",
+        "{lake}/trials/mouse_id=101/trials.parquet",
+        "s3://bucket/lake/../x.csv",
+        "x/../../y.json",
+    ],
 )
 def test_files_in_place_of_tables_are_refused(lake: Path, name: str) -> None:
     name = name.replace("{lake}", str(lake))
@@ -122,9 +135,11 @@ def test_files_in_place_of_tables_are_refused(lake: Path, name: str) -> None:
     )
 
 
-def test_duckdb_itself_keeps_to_the_lake(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duckdb_itself_keeps_to_the_lake(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # What stands when the checks of statements are got round.
-    from pipelines.connect import connect_restricted
+    from pipelines.catalog.connect import connect_restricted
 
     (tmp_path / "secret.csv").write_text("a\n1\n")
     monkeypatch.chdir(tmp_path)
@@ -141,8 +156,14 @@ def test_duckdb_itself_keeps_to_the_lake(lake: Path, tmp_path: Path, monkeypatch
         ):
             with pytest.raises(duckdb.PermissionException):
                 con.execute(statement)
-        for statement in ("SET enable_external_access = true", "RESET allowed_directories", "SET threads = 1"):
-            with pytest.raises(duckdb.InvalidInputException, match="the configuration has been locked"):
+        for statement in (
+            "SET enable_external_access = true",
+            "RESET allowed_directories",
+            "SET threads = 1",
+        ):
+            with pytest.raises(
+                duckdb.InvalidInputException, match="the configuration has been locked"
+            ):
                 con.execute(statement)
         with pytest.raises(duckdb.InvalidInputException, match="attached in read-only mode"):
             con.execute("DELETE FROM _lake")
@@ -158,10 +179,22 @@ def test_variables_of_the_program_are_no_tables(lake: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("", 'There is no SQL statement to run. Give one in quotes, e.g. vblake sql "SELECT * FROM trials LIMIT 5".'),
-        (" ; -- nothing", 'There is no SQL statement to run. Give one in quotes, e.g. vblake sql "SELECT * FROM trials LIMIT 5".'),
-        ("SELECT 1; SELECT 2", "vblake sql runs one statement, and was given 2 (SELECT, SELECT). Run them one by one."),
-        ("SELECT 1; DROP VIEW trials", "vblake sql runs one statement, and was given 2 (SELECT, DROP). Run them one by one."),
+        (
+            "",
+            'There is no SQL statement to run. Give one in quotes, e.g. vblake sql "SELECT * FROM trials LIMIT 5".',
+        ),
+        (
+            " ; -- nothing",
+            'There is no SQL statement to run. Give one in quotes, e.g. vblake sql "SELECT * FROM trials LIMIT 5".',
+        ),
+        (
+            "SELECT 1; SELECT 2",
+            "vblake sql runs one statement, and was given 2 (SELECT, SELECT). Run them one by one.",
+        ),
+        (
+            "SELECT 1; DROP VIEW trials",
+            "vblake sql runs one statement, and was given 2 (SELECT, DROP). Run them one by one.",
+        ),
         (
             "PIVOT licks ON frame USING count(*)",
             "vblake sql runs PIVOT only with its values named: PIVOT ... ON column IN (value, ...) USING ....",
@@ -171,7 +204,10 @@ def test_variables_of_the_program_are_no_tables(lake: Path) -> None:
             "vblake sql cannot tell what this statement does. Use SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.",
         ),
         ("SELEC 1", 'Parser Error: syntax error at or near "SELEC"\n\nLINE 1: SELEC 1\n        ^'),
-        ("SELECT 1) TO '/x' --", "Parser Error: syntax error at or near \")\"\n\nLINE 1: SELECT 1) TO '/x' --\n                ^"),
+        (
+            "SELECT 1) TO '/x' --",
+            "Parser Error: syntax error at or near \")\"\n\nLINE 1: SELECT 1) TO '/x' --\n                ^",
+        ),
         (
             "SELECT *\nFROM trial",
             'Catalog Error: Table with name trial does not exist!\nDid you mean "trials"?\n\nLINE 2: FROM trial\n             ^',
@@ -194,7 +230,11 @@ def test_mistakes_are_explained(lake: Path, statement: str, message: str) -> Non
 def test_a_lake_file_that_does_not_open(lake: Path) -> None:
     (lake / TRIALS).write_bytes(b"nonsense" * 10)
     message = refusal("sql", "--lake", lake, "SELECT * FROM trials", code=1)
-    assert message.splitlines()[0] == f"error: Invalid Input Error: No magic bytes found at end of file '{lake}/{TRIALS}'"
     assert (
-        message.splitlines()[-1] == f"Where files were replaced while the query ran, run it again; else see `vblake verify --lake {lake}`."
+        message.splitlines()[0]
+        == f"error: Invalid Input Error: No magic bytes found at end of file '{lake}/{TRIALS}'"
+    )
+    assert (
+        message.splitlines()[-1]
+        == f"Where files were replaced while the query ran, run it again; else see `vblake verify --lake {lake}`."
     )

@@ -17,7 +17,12 @@ NAN_LIST = "[0.5, 'NaN'::DOUBLE] AS lick_times"
 
 
 def test_a_table(lake: Path) -> None:
-    text = output("sql", "--lake", lake, f"SELECT trials_id, go, {NAN_LIST}, start_time AS s FROM trials WHERE behavior_session_id = 1001")
+    text = output(
+        "sql",
+        "--lake",
+        lake,
+        f"SELECT trials_id, go, {NAN_LIST}, start_time AS s FROM trials WHERE behavior_session_id = 1001",
+    )
     assert text == (
         "╭───────────┬───────┬────────────┬──────╮\n"
         "│ trials_id │ go    │ lick_times │ s    │\n"
@@ -26,27 +31,45 @@ def test_a_table(lake: Path) -> None:
         "│         1 │ false │ [0.5, nan] │  0.0 │\n"
         "╰───────────┴───────┴────────────┴──────╯\n"
         "2 rows\n"
-    ).replace("│ s    │", "│   s │").replace("│  0.0 │", "│ 0.0 │").replace("┬──────╮", "┬─────╮").replace("┼──────┤", "┼─────┤").replace(
-        "┴──────╯", "┴─────╯"
-    )
+    ).replace("│ s    │", "│   s │").replace("│  0.0 │", "│ 0.0 │").replace(
+        "┬──────╮", "┬─────╮"
+    ).replace("┼──────┤", "┼─────┤").replace("┴──────╯", "┴─────╯")
 
 
 def test_long_lists_and_texts_are_cut(lake: Path) -> None:
-    text = output("sql", "--lake", lake, "SELECT dff, repeat('x', 70) AS t, NULL AS n, chr(27) || '[31m' AS c FROM dff_traces LIMIT 1")
+    text = output(
+        "sql",
+        "--lake",
+        lake,
+        "SELECT dff, repeat('x', 70) AS t, NULL AS n, chr(27) || '[31m' AS c FROM dff_traces LIMIT 1",
+    )
     assert text.splitlines()[3] == f"│ 5 items: [0.1, 0.2, 0.3, … │ {'x' * 59}… │ NULL │ ·[31m │"
 
 
 def test_a_note_says_how_many_rows_there_are(lake: Path) -> None:
     text = output("sql", "--lake", lake, "--rows", "2", "SELECT * FROM running_speed")
     assert len(text.splitlines()) == 4 + 2 + 1
-    assert text.splitlines()[-1] == "8 rows; the first 2 are shown (--rows N shows more, --format csv all)"
+    assert (
+        text.splitlines()[-1]
+        == "8 rows; the first 2 are shown (--rows N shows more, --format csv all)"
+    )
 
 
-def test_a_note_says_what_does_not_fit(lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_says_what_does_not_fit(
+    lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # A terminal, as far as the program can tell: CliRunner would replace stdout.
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    app(["sql", "--lake", str(lake), "SELECT 1 AS first_of_three, 'y' AS second_of_three, 3 AS third"], standalone_mode=False)
+    app(
+        [
+            "sql",
+            "--lake",
+            str(lake),
+            "SELECT 1 AS first_of_three, 'y' AS second_of_three, 3 AS third",
+        ],
+        standalone_mode=False,
+    )
     lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
     assert all(len(line) <= 40 for line in lines[:-1])
     assert lines[1] == "│ first_of_three │ second_of_three │"
@@ -60,7 +83,10 @@ def test_no_rows(lake: Path) -> None:
 def test_csv(lake: Path) -> None:
     query = f"SELECT trials_id, start_time, NULL AS n, 'a,\"b' AS t, {NAN_LIST}, date_of_acquisition FROM trials, behavior_sessions LIMIT 1"
     text = output("sql", "--lake", lake, "--format", "csv", query)
-    assert text == 'trials_id,start_time,n,t,lick_times,date_of_acquisition\n0,0.0,,"a,""b","[0.5, nan]",\n'
+    assert (
+        text
+        == 'trials_id,start_time,n,t,lick_times,date_of_acquisition\n0,0.0,,"a,""b","[0.5, nan]",\n'
+    )
 
 
 def test_json(lake: Path) -> None:
@@ -70,18 +96,29 @@ def test_json(lake: Path) -> None:
         '[\n{"the id":0,"lick_times":[0.5,null],"n":null,"t":"é","deep":[{"a":null}]},\n'
         '{"the id":1,"lick_times":[0.5,null],"n":null,"t":"é","deep":[{"a":null}]}\n]\n'
     )
-    assert output("sql", "--lake", lake, "--format", "json", "SELECT 1 AS one WHERE false") == "[]\n"
+    assert (
+        output("sql", "--lake", lake, "--format", "json", "SELECT 1 AS one WHERE false") == "[]\n"
+    )
 
 
 def test_large_results_are_written_in_parts(lake: Path) -> None:
     query = "SELECT range AS n FROM range(25_000)"
-    assert [row["n"] for row in json.loads(output("sql", "--lake", lake, "--format", "json", query))] == list(range(25_000))
+    assert [
+        row["n"] for row in json.loads(output("sql", "--lake", lake, "--format", "json", query))
+    ] == list(range(25_000))
     assert len(csv_of("--lake", lake, query)) == 25_001
 
 
 def test_parquet(lake: Path, tmp_path: Path) -> None:
     file = tmp_path / "it's.parquet"
-    result = run("sql", "--lake", lake, "--output", file, "SELECT * FROM trials WHERE behavior_session_id = 1002")
+    result = run(
+        "sql",
+        "--lake",
+        lake,
+        "--output",
+        file,
+        "SELECT * FROM trials WHERE behavior_session_id = 1002",
+    )
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"3 rows in {file}\n")
     rows = pq.ParquetFile(file).read()
     assert rows.column_names[:3] == ["mouse_id", "behavior_session_id", "trials_id"]
@@ -89,8 +126,12 @@ def test_parquet(lake: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["it's.parquet", "lake"]
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.csv", "one\n1\n"), ("a.json", '[\n{"one":1}\n]\n')])
-def test_the_ending_of_the_output_says_the_format(lake: Path, tmp_path: Path, name: str, content: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "one\n1\n"), ("a.json", '[\n{"one":1}\n]\n')]
+)
+def test_the_ending_of_the_output_says_the_format(
+    lake: Path, tmp_path: Path, name: str, content: str
+) -> None:
     assert run("sql", "--lake", lake, "-o", tmp_path / name, "SELECT 1 AS one").exit_code == 0
     assert (tmp_path / name).read_text() == content
 
@@ -107,8 +148,14 @@ def test_a_failed_query_leaves_the_output_as_it_was(lake: Path, tmp_path: Path) 
     ("args", "message"),
     [
         (["--format", "parquet"], "--format parquet needs a file to write to. Give --output FILE."),
-        (["-o", "a.xlsx"], "a.xlsx does not end in .csv, .json, .parquet. Say what to write with --format."),
-        (["-o", "a.csv", "--format", "table"], "--output writes csv, json, parquet, not a table. Choose one with --format."),
+        (
+            ["-o", "a.xlsx"],
+            "a.xlsx does not end in .csv, .json, .parquet. Say what to write with --format.",
+        ),
+        (
+            ["-o", "a.csv", "--format", "table"],
+            "--output writes csv, json, parquet, not a table. Choose one with --format.",
+        ),
     ],
 )
 def test_formats_that_cannot_be(lake: Path, args: list[str], message: str) -> None:
@@ -132,13 +179,18 @@ def test_an_output_that_is_a_folder(lake: Path, tmp_path: Path) -> None:
 def test_columns_of_one_name_are_numbered(lake: Path, tmp_path: Path) -> None:
     query = "SELECT 1 AS a, 2 AS A"
     assert csv_of("--lake", lake, query) == [["a", "A_1"], ["1", "2"]]
-    assert json.loads(output("sql", "--lake", lake, "--format", "json", query)) == [{"a": 1, "A_1": 2}]
+    assert json.loads(output("sql", "--lake", lake, "--format", "json", query)) == [
+        {"a": 1, "A_1": 2}
+    ]
     assert run("sql", "--lake", lake, "-o", tmp_path / "a.parquet", query).exit_code == 0
     assert pq.ParquetFile(tmp_path / "a.parquet").read().to_pylist() == [{"a": 1, "A_1": 2}]
 
 
 def test_sql_from_stdin(lake: Path) -> None:
-    assert output("sql", "--lake", lake, "--format", "csv", "-", stdin="SELECT 1 AS one; -- done;\n") == "one\n1\n"
+    assert (
+        output("sql", "--lake", lake, "--format", "csv", "-", stdin="SELECT 1 AS one; -- done;\n")
+        == "one\n1\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ def test_tables() -> None:
     assert lines[1].split() == ["table", "description"]
     assert [line.split()[0] for line in lines[3:-2]] == list(TABLES)
     assert lines[-1] == "vblake describe TABLE lists the columns of a table."
-    assert "Ingested by name only." in next(line for line in lines if line.startswith(" demixed_traces"))
+    assert "Ingested by name only." in next(
+        line for line in lines if line.startswith(" demixed_traces")
+    )
 
 
 def test_tables_as_json() -> None:
@@ -37,7 +39,9 @@ def test_describe() -> None:
     assert lines[0].split(maxsplit=1) == ["table", "licks"]
     assert lines[1].split(maxsplit=1) == ["description", TABLES["licks"].description]
     start = next(n for n, line in enumerate(lines) if line.split()[:1] == ["column"])
-    assert [line.split()[0] for line in lines[start + 2 : start + 6]] == [c.name for c in TABLES["licks"].columns]
+    assert [line.split()[0] for line in lines[start + 2 : start + 6]] == [
+        c.name for c in TABLES["licks"].columns
+    ]
     assert lines[start + 4].split()[:4] == ["timestamps", "DOUBLE", "s", "never"]
 
 
@@ -56,7 +60,11 @@ def test_describe_as_json() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("trial", "Did you mean trials?"), ("Licks", "Did you mean licks?"), ("xyzzy", "See `vblake tables`.")],
+    [
+        ("trial", "Did you mean trials?"),
+        ("Licks", "Did you mean licks?"),
+        ("xyzzy", "See `vblake tables`."),
+    ],
 )
 def test_describe_an_unknown_table(name: str, hint: str) -> None:
     assert refusal("describe", name) == f"error: There is no table {name!r}. {hint}"

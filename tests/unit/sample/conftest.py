@@ -28,10 +28,14 @@ write_sample(Path(sys.argv[1]), mice=1)
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Path, subprocess.Popen[bytes]]]:
+def twin(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[tuple[Path, subprocess.Popen[bytes]]]:
     """Three files of the same bucket written by another process, at the same time as `bucket`."""
     out = tmp_path_factory.mktemp("twin")
-    with subprocess.Popen([sys.executable, "-W", "error", "-c", WRITE, str(out)], env=environment()) as process:
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", WRITE, str(out)], env=environment()
+    ) as process:
         yield out, process
 
 
@@ -50,7 +54,9 @@ def bucket(summary: SampleSummary) -> Path:
 def legacy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sessions in the older layout, one of gratings and one of two planes."""
     kept = ("TRAINING_0", "OPHYS_4")
-    plan = [session for session in plan_sessions(1, 0, TINY) if session.session_type.startswith(kept)]
+    plan = [
+        session for session in plan_sessions(1, 0, TINY) if session.session_type.startswith(kept)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.sample.bucket.plan_sessions", Mock(return_value=plan))
         return write_sample(tmp_path_factory.mktemp("legacy"), mice=1, release="1.0.1").root

@@ -16,7 +16,12 @@ from pipelines.sample import SampleSummary, write_sample
 
 def test_summary_counts_what_is_there(summary: SampleSummary) -> None:
     files = [path for path in summary.root.rglob("*") if path.is_file()]
-    assert (summary.release, summary.n_mice, summary.n_behavior_files, summary.n_experiment_files) == ("1.1.0", 1, 2, 7)
+    assert (
+        summary.release,
+        summary.n_mice,
+        summary.n_behavior_files,
+        summary.n_experiment_files,
+    ) == ("1.1.0", 1, 2, 7)
     assert len(all_files(summary.root)) == 9
     assert summary.bytes == sum(path.stat().st_size for path in files)
 
@@ -27,7 +32,9 @@ def test_tiny_files_stay_under_two_megabytes(bucket: Path) -> None:
 
 def test_import_is_cheap() -> None:
     code = "import sys, pipelines.sample; print(sorted({'numpy', 'h5py', 'pynwb', 'hdmf', 'scipy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -51,7 +58,9 @@ def test_a_bucket_is_never_overwritten(bucket: Path) -> None:
         write_sample(bucket, mice=1)
 
 
-def test_same_seed_same_bytes_in_another_process(bucket: Path, twin: tuple[Path, subprocess.Popen[bytes]]) -> None:
+def test_same_seed_same_bytes_in_another_process(
+    bucket: Path, twin: tuple[Path, subprocess.Popen[bytes]]
+) -> None:
     out, process = twin
     assert process.wait() == 0
     copies = all_files(out)

@@ -18,7 +18,9 @@ def test_another_seed_gives_other_mice() -> None:
 
 def test_ids_are_unique_across_the_dataset() -> None:
     sessions = plan_sessions(99, 0, TINY)
-    nine = [s.behavior_session_id for s in sessions] + [s.ophys_session_id for s in sessions if s.ophys_session_id]
+    nine = [s.behavior_session_id for s in sessions] + [
+        s.ophys_session_id for s in sessions if s.ophys_session_id
+    ]
     nine += [plane.experiment_id for s in sessions for plane in s.planes]
     nine += list({plane.container.container_id for s in sessions for plane in s.planes})
     assert len(set(nine)) == len(nine)
@@ -30,16 +32,26 @@ def test_ids_are_unique_across_the_dataset() -> None:
 def test_four_mice_cover_every_stage() -> None:
     sessions = plan_sessions(4, 0, TINY)
     stages = {"_".join(s.session_type.split("_")[:2]) for s in sessions}
-    assert stages >= {f"TRAINING_{i}" for i in (0, 1, 2, 3, 5)} | {f"OPHYS_{i}" for i in (0, 1, 2, 4, 6)}
+    assert stages >= {f"TRAINING_{i}" for i in (0, 1, 2, 3, 5)} | {
+        f"OPHYS_{i}" for i in (0, 1, 2, 4, 6)
+    }
     assert {s.experience_level for s in sessions} == {"Training", "Familiar", "Novel 1", "Novel >1"}
-    assert {s.mouse.cre_line for s in sessions} == {"Slc17a7-IRES2-Cre", "Vip-IRES-Cre", "Sst-IRES-Cre"}
+    assert {s.mouse.cre_line for s in sessions} == {
+        "Slc17a7-IRES2-Cre",
+        "Vip-IRES-Cre",
+        "Sst-IRES-Cre",
+    }
     assert {s.has_eye for s in sessions if s.planes} == {True, False}
     assert plan_sessions(2, 0, TINY) == sessions[: len(plan_sessions(2, 0, TINY))]
 
 
 def test_real_scale_has_one_of_each_kind_with_the_first_mouse() -> None:
     sessions = plan_sessions(1, 0, REAL)
-    assert [(s.rig, len(s.planes)) for s in sessions] == [("behavior", 0), ("scientifica", 1), ("mesoscope", 1)]
+    assert [(s.rig, len(s.planes)) for s in sessions] == [
+        ("behavior", 0),
+        ("scientifica", 1),
+        ("mesoscope", 1),
+    ]
     assert (REAL.fov["scientifica"], REAL.template_shape) == ((512, 447), (1200, 1920))
 
 
@@ -52,7 +64,9 @@ def test_hit_rates_differ_by_experience() -> None:
         images = len(image_set_of(session).images)
         run = run_task(session, REAL, 0, images, rng_for(0, session.mouse.number, session.number))
         assert np.isin(run.reward_frames[~run.reward_auto] - 1, run.licks).all()
-        rates.setdefault(session.experience_level, []).append(run.trials.responded[run.trials.go].mean())
+        rates.setdefault(session.experience_level, []).append(
+            run.trials.responded[run.trials.go].mean()
+        )
         if session.has_omissions:
             assert run.flashes.omitted.mean() == pytest.approx(0.05, abs=1e-3)
             assert not (run.flashes.omitted & run.flashes.changed).any()

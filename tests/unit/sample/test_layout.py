@@ -153,7 +153,9 @@ def layout(file: Any) -> dict[str, list[str]]:
                 continue
             item: Any = group[name]
             if hasattr(item, "dtype"):
-                text = {"b": "bool", "O": "str", "V": "ref"}.get(item.dtype.kind, item.dtype.str[1:])
+                text = {"b": "bool", "O": "str", "V": "ref"}.get(
+                    item.dtype.kind, item.dtype.str[1:]
+                )
                 rank = "" if item.ndim == 1 else f"/{item.ndim}"
                 entries.append(f"{name}={text}{rank}" + "*" * bool(item.chunks))
             elif path + name != "/specifications":
@@ -167,7 +169,10 @@ def layout(file: Any) -> dict[str, list[str]]:
 
 def expected(*parts: str, **words: str) -> dict[str, list[str]]:
     lines = "".join(parts).format(**words).strip().split("\n")
-    return {path: sorted(entries.split()) for path, _, entries in (line.partition(": ") for line in lines if line)}
+    return {
+        path: sorted(entries.split())
+        for path, _, entries in (line.partition(": ") for line in lines if line)
+    }
 
 
 def test_mesoscope_layout(bucket: Path) -> None:
@@ -175,14 +180,19 @@ def test_mesoscope_layout(bucket: Path) -> None:
     with reading(path) as file:
         table = file["processing/ophys/image_segmentation/cell_specimen_table"]
         specimen = table["cell_specimen_id"].dtype.str[1:]
-        assert layout(file) == expected(BEHAVIOR_LAYOUT, IMAGES_LAYOUT, OPHYS_LAYOUT, set=B, specimen=specimen)
+        assert layout(file) == expected(
+            BEHAVIOR_LAYOUT, IMAGES_LAYOUT, OPHYS_LAYOUT, set=B, specimen=specimen
+        )
         metadata = {
             name: type(value).__name__
             for name, value in file["general/metadata"].attrs.items()
             if name not in ("namespace", "neurodata_type", "object_id")
         }
         assert metadata == METADATA | OPHYS_METADATA
-        assert list(file[f"intervals/{B}_presentations"].attrs["colnames"]) == PRESENTATION_ORDER.split()
+        assert (
+            list(file[f"intervals/{B}_presentations"].attrs["colnames"])
+            == PRESENTATION_ORDER.split()
+        )
         assert list(file["intervals/trials"].attrs["colnames"]) == TRIAL_ORDER.split()
 
 
@@ -196,13 +206,20 @@ def test_training_layouts(bucket: Path) -> None:
 def test_passive_layout(bucket: Path) -> None:
     with reading(experiment(bucket, passive="True")) as file:
         found = layout(file)
-        assert not [path for path in found if path.startswith(("/processing/licking", "/processing/rewards"))]
+        assert not [
+            path
+            for path in found
+            if path.startswith(("/processing/licking", "/processing/rewards"))
+        ]
         trials = file["intervals/trials"]
         # The release's spelling of "no licks": one empty text, and indexes of zero.
         assert trials["lick_times"][()].tolist() == [b""]
         assert not trials["lick_times_index"][()].any()
         assert trials["reward_volume"].dtype == np.int64
-        assert file[f"intervals/{A}_presentations/stimulus_block_name"][0] == b"change_detection_passive"
+        assert (
+            file[f"intervals/{A}_presentations/stimulus_block_name"][0]
+            == b"change_detection_passive"
+        )
 
 
 def test_soft_links_point_where_the_release_points(bucket: Path) -> None:
@@ -216,7 +233,11 @@ def test_soft_links_point_where_the_release_points(bucket: Path) -> None:
         for name in ("pupil_tracking", "corneal_reflection_tracking", "likely_blink"):
             place = f"/acquisition/EyeTracking/{name}/timestamps"
             assert target(place) == "/acquisition/EyeTracking/eye_tracking/timestamps"
-        for name in ("corrected_fluorescence/traces", "corrected_fluorescence/r", "demixed_trace/traces"):
+        for name in (
+            "corrected_fluorescence/traces",
+            "corrected_fluorescence/r",
+            "demixed_trace/traces",
+        ):
             assert target(f"/processing/ophys/{name}/rois") == "/processing/ophys/dff/traces/rois"
         assert target("/general/optophysiology/imaging_plane_1/device") == "/general/devices/MESO.1"
 

@@ -19,14 +19,18 @@ BEHAVIOR_COLUMNS = (
     "false_alarm_trial_count correct_reject_trial_count engaged_trial_count"
 )
 BEHAVIOR_CSV = set(BEHAVIOR_COLUMNS.split())
-SESSION_CSV = BEHAVIOR_CSV - {name for name in BEHAVIOR_CSV if name.endswith("trial_count")} - {"file_id"}
+SESSION_CSV = (
+    BEHAVIOR_CSV - {name for name in BEHAVIOR_CSV if name.endswith("trial_count")} - {"file_id"}
+)
 PLANE_COLUMNS = "imaging_depth targeted_structure targeted_imaging_depth imaging_plane_group passive published_at isi_experiment_id file_id"
 SESSION_ONLY = {"imaging_plane_group_count", "num_depths_per_area", "num_targeted_structures"}
 EXPERIMENT_CSV = SESSION_CSV - SESSION_ONLY | set(PLANE_COLUMNS.split())
 
 
 def test_manifest_matches_the_objects(bucket: Path) -> None:
-    manifest = json.loads((bucket / PROJECT / "manifests" / f"{PROJECT}_project_manifest_v1.1.0.json").read_text())
+    manifest = json.loads(
+        (bucket / PROJECT / "manifests" / f"{PROJECT}_project_manifest_v1.1.0.json").read_text()
+    )
     assert list(manifest) == [
         "project_name",
         "manifest_version",
@@ -48,22 +52,42 @@ def test_manifest_matches_the_objects(bucket: Path) -> None:
         assert entry["file_hash"] == hashlib.blake2b(path.read_bytes()).hexdigest()
         assert len(bytes.fromhex(entry["version_id"])) == 16
     assert len({entry["version_id"] for entry in entries}) == len(entries) == 13
-    listed = {row["file_id"] for table in ("behavior_session_table", "ophys_experiment_table") for row in rows(bucket, table)}
+    listed = {
+        row["file_id"]
+        for table in ("behavior_session_table", "ophys_experiment_table")
+        for row in rows(bucket, table)
+    }
     assert listed - {"-999"} == set(manifest["data_files"])
 
 
 def test_project_tables(bucket: Path) -> None:
-    sessions, experiments = rows(bucket, "behavior_session_table"), rows(bucket, "ophys_experiment_table")
+    sessions, experiments = (
+        rows(bucket, "behavior_session_table"),
+        rows(bucket, "ophys_experiment_table"),
+    )
     assert set(sessions[0]) == BEHAVIOR_CSV
     assert set(rows(bucket, "ophys_session_table")[0]) == SESSION_CSV
     assert set(experiments[0]) == EXPERIMENT_CSV
-    assert list(rows(bucket, "ophys_cells_table")[0]) == ["cell_roi_id", "cell_specimen_id", "ophys_experiment_id"]
+    assert list(rows(bucket, "ophys_cells_table")[0]) == [
+        "cell_roi_id",
+        "cell_specimen_id",
+        "ophys_experiment_id",
+    ]
     imaged = [row for row in sessions if row["ophys_experiment_id"]]
     assert {row["file_id"] for row in imaged} == {"-999"}
     for row in imaged:
-        ids = [e["ophys_experiment_id"] for e in experiments if e["behavior_session_id"] == row["behavior_session_id"]]
+        ids = [
+            e["ophys_experiment_id"]
+            for e in experiments
+            if e["behavior_session_id"] == row["behavior_session_id"]
+        ]
         assert row["ophys_experiment_id"] == f"[{', '.join(ids)}]"
-        assert not (bucket / PROJECT / "behavior_sessions" / f"behavior_session_{row['behavior_session_id']}.nwb").exists()
+        assert not (
+            bucket
+            / PROJECT
+            / "behavior_sessions"
+            / f"behavior_session_{row['behavior_session_id']}.nwb"
+        ).exists()
     assert max(row["ophys_experiment_id"].count(",") for row in imaged) == 2
     assert sessions[0]["date_of_acquisition"].endswith("+00:00")
     assert "+" not in experiments[0]["date_of_acquisition"]
@@ -80,8 +104,16 @@ def test_cells_table_lists_the_valid_rois(bucket: Path) -> None:
             table = file["processing/ophys/image_segmentation/cell_specimen_table"]
             valid = table["valid_roi"][()]
             specimen = table["cell_specimen_id"][()].astype(float)
-            flavours.add("nan" if np.isnan(specimen).any() else "minus one" if (specimen < 0).any() else "all matched")
-            own = [cell for cell in listed if cell["ophys_experiment_id"] == row["ophys_experiment_id"]]
+            flavours.add(
+                "nan"
+                if np.isnan(specimen).any()
+                else "minus one"
+                if (specimen < 0).any()
+                else "all matched"
+            )
+            own = [
+                cell for cell in listed if cell["ophys_experiment_id"] == row["ophys_experiment_id"]
+            ]
             assert [int(cell["cell_roi_id"]) for cell in own] == table["id"][()][valid].tolist()
             matched = np.where(specimen > 0, specimen, -1.0)[valid]
             assert [float(cell["cell_specimen_id"] or -1) for cell in own] == matched.tolist()
@@ -99,6 +131,9 @@ def test_trial_counts_equal_the_files(bucket: Path) -> None:
             path = behavior(bucket, row["session_type"])
         with reading(path) as file:
             trials = values(file["intervals/trials"])
-        counted = {f"{name}_trial_count": str(int(trials[name].sum())) for name in ("go", "catch", *OUTCOMES[:4])}
+        counted = {
+            f"{name}_trial_count": str(int(trials[name].sum()))
+            for name in ("go", "catch", *OUTCOMES[:4])
+        }
         assert {name: row[name] for name in counted} == counted
         assert row["trial_count"] == str(len(trials["id"]))

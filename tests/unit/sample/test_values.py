@@ -44,11 +44,17 @@ def test_trials_follow_from_licks_rewards_and_clock(bucket: Path) -> None:
                 assert latency == (own[0] - trials["change_time"][i] if len(own) else np.inf)
                 responded = trials["hit"][i] or trials["false_alarm"][i]
                 assert trials["auto_rewarded"][i] or (0.15 <= latency <= 0.75) == responded
-            got = rewards[(rewards >= trials["start_time"][i]) & (rewards <= trials["stop_time"][i])]
+            got = rewards[
+                (rewards >= trials["start_time"][i]) & (rewards <= trials["stop_time"][i])
+            ]
             rewarded = trials["hit"][i] or trials["auto_rewarded"][i]
             assert len(got) == rewarded
             assert (trials["reward_volume"][i] > 0) == rewarded
-            assert trials["reward_time"][i] == got[0] if rewarded else np.isnan(trials["reward_time"][i])
+            assert (
+                trials["reward_time"][i] == got[0]
+                if rewarded
+                else np.isnan(trials["reward_time"][i])
+            )
         assert len(rewards) == trials["hit"].sum() + trials["auto_rewarded"].sum()
 
 
@@ -56,9 +62,13 @@ def test_stored_presentation_columns_equal_the_recomputed(bucket: Path) -> None:
     for path in all_files(bucket):
         with reading(path) as file:
             names = [name for name in file["intervals"] if name.endswith("_presentations")]
-            task = next(name for name in names if not name.startswith(("spontaneous", "natural_movie")))
+            task = next(
+                name for name in names if not name.startswith(("spontaneous", "natural_movie"))
+            )
             shown, trials = values(file[f"intervals/{task}"]), values(file["intervals/trials"])
-            assert ("spontaneous_presentations" in names) == ("TRAINING_0" not in str(file["session_description"][()]))
+            assert ("spontaneous_presentations" in names) == (
+                "TRAINING_0" not in str(file["session_description"][()])
+            )
         omitted = shown["omitted"].astype(bool)
         previous, count = "", -1
         last_stop = trials["stop_time"].max()
@@ -71,9 +81,15 @@ def test_stored_presentation_columns_equal_the_recomputed(bucket: Path) -> None:
             count = count if omitted[i] else 0 if change or i == 0 else count + 1
             assert shown["flashes_since_change"][i] == count
             before = np.flatnonzero(trials["start_time"] < shown["start_time"][i])
-            trial = trials["id"][before[-1]] if before.size and shown["start_time"][i] < last_stop else -99
+            trial = (
+                trials["id"][before[-1]]
+                if before.size and shown["start_time"][i] < last_stop
+                else -99
+            )
             assert shown["trials_id"][i] == trial
-            assert shown["is_sham_change"][i] == (trial != -99 and shown["start_frame"][i] in sham_frames)
+            assert shown["is_sham_change"][i] == (
+                trial != -99 and shown["start_frame"][i] in sham_frames
+            )
         assert shown["active"].all()
         changes = shown["start_frame"][shown["is_change"].astype(bool)]
         real = trials["change_frame"][trials["is_change"]]
@@ -81,8 +97,15 @@ def test_stored_presentation_columns_equal_the_recomputed(bucket: Path) -> None:
 
 
 def test_planes_of_a_session_repeat_its_behavior(bucket: Path) -> None:
-    session = next(row for row in rows(bucket, "behavior_session_table") if row["ophys_experiment_id"].count(",") == 2)
-    paths = [experiment(bucket, ophys_experiment_id=number) for number in session["ophys_experiment_id"].strip("[]").split(", ")]
+    session = next(
+        row
+        for row in rows(bucket, "behavior_session_table")
+        if row["ophys_experiment_id"].count(",") == 2
+    )
+    paths = [
+        experiment(bucket, ophys_experiment_id=number)
+        for number in session["ophys_experiment_id"].strip("[]").split(", ")
+    ]
     clocks: list[float] = []
     contents: list[list[bytes]] = []
     for path in paths:
@@ -107,7 +130,8 @@ def test_traces_and_masks_agree(bucket: Path) -> None:
         with reading(path) as file:
             ophys = file["processing/ophys"]
             dff, corrected, demixed, neuropil = (
-                ophys[f"{name}/traces/data"][()] for name in ("dff", "corrected_fluorescence", "demixed_trace", "neuropil_trace")
+                ophys[f"{name}/traces/data"][()]
+                for name in ("dff", "corrected_fluorescence", "demixed_trace", "neuropil_trace")
             )
             r = ophys["corrected_fluorescence/r/data"][()]
             events = ophys["event_detection/data"][()]
@@ -123,20 +147,26 @@ def test_traces_and_masks_agree(bucket: Path) -> None:
             np.testing.assert_allclose(demixed - r * neuropil, corrected, rtol=1e-9)
             # F0 = corrected / (1 + dff) has one shape over time for all cells, and dF/F follows from it.
             baseline = corrected / (1 + dff)
-            np.testing.assert_allclose(baseline / baseline[0], (baseline[:, :1] / baseline[0, :1]).repeat(n, 1), rtol=1e-9)
+            np.testing.assert_allclose(
+                baseline / baseline[0], (baseline[:, :1] / baseline[0, :1]).repeat(n, 1), rtol=1e-9
+            )
             masks = cells["image_mask"][()]
             for i, mask in enumerate(masks):
                 y, x = np.nonzero(mask)
                 box = x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1
                 assert box == tuple(cells[name][i] for name in ("x", "y", "width", "height"))
-            np.testing.assert_array_equal(ophys["images/segmentation_mask_image"][()], masks.any(axis=0))
+            np.testing.assert_array_equal(
+                ophys["images/segmentation_mask_image"][()], masks.any(axis=0)
+            )
     assert partial == 1
 
 
 def test_stored_blinks_follow_the_rule(bucket: Path) -> None:
     with reading(experiment(bucket, equipment_name="MESO.1")) as file:
         eye = file["acquisition/EyeTracking"]
-        areas: list[NDArray[np.float64]] = [eye[f"{name}/area_raw"][()] for name in ("eye_tracking", "pupil_tracking")]
+        areas: list[NDArray[np.float64]] = [
+            eye[f"{name}/area_raw"][()] for name in ("eye_tracking", "pupil_tracking")
+        ]
         bad: NDArray[np.bool_] = np.isnan(areas[0]) | np.isnan(areas[1])
         for area in areas:
             bad |= np.abs(area - np.nanmean(area)) / np.nanstd(area) > 3.0

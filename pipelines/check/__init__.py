@@ -1,0 +1,1 @@
+"""Whether rows, a file and a lake keep the declarations."""

@@ -1,0 +1,97 @@
+"""The tables and describe commands."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.terminal import print_json, print_table, width
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from schemas import Table
+
+
+def tables(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the tables of the lake. Needs no lake.
+
+    [dim]Example:[/dim]  vblake tables
+    """
+    from schemas import TABLES
+    from schemas.dictionary import path_pattern
+
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": t.name,
+                    "subject": t.subject.value,
+                    "description": t.description,
+                    "primary_key": list(t.primary_key),
+                    "files": path_pattern(t),
+                    "by_name_only": t.by_name_only,
+                }
+                for t in TABLES.values()
+            ]
+        )
+        return
+    rows = [
+        (t.name, t.description + (" Ingested by name only." if t.by_name_only else ""))
+        for t in TABLES.values()
+    ]
+    print_table(("table", "~description"), rows)
+    typer.echo("vblake describe TABLE lists the columns of a table.")
+
+
+def describe(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table of the lake.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON, with the source of each column.")
+    ] = False,
+) -> None:
+    """Describe a table and its columns. Needs no lake.
+
+    [dim]Example:[/dim]  vblake describe trials
+    """
+    from schemas.dictionary import column_rows, table_summary
+
+    declared = _declared(table)
+    facts = table_summary(declared)
+    if as_json:
+        print_json(
+            {
+                **{label.replace(" ", "_"): text for label, text in facts},
+                "columns": column_rows(declared),
+            }
+        )
+        return
+    label_width = max(len(label) for label, _ in facts)
+    for label, text in facts:
+        typer.echo(f"{typer.style(label.ljust(label_width), bold=True)}  {text}")
+    rows = [
+        (
+            c["name"] + (f"\nalias {c['alias']}" if c["alias"] else ""),
+            c["type"],
+            c["unit"],
+            c["null"],
+            c["description"],
+        )
+        for c in column_rows(declared)
+    ]
+    print_table(("column", "~type", "~unit", "~NULL", "~description"), rows)
+    if width() is not None:
+        typer.echo("--json also has the source of each column in the NWB files.")
+
+
+def _declared(name: str) -> Table:
+    from schemas import TABLES
+
+    if name in TABLES:
+        return TABLES[name]
+    near = difflib.get_close_matches(name.lower(), TABLES, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "See `vblake tables`."
+    raise UsageError(f"There is no table {name!r}. {hint}")

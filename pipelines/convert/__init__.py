@@ -1,0 +1,1 @@
+"""One NWB file to staged Parquet files, in worker processes."""

@@ -1,0 +1,1 @@
+"""HDF5 values, and the checks of how a file stores them."""

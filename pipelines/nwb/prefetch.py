@@ -1,0 +1,321 @@
+"""Which bytes of a file each table is read from.
+
+What is missing here costs requests, never a value: the readers then get it block by block. Nor does a damaged file fail here: the reader
+that comes to the damaged place says so, as it does for a local file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import h5py as _h5py  # pyright: ignore[reportMissingTypeStubs]
+import numpy as np
+
+from pipelines.nwb.cells import CELL_TABLE
+from pipelines.nwb.hdf5.headers import HEADER, load_objects
+from pipelines.nwb.hdf5.strings import REFERENCE
+from pipelines.nwb.hdf5.values import HdfFile
+from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
+from pipelines.nwb.templates import Line, sampled_lines
+from pipelines.source.range_file import BLOCK, GAP, Range, RangeFile, merged
+from schemas.errors import DataError
+
+h5py: Any = _h5py
+
+_T = TypeVar("_T")
+
+_TRIALS = ("/intervals/trials/*",)
+_REWARDS = ("/processing/rewards/*/*",)
+_CELL_IDS = (f"{CELL_TABLE}/id", f"{CELL_TABLE}/valid_roi", f"{CELL_TABLE}/cell_specimen_id")
+_OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
+_PLANES = "/general/optophysiology"
+_EYE = "/acquisition/EyeTracking"
+_SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
+
+_IDS = ("/general/subject/subject_id", METADATA)
+"""What tells whose file it is, whatever is read from it."""
+
+_IMAGES = "stimulus_templates"
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "behavior_metadata": _SUBJECT,
+    "experiment_metadata": (
+        *_SUBJECT,
+        f"{CELL_TABLE}/imaging_plane",
+        f"{_PLANES}/*/*",
+        f"{_PLANES}/*/*/emission_lambda",
+    ),
+    "trials": _TRIALS,
+    "stimulus_presentations": (*_TRIALS, "/intervals/*_presentations/*"),
+    _IMAGES: (
+        "/stimulus/templates/*/data",
+        "/stimulus/templates/*/unwarped",
+        "/stimulus/templates/*/control_description",
+    ),
+    "task_parameters": (TASK,),
+    "rolling_performance": _TRIALS,
+    "performance_metrics": (*_TRIALS, *_REWARDS),
+    "licks": ("/processing/licking/licks/*",),
+    "rewards": _REWARDS,
+    "running_speed": ("/processing/running/speed/*",),
+    "raw_running_speed": ("/processing/running/speed_unfiltered/*",),
+    "stimulus_timestamps": ("/processing/stimulus/timestamps/timestamps",),
+    "eye_tracking": (
+        f"{_EYE}/eye_tracking/timestamps",
+        *(f"{_EYE}/*_tracking/{n}" for n in ("data", "width", "height", "angle", "area_raw")),
+    ),
+    "cell_specimens": (f"{CELL_TABLE}/*",),
+    "dff_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces/*"),
+    "corrected_fluorescence_traces": (
+        *_CELL_IDS,
+        _OPHYS_CLOCK,
+        f"{OPHYS}/dff/traces",
+        f"{OPHYS}/corrected_fluorescence/*/data",
+    ),
+    "events": (
+        *(
+            *_CELL_IDS,
+            _OPHYS_CLOCK,
+            f"{OPHYS}/dff/traces",
+            f"{_PLANES}/*/imaging_rate",
+            f"{CELL_TABLE}/imaging_plane",
+        ),
+        *(f"{OPHYS}/event_detection/{n}" for n in ("data", "rois", "lambdas", "noise_stds")),
+    ),
+    "demixed_traces": (
+        *_CELL_IDS,
+        _OPHYS_CLOCK,
+        f"{OPHYS}/dff/traces",
+        f"{OPHYS}/demixed_trace/traces/data",
+    ),
+    "neuropil_traces": (
+        *_CELL_IDS,
+        _OPHYS_CLOCK,
+        f"{OPHYS}/dff/traces",
+        f"{OPHYS}/neuropil_trace/traces/data",
+    ),
+    "ophys_timestamps": (_OPHYS_CLOCK,),
+    "motion_correction": (f"{OPHYS}/ophys_motion_correction_[xy]/data",),
+    "projections": (
+        *_CELL_IDS,
+        f"{OPHYS}/images/average_image",
+        f"{OPHYS}/images/max_projection",
+        f"{CELL_TABLE}/image_mask",
+    ),
+}
+"""Patterns of the groups and datasets each table is read from, a part of the path at a time. Of a group, that is its attributes."""
+
+_NEVER_READ = (
+    "tags",
+    "tags_index",
+    "timeseries",
+    "timeseries_index",
+    "is_change",
+    "flashes_since_change",
+)
+"""Members of presentation groups that are ignored or recomputed."""
+
+_NEAR = 1 << 20
+"""Headers closer than this are fetched with what lies between them. In the released layout the columns of a table follow each other, 40 to
+490 kB apart and with their headers between, and most of that is needed; the next long series is 2 MB away."""
+
+_INTERVALS = ("/intervals", 512 << 10, 4 << 20)
+"""The tables in this group are fetched with what lies between them up to 4 MB, and half a megabyte of the last. Their headers are strewn
+over 5 MB, of which 4 are needed: asked for one after the other, each names the next, they take a second at 30 ms a request."""
+
+_INDEX = 1 << 20
+"""Bytes from the header of event detection in which the index of its chunks lies, between the chunks: 630 to 800 kB."""
+
+_SMALL = 64 << 10
+"""Datasets up to this size stay: they lie together in clusters, and some serve several tables."""
+
+_HEAP_COLLECTION = 64 << 10
+"""Size to which HDF5 grows a collection of texts unless a single text is larger; what lies beyond is read by block."""
+
+
+def _if_readable(read: Callable[[], _T], otherwise: _T) -> _T:
+    """What `read` gives, or something else where the file is damaged."""
+    try:
+        return read()
+    except (DataError, OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return otherwise
+
+
+def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
+    """Names in a group that a pattern matches."""
+    used = [n for n in hdf.members(path or "/") if fnmatchcase(n, pattern)]
+    return [n for n in used if n not in _NEVER_READ] if path.endswith("_presentations") else used
+
+
+def _fits(path: str, pattern: str) -> bool:
+    parts, patterns = path.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(
+        fnmatchcase(part, p) for part, p in zip(parts, patterns, strict=True)
+    )
+
+
+def _header(hdf: HdfFile, path: str) -> Range:
+    """Where the header of an object lies, found without opening the object. Empty for a soft link."""
+    folder, name = posixpath.split(path)
+    group = hdf.group(folder)  # h5py's links need it alive
+    link = group.id.links.get_info(name.encode())
+    return (link.u, link.u + HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
+
+
+def find_datasets(
+    hdf: HdfFile, patterns: Iterable[str], file: RangeFile | None = None
+) -> dict[str, Any]:
+    """The datasets that patterns match, by path.
+
+    Args:
+        hdf: the file.
+        patterns: as in `NEEDS`.
+        file: what `hdf` was opened from if it is remote: it is told of the headers of a whole level of the tree before any is read, else
+            HDF5 would ask for one after the other.
+    """
+    found: dict[str, Any] = {}
+    level: dict[str, set[tuple[str, ...]]] = {
+        "": {tuple(p.strip("/").split("/")) for p in patterns}
+    }
+    while level:
+        below: dict[str, set[tuple[str, ...]]] = {}
+        for path, tails in level.items():
+            for tail in tails:
+                for name in _if_readable(lambda p=path, t=tail: _matches(hdf, p, t[0]), []):
+                    below.setdefault(f"{path}/{name}", set()).add(tail[1:])
+        if file is not None:
+            _load_headers(hdf, file, {path: any(tails) for path, tails in below.items()})
+        level = {}
+        for path, tails in below.items():
+            node = _if_readable(lambda p=path: hdf.find(p), None)
+            if isinstance(node, h5py.Dataset) and () in tails:
+                found[path] = node
+            elif isinstance(node, h5py.Group) and (longer := {t for t in tails if t}):
+                level[path] = longer
+    return found
+
+
+def _load_headers(hdf: HdfFile, file: RangeFile, paths: Mapping[str, bool]) -> None:
+    """Fetches the headers of the objects of one level, and the names in those groups that will be listed."""
+    headers = {path: _if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in paths}
+    tables = [
+        header for path, header in headers.items() if posixpath.dirname(path) == _INTERVALS[0]
+    ]
+    _, last, gap = _INTERVALS
+    file.load(
+        [
+            *headers.values(),
+            *merged(((start, start + last) for start, stop in tables if stop), gap),
+        ],
+        gap=_NEAR,
+    )
+    load_objects(
+        file, {headers[path][0]: listed for path, listed in paths.items() if headers[path][1]}
+    )
+
+
+def byte_ranges(dataset: Any) -> list[Range]:
+    """Where a dataset's data lies in the file: its extent, or its chunks; of text, the references to it."""
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        return [] if offset is None else [(offset, offset + dataset.id.get_storage_size())]
+    chunks: list[Range] = []
+    # Not get_chunk_info(number), which walks the index from its start for every chunk.
+    dataset.id.chunk_iter(
+        lambda chunk: chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
+    )
+    return chunks
+
+
+def is_text(dataset: Any) -> bool:
+    """Whether a dataset holds references to texts of variable length, as they are."""
+    info = h5py.check_string_dtype(dataset.dtype)
+    return (
+        info is not None
+        and info.length is None
+        and not dataset.id.get_create_plist().get_nfilters()
+    )
+
+
+def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
+    """Where the texts lie that a dataset refers to: collections of the global heap."""
+    for start, stop in byte_ranges(dataset):
+        content = file.peek(start, stop)
+        references = np.frombuffer(
+            content, dtype=REFERENCE, count=len(content) // REFERENCE.itemsize
+        )
+        for address in np.unique(references["address"]).tolist():
+            if address:
+                yield address, address + _HEAP_COLLECTION
+
+
+def _line_range(line: Line) -> Range:
+    """Where a line of pixels lies; empty where the images are not stored in one piece."""
+    offset = line.dataset.id.get_offset() if line.dataset.chunks is None else None
+    _, height, width = line.dataset.shape
+    size = width * line.dataset.dtype.itemsize
+    start = 0 if offset is None else offset + (line.image * height + line.line) * size
+    return (0, 0) if offset is None else (start, start + size)
+
+
+def prefetch(
+    recording: Recording, tables: Sequence[str], file: RangeFile, *, signature: bool = False
+) -> None:
+    """Announces to the file what will be read from it.
+
+    Args:
+        recording: the open file.
+        tables: the tables, in the order in which they will be read.
+        file: what the recording was opened from.
+        signature: the digest of the image set will be read after the tables.
+
+    Raises:
+        SourceError: the metadata cannot be fetched.
+    """
+    hdf = recording.hdf
+    patterns = {table: NEEDS[table] for table in (*tables, *([_IMAGES] if signature else ()))}
+    everything = find_datasets(hdf, [*_IDS, *(p for own in patterns.values() for p in own)], file)
+    chunked = [
+        path
+        for path, dataset in everything.items()
+        if _if_readable(lambda d=dataset: d.chunks, None)
+    ]
+    file.load(
+        [
+            (start, start + _INDEX)
+            for start, stop in (
+                _if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in chunked
+            )
+            if stop
+        ]
+    )
+    extents = {
+        path: _if_readable(lambda d=dataset: byte_ranges(d), [])
+        for path, dataset in everything.items()
+    }
+    texts = [
+        path
+        for path, dataset in everything.items()
+        if _if_readable(lambda d=dataset: is_text(d), False)
+    ]
+    small = {
+        path
+        for path, ranges in extents.items()
+        if path in texts or sum(b - a for a, b in ranges) <= _SMALL
+    }
+    file.load([r for path in small for r in extents[path]], gap=BLOCK)
+    file.load([r for path in texts for r in text_ranges(everything[path], file)], gap=GAP)
+    for table in tables:
+        own = [
+            path
+            for path in extents
+            if path not in small and any(_fits(path, pattern) for pattern in NEEDS[table])
+        ]
+        file.prefetch([r for path in own for r in extents[path]])
+    if signature:
+        file.prefetch(
+            [_line_range(line) for line in _if_readable(lambda: sampled_lines(recording), [])]
+        )

@@ -1,0 +1,1 @@
+"""Staged files to their place in the lake."""

@@ -1,0 +1,273 @@
+"""Releases: which object versions a manifest says belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from pipelines.source.base import Source
+from schemas.errors import IntegrityError, ReleaseError, UsageError
+
+PROJECT = "visual-behavior-ophys"
+"""The dataset's name: first part of every key and `project_name` of every manifest."""
+
+MANIFESTS = f"{PROJECT}/manifests/"
+
+SESSION_TABLES = ("behavior_session_table", "ophys_session_table", "ophys_experiment_table")
+CELLS_TABLE = "ophys_cells_table"
+"""Present from 1.0.0 on."""
+
+_MANIFEST = re.compile(
+    re.escape(MANIFESTS + PROJECT) + r"_project_manifest_v(?P<version>[^/]*)\.json"
+)
+_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
+_HOST = re.compile(
+    r"(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9])\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com"
+)
+_HASH = re.compile(r"[0-9a-f]{128}")
+_LONGEST_KEY = 1024
+"""Bytes of UTF-8 that S3 allows a key."""
+_FILE_ID = re.compile(r"0|[1-9]\d{0,17}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseObject:
+    """One object as the manifest pins it.
+
+    Attributes:
+        key: key in the bucket, without a leading `/`.
+        version_id: version of the object; None where the manifest names none.
+        file_hash: BLAKE2b-512 of the whole file, 128 lower-case hexadecimal digits; None where the manifest names none.
+    """
+
+    key: str
+    version_id: str | None
+    file_hash: str | None
+
+    def check(self, found_hash: str) -> None:
+        """Compares the hash of what was read with the manifest's.
+
+        Raises:
+            IntegrityError: they differ. Where the manifest names no hash there is nothing to compare.
+        """
+        if self.file_hash is not None and found_hash != self.file_hash:
+            raise IntegrityError(
+                f"the content is not what the manifest pins (version {self.version_id})",
+                file=self.key,
+                expected=f"BLAKE2b-512 {self.file_hash}",
+                found=found_hash,
+                hint="The copy is damaged or of another version: fetch it again, or read from the released bucket.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release: the objects of its project tables, by the manifest's names, and of its NWB files, by file_id."""
+
+    version: str
+    tables: Mapping[str, ReleaseObject]
+    files: Mapping[int, ReleaseObject]
+
+
+def versions(source: Source) -> list[str]:
+    """The releases of a source, oldest first, in the order of semantic versions.
+
+    Raises:
+        UsageError: the source holds no manifest, so it is not a copy of the bucket.
+        ReleaseError: none of the manifests has a version X.Y.Z.
+        SourceError: the source could not be listed.
+    """
+    names = [
+        match["version"] for key in source.sizes(MANIFESTS) if (match := _MANIFEST.fullmatch(key))
+    ]
+    if not names:
+        raise UsageError(
+            f"{source.spec.url} holds no release: expected {MANIFESTS}{PROJECT}_project_manifest_vX.Y.Z.json, "
+            f"found no such object. Give the bucket, or the folder that holds {PROJECT!r}, as the source."
+        )
+    usable = [name for name in names if _VERSION.fullmatch(name)]
+    if not usable:
+        raise ReleaseError(
+            f"{source.spec.url}/{MANIFESTS}: expected manifests of versions X.Y.Z, found only "
+            f"{', '.join(name if name.isprintable() else repr(name) for name in sorted(names))}. Check the file names."
+        )
+    return sorted(usable, key=semantic)
+
+
+def _shown(url: str) -> str:
+    """A URL for an error: without what can be a password or a signature, and without what can steer a terminal."""
+    address, mark, _ = re.sub(r"//[^/]*@", "//…@", url).replace("#", "?").partition("?")
+    return repr(address + (f"{mark}…" if mark else ""))
+
+
+def semantic(version: str) -> tuple[int, ...]:
+    """The numbers of a version X.Y.Z, for comparing: as text, 0.10.0 would come before 0.9.0."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def load_release(source: Source, version: str = "latest") -> Release:
+    """Reads and checks a manifest.
+
+    Args:
+        source: bucket or folder.
+        version: `latest` or one of `versions(source)`.
+
+    Raises:
+        UsageError: there is no such release; lists what there is.
+        ReleaseError: the manifest is not what it should be; says which entry.
+        SourceError: the manifest could not be read.
+    """
+    known = versions(source)
+    if version == "latest":
+        version = known[-1]
+    elif version not in known:
+        raise UsageError(
+            f"There is no release {version!r} in {source.spec.url}. Give latest or one of {', '.join(known)}."
+        )
+    key = f"{MANIFESTS}{PROJECT}_project_manifest_v{version}.json"
+    return _Manifest(key).parse(source.read(key, None), version)
+
+
+@dataclass(slots=True)
+class _Manifest:
+    """One manifest being read. Keys from it become local paths and requests, so nothing in it is believed unchecked."""
+
+    file: str
+    bucket: str | None = None
+
+    def parse(self, content: bytes, version: str) -> Release:
+        try:
+            manifest: object = json.loads(content.decode("utf-8"), object_pairs_hook=self._pairs)
+        except (ValueError, RecursionError) as error:
+            raise self._wrong("the file", "JSON", f"something else ({error})") from None
+        top = self._mapping(manifest, "the file")
+        for field, expected in (
+            ("project_name", PROJECT),
+            ("manifest_version", version),
+            ("metadata_file_id_column_name", "file_id"),
+        ):
+            if top.get(field) != expected:
+                raise self._wrong(
+                    field, repr(expected), repr(top[field]) if field in top else "nothing"
+                )
+        tables = self._objects(top, "metadata_files")
+        needed = SESSION_TABLES if semantic(version) < (1, 0, 0) else (*SESSION_TABLES, CELLS_TABLE)
+        if missing := [name for name in needed if name not in tables]:
+            raise self._wrong(
+                "metadata_files", f"the tables {', '.join(needed)}", f"no {', '.join(missing)}"
+            )
+        data_files = self._objects(top, "data_files")
+        if not data_files:
+            raise self._wrong("data_files", "the NWB files of the release", "none")
+        for file_id in data_files:
+            if not _FILE_ID.fullmatch(file_id):
+                raise self._wrong(
+                    f"data_files[{file_id!r}]",
+                    "a file_id: a whole number without sign or leading zeros",
+                    repr(file_id),
+                )
+        return Release(version, tables, {int(file_id): obj for file_id, obj in data_files.items()})
+
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # json keeps the last of two equal names; which of two objects a file_id means must not depend on that.
+        names = dict(pairs)
+        if len(names) != len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+            raise self._wrong(repr(twice), "each name once", "the same name twice in one object")
+        return names
+
+    def _objects(self, top: Mapping[str, Any], section: str) -> dict[str, ReleaseObject]:
+        if section not in top:
+            raise self._wrong(
+                section, "an object with url, version_id and file_hash for each file", "nothing"
+            )
+        entries = self._mapping(top[section], section)
+        return {
+            name: self._object(entry, f"{section}[{name!r}]") for name, entry in entries.items()
+        }
+
+    def _object(self, entry: object, where: str) -> ReleaseObject:
+        fields = self._mapping(entry, where)
+        if missing := [name for name in ("url", "version_id", "file_hash") if name not in fields]:
+            raise self._wrong(where, "url, version_id and file_hash", f"no {', '.join(missing)}")
+        version_id, file_hash = fields["version_id"], fields["file_hash"]
+        if version_id is not None and not (
+            isinstance(version_id, str) and 0 < len(version_id) <= 1024 and version_id.isprintable()
+        ):
+            raise self._wrong(
+                f"{where}.version_id", "the version of an S3 object, or null", repr(version_id)
+            )
+        if file_hash is not None and not (
+            isinstance(file_hash, str) and _HASH.fullmatch(file_hash)
+        ):
+            raise self._wrong(
+                f"{where}.file_hash",
+                "a BLAKE2b-512 of 128 hexadecimal digits, or null",
+                repr(file_hash),
+            )
+        return ReleaseObject(self._key(fields["url"], f"{where}.url"), version_id, file_hash)
+
+    def _key(self, url: object, where: str) -> str:
+        """The object key of a URL: its path without the leading `/`, percent-decoded once."""
+        if not isinstance(url, str):
+            raise self._wrong(where, "a URL", repr(url))
+        if not url.isprintable() or " " in url or "\\" in url:
+            # urlsplit drops tabs and line ends in silence.
+            raise self._wrong(
+                where, "a URL without blanks, control characters and backslashes", _shown(url)
+            )
+        try:
+            parts = urlsplit(url)
+            key = unquote(parts.path, errors="strict").removeprefix("/")
+        except ValueError as error:
+            raise self._wrong(where, "a URL", f"{_shown(url)} ({type(error).__name__})") from None
+        host = _HOST.fullmatch(parts.netloc)
+        if parts.scheme != "https" or host is None:
+            raise self._wrong(
+                where, "https://<bucket>.s3.<region>.amazonaws.com/<key>", _shown(url)
+            )
+        if parts.query or parts.fragment:
+            raise self._wrong(where, "a URL without query and fragment", _shown(url))
+        self.bucket = self.bucket or host["bucket"]
+        if host["bucket"] != self.bucket:
+            raise self._wrong(
+                where,
+                f"the bucket {self.bucket}, as in the entries before",
+                f"the bucket {host['bucket']}",
+            )
+        if (
+            not key.isprintable()
+            or "\\" in key
+            or any(part in ("", ".", "..") for part in key.split("/"))
+        ):
+            raise self._wrong(
+                where,
+                "a key without '.', '..', empty parts, backslashes and control characters",
+                repr(key),
+            )
+        if len(key.encode()) > _LONGEST_KEY:
+            raise self._wrong(
+                where,
+                f"a key of at most {_LONGEST_KEY} bytes, as S3 has them",
+                f"{len(key.encode())} bytes: {key!r}",
+            )
+        if not key.startswith(f"{PROJECT}/"):
+            raise self._wrong(where, f"a key under {PROJECT}/", repr(key))
+        return key
+
+    def _mapping(self, value: object, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self._wrong(where, "a JSON object", f"a {type(value).__name__}")
+        return cast("dict[str, Any]", value)
+
+    def _wrong(self, where: str, expected: str, found: str) -> ReleaseError:
+        found = found if len(found) <= 300 else f"{found[:300]}…"
+        return ReleaseError(
+            f"manifest {self.file}, {where}: expected {expected}; found {found}. "
+            "Nothing of this release was read: compare the manifest with the one in the released bucket."
+        )

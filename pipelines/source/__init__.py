@@ -1,0 +1,1 @@
+"""Where the released files are, and how their bytes come here."""

@@ -1,0 +1,1 @@
+"""The declarations, a module per subject."""

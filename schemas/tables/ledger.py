@@ -1,0 +1,80 @@
+"""The ledger: which object of which release every row came from."""
+
+from __future__ import annotations
+
+from schemas.model import Storage, Subject, Table, Type, column
+from schemas.tables.keys import MOUSE_ID
+
+SOURCE_FILES = Table(
+    name="source_files",
+    description="Every NWB file that was ingested, quarantined or skipped, with its version and the rows it gave.",
+    subject=Subject.LEDGER,
+    storage=Storage.MOUSE,
+    columns=(
+        MOUSE_ID,
+        column("release", Type.STRING, "Release of the dataset.", required=True),
+        column(
+            "file_kind",
+            Type.STRING,
+            "Kind of file: behavior_session or ophys_experiment.",
+            required=True,
+        ),
+        column(
+            "file_key",
+            Type.INT64,
+            "Id in the file's name: behavior_session_id or ophys_experiment_id, by file_kind.",
+            required=True,
+        ),
+        column("behavior_session_id", Type.INT64, "Behaviour session in the file.", required=True),
+        column(
+            "ophys_session_id", Type.INT64, "Imaging session in the file; NULL for behaviour files."
+        ),
+        column(
+            "ophys_experiment_id", Type.INT64, "Experiment in the file; NULL for behaviour files."
+        ),
+        column(
+            "gives_behavior",
+            Type.BOOL,
+            "Whether the session's behaviour tables are read from this file.",
+            required=True,
+        ),
+        column(
+            "object_key", Type.STRING, "Key of the object in the bucket; NULL for skipped files."
+        ),
+        column("version_id", Type.STRING, "Version of the object that the manifest pins."),
+        column("file_hash", Type.STRING, "BLAKE2b-512 of the file that the manifest names."),
+        column("bytes", Type.INT64, "Size of the object.", "byte"),
+        column(
+            "bytes_fetched", Type.INT64, "Bytes that were moved to read it.", "byte", required=True
+        ),
+        column(
+            "status",
+            Type.STRING,
+            "What became of the file: ingested, quarantined or skipped.",
+            required=True,
+        ),
+        column(
+            "error",
+            Type.STRING,
+            "Why a file is quarantined: file, table, column, expected, found, what to do.",
+        ),
+        column(
+            "warnings",
+            Type.LIST_STRING,
+            "What was unusual in the file but did not stop it.",
+            required=True,
+        ),
+        column(
+            "row_counts",
+            Type.ROW_COUNTS,
+            "Rows of each table that the lake holds from this file.",
+            required=True,
+        ),
+        column("schema_version", Type.STRING, "Version of the lake's schema.", required=True),
+        column("program_version", Type.STRING, "Version of vblake.", required=True),
+        column("ingested_at", Type.TIMESTAMP, "When the row was written.", "UTC", required=True),
+    ),
+    primary_key=("release", "file_kind", "file_key"),
+    order=("release", "file_kind", "file_key"),
+    rows_expected=False,
+)
