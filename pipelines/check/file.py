@@ -41,7 +41,7 @@ _CLOCK_TIMES = {
 
 
 def _trial_ids(recording: Recording) -> NDArray:
-    return recording.hdf.numbers(f"{TRIALS}/id")
+    return recording.hdf.read_numbers(f"{TRIALS}/id")
 
 
 def _cell_ids(recording: Recording) -> NDArray:
@@ -236,9 +236,9 @@ class FileCheck:
     def _frames_of(self, clock: Clock) -> Frames:
         if clock not in self._frames:
             hdf = self._recording.hdf
-            times = hdf.checked(_CLOCK_TIMES[clock], ndim=1).shape[0]
+            times = hdf.numeric_dataset(_CLOCK_TIMES[clock], ndim=1).shape[0]
             traces = (
-                hdf.checked(f"{OPHYS}/dff/traces/data", ndim=2).shape[0]
+                hdf.numeric_dataset(f"{OPHYS}/dff/traces/data", ndim=2).shape[0]
                 if clock is Clock.OPHYS
                 else None
             )

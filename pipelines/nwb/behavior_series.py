@@ -30,14 +30,14 @@ def read_rewards(recording: Recording) -> tuple[NDArray, NDArray, NDArray]:
     hdf = recording.hdf
     if not hdf.has(_REWARDS):
         return np.empty(0), np.empty(0), np.empty(0, dtype=bool)
-    times = hdf.times(f"{_REWARDS}/autorewarded/timestamps")
-    volume = hdf.numbers(f"{_REWARDS}/volume/data", rows=len(times))
-    return volume, times, hdf.numbers(f"{_REWARDS}/autorewarded/data", rows=len(times))
+    times = hdf.read_times(f"{_REWARDS}/autorewarded/timestamps")
+    volume = hdf.read_numbers(f"{_REWARDS}/volume/data", rows=len(times))
+    return volume, times, hdf.read_numbers(f"{_REWARDS}/autorewarded/data", rows=len(times))
 
 
 def _running(recording: Recording, series: str) -> Iterator[Rows]:
-    times = recording.hdf.times(f"{_RUNNING}/{series}/timestamps")
-    speed = recording.hdf.numbers(f"{_RUNNING}/{series}/data", rows=len(times))
+    times = recording.hdf.read_times(f"{_RUNNING}/{series}/timestamps")
+    speed = recording.hdf.read_numbers(f"{_RUNNING}/{series}/data", rows=len(times))
     # The encoder of some rigs was wired the other way round; the released reader flips each table on its own.
     present = speed[~np.isnan(speed)]
     if len(present) and np.mean(present) < -1:

@@ -53,7 +53,7 @@ def read_cells(recording: Recording) -> Cells:
         DataError: the plane has no ROI, or an id repeats.
     """
     hdf = recording.hdf
-    ids = hdf.numbers(f"{CELL_TABLE}/id")
+    ids = hdf.read_numbers(f"{CELL_TABLE}/id")
     if not len(ids):
         raise hdf.error(
             f"{CELL_TABLE}/id",
@@ -68,9 +68,11 @@ def read_cells(recording: Recording) -> Cells:
             expected="unique ids",
             found=f"{len(ids)} ids, {len(np.unique(ids))} different",
         )
-    valid = np.flatnonzero(hdf.numbers(f"{CELL_TABLE}/valid_roi", rows=len(ids)) == 1)
+    valid = np.flatnonzero(hdf.read_numbers(f"{CELL_TABLE}/valid_roi", rows=len(ids)) == 1)
     valid = valid[np.argsort(ids[valid], kind="stable")]
-    return Cells(ids, valid, hdf.numbers(f"{CELL_TABLE}/cell_specimen_id", rows=len(ids))[valid])
+    return Cells(
+        ids, valid, hdf.read_numbers(f"{CELL_TABLE}/cell_specimen_id", rows=len(ids))[valid]
+    )
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ def read_masks(recording: Recording) -> Masks:
     """Flat row-major indices of the pixels of each valid ROI, ascending by cell_roi_id."""
     cells = recording.once(read_cells)
     path = f"{CELL_TABLE}/image_mask"
-    dataset = recording.hdf.checked(path, ndim=3, rows=len(cells.roi_ids))
+    dataset = recording.hdf.numeric_dataset(path, ndim=3, rows=len(cells.roi_ids))
     # One mask at a time: all masks of a plane are 50 MB and more, their true pixels a few hundred kB.
-    found = [np.flatnonzero(recording.hdf.part(path, dataset, int(row))) for row in cells.valid]
+    found = [
+        np.flatnonzero(recording.hdf.read_part(path, dataset, int(row))) for row in cells.valid
+    ]
     lengths = np.array([len(f) for f in found], dtype=np.int64)
     flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
     _, height, width = dataset.shape
@@ -107,7 +111,7 @@ def cell_specimens(recording: Recording) -> Iterator[Rows]:
         "cell_roi_id": cells.roi_ids[cells.valid],
         "cell_specimen_id": cells.specimen_ids,
         **{
-            name: recording.hdf.numbers(f"{CELL_TABLE}/{name}", rows=len(cells.roi_ids))[
+            name: recording.hdf.read_numbers(f"{CELL_TABLE}/{name}", rows=len(cells.roi_ids))[
                 cells.valid
             ]
             for name in _PLAIN
@@ -142,7 +146,7 @@ def projections(recording: Recording) -> Iterator[Rows]:
     segmentation[masks.pixels.values] = 1
     stored = {"average_projection": "average_image", "max_projection": "max_projection"}
     images = {
-        name: recording.hdf.numbers(f"{_IMAGES}/{source}", ndim=2)
+        name: recording.hdf.read_numbers(f"{_IMAGES}/{source}", ndim=2)
         for name, source in stored.items()
     }
     images["segmentation_mask_image"] = segmentation.reshape(masks.height, masks.width)
@@ -163,8 +167,8 @@ def projections(recording: Recording) -> Iterator[Rows]:
 
 def motion_correction(recording: Recording) -> Iterator[Rows]:
     """Shift of each imaging frame, px."""
-    x = recording.hdf.numbers(f"{OPHYS}/ophys_motion_correction_x/data")
-    y = recording.hdf.numbers(f"{OPHYS}/ophys_motion_correction_y/data", rows=len(x))
+    x = recording.hdf.read_numbers(f"{OPHYS}/ophys_motion_correction_x/data")
+    y = recording.hdf.read_numbers(f"{OPHYS}/ophys_motion_correction_y/data", rows=len(x))
     yield Rows(
         {"frame": np.arange(len(x)), "x": x.astype(np.float64), "y": y.astype(np.float64)}, len(x)
     )

@@ -49,19 +49,19 @@ def eye_tracking(recording: Recording) -> Iterator[Rows]:
         names = [c.name for c in TABLES["eye_tracking"].stored if c.name != "behavior_session_id"]
         yield Rows({name: np.empty(0) for name in names}, 0)
         return
-    times = hdf.times(f"{_EYE_TRACKING}/eye_tracking/timestamps")
+    times = hdf.read_times(f"{_EYE_TRACKING}/eye_tracking/timestamps")
     n = len(times)
     columns: dict[str, Values] = {"frame": np.arange(n), "timestamps": times}
     raw: dict[str, NDArray] = {}
     for part, series in _SERIES.items():
-        raw[part] = hdf.numbers(f"{_EYE_TRACKING}/{series}/area_raw", rows=n)
+        raw[part] = hdf.read_numbers(f"{_EYE_TRACKING}/{series}/area_raw", rows=n)
         columns[f"{part}_area_raw"] = raw[part]
     blink = likely_blink(raw["eye"], raw["pupil"])
     columns["likely_blink"] = blink
     for part, series in _SERIES.items():
         at = f"{_EYE_TRACKING}/{series}"
         columns[f"{part}_area"] = np.where(blink, np.nan, raw[part])
-        centre = hdf.numbers(f"{at}/data", ndim=2, rows=n)
+        centre = hdf.read_numbers(f"{at}/data", ndim=2, rows=n)
         if centre.shape[1] != 2:
             raise hdf.error(
                 f"{at}/data",
@@ -72,7 +72,7 @@ def eye_tracking(recording: Recording) -> Iterator[Rows]:
         columns[f"{part}_center_x"] = centre[:, 0]
         columns[f"{part}_center_y"] = centre[:, 1]
         for name, dataset in (("width", "width"), ("height", "height"), ("phi", "angle")):
-            values = hdf.numbers(f"{at}/{dataset}", rows=n)
+            values = hdf.read_numbers(f"{at}/{dataset}", rows=n)
             # The corneal reflection is kept as fitted, blinks included.
             columns[f"{part}_{name}"] = values if part == "cr" else np.where(blink, np.nan, values)
     yield Rows(columns, n)

@@ -47,16 +47,16 @@ def _one_row(values: dict[str, Any]) -> Rows:
 
 def _behavior(recording: Recording) -> dict[str, Any]:
     hdf = recording.hdf
-    genotype = hdf.text(f"{_SUBJECT}/genotype")
-    lines = hdf.texts(_SUBJECT, "driver_line")
+    genotype = hdf.read_string(f"{_SUBJECT}/genotype")
+    lines = hdf.attribute_strings(_SUBJECT, "driver_line")
     return {
-        "equipment_name": hdf.word(METADATA, "equipment_name"),
-        "sex": hdf.text(f"{_SUBJECT}/sex"),
-        "age_in_days": age_in_days(hdf.text(f"{_SUBJECT}/age")),
+        "equipment_name": hdf.attribute_string(METADATA, "equipment_name"),
+        "sex": hdf.read_string(f"{_SUBJECT}/sex"),
+        "age_in_days": age_in_days(hdf.read_string(f"{_SUBJECT}/age")),
         "stimulus_frame_rate": hdf.attribute(METADATA, "stimulus_frame_rate"),
         "session_type": recording.session_type,
-        "date_of_acquisition": hdf.text("/session_start_time"),
-        "reporter_line": hdf.word(_SUBJECT, "reporter_line"),
+        "date_of_acquisition": hdf.read_string("/session_start_time"),
+        "reporter_line": hdf.attribute_string(_SUBJECT, "reporter_line"),
         "cre_line": cre_line(genotype),
         "behavior_session_uuid": _uuid(recording),
         "driver_line": sorted(lines) if lines is not None else None,
@@ -68,7 +68,7 @@ def _behavior(recording: Recording) -> dict[str, Any]:
 
 def _uuid(recording: Recording) -> str | None:
     """UUID of the session in its usual spelling."""
-    text = recording.hdf.word(METADATA, "behavior_session_uuid")
+    text = recording.hdf.attribute_string(METADATA, "behavior_session_uuid")
     try:
         return None if text == "None" else str(uuid.UUID(text))
     except ValueError as error:
@@ -96,11 +96,11 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
     hdf = recording.hdf
     values = _behavior(recording)
     container = hdf.attribute(METADATA, "ophys_container_id", None)
-    groups = hdf.integer(METADATA, "imaging_plane_group_count")
+    groups = hdf.attribute_integer(METADATA, "imaging_plane_group_count")
     values |= {
         "indicator": indicator(values["reporter_line"]),
-        "emission_lambda": hdf.scalar(f"{_PLANE}/{_channel(recording)}/emission_lambda"),
-        "excitation_lambda": hdf.scalar(f"{_PLANE}/excitation_lambda"),
+        "emission_lambda": hdf.read_number(f"{_PLANE}/{_channel(recording)}/emission_lambda"),
+        "excitation_lambda": hdf.read_number(f"{_PLANE}/excitation_lambda"),
         "experiment_container_id": hdf.attribute(METADATA, "experiment_container_id")
         if container is None
         else container,
@@ -114,7 +114,7 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
         else None,
         "imaging_plane_group_count": groups if groups > 1 else 0,
         "ophys_frame_rate": frame_rate(recording),
-        "targeted_structure": hdf.text(f"{_PLANE}/location"),
+        "targeted_structure": hdf.read_string(f"{_PLANE}/location"),
     }
     yield _one_row(values)
 
@@ -137,13 +137,13 @@ def _channel(recording: Recording) -> str:
 
 def frame_rate(recording: Recording) -> float:
     """Imaging rate of the plane, Hz."""
-    return recording.hdf.scalar(f"{_PLANE}/imaging_rate")
+    return recording.hdf.read_number(f"{_PLANE}/imaging_rate")
 
 
 def task_parameters(recording: Recording) -> Iterator[Rows]:
     """The task's parameters, one row."""
     hdf = recording.hdf
-    session_type = hdf.word(TASK, "session_type")
+    session_type = hdf.attribute_string(TASK, "session_type")
     image_set = image_set_of(session_type)
     if image_set is None:
         recording.warn(f"task_parameters.image_set: session type {session_type} names no image set")

@@ -44,7 +44,7 @@ def _read_group(
 ) -> tuple[dict[str, NDArray], int]:
     """The known columns of a group and its number of rows; text as bytes."""
     hdf = recording.hdf
-    start = hdf.numbers(f"{group}/start_time")
+    start = hdf.read_numbers(f"{group}/start_time")
     columns: dict[str, NDArray] = {"start_time": start}
     for name in hdf.column_names(group):
         if name in _IGNORED or name in _RECOMPUTED or name == "start_time":
@@ -54,7 +54,7 @@ def _read_group(
                 f"stimulus_presentations.{name}: the file has a column that this version of vblake does not know; it is not in the lake"
             )
             continue
-        read = hdf.words if declared[name].type is Type.STRING else hdf.numbers
+        read = hdf.read_strings if declared[name].type is Type.STRING else hdf.read_numbers
         columns[name] = read(f"{group}/{name}", rows=len(start))
     return columns, len(start)
 
@@ -85,7 +85,7 @@ def _text(recording: Recording, name: str, values: NDArray) -> NDArray:
     out = np.empty(len(values), dtype=object)
     for i, value in enumerate(values.tolist()):
         if value is not None:
-            text = recording.hdf.decoded(path, value)
+            text = recording.hdf.decode(path, value)
             out[i] = "" if text == "N/A" else text
     return out
 

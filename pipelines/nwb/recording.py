@@ -42,12 +42,14 @@ class Recording:
 
     hdf: HdfFile
     warnings: list[str] = field(default_factory=list[str])
-    _memo: dict[str, object] = field(default_factory=dict[str, object], repr=False)
+    _memo: dict[Callable[[Recording], object], object] = field(
+        default_factory=dict[Callable[["Recording"], object], object], repr=False
+    )
 
     @cached_property
     def behavior_session_id(self) -> int:
         """Id of the behaviour session in the file."""
-        return self.hdf.integer(METADATA, "behavior_session_id")
+        return self.hdf.attribute_integer(METADATA, "behavior_session_id")
 
     @cached_property
     def is_experiment(self) -> bool:
@@ -57,12 +59,12 @@ class Recording:
     @cached_property
     def ophys_session_id(self) -> int:
         """Id of the imaging session; experiment files only."""
-        return self.hdf.integer(METADATA, "ophys_session_id")
+        return self.hdf.attribute_integer(METADATA, "ophys_session_id")
 
     @cached_property
     def ophys_experiment_id(self) -> int:
         """Id of the experiment, from `/identifier`."""
-        text = self.hdf.text("/identifier")
+        text = self.hdf.read_string("/identifier")
         if not (text.isascii() and text.isdigit()):
             raise self.hdf.error(
                 "/identifier",
@@ -77,23 +79,25 @@ class Recording:
         """The mouse by the file itself: a number, which files hold as text; or whatever else stands there."""
         path = "/general/subject/subject_id"
         text = (
-            self.hdf.text(path) if self.hdf.is_text(path) else str(self.hdf.numbers(path, ndim=0))
+            self.hdf.read_string(path)
+            if self.hdf.is_string(path)
+            else str(self.hdf.read_numbers(path, ndim=0))
         )
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text
 
     @cached_property
     def stimulus_timestamps(self) -> NDArray:
         """Stimulus clock, seconds, shape (n_frames,)."""
-        return self.hdf.times("/processing/stimulus/timestamps/timestamps")
+        return self.hdf.read_times("/processing/stimulus/timestamps/timestamps")
 
     @cached_property
     def licks(self) -> tuple[NDArray, NDArray]:
         """Lick times in seconds and stimulus frames, each shape (n_licks,); empty where the session has none."""
         if not self.hdf.has("/processing/licking"):
             return np.empty(0), np.empty(0, dtype=np.int64)
-        times = self.hdf.times("/processing/licking/licks/timestamps")
+        times = self.hdf.read_times("/processing/licking/licks/timestamps")
         path = "/processing/licking/licks/data"
-        frames = self.hdf.numbers(path, rows=len(times))
+        frames = self.hdf.read_numbers(path, rows=len(times))
         back = np.flatnonzero(frames[1:] < frames[:-1])
         if len(back):
             found = f"{frames[back[0] + 1]} after {frames[back[0]]}, row {back[0] + 1}"
@@ -108,7 +112,7 @@ class Recording:
     @cached_property
     def session_type(self) -> str:
         """Stage of the task."""
-        return self.hdf.word(METADATA, "session_type")
+        return self.hdf.attribute_string(METADATA, "session_type")
 
     @cached_property
     def image_set(self) -> str | None:
@@ -127,11 +131,14 @@ class Recording:
             )
         return sets[0] if sets else None
 
-    def once(self, make: Callable[[Recording], T]) -> T:
-        """`make(self)`, computed the first time and remembered: trials serve four tables, the ROI table all traces."""
-        if make.__qualname__ not in self._memo:
-            self._memo[make.__qualname__] = make(self)
-        return cast(T, self._memo[make.__qualname__])
+    def once(self, read: Callable[[Recording], T]) -> T:
+        """Returns `read(self)`, computed on the first call and kept for the others.
+
+        Trials serve four tables, and the ROI table serves every trace table.
+        """
+        if read not in self._memo:
+            self._memo[read] = read(self)
+        return cast(T, self._memo[read])
 
     def warn(self, text: str) -> None:
         """Notes something unusual once."""

@@ -19,7 +19,7 @@ _SAMPLES = 3
 
 def _names(recording: Recording, group: str) -> list[str]:
     path = f"{group}/control_description"
-    names = [recording.hdf.decoded(path, name) for name in recording.hdf.words(path).tolist()]
+    names = [recording.hdf.decode(path, name) for name in recording.hdf.read_strings(path).tolist()]
     # Images go out one by one, so nothing later on sees two of one name.
     if len(set(names)) != len(names):
         raise recording.hdf.error(
@@ -34,8 +34,8 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
         return
     group = f"{_TEMPLATES}/{recording.image_set}"
     names = _names(recording, group)
-    warped = recording.hdf.checked(f"{group}/data", ndim=3, rows=len(names))
-    unwarped = recording.hdf.checked(f"{group}/unwarped", ndim=3, rows=len(names))
+    warped = recording.hdf.numeric_dataset(f"{group}/data", ndim=3, rows=len(names))
+    unwarped = recording.hdf.numeric_dataset(f"{group}/unwarped", ndim=3, rows=len(names))
     if warped.shape != unwarped.shape:
         raise recording.hdf.error(
             group,
@@ -44,7 +44,7 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
             found=str(unwarped.shape),
         )
     for i in sorted(range(len(names)), key=names.__getitem__):
-        image = recording.hdf.part(f"{group}/data", warped, i)
+        image = recording.hdf.read_part(f"{group}/data", warped, i)
         yield Rows(
             {
                 "image_name": [names[i]],
@@ -52,7 +52,7 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
                 "width": int(image.shape[1]),
                 "warped": Ragged.matrix(image[np.newaxis]),
                 "unwarped": Ragged.matrix(
-                    recording.hdf.part(f"{group}/unwarped", unwarped, i)[np.newaxis]
+                    recording.hdf.read_part(f"{group}/unwarped", unwarped, i)[np.newaxis]
                 ),
             },
             1,
@@ -86,7 +86,7 @@ def sampled_lines(recording: Recording) -> list[Line]:
     found: list[Line] = []
     for first, part in enumerate(("data", "unwarped")):
         path = f"{_TEMPLATES}/{recording.image_set}/{part}"
-        dataset = recording.hdf.checked(path, ndim=3)
+        dataset = recording.hdf.numeric_dataset(path, ndim=3)
         images, height, _ = dataset.shape
         places = [
             ((2 * i + first) * images // (2 * _SAMPLES), (2 * i + 1) * height // (2 * _SAMPLES))
@@ -108,9 +108,9 @@ def signature(recording: Recording) -> str | None:
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\n".join(names).encode())
     for part in ("data", "unwarped"):
-        dataset = recording.hdf.checked(f"{group}/{part}", ndim=3, rows=len(names))
+        dataset = recording.hdf.numeric_dataset(f"{group}/{part}", ndim=3, rows=len(names))
         digest.update(f"{part} {dataset.shape} {dataset.dtype}".encode())
     for sample in sampled_lines(recording):
-        line = recording.hdf.part(sample.path, sample.dataset, (sample.image, sample.line))
+        line = recording.hdf.read_part(sample.path, sample.dataset, (sample.image, sample.line))
         digest.update(np.ascontiguousarray(line).tobytes())
     return digest.hexdigest()

@@ -23,7 +23,7 @@ _EVENTS = f"{OPHYS}/event_detection"
 
 def read_ophys_timestamps(recording: Recording) -> NDArray:
     """Imaging clock, seconds, shape (n_frames,)."""
-    return recording.hdf.times(f"{OPHYS}/dff/traces/timestamps")
+    return recording.hdf.read_times(f"{OPHYS}/dff/traces/timestamps")
 
 
 def _frames(recording: Recording) -> int:
@@ -34,7 +34,7 @@ def _frames(recording: Recording) -> int:
     """
     path = f"{OPHYS}/dff/traces/data"
     frames, times = (
-        recording.hdf.checked(path, ndim=2).shape[0],
+        recording.hdf.numeric_dataset(path, ndim=2).shape[0],
         len(recording.once(read_ophys_timestamps)),
     )
     if not 0 < frames <= times:
@@ -74,7 +74,7 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
     path = f"{OPHYS}/{interface}/traces/data"
     cells = recording.once(read_cells)
     frames = recording.once(_frames)
-    shape: tuple[int, int] = hdf.checked(path, ndim=2).shape
+    shape: tuple[int, int] = hdf.numeric_dataset(path, ndim=2).shape
     if shape[1] != len(cells.roi_ids):
         raise hdf.error(
             path,
@@ -92,14 +92,14 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
     rois = f"{OPHYS}/{interface}/traces/rois"
     if hdf.has(rois):
         hdf.check_reference(rois, "table", CELL_TABLE)
-    if hdf.has(rois) and not np.array_equal(hdf.numbers(rois), np.arange(shape[1])):
+    if hdf.has(rois) and not np.array_equal(hdf.read_numbers(rois), np.arange(shape[1])):
         raise hdf.error(
             rois,
             "traces are not in the order of the ROI table",
             expected=f"0 to {shape[1] - 1}",
             found="another order",
         )
-    return hdf.numbers(path, ndim=2)
+    return hdf.read_numbers(path, ndim=2)
 
 
 def _batches(
@@ -150,7 +150,9 @@ def corrected_fluorescence_traces(recording: Recording) -> Iterator[Rows]:
     extra: dict[str, NDArray] = {}
     if recording.hdf.has(f"{at}/r") and recording.hdf.has(f"{at}/RMSE"):
         extra = {
-            name: recording.hdf.numbers(f"{at}/{name}/data", rows=len(cells.roi_ids))[cells.valid]
+            name: recording.hdf.read_numbers(f"{at}/{name}/data", rows=len(cells.roi_ids))[
+                cells.valid
+            ]
             for name in ("r", "RMSE")
         }
     return _traces(recording, "corrected_fluorescence", "corrected_fluorescence", extra)
@@ -191,7 +193,7 @@ def events(recording: Recording) -> Iterator[Rows]:
     """
     hdf = recording.hdf
     cells = recording.once(read_cells)
-    rois = hdf.numbers(f"{_EVENTS}/rois")
+    rois = hdf.read_numbers(f"{_EVENTS}/rois")
     hdf.check_reference(f"{_EVENTS}/rois", "table", CELL_TABLE)
     if rois.dtype.kind not in "iu" or (
         len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids))
@@ -210,7 +212,7 @@ def events(recording: Recording) -> Iterator[Rows]:
             expected="each ROI once",
             found=f"{len(rois)} columns, {len(np.unique(rois))} ROIs",
         )
-    shape = hdf.checked(f"{_EVENTS}/data", ndim=2).shape
+    shape = hdf.numeric_dataset(f"{_EVENTS}/data", ndim=2).shape
     frames = recording.once(_frames)
     if shape != (frames, len(rois)):
         raise hdf.error(
@@ -219,8 +221,8 @@ def events(recording: Recording) -> Iterator[Rows]:
             expected=f"{frames} frames of {len(rois)} ROIs",
             found=f"shape {shape}",
         )
-    lambdas = hdf.numbers(f"{_EVENTS}/lambdas", rows=len(rois))
-    noise = hdf.numbers(f"{_EVENTS}/noise_stds", rows=len(rois))
+    lambdas = hdf.read_numbers(f"{_EVENTS}/lambdas", rows=len(rois))
+    noise = hdf.read_numbers(f"{_EVENTS}/noise_stds", rows=len(rois))
     column_of = np.full(len(cells.roi_ids), -1)
     column_of[rois] = np.arange(len(rois))
     columns = column_of[cells.valid]
@@ -228,7 +230,7 @@ def events(recording: Recording) -> Iterator[Rows]:
     present[present] = ~(np.isnan(lambdas) | np.isnan(noise))[columns[present]]
     columns = columns[present]
     weights = filter_weights(frame_rate(recording))
-    data = hdf.numbers(f"{_EVENTS}/data", ndim=2)
+    data = hdf.read_numbers(f"{_EVENTS}/data", ndim=2)
     for keys, traces, part in _batches(recording, data, columns, np.flatnonzero(present)):
         traces = traces.astype(np.float64, copy=False)
         filtered = np.empty_like(traces)

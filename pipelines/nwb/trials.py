@@ -39,7 +39,7 @@ def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
     Raises:
         DataError: the items are not numbers, or the ends are not integers that ascend to the number of items.
     """
-    ends = hdf.numbers(f"{path}_index", rows=rows)
+    ends = hdf.read_numbers(f"{path}_index", rows=rows)
     items = _items(hdf, path)
     # Narrow unsigned integers would wrap in differences.
     offsets = np.concatenate((np.zeros(1, dtype=np.int64), ends.astype(np.int64)))
@@ -57,9 +57,9 @@ def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
 
 def _items(hdf: HdfFile, path: str) -> NDArray:
     """The items of a ragged column of numbers. A column without any is written as one empty text."""
-    if not hdf.is_text(path):
-        return hdf.numbers(path)
-    if any(hdf.words(path).tolist()):
+    if not hdf.is_string(path):
+        return hdf.read_numbers(path)
+    if any(hdf.read_strings(path).tolist()):
         raise hdf.error(
             path,
             "list items are not numbers",
@@ -123,7 +123,7 @@ def read_trials(recording: Recording) -> Trials:
         DataError: a column that the declaration has is missing, of another length, or text where numbers should be.
     """
     hdf = recording.hdf
-    ids = hdf.numbers(f"{TRIALS}/id")
+    ids = hdf.read_numbers(f"{TRIALS}/id")
     columns: dict[str, Values] = {"trials_id": ids}
     known = {
         c.name: c
@@ -139,7 +139,7 @@ def read_trials(recording: Recording) -> Trials:
                 f"trials.{name}: the file has a column that this version of vblake does not know; it is not in the lake"
             )
             continue
-        read = hdf.words if known[target].type is Type.STRING else hdf.numbers
+        read = hdf.read_strings if known[target].type is Type.STRING else hdf.read_numbers
         columns[target] = read(f"{TRIALS}/{name}", rows=len(ids))
     for name, column in known.items():
         if name in columns or name == "lick_times":
@@ -155,7 +155,7 @@ def read_trials(recording: Recording) -> Trials:
                 expected=column.source,
                 found="no such name in colnames",
             )
-    licks = _lick_times(recording, hdf.times(f"{TRIALS}/start_time", rows=len(ids)))
+    licks = _lick_times(recording, hdf.read_times(f"{TRIALS}/start_time", rows=len(ids)))
     columns["lick_times"] = licks
     return Trials(columns, licks, len(ids))
 

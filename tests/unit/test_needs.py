@@ -294,11 +294,11 @@ def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
         asked = file.requests
         for name in ("of any length", "fixed"):
             assert [
-                w.decode() for w in recording.hdf.words(f"/intervals/trials/{name}").tolist()
+                w.decode() for w in recording.hdf.read_strings(f"/intervals/trials/{name}").tolist()
             ] == words
         with pytest.raises(DataError, match="no data in the file for shape"):
-            recording.hdf.words("/intervals/trials/never written")
-        assert recording.hdf.text("/intervals/trials/one") == "text"
+            recording.hdf.read_strings("/intervals/trials/never written")
+        assert recording.hdf.read_string("/intervals/trials/one") == "text"
         if not chunked:
             assert file.requests == asked
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from builders.nwb import (
 from pipelines.check.file import FileCheck
 from pipelines.convert.file import write_staged
 from pipelines.nwb.hdf5.values import HdfFile
-from pipelines.nwb.recording import open_recording
+from pipelines.nwb.recording import Recording, open_recording
 from pipelines.release.manifest import ReleaseObject
 from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES
@@ -59,19 +60,19 @@ def test_arrays_come_as_they_are_stored() -> None:
             "/a/n": 2.5,
         }
     )
-    assert file.numbers("/a/x").tolist() == [1, 2]
-    assert file.numbers("/a/b").dtype == bool
-    assert file.words("/a/w").tolist() == [b"p", b"q"]
-    assert file.text("/a/t") == "text"
-    assert file.scalar("/a/n") == 2.5
+    assert file.read_numbers("/a/x").tolist() == [1, 2]
+    assert file.read_numbers("/a/b").dtype == bool
+    assert file.read_strings("/a/w").tolist() == [b"p", b"q"]
+    assert file.read_string("/a/t") == "text"
+    assert file.read_number("/a/n") == 2.5
     assert file.members("/a") == ["b", "n", "t", "w", "x"]
     assert file.members("/nowhere") == []
 
 
 def test_fixed_length_text_is_text() -> None:
     file = hdf({"/w": np.array([b"p", b"qq"]), "/t": np.bytes_(b"text")})
-    assert file.words("/w").tolist() == [b"p", b"qq"]
-    assert file.text("/t") == "text"
+    assert file.read_strings("/w").tolist() == [b"p", b"qq"]
+    assert file.read_string("/t") == "text"
 
 
 PATH = f"file {NAME}, column "
@@ -81,34 +82,40 @@ PATH = f"file {NAME}, column "
     ("call", "expected"),
     [
         (
-            lambda f: f.numbers("/none"),
+            lambda f: f.read_numbers("/none"),
             "/none: a dataset is missing; expected a dataset; found nothing",
         ),
         (
-            lambda f: f.numbers("/none/x"),
+            lambda f: f.read_numbers("/none/x"),
             "/none/x: a dataset is missing; expected a dataset; found nothing",
         ),
-        (lambda f: f.numbers("/g"), "/g: a dataset is missing; expected a dataset; found a group"),
+        (
+            lambda f: f.read_numbers("/g"),
+            "/g: a dataset is missing; expected a dataset; found a group",
+        ),
         (lambda f: f.group("/x"), "/x: a group is missing; expected a group; found a dataset"),
         (
-            lambda f: f.numbers("/x/y"),
+            lambda f: f.read_numbers("/x/y"),
             "/x/y: a dataset is missing; expected a dataset; found nothing",
         ),
         (
-            lambda f: f.numbers("/x", ndim=2),
+            lambda f: f.read_numbers("/x", ndim=2),
             "/x: a dataset has another rank; expected 2 dimensions; found shape (2,)",
         ),
-        (lambda f: f.numbers("/x", rows=3), "/x: lengths disagree; expected 3 rows; found 2 rows"),
         (
-            lambda f: f.numbers("/w"),
+            lambda f: f.read_numbers("/x", rows=3),
+            "/x: lengths disagree; expected 3 rows; found 2 rows",
+        ),
+        (
+            lambda f: f.read_numbers("/w"),
             "/w: values are not numbers; expected a numeric dataset; found dtype object",
         ),
         (
-            lambda f: f.words("/x"),
+            lambda f: f.read_strings("/x"),
             "/x: values are not text; expected a text dataset; found dtype float64",
         ),
         (
-            lambda f: f.text("/n"),
+            lambda f: f.read_string("/n"),
             "/n: values are not text; expected a text dataset; found dtype float64",
         ),
         (
@@ -120,22 +127,25 @@ PATH = f"file {NAME}, column "
             "/none@a: an attribute is missing; expected an attribute; found nothing",
         ),
         (
-            lambda f: f.word("/g", "i"),
+            lambda f: f.attribute_string("/g", "i"),
             "/g@i: a value is not text; expected text; found np.int64(5)",
         ),
         (
-            lambda f: f.integer("/g", "t"),
+            lambda f: f.attribute_integer("/g", "t"),
             "/g@t: a value is not an integer; expected an integer; found 'five'",
         ),
         (
-            lambda f: f.integer("/g", "f"),
+            lambda f: f.attribute_integer("/g", "f"),
             "/g@f: a value is not an integer; expected an integer; found np.float64(5.0)",
         ),
         (
-            lambda f: f.integer("/g", "l"),
+            lambda f: f.attribute_integer("/g", "l"),
             "/g@l: a value is not an integer; expected an integer; found array([5, 6])",
         ),
-        (lambda f: f.texts("/g", "l"), "/g@l: a value is not text; expected text; found 5"),
+        (
+            lambda f: f.attribute_strings("/g", "l"),
+            "/g@l: a value is not text; expected text; found 5",
+        ),
         (
             lambda f: f.column_names("/g"),
             "/g@colnames: an attribute is missing; expected the table's column names; found nothing",
@@ -152,18 +162,18 @@ def test_text_that_is_not_utf_8() -> None:
     file = hdf({"/t": b"\xff", "/w": [b"fine", b"\xff"]})
     codec = "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
     assert (
-        message(file.text, "/t")
+        message(file.read_string, "/t")
         == f"{PATH}/t: a text is not UTF-8; expected text in UTF-8; found {codec}"
     )
     assert (
-        message(file.decoded, "/w", file.words("/w")[1])
+        message(file.decode, "/w", file.read_strings("/w")[1])
         == f"{PATH}/w: a text is not UTF-8; expected text in UTF-8; found {codec}"
     )
 
 
 def test_integers_of_any_width_are_ids() -> None:
     for dtype in (np.uint8, np.int16, np.uint32, np.int64):
-        assert hdf({"/g@i": dtype(77)}).integer("/g", "i") == 77
+        assert hdf({"/g@i": dtype(77)}).attribute_integer("/g", "i") == 77
 
 
 def test_soft_links_are_followed_inside_the_file() -> None:
@@ -176,7 +186,7 @@ def test_soft_links_are_followed_inside_the_file() -> None:
     }
     file = hdf(content)
     for path in ("/one", "/two", "/folder/deep/x", "/data/near", "/folder/near"):
-        assert file.numbers(path).tolist() == [1.0], path
+        assert file.read_numbers(path).tolist() == [1.0], path
     assert file.find("/folder/none") is None
     assert not file.has("/folder/deep/none")
 
@@ -221,7 +231,7 @@ def test_links_that_leave_the_file_are_not_followed(tmp_path: Path) -> None:
     file = hdf(content)
     for path in ("/x", "/out/x", "/soft"):
         expected = f"{PATH}{path}: a link leaves the file; expected data inside the file; found external link to {outside}"
-        assert message(file.numbers, path) == expected
+        assert message(file.read_numbers, path) == expected
 
 
 def test_data_kept_in_other_files_is_refused(tmp_path: Path) -> None:
@@ -233,7 +243,7 @@ def test_data_kept_in_other_files_is_refused(tmp_path: Path) -> None:
     h5.create_virtual_dataset("virtual", layout)
     for path in ("/external", "/virtual"):
         expected = f"{PATH}{path}: a dataset keeps its data in other files; expected data inside the file; found virtual or external dataset"
-        assert message(HdfFile(h5, NAME).numbers, path) == expected
+        assert message(HdfFile(h5, NAME).read_numbers, path) == expected
 
 
 def test_damaged_data_is_an_error(tmp_path: Path) -> None:
@@ -247,8 +257,10 @@ def test_damaged_data_is_an_error(tmp_path: Path) -> None:
     with h5py.File(path) as h5:
         file = HdfFile(h5, NAME)
         start = f"{PATH}/x: the dataset cannot be read; expected readable data; found "
-        assert message(file.numbers, "/x").startswith(start)
-        assert message(file.part, "/x", file.checked("/x", ndim=1), 0).startswith(start)
+        assert message(file.read_numbers, "/x").startswith(start)
+        assert message(file.read_part, "/x", file.numeric_dataset("/x", ndim=1), 0).startswith(
+            start
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
@@ -418,3 +430,18 @@ except Gone as error:
         cwd=Path(__file__).parents[2],
     )
     assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr
+
+
+def test_what_is_read_once_belongs_to_one_function() -> None:
+    def private(result: str) -> Callable[[Recording], list[str]]:
+        def _read(_: Recording) -> list[str]:
+            return [result]
+
+        return _read
+
+    opened = recording(behavior_file())
+    first, second = private("first"), private("second")
+    assert first.__qualname__ == second.__qualname__  # as two modules may each have a `_read`
+    assert opened.once(first) == ["first"]
+    assert opened.once(second) == ["second"]
+    assert opened.once(first) is opened.once(first)

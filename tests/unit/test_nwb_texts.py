@@ -41,9 +41,9 @@ def test_any_texts(words: list[str], storage: dict[str, object]) -> None:
             np.array(words[:20], dtype=object).astype(h5py.string_dtype()) if words[:20] else "none"
         )
         file = HdfFile(h5, "name")
-        assert [w.decode() for w in file.words("/x").tolist()] == words
-        assert file.word("/", "one") == (words[0] if words else "")
-        assert file.texts("/", "all") == (words[:20] or ["none"])
+        assert [w.decode() for w in file.read_strings("/x").tolist()] == words
+        assert file.attribute_string("/", "one") == (words[0] if words else "")
+        assert file.attribute_strings("/", "all") == (words[:20] or ["none"])
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_every_text_of_released_files(path: Path) -> None:
             nonlocal compared
             for attribute, value in node.attrs.items():
                 if isinstance(value, str):
-                    assert file.word(f"/{name}", attribute) == value
+                    assert file.attribute_string(f"/{name}", attribute) == value
                     compared += 1
             if isinstance(node, h5py.Dataset) and h5py.check_string_dtype(node.dtype) and node.size:
-                assert np.array_equal(file.words(f"/{name}", ndim=node.ndim), node[()])
+                assert np.array_equal(file.read_strings(f"/{name}", ndim=node.ndim), node[()])
                 compared += 1
 
         file.h5.visititems(visit)
@@ -77,4 +77,4 @@ def test_a_text_with_a_zero_byte(tmp_path: Path) -> None:
         open_hdf5(tmp_path / "x.nwb", "name") as file,
         pytest.raises(DataError, match=r"found a text with a zero byte in it$"),
     ):
-        file.words("/x")
+        file.read_strings("/x")

@@ -105,7 +105,7 @@ class HdfFile(HdfTree):
         image: bytes = b"" if self.read else self.h5.id.get_file_image()
         return Texts(self.read or (lambda start, stop: image[start:stop]), self._bytes)
 
-    def part(self, path: str, dataset: Any, index: int | tuple[int, ...]) -> NDArray:
+    def read_part(self, path: str, dataset: Any, index: int | tuple[int, ...]) -> NDArray:
         """A part of a numeric dataset that `checked` gave, or all of it.
 
         Raises:
@@ -155,7 +155,7 @@ class HdfFile(HdfTree):
                 path, "lengths disagree", expected=f"{rows} rows", found=f"{shape[0]} rows"
             )
 
-    def checked(self, path: str, *, ndim: int, rows: int | None = None) -> Any:
+    def numeric_dataset(self, path: str, *, ndim: int, rows: int | None = None) -> Any:
         """The numeric or bool dataset at the path after dtype, rank and length have been checked; for reading in parts."""
         dataset = self.dataset(path)
         self._check_shape(path, dataset, ndim, rows)
@@ -177,25 +177,25 @@ class HdfFile(HdfTree):
     def _room(self) -> int:
         return max(LARGEST, self._bytes // 4)
 
-    def numbers(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
+    def read_numbers(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
         """A whole numeric or bool dataset.
 
         Raises:
             DataError: as for `array`, or the values are not numbers.
         """
-        dataset = self.checked(path, ndim=ndim, rows=rows)
+        dataset = self.numeric_dataset(path, ndim=ndim, rows=rows)
         self._check_room(path, dataset.nbytes)
         with self.reading(path, "the dataset cannot be read"):
             values = read_chunks(dataset, dataset.dtype)
-        return self.part(path, dataset, ()) if values is None else self._truth(path, values)
+        return self.read_part(path, dataset, ()) if values is None else self._truth(path, values)
 
-    def times(self, path: str, *, rows: int | None = None) -> NDArray:
+    def read_times(self, path: str, *, rows: int | None = None) -> NDArray:
         """A whole dataset of times, seconds, that are all there and never go back.
 
         Raises:
             DataError: as for `numbers`, or a time is missing or earlier than the one before it.
         """
-        values = self.numbers(path, rows=rows)
+        values = self.read_numbers(path, rows=rows)
         missing = ~np.isfinite(values)
         if missing.any():
             row = int(np.argmax(missing))
@@ -216,11 +216,11 @@ class HdfFile(HdfTree):
             )
         return values
 
-    def is_text(self, path: str) -> bool:
+    def is_string(self, path: str) -> bool:
         """Whether the dataset at the path holds text."""
         return h5py.check_string_dtype(self.dataset(path).dtype) is not None
 
-    def words(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
+    def read_strings(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
         """A whole text dataset, as bytes.
 
         Raises:
@@ -241,7 +241,7 @@ class HdfFile(HdfTree):
         self._check_storage(path, dataset, itemsize)
         self._check_room(path, dataset.size * itemsize)
         if not variable:
-            return self.part(path, dataset, ())
+            return self.read_part(path, dataset, ())
         with self.reading(path, "the dataset cannot be read"):
             start: int | None = dataset.id.get_offset() if dataset.chunks is None else None
             references = (
@@ -255,7 +255,7 @@ class HdfFile(HdfTree):
                 )
             return self._texts.look_up(references.reshape(-1)).reshape(dataset.shape)
 
-    def decoded(self, path: str, value: Any) -> str:
+    def decode(self, path: str, value: Any) -> str:
         """One text of a dataset or attribute.
 
         Raises:
@@ -272,21 +272,21 @@ class HdfFile(HdfTree):
             raise self.error(path, "a value is not text", expected="text", found=repr(value))
         return value
 
-    def text(self, path: str) -> str:
+    def read_string(self, path: str) -> str:
         """A scalar text dataset.
 
         Raises:
             DataError: missing or not text.
         """
-        return self.decoded(path, self.words(path, ndim=0).item())
+        return self.decode(path, self.read_strings(path, ndim=0).item())
 
-    def scalar(self, path: str) -> float:
+    def read_number(self, path: str) -> float:
         """A scalar numeric dataset as a float.
 
         Raises:
             DataError: missing or not a number.
         """
-        return float(self.numbers(path, ndim=0))
+        return float(self.read_numbers(path, ndim=0))
 
     def attribute(self, path: str, name: str, default: Any = _NO_VALUE) -> Any:
         """An attribute of an object as h5py gives it: text as str, numbers as NumPy values.
@@ -346,15 +346,15 @@ class HdfFile(HdfTree):
                 found=str(found.name),
             )
 
-    def word(self, path: str, name: str) -> str:
+    def attribute_string(self, path: str, name: str) -> str:
         """A text attribute, which must be there.
 
         Raises:
             DataError: missing or not text.
         """
-        return self.decoded(f"{path}@{name}", self.attribute(path, name))
+        return self.decode(f"{path}@{name}", self.attribute(path, name))
 
-    def integer(self, path: str, name: str) -> int:
+    def attribute_integer(self, path: str, name: str) -> int:
         """An integer attribute, which must be there.
 
         Raises:
@@ -370,7 +370,7 @@ class HdfFile(HdfTree):
             )
         return int(value)
 
-    def texts(self, path: str, name: str) -> list[str] | None:
+    def attribute_strings(self, path: str, name: str) -> list[str] | None:
         """An attribute that holds an array of text, or None if it is missing.
 
         Raises:
@@ -380,11 +380,11 @@ class HdfFile(HdfTree):
         if value is None:
             return None
         items: list[Any] = np.atleast_1d(value).tolist()
-        return [self.decoded(f"{path}@{name}", item) for item in items]
+        return [self.decode(f"{path}@{name}", item) for item in items]
 
     def column_names(self, path: str) -> list[str]:
         """Columns of the DynamicTable at the path, in the table's own order."""
-        names = self.texts(path, "colnames")
+        names = self.attribute_strings(path, "colnames")
         if names is None:
             raise self.error(
                 f"{path}@colnames",
