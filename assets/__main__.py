@@ -18,8 +18,10 @@ def main() -> None:
         if sys.argv[1:2] == ["ingest"] and not {"-h", "--help"} & set(sys.argv):
             # First of all: what workers need takes as long to import as what this process needs.
             from pipelines.convert.workers import start_server
+            from pipelines.no_pandas import refuse_pandas
 
             start_server()
+            refuse_pandas()
         from assets.cli import main as run
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted before it began\n")

@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from pipelines import log
+from pipelines.no_pandas import refuse_pandas
 
 R = TypeVar("R")
 
@@ -34,6 +35,7 @@ _CPU_SECONDS_PER_BYTE = 1 / 4e6
 def _begin_worker(log_level: int) -> None:
     """Runs first in each worker process."""
     log.show(log_level)
+    refuse_pandas()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, most))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 
 from pipelines.convert.file import convert_file
@@ -48,3 +49,10 @@ def faults(size: int, count: int, times: int) -> list[int]:
         found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         del buffers
     return found
+
+
+def arrow_array_without_pandas() -> bool:
+    """Whether Arrow makes an array here without importing pandas."""
+    import pyarrow as pa
+
+    return pa.array([1, 2]).to_pylist() == [1, 2] and "pandas" not in sys.modules

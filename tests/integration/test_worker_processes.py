@@ -19,6 +19,7 @@ from builders import faulty
 from pipelines.convert.file import convert_file
 from pipelines.convert.pool import FilePool
 from pipelines.convert.staged import ConvertSettings
+from pipelines.convert.workers import processes
 from pipelines.ingest import prepare
 from pipelines.release.selection import FileTask, Selection
 from pipelines.request import IngestRequest
@@ -101,6 +102,11 @@ def test_a_worker_cannot_take_the_memory_of_the_machine(
         **{t.file_key: None for t in tasks},
         greedy.file_key: "no more memory",
     }
+
+
+def test_a_worker_refuses_pandas() -> None:
+    with processes(1) as executor:
+        assert executor.submit(faulty.arrow_array_without_pandas).result()
 
 
 @pytest.mark.skipif(
