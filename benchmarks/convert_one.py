@@ -88,8 +88,6 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
         SourceSpec(content["bucket"]),
         work,
         verify_hash=False,
-        cache=work / "cache",
-        cache_bytes=1 << 30,
     )
     result = convert_file(FileTask(**facts), settings)
     if result.error:

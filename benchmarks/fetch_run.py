@@ -88,7 +88,7 @@ def _spec(url: str) -> SourceSpec:
 
 
 def _settings(url: str, work: Path) -> ConvertSettings:
-    return ConvertSettings(_spec(url), work / "output", False, work / "output" / "cache", 1 << 40)
+    return ConvertSettings(_spec(url), work / "output", False)
 
 
 def _converted(task: FileTask, settings: ConvertSettings) -> FileResult:

@@ -88,8 +88,6 @@ def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
         request.source,
         store.staging,
         request.verify_hash,
-        request.cache,
-        request.cache_bytes,
         version("vblake"),
     )
 

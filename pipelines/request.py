@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipelines.release.selection import Selection
 from pipelines.source.base import SourceSpec
 
 DATA_PREFIX = "visual-behavior-ophys/"
-
-
-_CACHE_BYTES = 20 << 30
-
-
-def default_cache() -> Path:
-    """Folder for whole objects of remote sources: $VBLAKE_CACHE, else below the user's cache folder."""
-    named = os.environ.get("VBLAKE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(named or f"{base}/vblake").expanduser()
 
 
 @dataclass(frozen=True)
@@ -36,8 +24,6 @@ class IngestRequest:
         memory: bound on the memory of all workers together, bytes; None for half of the machine's.
         dask: address of a Dask scheduler to use instead.
         verify_hash: fetch objects of a remote source whole and check them against the manifest's hash.
-        cache: folder for whole objects.
-        cache_bytes: bound on that folder.
     """
 
     source: SourceSpec
@@ -49,5 +35,3 @@ class IngestRequest:
     memory: int | None = None
     dask: str | None = None
     verify_hash: bool = False
-    cache: Path = field(default_factory=default_cache)
-    cache_bytes: int = _CACHE_BYTES

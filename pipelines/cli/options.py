@@ -7,7 +7,6 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,17 +101,6 @@ VerboseOption = Annotated[
     bool,
     typer.Option(
         "--verbose", "-v", help="Show each request that is repeated.", rich_help_panel=_SOURCE_PANEL
-    ),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        envvar="VBLAKE_CACHE",
-        metavar="DIR",
-        help="Folder for files that --verify-hash fetches. [dim]\\[default: ~/.cache/vblake][/dim]",
-        show_default=False,
-        rich_help_panel=_SOURCE_PANEL,
     ),
 ]
 VerifyHashOption = Annotated[
@@ -250,7 +238,6 @@ def request_from_options(
     retries: RetriesOption = DEFAULT_RETRIES,
     verbose: VerboseOption = False,
     verify_hash: VerifyHashOption = False,
-    cache: CacheOption = None,
     release: ReleaseOption = "latest",
     mouse: MouseOption = None,
     behavior_session: BehaviorSessionOption = None,
@@ -271,7 +258,7 @@ def request_from_options(
     """
     from pipelines import log
     from pipelines.release.selection import Selection
-    from pipelines.request import IngestRequest, default_cache
+    from pipelines.request import IngestRequest
     from pipelines.source.base import SourceSpec
 
     log.show(log.DETAILS if verbose else log.WARNINGS)
@@ -298,7 +285,6 @@ def request_from_options(
         memory=None if memory is None else bytes_of(memory),
         dask=dask,
         verify_hash=verify_hash,
-        cache=cache.expanduser() if cache else default_cache(),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from shlex import quote
 from types import TracebackType
@@ -41,7 +40,6 @@ class Progress:
         self._done = 0
         self._converted = 0
         self._in_lake = 0
-        self._repeats = Counter[str]()
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +89,6 @@ class Progress:
     def file_done(self, result: FileResult) -> None:
         """A file was converted, or could not be."""
         self._done += 1
-        self._repeats.update(result.repeats)
         self._converted += result.error is None
         task = result.task
         name = task.object.key.rsplit("/", 1)[-1]
@@ -101,12 +98,7 @@ class Progress:
                 if result.error
                 else f"{size(task.bytes or 0)} in {result.seconds:.1f} s"
             )
-            again = (
-                f" ({counted(sum(result.repeats.values()), 'request')} repeated)"
-                if result.repeats
-                else ""
-            )
-            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {name} {outcome}{again}")
+            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {name} {outcome}")
             return
         if result.error:
             self._bar.console.print(
@@ -140,12 +132,6 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        if self._repeats:
-            causes = ", ".join(f"{count:,} {cause}" for cause, count in self._repeats.most_common())
-            self._say(
-                f"{counted(self._repeats.total(), 'request')} repeated: {causes} (--verbose shows each)"
-            )
-            self._repeats.clear()
 
     def _count(self) -> str:
         return f"{self._done:,}/{self._files:,} files"

@@ -133,7 +133,9 @@ def convert_file(
     result = FileResult(task, folder)
     try:
         own = [name for name in task.tables if name != TEMPLATES]
-        with opened(task, settings, own, traffic, signature=TEMPLATES in task.tables) as recording:
+        with opened(
+            task, settings, own, traffic, folder, signature=TEMPLATES in task.tables
+        ) as recording:
             check_ids(task, recording)
             check = FileCheck(task, recording)
             for name in own:
@@ -178,7 +180,6 @@ def _cost(started: float, traffic: Traffic) -> dict[str, Any]:
     return {
         "seconds": time.perf_counter() - started,
         "bytes_fetched": traffic.bytes_moved,
-        "repeats": dict(traffic.repeats),
     }
 
 
@@ -203,7 +204,7 @@ def convert_templates(
     folder.mkdir(parents=True)
     traffic = traffic or Traffic()
     try:
-        with opened(task, settings, [TEMPLATES], traffic) as recording:
+        with opened(task, settings, [TEMPLATES], traffic, folder) as recording:
             write_staged(
                 TABLES[TEMPLATES],
                 task,

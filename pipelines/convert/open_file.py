@@ -1,14 +1,13 @@
-"""Opens the NWB file of a task, from a folder or by byte ranges of an object."""
+"""Opens the NWB file of a task: from a folder in place, from a bucket by byte ranges or as a whole."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 
-from pipelines.convert.staged import (
-    ConvertSettings,
-)
-from pipelines.convert.whole_file import FileCache, digest
+from pipelines.convert.staged import ConvertSettings
 from pipelines.nwb.prefetch import prefetch
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.release.selection import FileTask
@@ -23,14 +22,23 @@ def opened(
     settings: ConvertSettings,
     tables: Sequence[str],
     traffic: Traffic,
+    folder: Path,
     *,
     signature: bool = False,
 ) -> Generator[Recording]:
-    """The file of a task. The one seam between sources and readers.
+    """Opens the file of a task for the readers.
 
-    A file of a local folder is opened in place, with `verify_hash` after its hash was checked. Of a remote object just the ranges that
-    `tables` are read from are fetched, ahead of the readers, and with `signature` those that the digest of the image set is made of; or,
-    with `verify_hash`, the whole object. What that costs is added to `traffic`.
+    A file in a local folder is opened in place. From a bucket, only the byte ranges that `tables`
+    need are fetched, ahead of the readers; with `verify_hash` the whole file is fetched, checked,
+    read and deleted.
+
+    Args:
+        task: the file.
+        settings: where it is, and whether to check its hash.
+        tables: the tables that will be read, in this order.
+        traffic: counts the bytes that are fetched.
+        folder: where a whole file is kept while it is read.
+        signature: also fetch what the digest of the image set is computed from.
 
     Raises:
         SourceError: the file cannot be fetched.
@@ -41,15 +49,18 @@ def opened(
     local = source.local_path(obj.key)
     if local is not None:
         if settings.verify_hash:
-            obj.check(digest(local))
+            obj.check(_digest(local))
         with open_recording(local, obj.key) as recording:
             yield recording
     elif settings.verify_hash:
-        with (
-            FileCache(settings.cache, settings.cache_bytes).get(source, obj) as cached,
-            open_recording(cached.path, obj.key) as recording,
-        ):
-            yield recording
+        whole = folder / "whole.nwb"
+        try:
+            source.fetch(obj.key, obj.version_id, whole)
+            obj.check(_digest(whole))
+            with open_recording(whole, obj.key) as recording:
+                yield recording
+        finally:
+            whole.unlink(missing_ok=True)
     else:
         pinned = source.pin(obj.key, obj.version_id)
         remote = RangeFile(
@@ -66,3 +77,9 @@ def opened(
             # Whatever a reader made of it: what could not be fetched was not missing in the file.
             if remote.failure is not None:
                 raise remote.failure from None
+
+
+def _digest(path: Path) -> str:
+    """Returns the BLAKE2b-512 hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

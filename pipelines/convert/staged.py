@@ -31,16 +31,12 @@ class ConvertSettings:
         source: where the bucket is.
         staging: folder for staged files.
         verify_hash: check files against the manifest's hash before they are read; those of a remote source are fetched whole for that.
-        cache: folder for whole objects.
-        cache_bytes: bound on that folder.
         program: version of vblake; what another one has staged is not taken over.
     """
 
     source: SourceSpec
     staging: Path
     verify_hash: bool
-    cache: Path
-    cache_bytes: int
     program: str = ""
 
 
@@ -56,7 +52,6 @@ class FileResult:
         image_set: the file's image set and the digest of its templates.
         bytes_fetched: bytes moved from a remote source.
         seconds: time spent.
-        repeats: requests to a remote source that were repeated, by what had gone wrong.
         warnings: what was unusual.
     """
 
@@ -69,7 +64,6 @@ class FileResult:
     bytes_fetched: int = 0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
-    repeats: dict[str, int] = field(default_factory=dict[str, int])
 
     def staged(self, table: str) -> Path | None:
         """Staged file of a table, None if it has no rows."""

@@ -6,8 +6,7 @@ S3 itself is in `pipelines.source.object_store`.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -132,11 +131,9 @@ class Traffic:
 
     Attributes:
         bytes_moved: bytes of objects that came over the network, those of answers that broke off and were repeated included.
-        repeats: requests that were repeated, by what had gone wrong.
     """
 
     bytes_moved: int = 0
-    repeats: Counter[str] = field(default_factory=Counter[str])
 
 
 class Source(Protocol):

@@ -180,7 +180,6 @@ class S3Source:
             # Jitter: clients that failed together must not come back together.
             longest = 0.3 if trouble.again is Again.CONFIRM else min(8.0, 0.25 * 2**attempt)
             wait = longest * random.uniform(0.5, 1.0)
-            self.traffic.repeats[trouble.cause] += 1
             level = logging.WARNING if attempt >= _LOUD else logging.INFO
             _log.log(
                 level,

@@ -57,18 +57,14 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
         else damage_bytes(path, good.regions, rng)
     )
     (folder / "done").write_text(done)
-    source, staging, cache = (
-        SourceSpec(str(folder / "bucket")),
-        folder / "staging",
-        folder / "cache",
-    )
-    checked = convert_file(good.task, ConvertSettings(source, staging, True, cache, 1 << 30))
+    source, staging = SourceSpec(str(folder / "bucket")), folder / "staging"
+    checked = convert_file(good.task, ConvertSettings(source, staging, True))
     pinned = (
         checked.error is not None
         and "the content is not what the manifest pins" in checked.error
         and not checked.row_counts
     )
-    settings = ConvertSettings(source, staging, False, cache, 1 << 30)
+    settings = ConvertSettings(source, staging, False)
     result = convert_file(good.task, settings)
     error, faults = result.error, () if result.error else tuple(broken(result))
     if error is None and result.image_signature is not None:
@@ -84,7 +80,5 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
 def convert(
     task: FileTask, source: SourceSpec, folder: Path, verify_hash: bool = False
 ) -> FileResult:
-    """Converts a file, with staging and cache in a folder."""
-    return convert_file(
-        task, ConvertSettings(source, folder / "staging", verify_hash, folder / "cache", 1 << 30)
-    )
+    """Converts a file; the folder holds what it stages."""
+    return convert_file(task, ConvertSettings(source, folder / "staging", verify_hash))

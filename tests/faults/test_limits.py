@@ -9,7 +9,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,11 @@ from builders.lakes import contents
 from servers.s3 import S3Server
 
 from pipelines.check.lake import verify
-from pipelines.convert.whole_file import FileCache
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore, open_store
-from pipelines.release.manifest import ReleaseObject
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
-from pipelines.source.open import open_source
 from pipelines.sql_text import as_pattern
 from schemas.errors import LakeError
 
@@ -66,7 +62,7 @@ def test_names_with_everything_in_them(
 def check_name(
     sample_bucket: Path, sample_lake: Path, tmp_path: Path, name: str, one_mouse: int
 ) -> None:
-    """For lake, source, cache, working folder and output."""
+    """For lake, source, working folder and output."""
     here = tmp_path / name
     here.mkdir()
     shutil.copytree(sample_bucket, here / f"source {name}")
@@ -80,7 +76,6 @@ def check_name(
             selection=chosen,
             workers=0,
             verify_hash=True,
-            cache=here / f"cache {name}",
         )
         first = ingest(prepare(request))
     assert [e.error for r in first for e in r.entries if e.error] == []
@@ -274,17 +269,3 @@ def test_a_clock_that_was_wrong_between_runs(
     assert {e.ingested_at for r in reports for e in r.entries} == {now - timedelta(days=4000)}
     assert contents(tmp_path / "lake") == before
     assert verify(LocalStore(tmp_path / "lake")) == []
-
-
-def test_files_from_the_future_do_not_fill_the_cache(tmp_path: Path) -> None:
-    folder, bucket = tmp_path / "cache", tmp_path / "bucket"
-    bucket.mkdir()
-    for name in "abcd":
-        (bucket / name).write_bytes(name.encode() * 1000)
-    source = open_source(SourceSpec(str(bucket)))
-    cache = FileCache(folder, 2500)
-    for shift, name in ((1e9, "a"), (0, "b"), (-1e9, "c"), (0, "d")):
-        with cache.get(source, ReleaseObject(name, None, None)) as held:
-            assert held.path.read_bytes() == name.encode() * 1000
-            os.utime(held.path, (time.time() + shift, time.time() + shift))
-    assert sum(p.stat().st_size for p in folder.iterdir()) <= 2500 + 1000

@@ -97,15 +97,14 @@ def test_passing_faults_change_nothing(
             (Selection(), ("source_files",)) if whole else (Selection(tables=SOME), BUT_SOME)
         )
         with S3Server(one_mouse if kept else plain, faults=chaos, versioned=kept, page=4) as server:
-            more = {"verify_hash": True, "cache": tmp_path / "cache"} if case % 3 == 1 else {}
+            more = {"verify_hash": True} if case % 3 == 1 else {}
             ingest_from(source_of(server), tmp_path / "lake", selection=selection, **more)
             asked += server.counters.requests.total()
         assert quarantined(tmp_path / "lake") == {}, f"case {case} of seed {seed}"
         found = contents(tmp_path / "lake", without=left_out)
         assert found == contents(undisturbed, without=left_out), f"case {case} of seed {seed}"
         struck += chaos.struck
-        for folder in ("lake", "cache"):
-            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        shutil.rmtree(tmp_path / "lake", ignore_errors=True)
     assert struck.total() > asked / 20
     kinds = ", ".join(f"{count} {kind}" for kind, count in struck.most_common())
     figure(
@@ -131,15 +130,12 @@ def test_the_command_repeats_and_says_so(
         done = vblake("ingest", "--lake", tmp_path / "lake", "--endpoint-url", server.url, *options)
     said = done.stderr.decode()
     assert done.returncode == 0, said
-    repeated = re.search(r"^(\d+) requests? repeated: \d+ .* \(--verbose shows each\)$", said, re.M)
-    assert repeated, said
-    assert 0 < int(repeated[1]) <= chaos.struck.total()
     each = re.findall(
         rf"^\w+: visual-behavior-ophys/\S+\.nwb \(version \w+\) in s3://{BUCKET} at \S+: .+; attempt \d of 8 in",
         said,
         re.M,
     )
-    assert len(each) == int(repeated[1])
+    assert 0 < len(each) <= chaos.struck.total()
     for table in ("trials", "running_speed"):
         rows = f"SELECT COLUMNS(*)::VARCHAR FROM {table} ORDER BY ALL"
         assert query(tmp_path / "lake", rows) == query(undisturbed, rows)

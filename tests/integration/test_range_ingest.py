@@ -67,7 +67,7 @@ def run(
     server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 2, **more: Any
 ) -> list[MouseReport]:
     """An ingest over S3. What a request does not know by name is what is selected."""
-    own = {k: more.pop(k) for k in ("verify_hash", "cache", "force") if k in more}
+    own = {k: more.pop(k) for k in ("verify_hash", "force") if k in more}
     source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=attempts)
     return ingest(
         prepare(
@@ -244,7 +244,6 @@ def test_verify_hash_fetches_whole_objects_and_checks_them(
                 server,
                 tmp_path / "lake",
                 verify_hash=True,
-                cache=tmp_path / "cache",
                 tables=("trials", "ophys_timestamps"),
             )
         )
@@ -254,8 +253,8 @@ def test_verify_hash_fetches_whole_objects_and_checks_them(
     assert "the content is not what the manifest pins" in found[0]
     ledger = moved(tmp_path / "lake")
     assert ledger == {key: (bucket / key).stat().st_size for key in pinned(bucket) if key != name}
-    # Each object once, but what does not have its hash may be tried again.
     assert {key: n for key, n in sent.items() if key != name} == ledger
+    assert not list((tmp_path / "lake").rglob("whole.nwb"))
     rows = f"SELECT COLUMNS(*)::VARCHAR FROM trials WHERE behavior_session_id <> {file_key(damaged)} ORDER BY ALL"
     assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
 

@@ -40,7 +40,6 @@ def test_every_value_of_the_reference(tmp_path: Path) -> None:
         str(tmp_path / "lake"),
         selection=Selection(tables=ALL_TABLES),
         workers=2,
-        cache=tmp_path / "cache",
     )
     entries = [entry for report in ingest(prepare(request)) for entry in report.entries]
     assert [entry.error for entry in entries if entry.error] == []

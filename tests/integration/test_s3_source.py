@@ -13,17 +13,16 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from builders.bucket import Bucket, blake2b, manifest_key
+from builders.bucket import Bucket, manifest_key
 
-from pipelines.convert.whole_file import FileCache
-from pipelines.release.manifest import ReleaseObject, load_release, versions
+from pipelines.release.manifest import load_release, versions
 from pipelines.release.project_tables import read_project_tables
 from pipelines.release.selection import Selection
 from pipelines.release.tasks import plan
 from pipelines.source import object_store as s3
 from pipelines.source.base import Source, SourceSpec
 from pipelines.source.open import open_source
-from schemas.errors import IntegrityError, LakeError, SourceError, TransientSourceError
+from schemas.errors import LakeError, SourceError, TransientSourceError
 
 pytestmark = pytest.mark.integration
 
@@ -178,21 +177,6 @@ def test_unsigned_reads_of_what_is_not_public_are_refused(
     assert open_source(replace(spec, anonymous=False)).read("a/b.nwb", None) == b"content"
 
 
-def test_cache_checks_what_it_fetched(store: Store, tmp_path: Path) -> None:
-    old = store.put("a/cached.nwb", b"the old content")
-    store.put("a/cached.nwb", b"new")
-    source, cache = store.source(), FileCache(tmp_path, 1 << 20)
-    with cache.get(source, ReleaseObject("a/cached.nwb", old, blake2b(b"the old content"))) as file:
-        assert (file.path.read_bytes(), file.bytes_fetched) == (b"the old content", 15)
-    with pytest.raises(IntegrityError) as caught:
-        cache.get(source, ReleaseObject("a/cached.nwb", old, blake2b(b"new")))
-    assert (caught.value.file, caught.value.found) == ("a/cached.nwb", blake2b(b"the old content"))
-    assert old in str(caught.value)
-    with pytest.raises(SourceError):
-        cache.get(source, ReleaseObject("a/none.nwb", None, blake2b(b"")))
-    assert [path.name for path in tmp_path.iterdir()] == [blake2b(b"the old content")]
-
-
 def test_a_release_from_the_bucket(store: Store) -> None:
     bucket = Bucket()
     manifest = bucket.manifest()
@@ -331,7 +315,6 @@ def test_passing_faults_are_tried_again(scripted: Callable[..., Scripted], fault
     source = server.source()
     assert source.read("k", "v1") == b"content"
     assert [method for method, *_ in server.seen] == ["HEAD", "GET", "GET", "GET"]
-    assert source.traffic.repeats.total() == 2
 
 
 def test_attempts_are_bounded(scripted: Callable[..., Scripted]) -> None:

@@ -35,8 +35,6 @@ def settings(sample_bucket: Path, tmp_path: Path) -> ConvertSettings:
         SourceSpec(str(sample_bucket)),
         tmp_path,
         verify_hash=False,
-        cache=tmp_path / "cache",
-        cache_bytes=1 << 30,
     )
 
 

@@ -45,7 +45,6 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder / "lake"),
         selection=Selection(tables=ALL_TABLES),
         workers=0,
-        cache=folder / "cache",
     )
     reports = ingest(prepare(request))
     entries = [entry for report in reports for entry in report.entries]

@@ -171,13 +171,9 @@ def test_the_summary_of_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> Non
 # --- request -----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_request_that_no_options_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("VBLAKE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+def test_the_request_that_no_options_make() -> None:
     made = request_from_options()
-    assert made == IngestRequest(
-        SourceSpec("s3://visual-behavior-ophys-data"), "lake", cache=Path("/caches/vblake")
-    )
+    assert made == IngestRequest(SourceSpec("s3://visual-behavior-ophys-data"), "lake")
     assert made.source.anonymous
 
 
@@ -195,19 +191,17 @@ def test_every_option_is_in_the_request() -> None:
         tables=["trials, licks", "trials", "events,"],
         workers=3,
         dask="tcp://x:1",
-        cache=Path("/c"),
         force=True,
     )
     assert made.source == SourceSpec(
         "s3://other", endpoint_url="http://localhost:9000", anonymous=False
     )
-    assert (made.lake, made.release, made.force, made.workers, made.dask, made.cache) == (
+    assert (made.lake, made.release, made.force, made.workers, made.dask) == (
         "l",
         "1.0.1",
         True,
         3,
         "tcp://x:1",
-        Path("/c"),
     )
     chosen = made.selection
     assert (chosen.mice, chosen.behavior_sessions, chosen.experiments, chosen.where) == (

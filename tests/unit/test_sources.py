@@ -1,24 +1,19 @@
-"""Sources and the cache: folders here, S3 in tests/integration/test_s3_source.py."""
+"""Sources: folders here, S3 in tests/integration/test_s3_source.py."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from builders.bucket import blake2b
 
-from pipelines.convert.whole_file import FileCache
-from pipelines.release.manifest import ReleaseObject
 from pipelines.source import base as sources
 from pipelines.source.base import SourceSpec
 from pipelines.source.folder import LocalSource
 from pipelines.source.object_store import S3Source
 from pipelines.source.open import open_source
-from schemas.errors import IntegrityError, LakeError, SourceError, TransientSourceError, UsageError
+from schemas.errors import LakeError, SourceError, TransientSourceError, UsageError
 
 KEY = "visual-behavior-ophys/a/b.nwb"
 
@@ -201,143 +196,3 @@ def test_bucket_that_cannot_be_reached_is_worth_retrying() -> None:
         "Check endpoint url, or try again later."
     )
     assert caught.value.retryable
-
-
-# --- cache
-
-
-class Counting:
-    """A source of bytes that counts how often they are fetched, and may hand out other ones first."""
-
-    def __init__(self, *contents: bytes) -> None:
-        self.spec = SourceSpec("s3://counted")
-        self.contents = contents
-        self.fetches = 0
-        self._lock = threading.Lock()
-
-    def fetch(self, key: str, version_id: str | None, to: Path) -> int:
-        with self._lock:
-            content = self.contents[min(self.fetches, len(self.contents) - 1)]
-            self.fetches += 1
-        return to.write_bytes(content)
-
-    def sizes(self, prefix: str) -> dict[str, int]:
-        raise NotImplementedError
-
-    def size(self, key: str, version_id: str | None) -> int:
-        raise NotImplementedError
-
-    def read(self, key: str, version_id: str | None) -> bytes:
-        raise NotImplementedError
-
-    def local_path(self, key: str) -> Path | None:
-        return None
-
-
-def _object(content: bytes, key: str = KEY) -> ReleaseObject:
-    return ReleaseObject(key, "v1", blake2b(content))
-
-
-def test_cache_fetches_once(tmp_path: Path) -> None:
-    cache, source = FileCache(tmp_path / "cache", 1000), Counting(b"content")
-    with cache.get(source, _object(b"content")) as first:
-        assert (first.path.read_bytes(), first.bytes_fetched) == (b"content", 7)
-        assert first.path.name == blake2b(b"content")
-    with cache.get(source, _object(b"content")) as again:
-        assert (again.path, again.bytes_fetched) == (first.path, 0)
-    with FileCache(tmp_path / "cache", 1000).get(
-        source, _object(b"content", "another/key")
-    ) as same:
-        assert (same.path, same.bytes_fetched) == (first.path, 0)
-    assert source.fetches == 1
-    assert list((tmp_path / "cache").iterdir()) == [first.path]
-
-
-def test_damaged_transfer_is_fetched_once_more(tmp_path: Path) -> None:
-    source = Counting(b"damaged!", b"content")
-    with FileCache(tmp_path, 1000).get(source, _object(b"content")) as file:
-        assert (file.path.read_bytes(), file.bytes_fetched) == (b"content", 15)
-
-
-def test_wrong_content_is_an_error_and_not_kept(tmp_path: Path) -> None:
-    source = Counting(b"other")
-    with pytest.raises(IntegrityError) as caught:
-        FileCache(tmp_path, 1000).get(source, _object(b"content"))
-    assert caught.value.file == KEY
-    assert "version v1" in str(caught.value)
-    assert blake2b(b"content") in str(caught.value)
-    assert blake2b(b"other") in str(caught.value)
-    assert source.fetches == 2
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_objects_without_a_hash_are_fetched_every_time(tmp_path: Path) -> None:
-    cache, source = FileCache(tmp_path, 1000), Counting(b"one", b"two")
-    unchecked = ReleaseObject(KEY, None, None)
-    with cache.get(source, unchecked) as first, cache.get(source, unchecked) as second:
-        assert (first.path.read_bytes(), second.path.read_bytes()) == (b"one", b"two")
-
-
-def test_eviction_takes_what_was_not_used_for_longest(tmp_path: Path) -> None:
-    cache = FileCache(tmp_path, 30)
-    contents = [bytes([i]) * 10 for i in range(4)]
-    for age, content in zip((400, 300, 200), contents[:3], strict=True):
-        with cache.get(Counting(content), _object(content)) as file:
-            os.utime(file.path, (0, 10_000 - age))
-    with cache.get(Counting(), _object(contents[0])):
-        pass  # used again, so the second is the oldest now
-    with cache.get(Counting(contents[3]), _object(contents[3])):
-        pass
-    assert {path.name for path in tmp_path.iterdir()} == {blake2b(contents[i]) for i in (0, 2, 3)}
-
-
-def test_files_in_use_are_not_evicted(tmp_path: Path) -> None:
-    cache, other = FileCache(tmp_path, 5), FileCache(tmp_path, 5)
-    with cache.get(Counting(b"a" * 10), _object(b"a" * 10)) as held:
-        with other.get(Counting(b"b" * 10), _object(b"b" * 10)) as too:
-            assert held.path.exists()
-            assert too.path.exists()
-        with other.get(Counting(b"c" * 10), _object(b"c" * 10)) as third:
-            assert {path.name for path in tmp_path.iterdir()} == {held.path.name, third.path.name}
-
-
-def test_leftovers_of_killed_processes_are_used_or_removed(tmp_path: Path) -> None:
-    (tmp_path / f"{blake2b(b'content')}.part").write_bytes(b"much longer than the content")
-    (tmp_path / f"{'0' * 128}.part").write_bytes(b"half a file")
-    with FileCache(tmp_path, 1000).get(Counting(b"content"), _object(b"content")) as file:
-        assert file.path.read_bytes() == b"content"
-        assert list(tmp_path.iterdir()) == [file.path]
-
-
-def test_many_at_once_fetch_each_object_once(tmp_path: Path) -> None:
-    contents = [bytes([i]) * 1000 for i in range(5)]
-    held = {content: Counting(content) for content in contents}
-
-    def use(content: bytes) -> bytes:
-        # A cache of its own, as every process has one.
-        with FileCache(tmp_path, 5000).get(held[content], _object(content)) as file:
-            return file.path.read_bytes()
-
-    with ThreadPoolExecutor(8) as pool:
-        wanted = contents * 40
-        assert list(pool.map(use, wanted)) == wanted
-    assert {source.fetches for source in held.values()} == {1}
-
-
-def test_many_at_once_under_pressure_always_read_the_right_bytes(tmp_path: Path) -> None:
-    contents = [bytes([i]) * 1000 for i in range(6)]
-
-    def use(content: bytes) -> bytes:
-        with FileCache(tmp_path, 2000).get(Counting(content), _object(content)) as file:
-            return file.path.read_bytes()
-
-    with ThreadPoolExecutor(8) as pool:
-        wanted = contents * 40
-        assert list(pool.map(use, wanted)) == wanted
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(LakeError, match=r"The cache folder .*/file/cache cannot be made"):
-        FileCache(tmp_path / "file" / "cache", 1000)
