@@ -15,7 +15,7 @@ help: ## Show this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev]'
-	@$(BIN)/python -m compileall -q assets pipelines schemas # else each start compiles them where Python may not write its cache
+	@$(BIN)/python -m compileall -q assets pipelines schemas vblake # else each start compiles them where Python may not write its cache
 	@touch $@
 
 setup: $(READY) ## Make the virtual environment with everything in it

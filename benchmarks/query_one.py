@@ -177,7 +177,7 @@ def _triggered_numpy(lake: Path) -> dict[str, Run]:
     import duckdb
     import numpy as np
 
-    from pipelines.analysis import event_triggered_average, read_traces
+    from vblake import event_triggered_average, read_traces
 
     experiment, session = _experiment(lake)
     times = f"SELECT start_time FROM '{lake}/stimulus_presentations/**/*.parquet' WHERE behavior_session_id = {session}"

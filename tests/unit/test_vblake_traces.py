@@ -8,8 +8,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from pipelines.analysis import Traces, event_triggered_average, read_traces
-from schemas.errors import LakeError, UsageError
+from vblake.traces import Traces, event_triggered_average, read_traces
 
 
 def _ramp(n_cells: int = 2, n_frames: int = 100, rate: float = 10.0) -> Traces:
@@ -45,7 +44,7 @@ def test_events_at_the_ends_are_left_out() -> None:
     np.testing.assert_array_equal(average.mean[0], [4, 5, 6, 7])
 
 
-def test_nan_shows_in_the_samples_it_is_in() -> None:
+def test_a_nan_stays_in_its_samples() -> None:
     traces = _ramp(1)
     traces.values[0, 51] = np.nan
     average = event_triggered_average(traces, np.array([3.0, 5.0]), before_s=0, after_s=0.2)
@@ -72,7 +71,7 @@ def test_equals_the_plain_definition() -> None:
 
 def test_no_event_in_the_recording() -> None:
     with pytest.raises(
-        UsageError,
+        ValueError,
         match=r"None of 2 events has its window of 1 s before to 1 s after it within the recording\.",
     ):
         event_triggered_average(_ramp(), np.array([-10.0, 99.0]), before_s=1, after_s=1)
@@ -80,13 +79,13 @@ def test_no_event_in_the_recording() -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(-0.1, 1), (1, -0.1), (float("nan"), 1)])
 def test_negative_window(before: float, after: float) -> None:
-    with pytest.raises(UsageError, match="both must be at least 0"):
+    with pytest.raises(ValueError, match="Both must be at least 0"):
         event_triggered_average(_ramp(), np.array([5.0]), before, after)
 
 
-def test_read_traces_gives_what_the_lake_holds(sample_lake: Path) -> None:
+def test_read_traces_returns_what_the_lake_holds(sample_lake: Path) -> None:
     experiment, n_cells = _experiment(sample_lake)
-    traces = read_traces(str(sample_lake), experiment)
+    traces = read_traces(sample_lake, experiment)
     assert traces.values.shape == (n_cells, len(traces.timestamps))
     sql = f"SELECT cell_roi_id, dff FROM '{sample_lake}/dff_traces/**/*.parquet' WHERE ophys_experiment_id = ? ORDER BY cell_roi_id"
     for row, (roi, dff) in enumerate(duckdb.execute(sql, [experiment]).fetchall()):
@@ -96,26 +95,43 @@ def test_read_traces_gives_what_the_lake_holds(sample_lake: Path) -> None:
 
 def test_read_filtered_events(sample_lake: Path) -> None:
     experiment, _ = _experiment(sample_lake)
-    plain = read_traces(str(sample_lake), experiment, "events")
-    filtered = read_traces(str(sample_lake), experiment, "events", "filtered_events")
+    plain = read_traces(sample_lake, experiment, "events")
+    filtered = read_traces(sample_lake, experiment, "events", "filtered_events")
     assert plain.values.shape == filtered.values.shape
     assert not np.array_equal(plain.values, filtered.values)
 
 
+def _message(lake: Path, *arguments: int | str) -> str:
+    with pytest.raises(LookupError) as raised:
+        read_traces(lake, *arguments)  # pyright: ignore[reportArgumentType]
+    return str(raised.value)
+
+
 def test_experiment_that_the_lake_does_not_hold(sample_lake: Path) -> None:
-    with pytest.raises(
-        LakeError, match=r"has no ophys_timestamps of experiment 5\. Ingest it, or check the id"
-    ):
-        read_traces(str(sample_lake), 5)
+    experiment, _ = _experiment(sample_lake)
+    assert _message(sample_lake, int(f"{experiment}9")) == (
+        f"{sample_lake.resolve()} has no dff_traces of experiment {experiment}9. "
+        f"Did you mean '{experiment}'? Otherwise ingest it with "
+        f"`vblake ingest --experiment {experiment}9`."
+    )
 
 
-def test_no_table_of_traces(sample_lake: Path) -> None:
-    with pytest.raises(UsageError, match="'licks' is no table of traces"):
-        read_traces(str(sample_lake), 5, "licks")
+def test_no_such_table(sample_lake: Path) -> None:
+    experiment, _ = _experiment(sample_lake)
+    message = _message(sample_lake, experiment, "dff_trace")
+    assert message.endswith("has no table 'dff_trace'. Did you mean 'dff_traces'?")
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [("licks", "has no file per experiment"), ("motion_correction", "is not a table of traces")],
+)
+def test_no_table_of_traces(sample_lake: Path, table: str, problem: str) -> None:
+    experiment, _ = _experiment(sample_lake)
+    assert _message(sample_lake, experiment, table).startswith(f"{table} {problem}")
 
 
 def test_no_such_column(sample_lake: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"dff_traces has no column 'events' of traces\. Choose dff"
-    ):
-        read_traces(str(sample_lake), 5, "dff_traces", "events")
+    experiment, _ = _experiment(sample_lake)
+    message = _message(sample_lake, experiment, "events", "dff")
+    assert message == "events has no column 'dff' of traces. Use events or filtered_events."

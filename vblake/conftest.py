@@ -1,0 +1,57 @@
+"""The lake that the examples of this package read: `folder`, and `lake`, which is it opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+import vblake
+
+_CATALOG = """
+CREATE TABLE _tables (table_name VARCHAR, subject VARCHAR, description VARCHAR,
+    primary_key VARCHAR[], partition_column VARCHAR);
+INSERT INTO _tables VALUES ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'mouse_id');
+CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR,
+    unit VARCHAR, description VARCHAR, alias VARCHAR);
+INSERT INTO _columns VALUES ('licks', 'timestamps', 1, 'DOUBLE', 's', 'Time of the lick.', NULL),
+    ('licks', 'mouse_id', 2, 'BIGINT', NULL, 'The mouse.', NULL);
+CREATE VIEW licks AS SELECT timestamps, mouse_id
+    FROM read_parquet(getvariable('lake_root') || '/licks/**/*.parquet',
+        hive_types = {mouse_id: BIGINT});
+"""
+
+
+_FILES = {
+    "licks/mouse_id=7/licks": "FROM (VALUES (0.5::DOUBLE), (1.25)) t(timestamps)",
+    "licks/mouse_id=8/licks": "FROM (VALUES (3.0::DOUBLE)) t(timestamps)",
+    "dff_traces/mouse_id=7/ophys_experiment_51": (
+        "FROM (VALUES (901, [0.0::DOUBLE, 0.5, 0.25]), (902, [1.0, 2.0, 3.0])) t(cell_roi_id, dff)"
+    ),
+    "ophys_timestamps/mouse_id=7/ophys_experiment_51": "SELECT [10.0::DOUBLE, 10.1, 10.2] AS timestamps",
+}
+
+
+@pytest.fixture(scope="session")
+def example_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with licks of mice 7 and 8, and the traces of experiment 51."""
+    folder = tmp_path_factory.mktemp("example") / "lake"
+    for name, rows in _FILES.items():
+        file = folder / f"{name}.parquet"
+        file.parent.mkdir(parents=True)
+        duckdb.execute(f"COPY ({rows}) TO '{file}'")
+    with duckdb.connect(folder / "catalog.duckdb") as connection:
+        connection.execute(f"SET VARIABLE lake_root = '{folder}'")
+        connection.execute(_CATALOG)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _names(doctest_namespace: dict[str, Any], example_lake: Path) -> Iterator[None]:
+    with vblake.open(example_lake) as lake:
+        doctest_namespace.update(vblake=vblake, np=np, folder=example_lake, lake=lake)
+        yield

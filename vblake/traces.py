@@ -1,0 +1,189 @@
+"""Traces of an experiment as arrays, and averages of them around events.
+
+Slicing a list per event in SQL runs out of memory: 4,800 events of 100 cells are 60 million
+samples. In NumPy it takes half a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vblake.files import Files, find_files, nearest
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traces:
+    """The traces of an experiment's cells.
+
+    Attributes:
+        cell_roi_id: shape (n_cells,), ascending.
+        timestamps: imaging clock in seconds, shape (n_frames,).
+        values: shape (n_cells, n_frames), in the unit of the table's column.
+    """
+
+    cell_roi_id: Array
+    timestamps: Array
+    values: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TriggeredAverage:
+    """Mean trace around events.
+
+    Attributes:
+        cell_roi_id: shape (n_cells,).
+        seconds: time after the event, shape (n_samples,), at the imaging rate. The sample at 0 s is
+            the first frame at or after the event.
+        mean: shape (n_cells, n_samples), in the unit of the traces.
+        n_events: number of events averaged: those whose whole window is in the recording.
+    """
+
+    cell_roi_id: Array
+    seconds: Array
+    mean: Array
+    n_events: int
+
+
+def read_traces(
+    lake: str | Path,
+    ophys_experiment_id: int,
+    table: str = "dff_traces",
+    column: str | None = None,
+) -> Traces:
+    """Reads the traces of one experiment.
+
+    Args:
+        lake: folder or `s3://` prefix.
+        ophys_experiment_id: the experiment.
+        table: a table with a list per cell, e.g. `dff_traces` or `events`.
+        column: which list of the table; by default the first. `events` also has `filtered_events`.
+
+    Raises:
+        LookupError: the lake has no such table or experiment, or the table has no such column.
+
+    Example:
+        >>> traces = read_traces(folder, 51)
+        >>> traces.cell_roi_id.tolist(), traces.timestamps.tolist(), traces.values.shape
+        ([901, 902], [10.0, 10.1, 10.2], (2, 3))
+    """
+    files = find_files(lake)
+    file = _experiment_file(files, table, ophys_experiment_id)
+    lists = [field.name for field in file.schema_arrow if pa.types.is_list(field.type)]
+    if not lists or "cell_roi_id" not in file.schema_arrow.names:
+        raise LookupError(
+            f"{table} is not a table of traces (a list per cell). "
+            "Use dff_traces, events or corrected_fluorescence_traces."
+        )
+    name = lists[0] if column is None else column
+    if name not in lists:
+        raise LookupError(f"{table} has no column {name!r} of traces. Use {' or '.join(lists)}.")
+    clock = _experiment_file(files, "ophys_timestamps", ophys_experiment_id)
+    timestamps = _items(clock.read(["timestamps"]).column("timestamps"))
+    ids = file.read(["cell_roi_id"]).column("cell_roi_id").to_numpy()
+    values = _read_lists(file, name)
+    # The clock may go on after the last frame.
+    return Traces(ids, timestamps[: values.shape[1]] if len(ids) else timestamps, values)
+
+
+def event_triggered_average(
+    traces: Traces, times: Array, before_s: float, after_s: float
+) -> TriggeredAverage:
+    """Averages each cell's trace around events.
+
+    The sample at 0 s is the first frame at or after the event, so a window starts up to one frame
+    late. Events whose window is not wholly within the recording are left out. A NaN in a window
+    makes the mean of that sample NaN.
+
+    Args:
+        traces: from `read_traces`.
+        times: times of the events in seconds on the lake's clock (e.g. `start_time` of
+            presentations), shape (n_events,).
+        before_s: start of the window in seconds before the event, at least 0.
+        after_s: end of the window in seconds after the event, at least 0.
+
+    Raises:
+        ValueError: the window is negative, or no event has its whole window in the recording.
+
+    Example:
+        >>> clock = np.arange(100) / 10
+        >>> traces = Traces(np.array([7]), clock, clock[np.newaxis] ** 2)
+        >>> average = event_triggered_average(traces, np.array([2.0, 4.0]), 0.1, 0.1)
+        >>> average.n_events, average.seconds.round(1).tolist(), average.mean.round(2).tolist()
+        (2, [-0.1, 0.0, 0.1], [[9.41, 10.0, 10.61]])
+    """
+    if not (before_s >= 0 and after_s >= 0):
+        raise ValueError(
+            f"The window is {before_s} s before to {after_s} s after each event. "
+            "Both must be at least 0."
+        )
+    clock, values = traces.timestamps, traces.values
+    period = float(np.median(np.diff(clock))) if len(clock) > 1 else np.inf
+    # A window of 0.1 s at 30 Hz is 3 samples, although 0.1 / (1 / 30) may come out below 3.
+    lags = np.arange(-int(before_s / period + 1e-6), int(after_s / period + 1e-6) + 1)
+    frames = np.searchsorted(clock, np.asarray(times, dtype=np.float64), side="left")
+    frames = frames[(frames + lags[0] >= 0) & (frames + lags[-1] < len(clock))]
+    if not len(frames):
+        raise ValueError(
+            f"None of {len(times)} events has its window of {before_s} s before to {after_s} s "
+            "after it within the recording. Check that the times are seconds on the lake's clock."
+        )
+    at = frames + lags[:, np.newaxis]
+    mean = np.empty((len(values), len(lags)))
+    # Cell by cell: its trace stays in the processor's cache, and the samples of one cell are 5 MB
+    # where those of all cells are 450 MB.
+    for row, trace in zip(mean, values, strict=True):
+        np.mean(trace[at], axis=1, out=row)
+    return TriggeredAverage(traces.cell_roi_id, lags * period, mean, len(frames))
+
+
+def _experiment_file(files: Files, table: str, experiment: int) -> pq.ParquetFile:
+    """Opens an experiment's file of a table. Its mouse need not be known."""
+    paths = files.paths(table)
+    if not paths:
+        tables = files.folders()
+        raise LookupError(f"{files.root} has no table {table!r}. {nearest(table, tables)}")
+    start = "ophys_experiment_"
+    known = {path.rsplit("/", 1)[1].removesuffix(".parquet"): path for path in paths}
+    path = known.get(f"{start}{experiment}")
+    if path is None:
+        ids = [name.removeprefix(start) for name in known if name.startswith(start)]
+        if not ids:
+            raise LookupError(f"{table} has no file per experiment. Use dff_traces or events.")
+        raise LookupError(
+            f"{files.root} has no {table} of experiment {experiment}. "
+            f"{nearest(str(experiment), ids)} Otherwise ingest it with "
+            f"`vblake ingest --experiment {experiment}`."
+        )
+    return pq.ParquetFile(path, filesystem=files.system)
+
+
+def _read_lists(file: pq.ParquetFile, column: str) -> Array:
+    """Lists of equal length, one per row, as an array of shape (n_rows, length).
+
+    Each row group is copied to its place, since a whole column and its copy would take twice the
+    memory.
+    """
+    values = np.empty((file.metadata.num_rows, 0))
+    done = 0
+    for group in range(file.num_row_groups):
+        part = file.read_row_group(group, [column]).column(column)
+        rows = _items(part).reshape(len(part), -1)
+        if not done:
+            values = np.empty((len(values), rows.shape[1]))
+        values[done : done + len(rows)] = rows
+        done += len(rows)
+    return values
+
+
+def _items(column: pa.ChunkedArray[Any]) -> Array:
+    """The items of all lists of a column, one after the other."""
+    chunks = [chunk.flatten() for chunk in column.chunks]
+    return pa.chunked_array(chunks, type=column.type.value_type).to_numpy()
