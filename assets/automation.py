@@ -7,7 +7,7 @@ from dagster._core.storage.tags import (
 )
 
 from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
-from assets.resources import LakeResource
+from pipelines.cli.options import IngestOptions
 from pipelines.ingest import mice_of_release
 from schemas import TABLES
 
@@ -33,20 +33,24 @@ def range_tags(instance: dg.DagsterInstance, mice: set[str]) -> dict[str, str]:
 @dg.schedule(
     job=lake_job, cron_schedule="0 3 * * 0", default_status=dg.DefaultScheduleStatus.STOPPED
 )
-def weekly(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.RunRequest:
+def weekly(
+    context: dg.ScheduleEvaluationContext, options: dg.ResourceParam[IngestOptions]
+) -> dg.RunRequest:
     """Every mouse of the release, once a week. Files that the lake holds already are not read again."""
-    mice = mice_of_release(lake.source_spec(), lake.release)
+    mice = mice_of_release(options.request().source, options.release)
     register_mice(context.instance, mice)
     return dg.RunRequest(tags=range_tags(context.instance, {str(m) for m in mice}))
 
 
 @dg.sensor(minimum_interval_seconds=3600, default_status=dg.DefaultSensorStatus.STOPPED)
-def mice_in_release(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+def mice_in_release(
+    context: dg.SensorEvaluationContext, options: dg.ResourceParam[IngestOptions]
+) -> dg.SensorResult:
     """Adds a partition for each mouse of the release that has none yet."""
     known = set(context.instance.get_dynamic_partitions(MICE.name or ""))
     fresh = [
         str(m)
-        for m in sorted(mice_of_release(lake.source_spec(), lake.release))
+        for m in sorted(mice_of_release(options.request().source, options.release))
         if str(m) not in known
     ]
     return dg.SensorResult(

@@ -16,11 +16,11 @@ from pipelines.cli.app import BUILD_PANEL, USE_PANEL
 from pipelines.cli.options import (
     DEFAULT_LAKE,
     DEFAULT_SOURCE,
-    WORK_PANEL,
-    Asked,
+    IngestOptions,
     LakeOption,
     SourceOption,
-    with_request,
+    absolute,
+    with_options,
 )
 
 RecordOption = Annotated[
@@ -28,14 +28,14 @@ RecordOption = Annotated[
     typer.Option(
         "--record/--no-record",
         help="Whether to record it as a Dagster run, for 1 to 2 s of a processor.",
-        rich_help_panel=WORK_PANEL,
+        rich_help_panel="Work",
     ),
 ]
 
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
-@with_request
-def ingest(asked: Asked, record: RecordOption = True) -> None:
+@with_options
+def ingest(options: IngestOptions, record: RecordOption = True) -> None:
     """Bring the selected files into the lake; files that are there already are not read again.
 
     It is recorded as a Dagster run, which `vblake ui` shows. Exit code 0: all done; 3: some files are quarantined,
@@ -47,14 +47,17 @@ def ingest(asked: Asked, record: RecordOption = True) -> None:
     from pipelines.ingest import ingest as run
     from pipelines.ingest import prepare
 
-    prepared = prepare(asked.request())
+    prepared = prepare(options.request())
     if not prepared.mice:
         # Nothing to convert: project tables and catalog are still seen to, and Dagster is not needed for that.
         summary = print_summary(prepared, run(prepared))
     else:
         from assets.recording import recorded, unrecorded
 
-        with (recorded if record else unrecorded)(prepared) as outcome, Progress() as progress:
+        with (
+            (recorded if record else unrecorded)(prepared, options) as outcome,
+            Progress() as progress,
+        ):
             progress.start(len(prepared.todo), sum(t.bytes or 0 for t in prepared.todo))
             reports = run(prepared, on_file=progress.file_done, on_mouse=progress.mouse_done)
             outcome.set_result(reports)
@@ -78,8 +81,8 @@ def ui(
     home = dagster_home()
     environment = os.environ | {
         "DAGSTER_HOME": str(home),
-        "VBLAKE_LAKE": lake if "://" in lake else os.path.abspath(lake),  # noqa: PTH100 - text in, text out
-        "VBLAKE_SOURCE": source if "://" in source else os.path.abspath(source),  # noqa: PTH100
+        "VBLAKE_LAKE": absolute(lake),
+        "VBLAKE_SOURCE": absolute(source),
     }
     command = [
         sys.executable,

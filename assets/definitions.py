@@ -7,9 +7,9 @@ import dagster as dg
 from assets.automation import lake_job, mice_in_release, weekly
 from assets.checks import lake_verified
 from assets.lake import catalog, nwb_tables, project_tables
-from assets.resources import LakeResource, SharedRun
+from assets.resources import SharedRun, ingest_options
 
-RESOURCES = {"lake": LakeResource(), "shared": SharedRun().resource()}
+RESOURCES = {"options": ingest_options, "shared": SharedRun().resource()}
 
 defs = dg.Definitions(
     assets=[project_tables, nwb_tables, catalog],

@@ -4,17 +4,18 @@ Keep data processing out of this folder: an asset calls one function of `pipelin
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from assets.resources import IngestConfig, LakeResource, SharedRun
+from assets.resources import SharedRun
 from pipelines.catalog.build import build_catalog
+from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, ingest, prepare, refresh_project_tables
 from pipelines.lake.ledger import LEDGER
 from pipelines.lake.lock import writing
 from pipelines.lake.store import open_store, require_lake
-from pipelines.release.selection import Selection
 from schemas import TABLES, Subject, Table
 
 Results = Iterator[dg.MaterializeResult[Any]]
@@ -57,13 +58,15 @@ def register_mice(instance: dg.DagsterInstance, mice: Iterable[int]) -> None:
 
 @dg.multi_asset(name="project_tables", specs=[_spec(t) for t in _PROJECT], can_subset=True)
 def project_tables(
-    context: dg.AssetExecutionContext, lake: LakeResource, shared: dg.ResourceParam[SharedRun]
+    context: dg.AssetExecutionContext,
+    options: dg.ResourceParam[IngestOptions],
+    shared: dg.ResourceParam[SharedRun],
 ) -> Results:
     """The release's own tables; their mice become the partitions."""
     tables = (
         shared.prepared.project.tables
         if shared.prepared
-        else refresh_project_tables(lake.request(Selection()))
+        else refresh_project_tables(options.request())
     )
     register_mice(context.instance, set(tables["behavior_sessions"].column("mouse_id").to_pylist()))
     for name in context.selected_asset_keys:
@@ -83,28 +86,24 @@ def project_tables(
 )
 def nwb_tables(
     context: dg.AssetExecutionContext,
-    config: IngestConfig,
-    lake: LakeResource,
+    options: dg.ResourceParam[IngestOptions],
     shared: dg.ResourceParam[SharedRun],
 ) -> Results:
     """Every table that comes from NWB files, for the mice of the run."""
     selected = [k.to_user_string() for k in context.selected_asset_keys]
-    asked = {int(key) for key in context.partition_keys}
-    mice = asked & set(config.mice) if config.mice else asked
-    selection = Selection(
-        mice=tuple(sorted(mice)),
-        behavior_sessions=tuple(config.behavior_sessions),
-        experiments=tuple(config.experiments),
-        where=config.where,
-        tables=tuple(
-            t.name for t in _INGESTED if t.name in selected and t.subject is not Subject.LEDGER
-        ),
-    )
+    request = options.request()
+    mice = {int(key) for key in context.partition_keys}
+    if request.selection.mice:
+        mice &= set(request.selection.mice)
+    if not mice:
+        raise dg.Failure("none of the run's partitions is among the mice of its options")
+    tables = [t.name for t in _INGESTED if t.name in selected and t.subject is not Subject.LEDGER]
+    chosen = replace(request.selection, mice=tuple(sorted(mice)), tables=tuple(tables))
 
     reports = (
         shared.reports.result()
         if shared.prepared
-        else ingest(prepare(lake.request(selection, force=config.force)), mice=mice)
+        else ingest(prepare(replace(request, selection=chosen)), mice=mice)
     )
     for report in reports:
         context.log.info(
@@ -160,9 +159,11 @@ def _results(
 
 
 @dg.asset(deps=[t.name for t in TABLES.values()], group_name="catalog", kinds={"duckdb"})
-def catalog(lake: LakeResource, shared: dg.ResourceParam[SharedRun]) -> dg.MaterializeResult[Any]:
+def catalog(
+    options: dg.ResourceParam[IngestOptions], shared: dg.ResourceParam[SharedRun]
+) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables."""
-    store = open_store(lake.lake)
+    store = open_store(options.lake)
     if not shared.prepared:
         release = require_lake(store)
         with writing(store):

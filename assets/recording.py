@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
 
+from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, Prepared
 from pipelines.publish.background import stand_back
 from schemas.errors import VblakeError
@@ -20,9 +21,12 @@ _A_MOMENT = 2.0
 class _Recorder(Thread):
     """The run, in a thread; the main thread keeps the signals, so that Ctrl-C stops the ingest at once."""
 
-    def __init__(self, prepared: Prepared, reports: Future[list[MouseReport]]) -> None:
+    def __init__(
+        self, prepared: Prepared, options: IngestOptions, reports: Future[list[MouseReport]]
+    ) -> None:
         super().__init__(name="dagster", daemon=True)
         self._prepared = prepared
+        self._options = options
         self._reports = reports
         self.error: BaseException | None = None
         self.good = False
@@ -35,19 +39,19 @@ class _Recorder(Thread):
             from assets.run import record
 
             self.begun = True
-            self.good = record(SharedRun(self._prepared, self._reports), self._prepared)
+            self.good = record(SharedRun(self._prepared, self._reports), self._options)
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             self.error = error
 
 
 @contextmanager
-def unrecorded(_: Prepared) -> Generator[Future[list[MouseReport]]]:
+def unrecorded(_: Prepared, __: IngestOptions) -> Generator[Future[list[MouseReport]]]:
     """In the place of `recorded` where no run is wanted."""
     yield Future()
 
 
 @contextmanager
-def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
+def recorded(prepared: Prepared, options: IngestOptions) -> Generator[Future[list[MouseReport]]]:
     """A Dagster run of the ingest that the `with` block does.
 
     The block sets the result of what it is given. What it raises fails the run.
@@ -56,7 +60,7 @@ def recorded(prepared: Prepared) -> Generator[Future[list[MouseReport]]]:
         VblakeError: the run failed though no file did; the lake is as it should be.
     """
     reports: Future[list[MouseReport]] = Future()
-    recorder = _Recorder(prepared, reports)
+    recorder = _Recorder(prepared, options, reports)
     recorder.start()
     try:
         yield reports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from dagster._core.instance.ref import InstanceRef
 
 from assets.automation import range_tags
 from assets.lake import catalog, nwb_tables, project_tables, register_mice
-from assets.resources import LakeResource, SharedRun
-from pipelines.ingest import Prepared
-from pipelines.request import IngestRequest
+from assets.resources import SharedRun, ingest_options
+from pipelines.cli.options import IngestOptions
 from schemas import TABLES, Subject
 
 _PROJECT = Path(__file__).resolve().parents[1]
@@ -60,46 +60,27 @@ def open_instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
 
 
-def _run_config(request: IngestRequest, mice: list[int]) -> dict[str, Any]:
-    chosen = request.selection
-    lake = {
-        "source": request.source.url,
-        "endpoint_url": request.source.endpoint_url,
-        "anonymous": request.source.anonymous,
-        "timeout": request.source.read_timeout_s,
-        "connect_timeout": request.source.connect_timeout_s,
-        "retries": request.source.attempts - 1,
-        "lake": request.lake,
-        "release": request.release,
-        "workers": request.workers,
-        "memory": request.memory,
-        "dask": request.dask,
-    }
-    config = {
-        "mice": mice,
-        "behavior_sessions": list(chosen.behavior_sessions),
-        "experiments": list(chosen.experiments),
-        "where": chosen.where,
-        "force": request.force,
-    }
+def run_config(options: IngestOptions) -> dict[str, Any]:
+    """The configuration of a run with these options, valid from any working directory."""
     return {
-        "ops": {"nwb_tables": {"config": config}},
-        "resources": {"lake": {"config": lake}},
+        "resources": {"options": {"config": asdict(options.from_any_folder())}},
         # The command has its own progress display; Dagster's events are in the UI.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
 
 
-def record(shared: SharedRun, prepared: Prepared) -> bool:
+def record(shared: SharedRun, options: IngestOptions) -> bool:
     """Runs the job for an ingest that the command does itself meanwhile.
 
     Args:
         shared: how the run learns what the ingest did.
-        prepared: what is to do.
+        options: of the command.
 
     Returns:
         Whether every partition of the run was good.
     """
+    prepared = shared.prepared
+    assert prepared is not None
     asked = {name for task in prepared.todo for name in task.tables}
     tables = [t.name for t in TABLES.values() if t.name in asked or t.subject is Subject.LEDGER]
     mice = prepared.mice
@@ -112,8 +93,8 @@ def record(shared: SharedRun, prepared: Prepared) -> bool:
             [project_tables, nwb_tables, catalog],
             selection=dg.AssetSelection.assets(*tables, "catalog"),
             instance=instance,
-            resources={"lake": LakeResource(), "shared": shared.resource()},
-            run_config=_run_config(prepared.request, mice),
+            resources={"options": ingest_options, "shared": shared.resource()},
+            run_config=run_config(replace(options, mouse=mice)),
             tags=range_tags(instance, {str(m) for m in mice}),
             raise_on_error=False,
         )

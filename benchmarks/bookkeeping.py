@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,13 @@ def record(bucket: Path, home: Path, mice: int) -> dict[str, Any]:
     Returns:
         Seconds and processor seconds.
     """
+    from pipelines.cli.options import IngestOptions
     from pipelines.ingest import MouseReport, prepare
-    from pipelines.release.selection import Selection
-    from pipelines.request import IngestRequest
-    from pipelines.source.base import SourceSpec
 
-    request = IngestRequest(SourceSpec(str(bucket)), str(home / "lake"))
-    every = prepare(request).mice
-    chosen = prepare(
-        IngestRequest(request.source, request.lake, selection=Selection(mice=tuple(every[:mice])))
-    )
+    options = IngestOptions(source=str(bucket), lake=str(home / "lake"))
+    every = prepare(options.request()).mice
+    options = replace(options, mouse=every[:mice])
+    chosen = prepare(options.request())
     reports = [MouseReport(mouse, ()) for mouse in chosen.mice]
     started, used = time.perf_counter(), time.process_time()
     import assets.run
@@ -48,7 +46,7 @@ def record(bucket: Path, home: Path, mice: int) -> dict[str, Any]:
 
     shutil.copy(ROOT / "dagster.yaml", home)
     assets.run.dagster_home = lambda: home
-    with recorded(chosen) as outcome:
+    with recorded(chosen, options) as outcome:
         outcome.set_result(reports)
     return {
         "s": time.perf_counter() - started,

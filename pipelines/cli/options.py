@@ -1,34 +1,30 @@
-"""Options that several commands share, and the request they make together."""
+"""The options that several commands share. `IngestOptions` is the only list of the options of an ingest."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from pipelines.source.base import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from schemas.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from pipelines.request import IngestRequest
 
 DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
-DEFAULT_TIMEOUT = READ_TIMEOUT_S
-DEFAULT_CONNECT_TIMEOUT = CONNECT_TIMEOUT_S
-DEFAULT_RETRIES = ATTEMPTS - 1
 
 _SOURCE_PANEL = "Source"
 _SELECTION_PANEL = "Selection (options of one kind add up, different kinds restrict each other)"
-WORK_PANEL = "Work"
+_WORK_PANEL = "Work"
 
 LakeOption = Annotated[
     str,
@@ -49,158 +45,7 @@ SourceOption = Annotated[
         rich_help_panel=_SOURCE_PANEL,
     ),
 ]
-EndpointUrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--endpoint-url",
-        metavar="URL",
-        help="Address of an S3-compatible server for the source.",
-        rich_help_panel=_SOURCE_PANEL,
-    ),
-]
-NoAnonOption = Annotated[
-    bool,
-    typer.Option(
-        "--no-anon",
-        help="Sign requests to the source with the usual AWS credentials.",
-        rich_help_panel=_SOURCE_PANEL,
-    ),
-]
-TimeoutOption = Annotated[
-    float,
-    typer.Option(
-        "--timeout",
-        envvar="VBLAKE_TIMEOUT",
-        metavar="SECONDS",
-        help="Longest wait for data from the source.",
-        rich_help_panel=_SOURCE_PANEL,
-    ),
-]
-ConnectTimeoutOption = Annotated[
-    float,
-    typer.Option(
-        "--connect-timeout",
-        envvar="VBLAKE_CONNECT_TIMEOUT",
-        metavar="SECONDS",
-        help="Longest wait for a connection to the source.",
-        rich_help_panel=_SOURCE_PANEL,
-    ),
-]
-RetriesOption = Annotated[
-    int,
-    typer.Option(
-        "--retries",
-        envvar="VBLAKE_RETRIES",
-        min=0,
-        metavar="N",
-        help="How often a request to the source that failed is repeated, after waits of up to 8 s.",
-        rich_help_panel=_SOURCE_PANEL,
-    ),
-]
-VerboseOption = Annotated[
-    bool,
-    typer.Option(
-        "--verbose", "-v", help="Show each request that is repeated.", rich_help_panel=_SOURCE_PANEL
-    ),
-]
-VerifyHashOption = Annotated[
-    bool,
-    typer.Option(
-        "--verify-hash",
-        help="Check files against the manifest's hash first; remote ones are fetched whole for that, not just the needed byte ranges.",
-        rich_help_panel=_SOURCE_PANEL,
-    ),
-]
-ReleaseOption = Annotated[
-    str,
-    typer.Option(
-        "--release",
-        metavar="X.Y.Z",
-        help="Release of the dataset: latest or X.Y.Z.",
-        rich_help_panel=_SELECTION_PANEL,
-    ),
-]
-MouseOption = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--mouse",
-        metavar="ID",
-        help="Only this mouse; repeatable.",
-        rich_help_panel=_SELECTION_PANEL,
-    ),
-]
-BehaviorSessionOption = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--behavior-session",
-        metavar="ID",
-        help="Only this behaviour session; repeatable.",
-        rich_help_panel=_SELECTION_PANEL,
-    ),
-]
-ExperimentOption = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--experiment",
-        metavar="ID",
-        help="Only this experiment; repeatable.",
-        rich_help_panel=_SELECTION_PANEL,
-    ),
-]
-WhereOption = Annotated[
-    str | None,
-    typer.Option(
-        "--where",
-        metavar="SQL",
-        help="Only files for which this is true; over the columns of the project tables.",
-        rich_help_panel=_SELECTION_PANEL,
-    ),
-]
-TablesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tables",
-        metavar="A,B,C",
-        help="Only these tables, comma separated; repeatable. See `vblake tables`.",
-        rich_help_panel=_SELECTION_PANEL,
-    ),
-]
-ForceOption = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Convert again what is already in the lake.", rich_help_panel=WORK_PANEL
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        metavar="N",
-        help="Processes. [dim]\\[default: one per core, as far as memory goes][/dim]",
-        show_default=False,
-        rich_help_panel=WORK_PANEL,
-    ),
-]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
-        metavar="SIZE",
-        help="Bound on the memory of all processes, like 4GB. [dim]\\[default: half of the machine's][/dim]",
-        show_default=False,
-        rich_help_panel=WORK_PANEL,
-    ),
-]
-DaskOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dask",
-        metavar="ADDRESS",
-        help="Use the workers of a Dask scheduler.",
-        rich_help_panel=WORK_PANEL,
-    ),
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -227,100 +72,287 @@ def split_names(given: Iterable[str] | None) -> tuple[str, ...]:
     )
 
 
-def request_from_options(
-    *,
-    lake: LakeOption = DEFAULT_LAKE,
-    source: SourceOption = DEFAULT_SOURCE,
-    endpoint_url: EndpointUrlOption = None,
-    no_anon: NoAnonOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    connect_timeout: ConnectTimeoutOption = DEFAULT_CONNECT_TIMEOUT,
-    retries: RetriesOption = DEFAULT_RETRIES,
-    verbose: VerboseOption = False,
-    verify_hash: VerifyHashOption = False,
-    release: ReleaseOption = "latest",
-    mouse: MouseOption = None,
-    behavior_session: BehaviorSessionOption = None,
-    experiment: ExperimentOption = None,
-    where: WhereOption = None,
-    tables: TablesOption = None,
-    force: ForceOption = False,
-    workers: WorkersOption = None,
-    memory: MemoryOption = None,
-    dask: DaskOption = None,
-) -> IngestRequest:
-    """The request that the options of `plan` and `ingest` make, which are the parameters of this function.
+def absolute(place: str) -> str:
+    """A folder as an absolute path; an `s3://` address as it is.
 
-    With `verbose` the log is shown in more detail from here on.
-
-    Raises:
-        UsageError: the source or endpoint cannot be used.
+    >>> absolute("s3://bucket/lake")
+    's3://bucket/lake'
     """
-    from pipelines import log
-    from pipelines.release.selection import Selection
-    from pipelines.request import IngestRequest
-    from pipelines.source.base import SourceSpec
+    return place if "://" in place else os.path.abspath(place)  # noqa: PTH100 - text in, text out
 
-    log.show(log.DETAILS if verbose else log.WARNINGS)
-    return IngestRequest(
-        source=SourceSpec(
-            source,
-            endpoint_url=endpoint_url,
-            anonymous=not no_anon,
-            connect_timeout_s=connect_timeout,
-            read_timeout_s=timeout,
-            attempts=retries + 1,
+
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """The options of `vblake plan` and `vblake ingest`, as they are typed.
+
+    This is the only list of them: the command line, the configuration of a Dagster run and its
+    form in `vblake ui` are all made from these fields. To add an option, add a field here and
+    use it in `request`. Fields are plain JSON values, so that a recorded run can be repeated.
+    """
+
+    lake: LakeOption = DEFAULT_LAKE
+    source: SourceOption = DEFAULT_SOURCE
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint-url",
+            metavar="URL",
+            help="Address of an S3-compatible server for the source.",
+            rich_help_panel=_SOURCE_PANEL,
         ),
-        lake=lake,
-        release=release,
-        selection=Selection(
-            mice=tuple(mouse or ()),
-            behavior_sessions=tuple(behavior_session or ()),
-            experiments=tuple(experiment or ()),
-            where=where,
-            tables=split_names(tables),
+    ] = None
+    no_anon: Annotated[
+        bool,
+        typer.Option(
+            "--no-anon",
+            help="Sign requests to the source with the usual AWS credentials.",
+            rich_help_panel=_SOURCE_PANEL,
         ),
-        force=force,
-        workers=workers,
-        memory=None if memory is None else bytes_of(memory),
-        dask=dask,
-        verify_hash=verify_hash,
-    )
+    ] = False
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            envvar="VBLAKE_TIMEOUT",
+            metavar="SECONDS",
+            help="Longest wait for data from the source.",
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = READ_TIMEOUT_S
+    connect_timeout: Annotated[
+        float,
+        typer.Option(
+            "--connect-timeout",
+            envvar="VBLAKE_CONNECT_TIMEOUT",
+            metavar="SECONDS",
+            help="Longest wait for a connection to the source.",
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = CONNECT_TIMEOUT_S
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            envvar="VBLAKE_RETRIES",
+            min=0,
+            metavar="N",
+            help="How often a failed request to the source is repeated, with waits of up to 8 s.",
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = ATTEMPTS - 1
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show each repeated request.",
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = False
+    verify_hash: Annotated[
+        bool,
+        typer.Option(
+            "--verify-hash",
+            help="Check each file against the manifest's hash before reading it. "
+            "Files of a bucket are then fetched whole, not only the byte ranges needed.",
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = False
+    release: Annotated[
+        str,
+        typer.Option(
+            "--release",
+            metavar="X.Y.Z",
+            help="Release of the dataset: latest or X.Y.Z.",
+            rich_help_panel=_SELECTION_PANEL,
+        ),
+    ] = "latest"
+    mouse: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--mouse",
+            metavar="ID",
+            help="Only this mouse; repeatable.",
+            rich_help_panel=_SELECTION_PANEL,
+        ),
+    ] = None
+    behavior_session: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--behavior-session",
+            metavar="ID",
+            help="Only this behaviour session; repeatable.",
+            rich_help_panel=_SELECTION_PANEL,
+        ),
+    ] = None
+    experiment: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--experiment",
+            metavar="ID",
+            help="Only this experiment; repeatable.",
+            rich_help_panel=_SELECTION_PANEL,
+        ),
+    ] = None
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="SQL",
+            help="Only files for which this expression over the project tables' columns is true.",
+            rich_help_panel=_SELECTION_PANEL,
+        ),
+    ] = None
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tables",
+            metavar="A,B,C",
+            help="Only these tables, comma separated; repeatable. See `vblake tables`.",
+            rich_help_panel=_SELECTION_PANEL,
+        ),
+    ] = None
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Convert again what is already in the lake.",
+            rich_help_panel=_WORK_PANEL,
+        ),
+    ] = False
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            help="Worker processes. [dim]\\[default: one per core, fewer if memory is short][/dim]",
+            show_default=False,
+            rich_help_panel=_WORK_PANEL,
+        ),
+    ] = None
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            help="Bound on the memory of all worker processes, like 4GB. "
+            "[dim]\\[default: half of the machine's][/dim]",
+            show_default=False,
+            rich_help_panel=_WORK_PANEL,
+        ),
+    ] = None
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask",
+            metavar="ADDRESS",
+            help="Address of a Dask scheduler whose workers convert the files.",
+            rich_help_panel=_WORK_PANEL,
+        ),
+    ] = None
 
+    @classmethod
+    def from_environment(cls, given: Mapping[str, Any]) -> Self:
+        """Options from some given values; the others come from their variables, or are defaults.
 
-@dataclass(frozen=True)
-class Asked:
-    """What a command was given for the options of `request_from_options`."""
+        Raises:
+            UsageError: a variable does not hold a value of its option's type, or a number is
+                below its bound.
+        """
+        found: dict[str, Any] = {}
+        for name, annotation in option_types().items():
+            variable = option_info(annotation).envvar
+            if isinstance(variable, str) and os.environ.get(variable):
+                found[name] = _parsed(variable, os.environ[variable], annotation)
+        options = cls(**(found | dict(given)))
+        for name, annotation in option_types().items():
+            least, value = option_info(annotation).min, getattr(options, name)
+            if None not in (least, value) and value < least:
+                raise UsageError(f"{name} is {value}; expected {least} or more.")
+        return options
 
-    values: Mapping[str, Any]
+    def from_any_folder(self) -> Self:
+        """The same options with absolute paths, for a process with another working directory."""
+        return replace(self, lake=absolute(self.lake), source=absolute(self.source))
 
     def request(self) -> IngestRequest:
-        """As a request; see `request_from_options`."""
-        return request_from_options(**self.values)
+        """The request that these options make.
+
+        Raises:
+            UsageError: the source, the endpoint or the memory cannot be used.
+        """
+        from pipelines.release.selection import Selection
+        from pipelines.request import IngestRequest
+        from pipelines.source.base import SourceSpec
+
+        return IngestRequest(
+            source=SourceSpec(
+                self.source,
+                endpoint_url=self.endpoint_url,
+                anonymous=not self.no_anon,
+                connect_timeout_s=self.connect_timeout,
+                read_timeout_s=self.timeout,
+                attempts=self.retries + 1,
+            ),
+            lake=self.lake,
+            release=self.release,
+            selection=Selection(
+                mice=tuple(self.mouse or ()),
+                behavior_sessions=tuple(self.behavior_session or ()),
+                experiments=tuple(self.experiment or ()),
+                where=self.where,
+                tables=split_names(self.tables),
+            ),
+            force=self.force,
+            workers=self.workers,
+            memory=None if self.memory is None else bytes_of(self.memory),
+            dask=self.dask,
+            verify_hash=self.verify_hash,
+        )
 
 
-def with_request(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of `request_from_options` beside its own, and their values as its parameter `asked`."""
-    shared = inspect.signature(
-        request_from_options, eval_str=True, locals={"IngestRequest": None}
-    ).parameters
+def option_types() -> dict[str, Any]:
+    """The annotation of each field of `IngestOptions`: `Annotated[type, typer.Option(...)]`."""
+    return get_type_hints(IngestOptions, include_extras=True)
+
+
+def option_info(annotation: Any) -> OptionInfo:
+    """What an annotation declares about its option: names, help, environment variable, bounds."""
+    (info,) = (part for part in get_args(annotation) if isinstance(part, OptionInfo))
+    return info
+
+
+def _parsed(variable: str, text: str, annotation: Any) -> Any:
+    """The value of an environment variable, in the type of its option."""
+    kind = get_args(annotation)[0]
+    try:
+        return kind(text) if kind in (int, float) else text
+    except ValueError:
+        raise UsageError(f"{variable} is {text!r}; expected a number.") from None
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options of an ingest to a command's own, and passes them as its `options`."""
+    shared = inspect.signature(IngestOptions, eval_str=True).parameters
     own = {
-        name: p
-        for name, p in inspect.signature(command, eval_str=True).parameters.items()
-        if name != "asked"
+        name: parameter
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+        if name != "options"
     }
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        command(asked=Asked({name: given.pop(name) for name in shared}), **given)
+        from pipelines import log
+
+        options = IngestOptions(**{name: given.pop(name) for name in shared})
+        log.show(log.DETAILS if options.verbose else log.WARNINGS)
+        command(options=options, **given)
 
     parameters = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*shared.values(), *own.values())
     ]
-    # Typer reads a command's options off its signature.
+    # Typer reads a command's options from its signature.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Asked, JsonOption, with_request
+from pipelines.cli.options import IngestOptions, JsonOption, with_options
 from pipelines.cli.terminal import one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ class _Work:
     missing: int = 0
 
 
-@with_request
+@with_options
 def plan(
-    asked: Asked,
+    options: IngestOptions,
     list_files: Annotated[bool, typer.Option("--list", help="List the files.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,7 +49,7 @@ def plan(
     """
     from pipelines.ingest import prepare
 
-    prepared = prepare(asked.request())
+    prepared = prepare(options.request())
     total, mice = _work(prepared)
     if as_json:
         print_json(_plan_json(prepared, total, mice, list_files=list_files))

@@ -21,12 +21,10 @@ from builders.lakes import behavior_file
 from builders.network import quarantined
 from servers.s3 import BUCKET, Fault, RequestInfo, S3Server
 
-from assets.resources import LakeResource
-from pipelines.cli.options import request_from_options
 from pipelines.source import object_store as s3
 from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
-from schemas.errors import SourceError, TransientSourceError, UsageError
+from schemas.errors import SourceError, TransientSourceError
 
 pytestmark = pytest.mark.integration
 
@@ -187,35 +185,6 @@ def test_what_a_server_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
 
 
 # --- settings
-
-
-def test_time_outs_and_retries_reach_the_source_by_every_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    given = request_from_options(timeout=7.5, connect_timeout=1.5, retries=2).source
-    expected = SourceSpec(
-        "s3://visual-behavior-ophys-data", connect_timeout_s=1.5, read_timeout_s=7.5, attempts=3
-    )
-    assert given == expected
-    assert (
-        LakeResource(timeout=7.5, connect_timeout=1.5, retries=2, lake="x").source_spec()
-        == expected
-    )
-    assert (
-        LakeResource().source_spec()
-        == request_from_options().source
-        == SourceSpec("s3://visual-behavior-ophys-data")
-    )
-    for name, value in (
-        ("VBLAKE_TIMEOUT", "7.5"),
-        ("VBLAKE_CONNECT_TIMEOUT", "1.5"),
-        ("VBLAKE_RETRIES", "2"),
-    ):
-        monkeypatch.setenv(name, value)
-    assert LakeResource().source_spec() == expected
-    monkeypatch.setenv("VBLAKE_RETRIES", "many")
-    with pytest.raises(UsageError, match=r"VBLAKE_RETRIES is 'many'; expected a number"):
-        LakeResource()
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,11 @@ from assets.checks import lake_verified
 from assets.definitions import defs
 from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
 from assets.recording import recorded
-from assets.resources import LakeResource, SharedRun
+from assets.resources import SharedRun, ingest_options
 from assets.run import open_instance
 from assets.storage import EventLog
+from pipelines.cli.options import IngestOptions
 from pipelines.ingest import ingest, prepare
-from pipelines.request import IngestRequest
-from pipelines.source.base import SourceSpec
 from schemas import TABLES, Subject
 
 pytestmark = pytest.mark.integration
@@ -49,18 +48,19 @@ def _run(
     lake: Path,
     asked: list[int],
     selection: set[str],
-    **config: object,
+    **options: object,
 ) -> dg.ExecuteInProcessResult:
     register_mice(instance, asked)
     return dg.materialize(
         [project_tables, nwb_tables, catalog],
         selection=dg.AssetSelection.assets(*selection),
         instance=instance,
-        resources={"lake": LakeResource(), "shared": SharedRun().resource()},
+        resources={"options": ingest_options, "shared": SharedRun().resource()},
         run_config={
-            "ops": {"nwb_tables": {"config": config}},
             "resources": {
-                "lake": {"config": {"source": str(bucket), "lake": str(lake), "workers": 2}}
+                "options": {
+                    "config": {"source": str(bucket), "lake": str(lake), "workers": 2, **options}
+                }
             },
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
@@ -154,7 +154,7 @@ def test_a_selection_of_mice_marks_only_those_of_its_range(
         tmp_path / "lake",
         mice,
         {"trials", "source_files", "catalog"},
-        mice=mice[:1],
+        mouse=mice[:1],
     )
     assert result.success
     assert _marked(instance, "trials") == {str(mice[0])}
@@ -189,8 +189,9 @@ def test_an_ingest_is_recorded_as_it_went(
     _at_home_in(tmp_path, monkeypatch)
     lake, broken = tmp_path / "lake", behavior_file(bucket)
     broken.write_bytes(broken.read_bytes()[:1000])
-    prepared = prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=2))
-    with recorded(prepared) as outcome:
+    options = IngestOptions(source=str(bucket), lake=str(lake), workers=2)
+    prepared = prepare(options.request())
+    with recorded(prepared, options) as outcome:
         outcome.set_result(ingest(prepared))
     with open_instance() as instance:
         (run,) = instance.get_runs()
@@ -205,9 +206,8 @@ def test_a_command_keeps_its_output_while_dagster_records(
 ) -> None:
     """Dagster captures what a step prints by taking stdout and stderr away from the process; what a stopped command said last was lost."""
     _at_home_in(tmp_path, monkeypatch)
-    prepared = prepare(
-        IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=2)
-    )
+    options = IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake"), workers=2)
+    prepared = prepare(options.request())
 
     def outputs() -> list[int]:
         return [os.fstat(descriptor).st_ino for descriptor in (1, 2)]
@@ -224,7 +224,7 @@ def test_a_command_keeps_its_output_while_dagster_records(
     with open_instance():
         pass  # makes the databases; two that make them at a time get into each other's way
     before, latest = outputs(), time.monotonic() + 60
-    with recorded(prepared) as outcome:
+    with recorded(prepared, options) as outcome:
         while not is_in_a_step():
             assert time.monotonic() < latest
             time.sleep(0.05)
@@ -237,9 +237,8 @@ def test_an_ingest_that_is_stopped_is_recorded_as_failed(
 ) -> None:
     _at_home_in(tmp_path, monkeypatch)
     monkeypatch.setattr("assets.recording._A_MOMENT", 60.0)
-    prepared = prepare(
-        IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=2)
-    )
+    options = IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake"), workers=2)
+    prepared = prepare(options.request())
 
     def stop() -> None:
         (recorder,) = [thread for thread in threading.enumerate() if thread.name == "dagster"]
@@ -247,7 +246,7 @@ def test_an_ingest_that_is_stopped_is_recorded_as_failed(
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), recorded(prepared):
+    with pytest.raises(KeyboardInterrupt), recorded(prepared, options):
         stop()
     with open_instance() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
@@ -261,7 +260,7 @@ def test_project_tables_make_the_partitions(
         [project_tables],
         instance=instance,
         resources={
-            "lake": LakeResource(source=str(sample_bucket), lake=str(tmp_path / "lake")),
+            "options": IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake")),
             "shared": SharedRun().resource(),
         },
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -273,6 +272,6 @@ def test_project_tables_make_the_partitions(
 def test_checks_report_per_table(sample_lake: Path) -> None:
     checks = {
         r.asset_key.to_user_string(): r.passed
-        for r in lake_verified(lake=LakeResource(lake=str(sample_lake)))
+        for r in lake_verified(options=IngestOptions(lake=str(sample_lake)))
     }
     assert checks == dict.fromkeys(TABLES, True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from builders.lake import entry
 
-from pipelines.cli.options import request_from_options
 from pipelines.cli.progress import Progress, print_summary
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport, Prepared
@@ -166,48 +165,3 @@ def test_the_summary_names_every_file_that_is_not_in_the_lake(
 def test_the_summary_of_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_summary(prepared(done=3), []) == 0
     assert capsys.readouterr().out.splitlines()[0] == "0 files ingested, 3 already there"
-
-
-# --- request -----------------------------------------------------------------------------------------------------------------
-
-
-def test_the_request_that_no_options_make() -> None:
-    made = request_from_options()
-    assert made == IngestRequest(SourceSpec("s3://visual-behavior-ophys-data"), "lake")
-    assert made.source.anonymous
-
-
-def test_every_option_is_in_the_request() -> None:
-    made = request_from_options(
-        lake="l",
-        source="s3://other",
-        endpoint_url="http://localhost:9000",
-        no_anon=True,
-        release="1.0.1",
-        mouse=[1, 2],
-        behavior_session=[3],
-        experiment=[4],
-        where="sex = 'F'",
-        tables=["trials, licks", "trials", "events,"],
-        workers=3,
-        dask="tcp://x:1",
-        force=True,
-    )
-    assert made.source == SourceSpec(
-        "s3://other", endpoint_url="http://localhost:9000", anonymous=False
-    )
-    assert (made.lake, made.release, made.force, made.workers, made.dask) == (
-        "l",
-        "1.0.1",
-        True,
-        3,
-        "tcp://x:1",
-    )
-    chosen = made.selection
-    assert (chosen.mice, chosen.behavior_sessions, chosen.experiments, chosen.where) == (
-        (1, 2),
-        (3,),
-        (4,),
-        "sex = 'F'",
-    )
-    assert chosen.tables == ("trials", "licks", "events")
