@@ -1,15 +1,11 @@
-"""What the user asked for, and what it comes to: one task per NWB file."""
+"""What the user selects, and what follows from it: a plan with one task per NWB file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pipelines.release.manifest import ReleaseObject
-
-if TYPE_CHECKING:
-    pass
 
 
 class FileKind(StrEnum):
@@ -27,9 +23,11 @@ class FileTask:
         file_key: behavior_session_id or ophys_experiment_id, by `kind`.
         gives_behavior: whether the session's behaviour tables come from this file.
         tables: tables of the lake, in the order of `schemas.TABLES`; never empty.
-        bytes: size of the newest version of the object; None where the listing does not have it.
-        cells: ROIs that ophys_cells lists for the experiment; None for behaviour files, and where the release has no such table.
-        unlisted: project tables that ophys_experiments refers to for this file, but which do not have it.
+        bytes: size of the newest version of the object; None if the source's listing lacks it.
+        cells: ROIs that ophys_cells lists for the experiment; None for behaviour files and in
+            releases without that table.
+        unlisted: project tables that lack the row to which the experiment's row in
+            ophys_experiments refers.
     """
 
     release: str
@@ -49,7 +47,7 @@ class FileTask:
 
 @dataclass(frozen=True, slots=True)
 class MissingFile:
-    """A selected session or experiment that the release gives no file for, and why."""
+    """A selected session or experiment for which the release has no file, and the reason."""
 
     kind: FileKind
     file_key: int
@@ -62,12 +60,13 @@ class MissingFile:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user asked for; nothing means everything.
+    """What the user selects; an empty selection means everything.
 
     Attributes:
-        mice, behavior_sessions, experiments: ids. Within one kind they add up, between kinds they restrict each other.
-        where: SQL boolean over the columns of the project tables, judged per file.
-        tables: names of tables; empty for all that are not ingested by name only.
+        mice, behavior_sessions, experiments: ids. Ids of one kind add up; kinds restrict each
+            other.
+        where: SQL condition over the columns of the project tables, evaluated for each file.
+        tables: names of tables; empty for all except those that are ingested only by name.
     """
 
     mice: tuple[int, ...] = ()
@@ -79,7 +78,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Tasks by mouse, session and experiment; what could not be planned; and what was odd in the release's tables."""
+    """Tasks in the order of mouse, session and experiment; missing files; warnings for the user."""
 
     tasks: list[FileTask]
     missing: list[MissingFile]

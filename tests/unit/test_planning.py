@@ -1,4 +1,4 @@
-"""Planning: which files and tables a selection means, and what a hostile `--where` cannot do."""
+"""Planning: which files and tables a selection means, and which `--where` texts are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from builders.bucket import PROJECT, Bucket
 
 from pipelines.release.manifest import Release, ReleaseObject
 from pipelines.release.project_tables import ProjectTables, read_project_tables
-from pipelines.release.selection import FileKind, Plan, Selection
+from pipelines.release.selection import FileKind, FileTask, Plan, Selection
 from pipelines.release.tasks import plan
 from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
@@ -170,15 +170,15 @@ def test_tables_leave_out_files_that_do_not_give_them(
         ({"tables": ("source_files",)}, "There is no table 'source_files' to select. "),
         (
             {"mice": (100001,), "experiments": (5004,)},
-            "Nothing is selected: no file of release 1.1.0 answers to mouse 100001; experiment 5004.",
+            "Nothing is selected: no file of release 1.1.0 matches mouse 100001; experiment 5004.",
         ),
         ({"behavior_sessions": (1001,), "tables": ("dff_traces",)}, "Nothing is selected: "),
         (
             {"experiments": (5004,), "tables": ("trials",)},
-            "answers to experiment 5004; tables trials.",
+            "matches experiment 5004; tables trials.",
         ),
-        ({"where": "false"}, "answers to where false."),
-        ({"where": "null::boolean"}, "answers to where null::boolean."),
+        ({"where": "false"}, "matches where false."),
+        ({"where": "null::boolean"}, "matches where null::boolean."),
     ],
 )
 def test_selections_that_mean_nothing(
@@ -214,7 +214,7 @@ def test_files_that_the_manifest_lacks_are_missing_not_fatal(tmp_path: Path) -> 
             "behavior_session",
             1002,
             1002,
-            "its behaviour is in experiment 5002, which ophys_experiments has not for it",
+            "its behaviour is in experiment 5002, which ophys_experiments does not list for it",
         ),
         ("ophys_experiment", 5002, 1003, "the project tables give it no file_id (empty or -999)"),
         ("behavior_session", 1004, 1004, "its file_id 77 is not in the manifest of release 1.1.0"),
@@ -310,82 +310,37 @@ def test_where_is_judged_per_file(known: Known, where: str, keys: list[int]) -> 
     assert _keys(_plan(known, where=where)) == keys
 
 
-HOSTILE = [
-    "exists (select * from read_csv('/etc/passwd'))",
-    "(select count(*) from read_text('/etc/passwd')) > 0",
-    "read_csv('/etc/passwd')",
-    "read_text('/etc/passwd') is not null",
-    "true in (select true from '/etc/passwd')",
-    "mouse_id in (select mouse_id from files)",
-    "exists (select 1 from files f where f.mouse_id = mouse_id + 1)",
-    "(with x as (select 1) select true from x)",
-    "exists (select * from known)",
-    "exists (select * from duckdb_settings())",
-    "count(*) over () > 1",
-    "count(*) > 1",
-    "COPY files TO '{out}'",
-    "true); COPY files TO '{out}'; select (true",
-    "ATTACH '{out}'",
-    "true); ATTACH '{out}'; --",
-    "INSTALL httpfs",
-    "LOAD httpfs",
-    "SET enable_external_access = true",
-    "true); SET enable_external_access = true; select (true",
-    "PRAGMA database_list",
-    "1; DROP TABLE files",
-    "true; DROP TABLE files",
-    "true;",
-    "true) or (true",
-    "true) FROM files; --",
-    "true FROM read_csv('/etc/passwd')",
-    "true UNION ALL SELECT true",
-    "true LIMIT 1",
-    "true, true",
-    "true AS x",
-    "*",
-    "COLUMNS(*)",
-    "unnest([true, false])",
-    "unnest([true])",
-    "getenv('HOME') = '/root'",
-    "getvariable('x') = 1 and ?",
-    "$1",
-    "",
-    " ",
-    "--",
-    "/*",
-    "'",
-    "mouse_id",
-    "'true'",
-    "1",
-    "null",
-    "[true]",
-    "no_such_column = 1",
-    "mouse_id = 'abc'",
-    "true\0",
-    "cre_line = '\udce9'",
-    "list_sum(range(1000000000)) > 0",
-    "len(list_transform(driver_line, lambda x: x)) > 0",
-    "len([x for x in driver_line]) > 0",
-    "length(repeat(cre_line, 1000000000)) > 0",
-    "length(replace(cre_line, 'S', 'SSSSSSSSSS')) > 0",
-    "null::boolean[100000] is null",
-    "mouse_id = any([1, 2])",
-    "current_setting('memory_limit') is not null",
-    "random() < 0.5",
-    "#1",
-    "default",
-    "(" * 5000,
-    "not " * 5000 + "true",
-]
+REFUSED = {
+    "a file in a query": "exists (select * from read_csv('/etc/passwd'))",
+    "a file in place of a table": "true in (select true from '/etc/passwd')",
+    "a Python variable": "exists (select * from known)",
+    "a second statement": "true); COPY files TO '{out}'; select (true",
+    "a statement": "ATTACH '{out}'",
+    "the end of a statement": "true;",
+    "a bracket that closes ours": "true) or (true",
+    "the rest of a query": "true UNION ALL SELECT true",
+    "two expressions": "true, true",
+    "an aggregate": "count(*) > 1",
+    "a parameter": "$1",
+    "nothing": " ",
+    "a comment": "--",
+    "text that is cut off": "'",
+    "another type": "mouse_id",
+    "NULL without a type": "null",
+    "an unknown column": "no_such_column = 1",
+    "a value of another type": "mouse_id = 'abc'",
+    "bytes that are not UTF-8": "cre_line = '\udce9'",
+    "too much memory": "length(repeat(cre_line, 1000000000)) > 0",
+    "deep nesting": "not " * 5000 + "true",
+}
 
 
-@pytest.mark.parametrize("where", HOSTILE)
-def test_hostile_where_is_refused_and_does_nothing(
+@pytest.mark.parametrize("where", REFUSED.values(), ids=REFUSED)
+def test_where_that_is_not_one_condition_is_refused_and_does_nothing(
     known: Known, tmp_path: Path, where: str
 ) -> None:
-    out = tmp_path / "out"
     with pytest.raises(UsageError) as caught:
-        _plan(known, where=where.replace("{out}", str(out)))
+        _plan(known, where=where.replace("{out}", str(tmp_path / "out")))
     assert str(caught.value).startswith("--where ")
     assert len(str(caught.value)) < 3000
     assert list(tmp_path.iterdir()) == []
@@ -396,8 +351,55 @@ def test_where_error_quotes_duckdb_and_lists_the_columns(known: Known) -> None:
         _plan(known, where="cre_lin = 'x'")
     assert 'Binder Error: Referenced column "cre_lin" not found' in str(caught.value)
     assert "over the columns mouse_id, behavior_session_id, " in str(caught.value)
-    with pytest.raises(UsageError, match="it gives BIGINT, not true or false"):
+    with pytest.raises(UsageError, match="its type is BIGINT, not BOOLEAN"):
         _plan(known, where="mouse_id + 1")
+
+
+# --- what the project tables list for a file goes with its task, for the worker to compare ---
+
+
+def _task_by_key(bucket: Bucket, folder: Path) -> dict[int, FileTask]:
+    release, project = bucket.read(folder)
+    return {task.file_key: task for task in plan(project, release, Selection(), {}).tasks}
+
+
+def test_a_task_carries_the_cells_that_the_release_lists_for_its_experiment(tmp_path: Path) -> None:
+    tasks = _task_by_key(Bucket(), tmp_path)
+    assert {key: task.cells for key, task in tasks.items()} == {
+        1001: None,
+        1004: None,
+        5001: (9001, 9002),
+        5002: (9003,),
+        5003: (),
+        5004: (),
+    }
+    assert {task.unlisted for task in tasks.values()} == {()}
+
+
+def test_releases_before_1_0_0_list_no_cells(tmp_path: Path) -> None:
+    bucket = Bucket(version="0.3.0")
+    del bucket.tables["ophys_cells_table"]
+    assert {task.cells for task in _task_by_key(bucket, tmp_path).values()} == {None}
+
+
+def test_a_task_carries_the_project_tables_that_lack_its_sessions(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.tables["ophys_session_table"] = [
+        row for row in bucket.tables["ophys_session_table"] if row["ophys_session_id"] != "2003"
+    ]
+    bucket.tables["behavior_session_table"] = [
+        row
+        for row in bucket.tables["behavior_session_table"]
+        if row["behavior_session_id"] != "1002"
+    ]
+    assert {key: task.unlisted for key, task in _task_by_key(bucket, tmp_path).items()} == {
+        1001: (),
+        1004: (),
+        5001: ("behavior_sessions",),
+        5002: ("ophys_sessions",),
+        5003: ("ophys_sessions",),
+        5004: ("ophys_sessions",),
+    }
 
 
 def test_published_tables_without_file_ids_give_missing_files_only() -> None:
