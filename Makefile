@@ -30,10 +30,10 @@ test: $(READY) ## All tests, with coverage
 	@$(BIN)/coverage report
 
 test-unit: $(READY) ## The tests that take seconds
-	$(BIN)/python -m pytest -m 'not integration' -q
+	$(BIN)/python -m pytest -q
 
 soak: $(READY) ## The fault tests with their full number of cases (SEED=n for others); prints the figures of docs/reliability.md
-	$(BIN)/python -m pytest tests/faults --soak --seed $(or $(SEED),0)
+	$(BIN)/python -m pytest tests/fault --soak --seed $(or $(SEED),0)
 
 lint: $(READY) ## Style and formatting
 	$(BIN)/ruff check .

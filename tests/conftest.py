@@ -1,15 +1,18 @@
-"""Shared fixtures: one synthetic bucket and one lake from it per test session."""
+"""What a bare `pytest` runs, and the fixtures that many tests share."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from builders.lake import build_lake
 from builders.secret import CANARY, lake_beside_secrets
+from filelock import FileLock
 
 from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.store import LocalStore
@@ -22,6 +25,9 @@ Ingest = Callable[..., list[MouseReport]]
 Figure = Callable[[str], None]
 
 FIGURES = pytest.StashKey[list[str]]()
+ROOT = Path(__file__).parents[1]
+KINDS = ("unit", "process", "network", "fault")
+"""The folders of tests, each of which gives its tests the marker of the same name."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,9 +45,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Limits a bare `pytest` to the unit tests and runs them on all cores.
+
+    With paths or `-m` pytest runs what they select, in one process unless `-n` is given.
+    """
+    bare = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.markexpr
+    if bare and not hasattr(config, "workerinput"):
+        config.option.markexpr = "unit"
+        if config.option.numprocesses is None and not config.option.usepdb:
+            config.option.numprocesses = "auto"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with the kind of its folder."""
+    for item in items:
+        kind = item.path.relative_to(ROOT / "tests").parts[0]
+        if {"sample_bucket", "sample_lake"} & set(getattr(item, "fixturenames", ())):
+            kind = "process" if kind == "unit" else kind
+        if not any(item.get_closest_marker(other) for other in KINDS):
+            item.add_marker(kind)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
-    # Under nohup, or in the background of a script, these are ignored, and the commands that the tests start would inherit that.
+    # nohup and background jobs of scripts ignore these signals, and the commands that the tests
+    # start would inherit that.
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
@@ -70,24 +100,57 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def figure(pytestconfig: pytest.Config) -> Figure:
-    """`figure("100 kills, 31 in publication, ...")`: a line for the end of the run, and for docs/reliability.md."""
+    """`figure("100 kills, ...")` prints a line at the end of the run, for docs/reliability.md."""
     return pytestconfig.stash[FIGURES].append
 
 
+def _cached(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    sources: tuple[str, ...],
+    make: Callable[[Path], object],
+) -> Path:
+    """A folder that `make` fills once for each content of the sources, for all workers and runs."""
+    digest = hashlib.sha256()
+    for source in sources:
+        for path in sorted((ROOT / source).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    for package in ("duckdb", "h5py", "numpy", "pyarrow", "pynwb"):
+        digest.update(f"{package} {version(package)}\0".encode())
+    # Without pytest's cache (-p no:cacheprovider) each run makes its own.
+    cache = getattr(pytestconfig, "cache", None)
+    parent = cache.mkdir(f"vblake-{name}") if cache else tmp_path_factory.mktemp(name)
+    with FileLock(parent / ".lock"):
+        folder = parent / digest.hexdigest()[:16]
+        if not (folder / ".made").exists():
+            for other in [p for p in parent.iterdir() if p.is_dir()]:
+                shutil.rmtree(other)
+            make(folder / name)
+            (folder / ".made").touch()
+    return folder / name
+
+
 @pytest.fixture(scope="session")
-def sample_bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_bucket(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic bucket of two mice; tests must not change it."""
-    folder = tmp_path_factory.mktemp("sample") / "bucket"
-    write_sample(folder, mice=2, seed=7)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_sample(folder, mice=2, seed=7)
+
+    return _cached(pytestconfig, tmp_path_factory, "bucket", ("pipelines/sample",), make)
 
 
 @pytest.fixture(scope="session")
-def sample_lake(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_lake(
+    sample_bucket: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The whole sample bucket as a lake; tests must not change it."""
-    lake = tmp_path_factory.mktemp("sample-lake") / "lake"
-    ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=0)))
-    return lake
+
+    def make(folder: Path) -> None:
+        ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(folder), workers=0)))
+
+    return _cached(pytestconfig, tmp_path_factory, "lake", ("pipelines", "schemas"), make)
 
 
 @pytest.fixture

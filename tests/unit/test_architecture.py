@@ -39,6 +39,7 @@ def test_imports_run_one_way(folder: str, forbidden: set[str]) -> None:
     assert wrong == {}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command", [["--help"], ["sql", "--help"], ["describe", "trials"], ["status", "--help"]]
 )

@@ -200,6 +200,7 @@ def test_a_scalar_holds_for_every_row(type_: Type, value: Any, expected: Any, ro
     assert given_back(type_, value, rows) == [expected] * rows
 
 
+@pytest.mark.process
 def test_numbers_are_not_copied_and_pandas_is_not_imported() -> None:
     values = np.arange(5.0)
     assert cast(column(Type.FLOAT64), values, 5).buffers()[1].address == values.ctypes.data

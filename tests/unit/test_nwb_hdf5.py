@@ -391,6 +391,7 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("good", range(4))
 def test_a_source_that_fails_while_hdf5_opens_it_does_not_crash_the_process_when_it_ends(
     good: int,

@@ -251,6 +251,7 @@ def test_schemas_do_no_io(path: Path) -> None:
         assert "pyarrow" not in modules
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "module", ["schemas", "schemas.dictionary", "schemas.layout", "schemas.errors"]
 )
@@ -356,6 +357,7 @@ def test_the_page_of_tables_is_not_stale() -> None:
     )
 
 
+@pytest.mark.process
 def test_the_command_writes_the_page() -> None:
     command = [sys.executable, *COMMAND.partition(" >")[0].split()[1:]]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)

@@ -135,6 +135,7 @@ def test_errors_are_red_on_a_terminal(
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.process
 def test_ctrl_c_while_the_command_is_still_being_read_leaves_no_traceback() -> None:
     program = (
         "import runpy, sys\n"

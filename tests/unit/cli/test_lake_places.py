@@ -53,6 +53,7 @@ def test_the_lake_from_the_environment(lake: Path, monkeypatch: pytest.MonkeyPat
     assert csv_of("SELECT count(*) FROM licks")[1] == ["2"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "query",
     [
@@ -141,7 +142,7 @@ def s3_lake(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
-@pytest.mark.integration
+@pytest.mark.network
 @pytest.mark.parametrize("packaged", [True, False])
 def test_a_lake_in_s3(
     s3_lake: str, packaged: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -166,7 +167,7 @@ def test_a_lake_in_s3(
     assert cells(output("status", "--lake", s3_lake), "trials")[1] == "5"
 
 
-@pytest.mark.integration
+@pytest.mark.network
 def test_a_lake_in_s3_without_a_catalog(s3_lake: str) -> None:
     assert refusal("sql", "--lake", f"{s3_lake}/none", "SELECT 1", code=1) == (
         f"error: {s3_lake}/none has no catalog.duckdb. Make it with `vblake catalog --lake {s3_lake}/none`."

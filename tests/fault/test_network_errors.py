@@ -26,8 +26,6 @@ from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
 from schemas.errors import SourceError, TransientSourceError
 
-pytestmark = pytest.mark.integration
-
 KEY = "visual-behavior-ophys/a.nwb"
 WHERE = f"{KEY} in s3://{BUCKET} at "
 

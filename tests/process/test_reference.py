@@ -21,7 +21,6 @@ BUCKET = SHARED / "reference" / "bucket"
 TRUTH = SHARED / "reference" / "truth"
 
 pytestmark = [
-    pytest.mark.integration,
     pytest.mark.skipif(
         not (TOOL.exists() and BUCKET.exists() and TRUTH.exists()),
         reason=f"no reference beside the repository: {SHARED}",

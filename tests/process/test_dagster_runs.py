@@ -25,8 +25,6 @@ from pipelines.cli.options import IngestOptions
 from pipelines.ingest import ingest, prepare
 from schemas import TABLES, Subject
 
-pytestmark = pytest.mark.integration
-
 FROM_NWB = {
     t.name for t in TABLES.values() if t.subject is not Subject.PROJECT and not t.by_name_only
 }

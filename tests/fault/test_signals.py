@@ -29,8 +29,6 @@ from pipelines.lake.store import LocalStore
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
-pytestmark = pytest.mark.integration
-
 SOON = 30
 """Seconds after which a process that was asked to stop hangs, on a machine that is busy with other things."""
 

@@ -28,8 +28,6 @@ from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
 from schemas.errors import CastError, ReleaseError, SourceError
 
-pytestmark = pytest.mark.integration
-
 CANARY = "c4n4ry"
 GOOD = f"{PROJECT}/behavior_sessions/behavior_session_1001.nwb"
 

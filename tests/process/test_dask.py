@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from builders.lakes import contents
 
 from pipelines.ingest import ingest, prepare
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
-
-pytestmark = pytest.mark.integration
 
 
 def test_a_lake_made_by_dask_workers_is_the_same(

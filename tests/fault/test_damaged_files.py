@@ -24,8 +24,6 @@ from pipelines.release.selection import FileKind, FileTask
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
-pytestmark = pytest.mark.integration
-
 SECONDS = 60.0
 FILES = {BEHAVIOR: FileKind.BEHAVIOR_SESSION, EXPERIMENT: FileKind.OPHYS_EXPERIMENT}
 WHOLE = {

@@ -27,8 +27,6 @@ from pipelines.source.base import SourceSpec
 from schemas import TABLES
 from schemas.layout import CATALOG, MARKER, STAGING, glob_pattern
 
-pytestmark = pytest.mark.integration
-
 STARTS = ("nothing", "a mouse without one of its sessions", "everything, converted again")
 NOTHING, PART, WHOLE = STARTS
 

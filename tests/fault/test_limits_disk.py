@@ -25,8 +25,6 @@ from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas.errors import LakeError
 
-pytestmark = pytest.mark.integration
-
 AGAIN = "and run the same command again: what is finished is kept."
 
 

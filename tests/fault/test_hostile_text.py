@@ -27,8 +27,6 @@ from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas.errors import LakeError
 
-pytestmark = pytest.mark.integration
-
 STEERING = "\x1b]0;title\x07\x1b[2J\x1b[31mred \x9b1A\x08\x7f\r\x00 \u202egnp.exe\u2066 \u200b\ue000\u2028".replace(
     "\x00", ""
 )

@@ -26,8 +26,6 @@ from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas.errors import SourceError
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def settings(sample_bucket: Path, tmp_path: Path) -> ConvertSettings:

@@ -24,8 +24,6 @@ from pipelines.source.base import Source, SourceSpec
 from pipelines.source.open import open_source
 from schemas.errors import LakeError, SourceError, TransientSourceError
 
-pytestmark = pytest.mark.integration
-
 BUCKET = "visual-behavior-ophys-data"
 
 

@@ -25,8 +25,6 @@ from pipelines.release.selection import FileKind, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
-pytestmark = pytest.mark.integration
-
 SECONDS = 60.0
 """A case takes 0.1 s; a hang takes for ever."""
 

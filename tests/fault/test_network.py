@@ -35,8 +35,6 @@ from pipelines.source.range_file import RangeFile
 from schemas import TABLES, Subject
 from schemas.errors import SourceError, TransientSourceError
 
-pytestmark = pytest.mark.integration
-
 SOME = ("trials", "stimulus_templates", "dff_traces")
 BUT_SOME = tuple(
     name

@@ -19,8 +19,6 @@ from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas import TABLES, Subject
 
-pytestmark = pytest.mark.integration
-
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
 CASES = list(enumerate(VIOLATIONS, start=1))
 

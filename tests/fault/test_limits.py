@@ -29,8 +29,6 @@ from pipelines.source.base import SourceSpec
 from pipelines.sql_text import as_pattern
 from schemas.errors import LakeError
 
-pytestmark = pytest.mark.integration
-
 NAMES = [
     'it\'s "here"; DROP TABLE x --',
     "Übung 日本 [1]* {a,b} $HOME `id` %41 #&!",

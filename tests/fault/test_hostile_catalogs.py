@@ -14,7 +14,7 @@ from builders.cli import run
 from builders.contained import contained
 from builders.secret import CANARY
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("here")]
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -8,10 +8,6 @@ import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.integration
-
 ROOT = Path(__file__).parents[2]
 
 

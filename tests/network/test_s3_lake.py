@@ -20,8 +20,6 @@ from pipelines.source.base import SourceSpec
 from schemas import TABLES
 from schemas.errors import LakeError
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:

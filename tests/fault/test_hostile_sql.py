@@ -19,7 +19,7 @@ from pipelines.catalog.read_only_sql import _TABLE_FUNCTIONS, checked_query
 from pipelines.lake.store import LocalStore
 from schemas.errors import UsageError
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("here")]
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,6 @@ from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
 from schemas.errors import SourceError
 
-pytestmark = pytest.mark.integration
-
 CONTENT = bytes(i * 7 % 251 for i in range(100_000))
 MANIFEST = {
     "metadata_files": {},

@@ -33,8 +33,6 @@ from schemas import TABLES
 from schemas.errors import LakeError
 from schemas.layout import relative_path
 
-pytestmark = pytest.mark.integration
-
 
 def _ingest(bucket: Path, lake: Path, sessions: set[int], *, force: bool = False) -> None:
     request = IngestRequest(

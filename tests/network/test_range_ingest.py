@@ -23,8 +23,6 @@ from pipelines.source import range_file as ranges
 from pipelines.source.base import SourceSpec
 from pipelines.source.range_file import merged
 
-pytestmark = pytest.mark.integration
-
 NOT_IMAGES = tuple(name for name in READERS if name != "stimulus_templates")
 
 
