@@ -14,7 +14,7 @@ from schemas.tables.ophys import OPHYS_TABLES
 from schemas.tables.project import PROJECT_TABLES
 from schemas.tables.task import TASK_TABLES
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 """Raised whenever a file written before no longer has the declared schema; kept in every file and in the ledger."""
 
 TABLES: dict[str, Table] = {

@@ -15,7 +15,15 @@ import pyarrow as pa
 
 from schemas.model import Column, Table, Type
 
-ROW_COUNT_FIELDS = [pa.field("table_name", pa.string()), pa.field("row_count", pa.int64())]
+STRUCT_FIELDS: dict[Type, list[pa.Field[Any]]] = {
+    Type.ROW_COUNTS: [pa.field("table_name", pa.string()), pa.field("row_count", pa.int64())],
+    Type.KNOWN_DEFECTS: [
+        pa.field("defect", pa.string()),
+        pa.field("table_name", pa.string()),
+        pa.field("detail", pa.string()),
+    ],
+}
+"""The fields of the types that are lists of structs."""
 
 ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.INT64: pa.int64(),
@@ -29,7 +37,7 @@ ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.LIST_UINT32: pa.list_(pa.uint32()),
     Type.LIST_UINT8: pa.list_(pa.uint8()),
     Type.LIST_STRING: pa.list_(pa.string()),
-    Type.ROW_COUNTS: pa.list_(pa.struct(ROW_COUNT_FIELDS)),
+    **{type_: pa.list_(pa.struct(fields)) for type_, fields in STRUCT_FIELDS.items()},
 }
 
 

@@ -1,17 +1,47 @@
-"""What rows must fulfil beyond their types and keys, declared with each table.
+"""What the rows of a table must fulfil beyond types and keys, declared with each table. No I/O.
 
-A check is data: workers look at every batch before a file counts as converted, `vblake verify` at every row group of the lake, both by the
-same declaration. Foreign keys are in `schemas.model`, what the released data are known to break in `schemas.known_defects`. No I/O here.
+A check is data. Workers apply it to every batch before they publish a file, and `vblake verify`
+applies the same check to every row group of the lake (`pipelines.check.rows`). Foreign keys are
+declared in `schemas.model`; known violations in the released data are in `schemas.known_defects`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
+
+
+class Rule(StrEnum):
+    """The stable names of all rules. A finding names the rule that it breaks."""
+
+    # One table of one NWB file
+    SCHEMA = "schema"
+    NOT_NULL = "not_null"
+    PRIMARY_KEY = "primary_key"
+    CLOCK_ASCENDING = "clock_ascending"
+    FINITE = "finite"
+    EXACTLY_ONE_TRUE = "exactly_one_true"
+    ALWAYS_TRUE = "always_true"
+    END_NOT_BEFORE_START = "end_not_before_start"
+    WHOLE_IMAGE = "whole_image"
+    PIXELS_IN_IMAGE = "pixels_in_image"
+    # The tables of one NWB file together
+    ROWS_EXPECTED = "rows_expected"
+    FOREIGN_KEY = "foreign_key"
+    ROW_PER_PARENT = "row_per_parent"
+    FRAME_IN_CLOCK = "frame_in_clock"
+    ONE_PER_FRAME = "one_per_frame"
+    # Only a lake can break these
+    FILE_READABLE = "file_readable"
+    FILE_PLACE = "file_place"
+    ROW_ORDER = "row_order"
+    LEDGER = "ledger"
+    CATALOG = "catalog"
 
 
 class Clock(StrEnum):
-    """The tables whose list `timestamps` is a clock: frame k of a session or plane is element k, counted from 0."""
+    """The tables whose list `timestamps` is a clock: element k, counted from 0, is frame k."""
 
     STIMULUS = "stimulus_timestamps"
     OPHYS = "ophys_timestamps"
@@ -25,13 +55,15 @@ class _OfColumn:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
+        """The columns that the check reads."""
         return (self.column,)
 
 
 @dataclass(frozen=True, slots=True)
-class Ascending(_OfColumn):
-    """Times are finite and do not decrease: over the rows of a session or plane, or within each list."""
+class ClockAscending(_OfColumn):
+    """Times are finite and never go back, over the rows of a recording or within each list."""
+
+    rule: ClassVar[Rule] = Rule.CLOCK_ASCENDING
 
     @property
     def expected(self) -> str:
@@ -43,6 +75,8 @@ class Ascending(_OfColumn):
 class Finite(_OfColumn):
     """No item of a list is NaN or infinite."""
 
+    rule: ClassVar[Rule] = Rule.FINITE
+
     @property
     def expected(self) -> str:
         """What must hold, for errors and the data dictionary."""
@@ -51,9 +85,11 @@ class Finite(_OfColumn):
 
 @dataclass(frozen=True, slots=True)
 class InClock(_OfColumn):
-    """A frame number, where there is one, is a frame of the clock."""
+    """A frame number that is not NULL is a frame of the clock."""
 
     clock: Clock
+
+    rule: ClassVar[Rule] = Rule.FRAME_IN_CLOCK
 
     @property
     def expected(self) -> str:
@@ -63,29 +99,32 @@ class InClock(_OfColumn):
 
 @dataclass(frozen=True, slots=True)
 class PerFrame:
-    """As many as the clock has frames: items in every list of a column, or rows where no column is named."""
+    """One list item per frame of the clock, or one row per frame if no column is named."""
 
     clock: Clock
     column: str | None = None
 
+    rule: ClassVar[Rule] = Rule.ONE_PER_FRAME
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
+        """The columns that the check reads."""
         return (self.column,) if self.column else ()
 
     @property
     def expected(self) -> str:
         """What must hold, for errors and the data dictionary."""
-        return (
-            f"one {'item' if self.column else 'row'} per frame of the clock in {self.clock.value}"
-        )
+        counted = "item" if self.column else "row"
+        return f"one {counted} per frame of the clock in {self.clock.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class OneTrue:
-    """Exactly one of some columns is true."""
+    """Exactly one of several columns is true."""
 
     columns: tuple[str, ...]
+
+    rule: ClassVar[Rule] = Rule.EXACTLY_ONE_TRUE
 
     @property
     def expected(self) -> str:
@@ -97,6 +136,8 @@ class OneTrue:
 class AllTrue(_OfColumn):
     """Every value is true."""
 
+    rule: ClassVar[Rule] = Rule.ALWAYS_TRUE
+
     @property
     def expected(self) -> str:
         """What must hold, for errors and the data dictionary."""
@@ -105,14 +146,16 @@ class AllTrue(_OfColumn):
 
 @dataclass(frozen=True, slots=True)
 class NotBefore:
-    """One column is not smaller than another, where both have a value."""
+    """One column is not smaller than another where both have a value."""
 
     column: str
     start: str
 
+    rule: ClassVar[Rule] = Rule.END_NOT_BEFORE_START
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
+        """The columns that the check reads."""
         return (self.column, self.start)
 
     @property
@@ -129,9 +172,11 @@ class Area:
     height: str = "height"
     width: str = "width"
 
+    rule: ClassVar[Rule] = Rule.WHOLE_IMAGE
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
+        """The columns that the check reads."""
         return (self.column, self.height, self.width)
 
     @property
@@ -142,15 +187,17 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """A list holds pixel numbers of an image, ascending, each once."""
+    """A list holds pixel numbers of an image, ascending and without repeats."""
 
     column: str
     height: str
     width: str
 
+    rule: ClassVar[Rule] = Rule.PIXELS_IN_IMAGE
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is about."""
+        """The columns that the check reads."""
         return (self.column, self.height, self.width)
 
     @property
@@ -159,4 +206,4 @@ class Inside:
         return f"ascending pixel numbers below {self.height} * {self.width}"
 
 
-Check = Ascending | Finite | InClock | PerFrame | OneTrue | AllTrue | NotBefore | Area | Inside
+Check = ClockAscending | Finite | InClock | PerFrame | OneTrue | AllTrue | NotBefore | Area | Inside

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
 
 from schemas import SCHEMA_VERSION, TABLES
-from schemas.known_defects import KNOWN, KnownException
+from schemas.known_defects import KNOWN, KnownDefect
 from schemas.layout import relative_path
 from schemas.model import Column, Encoding, ForeignKey, Subject, Table
 
@@ -155,7 +155,7 @@ def _nullability(column: Column) -> str:
     return "may be, or the whole column" if column.optional else "may be"
 
 
-def exceptions_of(table: Table) -> list[KnownException]:
+def exceptions_of(table: Table) -> list[KnownDefect]:
     """The known exceptions of a table, each name once."""
     return list({e.name: e for e in KNOWN if e.table == table.name}.values())
 

@@ -1,31 +1,26 @@
-"""What the released data are known to break of the declarations, and why it is let pass. No I/O.
+"""Where the released data are known to break the declarations, and why vblake accepts it. No I/O.
 
-Nothing of this is dropped in silence: a file that needs an exception gets a warning in the ledger which names it, and `vblake verify` lists
-every exception that occurs. What is not listed here quarantines the file.
+None of this is accepted silently. A file with a known defect lists it in the ledger's column
+`known_defects`, and `vblake verify` prints every known defect that occurs in the lake. Any other
+violation quarantines the file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Rule(StrEnum):
-    """What of the declarations an exception is from."""
-
-    ROWS = "rows are expected"
-    COMPLETE = "every row of the table referred to has a row"
-    CLOCK = "as many as the clock has frames"
-    VALUE = "values are what the column says"
+from schemas.checks import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Content of the same file that an exception does not go with.
+    """Content of the same file that rules out a known defect.
 
     Attributes:
-        table, column: where to look.
-        equals: the value that speaks against the exception; None means any list item, or any number above 0.
+        table: table to look at.
+        column: its column.
+        equals: the value that rules the defect out. None stands for any list item, or any number
+            above 0.
     """
 
     table: str
@@ -34,37 +29,56 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownException:
-    """Something in the released data that is not as declared.
+class KnownDefect:
+    """A way in which the released data differ from the declarations.
+
+    It is detected in one of three ways: by a condition on the rows of the lake (`where`), by the
+    reader (`by_reader`), or as a violation of a `rule`.
 
     Attributes:
-        name: for warnings and reports.
-        table, column: where; no column where it concerns whole rows.
-        rule: what is broken.
-        rows: which rows, in words.
-        reason: why they are let pass.
-        source: section of the dataset's description, NWB_TABLES.md or the user's document.
-        where: which rows of the lake, as SQL, for exceptions that rows themselves show.
-        warned: how the reader's warning begins, for exceptions that only the reader sees.
-        unless: what in the same file speaks against it.
-        before: release in which it no longer occurs.
+        name: stable name, as in the ledger and in reports.
+        table: the table concerned.
+        column: the column concerned, None for whole rows.
+        rows: the affected rows, in words.
+        reason: why they are accepted.
+        source: section of NWB_TABLES.md.
+        rule: rule that the rows break.
+        where: SQL condition on the rows of the lake.
+        by_reader: whether only the reader of the NWB file can see it.
+        unless: content of the same file that rules the defect out.
+        before: first release without the defect, None if all releases have it.
     """
 
     name: str
     table: str
     column: str | None
-    rule: Rule
     rows: str
     reason: str
     source: str
+    rule: Rule | None = None
     where: str | None = None
-    warned: str | None = None
+    by_reader: bool = False
     unless: Evidence | None = None
     before: str | None = None
 
     def in_release(self, release: str) -> bool:
-        """Whether the exception can occur in a release."""
+        """Whether the defect can occur in a release."""
         return self.before is None or _version(release) < _version(self.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A known defect in one file, as the ledger records it.
+
+    Attributes:
+        defect: name of the known defect.
+        table_name: table concerned.
+        detail: what the file shows.
+    """
+
+    defect: str
+    table_name: str
+    detail: str
 
 
 def _version(release: str) -> tuple[int, ...]:
@@ -73,128 +87,125 @@ def _version(release: str) -> tuple[int, ...]:
 
 _TRUNCATED = "934610593, 958310218, 975358131, 1011688792"
 
-KNOWN: tuple[KnownException, ...] = (
-    KnownException(
-        "imaged-sessions-have-no-file",
-        "behavior_sessions",
-        "file_id",
-        Rule.VALUE,
-        "sessions that were imaged",
-        "they have no behaviour file (-999 in the release): behaviour is read from the first plane listed",
-        "NWB_TABLES.md 7.4, 7.5",
+KNOWN: tuple[KnownDefect, ...] = (
+    KnownDefect(
+        name="imaged-sessions-have-no-file",
+        table="behavior_sessions",
+        column="file_id",
+        rows="sessions that were imaged",
+        reason="they have no behaviour file (-999 in the release): behaviour is read from the "
+        "first plane listed",
+        source="NWB_TABLES.md 7.4, 7.5",
         where="file_id IS NULL AND ophys_experiment_id IS NOT NULL",
     ),
-    KnownException(
-        "containers-not-released",
-        "ophys_sessions",
-        "ophys_container_id",
-        Rule.VALUE,
-        "all imaging sessions",
-        "the lists hold wrong extra ids, which release 1.0.1 corrected",
-        "NWB_TABLES.md 7.6, 8.2",
+    KnownDefect(
+        name="containers-not-released",
+        table="ophys_sessions",
+        column="ophys_container_id",
+        rows="all imaging sessions",
+        reason="the lists hold extra ids that are wrong; release 1.0.1 corrected them",
+        source="NWB_TABLES.md 7.6, 8.2",
         where="true",
         before="1.0.1",
     ),
-    KnownException(
-        "session-types-of-0.2",
-        "behavior_sessions",
-        "session_type",
-        Rule.VALUE,
-        "13 sessions that the release does not name",
-        "their session type is wrong; release 0.3.0 corrected it",
-        "NWB_TABLES.md 8.2",
+    KnownDefect(
+        name="session-types-of-0.2",
+        table="behavior_sessions",
+        column="session_type",
+        rows="13 sessions that the release does not name",
+        reason="their session type is wrong; release 0.3.0 corrected it",
+        source="NWB_TABLES.md 8.2",
         where="true",
         before="0.3.0",
     ),
-    KnownException(
-        "truncated-sessions",
-        "behavior_sessions",
-        None,
-        Rule.VALUE,
-        f"behaviour sessions {_TRUNCATED}, imaging session 875259383 and behaviour session 931566300",
-        "their recordings are truncated, or were withdrawn in release 1.1.0; the files are whole and hold less",
-        "NWB_TABLES.md 8.2, 9",
+    KnownDefect(
+        name="truncated-sessions",
+        table="behavior_sessions",
+        column=None,
+        rows=f"behaviour sessions {_TRUNCATED}, imaging session 875259383 and behaviour session "
+        "931566300",
+        reason="their recordings are truncated, or were withdrawn in release 1.1.0; the files are "
+        "intact but hold less",
+        source="NWB_TABLES.md 8.2, 9",
         where=f"behavior_session_id IN ({_TRUNCATED}, 931566300) OR ophys_session_id = 875259383",
         before="1.1.0",
     ),
-    KnownException(
-        "wrong-corrected-traces",
-        "corrected_fluorescence_traces",
-        "corrected_fluorescence",
-        Rule.VALUE,
-        "all cells",
-        "the trace is not the corrected one; release 1.1.0 mended it",
-        "NWB_TABLES.md 3.4, 8.2",
+    KnownDefect(
+        name="wrong-corrected-traces",
+        table="corrected_fluorescence_traces",
+        column="corrected_fluorescence",
+        rows="all cells",
+        reason="the trace is not the corrected one; release 1.1.0 fixed it",
+        source="NWB_TABLES.md 3.4, 8.2",
         where="true",
         before="1.1.0",
     ),
-    KnownException(
-        "omissions-without-end",
-        "stimulus_presentations",
-        "end_frame",
-        Rule.VALUE,
-        "omissions",
-        "files before release 1.1.0 give them no last frame",
-        "NWB_TABLES.md 2.5",
+    KnownDefect(
+        name="omissions-without-end",
+        table="stimulus_presentations",
+        column="end_frame",
+        rows="omissions",
+        reason="files before release 1.1.0 store no last frame for them",
+        source="NWB_TABLES.md 2.5",
         where="omitted AND end_frame IS NULL",
     ),
-    KnownException(
-        "no-licks",
-        "licks",
-        None,
-        Rule.ROWS,
-        "sessions without licks",
-        "most passive sessions have none, and their files no licking module",
-        "NWB_TABLES.md 2.1, 9",
+    KnownDefect(
+        name="no-licks",
+        table="licks",
+        column=None,
+        rows="sessions without licks",
+        reason="most passive sessions have none, and their files have no licking module",
+        source="NWB_TABLES.md 2.1, 9",
+        rule=Rule.ROWS_EXPECTED,
         unless=Evidence("trials", "lick_times"),
     ),
-    KnownException(
-        "no-rewards",
-        "rewards",
-        None,
-        Rule.ROWS,
-        "sessions without rewards",
-        "most passive sessions have none, and their files no rewards module",
-        "NWB_TABLES.md 2.2, 9",
+    KnownDefect(
+        name="no-rewards",
+        table="rewards",
+        column=None,
+        rows="sessions without rewards",
+        reason="most passive sessions have none, and their files have no rewards module",
+        source="NWB_TABLES.md 2.2, 9",
+        rule=Rule.ROWS_EXPECTED,
         unless=Evidence("trials", "reward_volume"),
     ),
-    KnownException(
-        "no-eye-tracking",
-        "eye_tracking",
-        None,
-        Rule.ROWS,
-        "sessions without eye tracking",
-        "behaviour boxes have no eye camera, and some imaging sessions no usable video",
-        "NWB_TABLES.md 2.9, 9",
+    KnownDefect(
+        name="no-eye-tracking",
+        table="eye_tracking",
+        column=None,
+        rows="sessions without eye tracking",
+        reason="behaviour boxes have no eye camera, and some imaging sessions no usable video",
+        source="NWB_TABLES.md 2.9, 9",
+        rule=Rule.ROWS_EXPECTED,
     ),
-    KnownException(
-        "no-templates",
-        "stimulus_templates",
-        None,
-        Rule.ROWS,
-        "sessions with gratings",
-        "files before release 1.1.0 hold no images of gratings",
-        "NWB_TABLES.md 4",
+    KnownDefect(
+        name="no-templates",
+        table="stimulus_templates",
+        column=None,
+        rows="sessions with gratings",
+        reason="files before release 1.1.0 hold no images of gratings",
+        source="NWB_TABLES.md 4",
+        rule=Rule.ROWS_EXPECTED,
         unless=Evidence("task_parameters", "stimulus", "images"),
     ),
-    KnownException(
-        "no-valid-roi",
-        "cell_specimens",
-        None,
-        Rule.ROWS,
-        "planes without a valid ROI",
-        "only valid ROIs are cells; a plane may have none",
-        "NWB_TABLES.md 9",
+    KnownDefect(
+        name="no-valid-roi",
+        table="cell_specimens",
+        column=None,
+        rows="planes without a valid ROI",
+        reason="only valid ROIs are cells, and a plane may have none",
+        source="NWB_TABLES.md 9",
+        rule=Rule.ROWS_EXPECTED,
     ),
     *(
-        KnownException(
-            f"no-cells-in-{name.replace('_', '-')}",
-            name,
-            None,
-            Rule.ROWS,
-            "planes without a valid ROI",
-            "traces are of cells, and the plane has none",
-            "NWB_TABLES.md 9",
+        KnownDefect(
+            name=f"no-cells-in-{name.replace('_', '-')}",
+            table=name,
+            column=None,
+            rows="planes without a valid ROI",
+            reason="only cells have traces, and the plane has no cells",
+            source="NWB_TABLES.md 9",
+            rule=Rule.ROWS_EXPECTED,
             unless=Evidence("cell_specimens", "cell_roi_id"),
         )
         for name in (
@@ -205,88 +216,84 @@ KNOWN: tuple[KnownException, ...] = (
         )
     ),
     *(
-        KnownException(
-            f"no-{name.replace('_', '-')}",
-            name,
-            None,
-            Rule.ROWS,
-            "planes of releases before 1.1.0",
-            "their files do not hold these traces",
-            "NWB_TABLES.md 3.5, 8.3",
+        KnownDefect(
+            name=f"no-{name.replace('_', '-')}",
+            table=name,
+            column=None,
+            rows="planes of releases before 1.1.0",
+            reason="their files do not hold these traces",
+            source="NWB_TABLES.md 3.5, 8.3",
+            rule=Rule.ROWS_EXPECTED,
             before="1.1.0",
         )
         for name in ("demixed_traces", "neuropil_traces")
     ),
     *(
-        KnownException(
-            "cells-without-events",
-            "events",
-            None,
-            rule,
-            "cells that event detection left out, or gave no lambda or noise_std",
-            "the released reader drops them too",
-            "NWB_TABLES.md 3.6",
+        KnownDefect(
+            name="cells-without-events",
+            table="events",
+            column=None,
+            rows="cells without event detection, or without lambda or noise_std",
+            reason="the released reader drops them too",
+            source="NWB_TABLES.md 3.6",
+            rule=rule,
         )
-        for rule in (Rule.ROWS, Rule.COMPLETE)
+        for rule in (Rule.ROWS_EXPECTED, Rule.ROW_PER_PARENT)
     ),
-    KnownException(
-        "clock-goes-on",
-        "ophys_timestamps",
-        "timestamps",
-        Rule.CLOCK,
-        "planes whose clock has more times than there are frames",
-        "the released reader gives all times; frame k is still element k",
-        "NWB_TABLES.md 3.7",
+    KnownDefect(
+        name="clock-goes-on",
+        table="ophys_timestamps",
+        column="timestamps",
+        rows="planes whose clock has more times than there are frames",
+        reason="the released reader returns all times; frame k is still element k",
+        source="NWB_TABLES.md 3.7",
+        rule=Rule.ONE_PER_FRAME,
     ),
-    KnownException(
-        "lick-index-lost",
-        "trials",
-        "lick_times",
-        Rule.VALUE,
-        "sessions with as many licks in trials as trials",
-        "the release's writer loses the index then; licks are assigned by time",
-        "NWB_TABLES.md 2.6",
-        warned="trials.lick_times: the file has no lick_times_index",
+    KnownDefect(
+        name="lick-index-lost",
+        table="trials",
+        column="lick_times",
+        rows="sessions with as many licks in trials as trials",
+        reason="the release's writer loses the index in this case; licks are assigned by time",
+        source="NWB_TABLES.md 2.6",
+        by_reader=True,
     ),
     *(
-        KnownException(
-            f"no-{name.replace('_', '-')}",
-            "trials",
-            name,
-            Rule.VALUE,
-            "sessions of old releases",
-            "the user's document has the column, the notes call it new in 1.1.0: old files may lack it",
-            "NWB_TABLES.md 10, point 4",
-            warned=f"trials.{name}: the file has no such column",
+        KnownDefect(
+            name=f"no-{name.replace('_', '-')}",
+            table="trials",
+            column=name,
+            rows="sessions of old releases",
+            reason="the release notes call the column new in 1.1.0, so older files may lack it",
+            source="NWB_TABLES.md 10, point 4",
+            by_reader=True,
         )
         for name in ("change_time", "response_latency")
     ),
-    KnownException(
-        "session-type-without-images",
-        "task_parameters",
-        "image_set",
-        Rule.VALUE,
-        "sessions whose type names neither images nor gratings",
-        "the released reader fails on them; image_set is NULL",
-        "NWB_TABLES.md 9",
-        warned="task_parameters.image_set: session type",
+    KnownDefect(
+        name="session-type-without-images",
+        table="task_parameters",
+        column="image_set",
+        rows="sessions whose type names neither images nor gratings",
+        reason="the released reader fails on them; image_set is NULL",
+        source="NWB_TABLES.md 9",
+        by_reader=True,
     ),
 )
 
-
-def known(table: str, rule: Rule, release: str) -> list[KnownException]:
-    """The exceptions of a table from a rule that can occur in a release."""
-    return [
-        e
-        for e in KNOWN
-        if e.table == table
-        and e.rule is rule
-        and e.where is None
-        and e.warned is None
-        and e.in_release(release)
-    ]
+BY_NAME: dict[str, KnownDefect] = {defect.name: defect for defect in reversed(KNOWN)}
+"""The known defects by name; a name that stands for two rules has the same table and reason."""
 
 
-def warned(text: str) -> KnownException | None:
-    """The exception that a reader's warning is about, if it is known."""
-    return next((e for e in KNOWN if e.warned is not None and text.startswith(e.warned)), None)
+def known(table: str, rule: Rule, release: str) -> list[KnownDefect]:
+    """The known defects of a table that break a rule and can occur in a release."""
+    return [d for d in KNOWN if (d.table, d.rule) == (table, rule) and d.in_release(release)]
+
+
+def occurrence(name: str, detail: str) -> Occurrence:
+    """The record of a known defect in one file.
+
+    >>> occurrence("lick-index-lost", "licks assigned by time").table_name
+    'trials'
+    """
+    return Occurrence(name, BY_NAME[name].table, detail)

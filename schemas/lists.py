@@ -9,7 +9,7 @@ from typing import Any, TypeGuard, cast
 import numpy as np
 import pyarrow as pa
 
-from schemas.arrow import ROW_COUNT_FIELDS, arrow_type, from_numpy, list_array, string_array
+from schemas.arrow import STRUCT_FIELDS, arrow_type, from_numpy, list_array, string_array
 from schemas.errors import CastError, IntegrityError
 from schemas.lossless import HINT, NDArray, exact, exact_objects, misfit, misfit_value, plain, shown
 from schemas.model import Column, Type
@@ -148,29 +148,25 @@ def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[A
     return string_array(items)
 
 
-def _counts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
-    """The ledger's row counts, from mappings with the struct's two keys or from pairs."""
-    names: list[str] = []
-    numbers: list[int] = []
+def _structs(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
+    """List items that are structs, from mappings that have exactly the struct's fields."""
+    fields = STRUCT_FIELDS[column.type]
+    kinds = {f.name: str if pa.types.is_string(f.type) else int for f in fields}
     for index, item in enumerate(items):
-        match item:
-            case {"table_name": str(name), "row_count": int(number)} if (
-                len(cast("dict[str, Any]", item)) == 2
-            ):
-                pass
-            case (str(name), int(number)):
-                pass
-            case _:
-                raise misfit_value(
-                    column,
-                    _row_of(index, offsets),
-                    item,
-                    "table_name (text) and row_count (integer)",
-                )
-        names.append(name)
-        numbers.append(number)
-    arrays = [string_array(names), from_numpy(np.array(numbers, dtype=np.int64))]
-    return cast(Any, pa.StructArray).from_arrays(arrays, fields=ROW_COUNT_FIELDS)
+        if not isinstance(item, dict) or cast("dict[str, Any]", item).keys() != kinds.keys():
+            fits = False
+        else:
+            fits = all(isinstance(item[name], kind) for name, kind in kinds.items())
+        if not fits:
+            row, expected = _row_of(index, offsets), ", ".join(f"{f.name} {f.type}" for f in fields)
+            raise misfit_value(column, row, item, f"a struct of {expected}")
+    arrays: list[pa.Array[Any]] = []
+    for name, kind in kinds.items():
+        values = [item[name] for item in items]
+        arrays.append(
+            string_array(values) if kind is str else from_numpy(np.array(values, dtype=np.int64))
+        )
+    return cast(Any, pa.StructArray).from_arrays(arrays, fields=fields)
 
 
 def _numbers_of(column: Column, rows: Sequence[Any]) -> pa.Array[Any]:
@@ -215,5 +211,5 @@ def to_list(column: Column, values: Ragged | Sequence[Any] | NDArray) -> pa.Arra
         items = _numbers_of(column, rows)
     else:
         flat = [x for r in rows for x in r]
-        items = (_texts if column.type is Type.LIST_STRING else _counts)(column, flat, offsets)
+        items = (_texts if column.type is Type.LIST_STRING else _structs)(column, flat, offsets)
     return list_array(offsets, items, arrow_type(column), missing)

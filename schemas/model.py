@@ -32,6 +32,8 @@ class Type(StrEnum):
     LIST_STRING = "VARCHAR[]"
     ROW_COUNTS = "STRUCT(table_name VARCHAR, row_count BIGINT)[]"
     """The ledger's rows per table."""
+    KNOWN_DEFECTS = "STRUCT(defect VARCHAR, table_name VARCHAR, detail VARCHAR)[]"
+    """The ledger's known defects of a file."""
 
     @property
     def is_list(self) -> bool:

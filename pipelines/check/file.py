@@ -29,9 +29,9 @@ from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES, Subject, Table
 from schemas.arrow import arrow_schema
 from schemas.casts import NDArray, Ragged
-from schemas.checks import Clock, InClock, PerFrame
+from schemas.checks import Clock, InClock, PerFrame, Rule
 from schemas.errors import IntegrityError
-from schemas.known_defects import Evidence, KnownException, Rule, known, warned
+from schemas.known_defects import Evidence, known
 
 _SHOWN = 5
 _CLOCK_TIMES = {
@@ -161,11 +161,6 @@ class FileCheck:
             ):
                 raise self._error(table, violation)
 
-    def warnings(self) -> list[str]:
-        """What was unusual in the file, with the name of the exception where it is known of the released data."""
-        texts = self._recording.warnings
-        return [mention(text, exception) if (exception := warned(text)) else text for text in texts]
-
     # --- tables against each other -------------------------------------------------------------------------------------------
 
     def _column(self, table: Table, name: str) -> NDArray:
@@ -194,7 +189,7 @@ class FileCheck:
             )
         if complete and len(without := np.setdiff1d(there, keys)):
             found = f"{len(without)} of {len(there)} {parent.name} without a row, {column} {_some(without)}"
-            if not self._let_pass(table, Rule.COMPLETE, found):
+            if not self._let_pass(table, Rule.ROW_PER_PARENT, found):
                 raise self._error(
                     table,
                     Violation(
@@ -248,9 +243,11 @@ class FileCheck:
     # --- known exceptions ----------------------------------------------------------------------------------------------------
 
     def _without_rows(self, table: Table) -> None:
-        if not self._let_pass(table, Rule.ROWS, "no rows"):
+        if not self._let_pass(table, Rule.ROWS_EXPECTED, "no rows"):
             against = [
-                e.unless for e in known(table.name, Rule.ROWS, self._task.release) if e.unless
+                e.unless
+                for e in known(table.name, Rule.ROWS_EXPECTED, self._task.release)
+                if e.unless
             ]
             hint = (
                 f"{against[0].table}.{against[0].column} says that there should be some."
@@ -269,8 +266,7 @@ class FileCheck:
         """Whether an exception is known for what was found, which is then noted."""
         for exception in known(table.name, rule, self._task.release):
             if exception.unless is None or not self._is_there(exception.unless):
-                where = f"{table.name}.{exception.column}" if exception.column else table.name
-                self._recording.warn(mention(f"{where}: {found}", exception))
+                self._recording.known_defect(exception.name, found)
                 return True
         return False
 
@@ -300,11 +296,6 @@ class FileCheck:
             found=violation.found,
             hint=hint,
         )
-
-
-def mention(text: str, exception: KnownException) -> str:
-    """A warning that names the exception it is about; `pipelines.check.lake_rules` looks for the name."""
-    return f"{text} (known exception {exception.name}: {exception.reason})"
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schemas.known_defects import Rule
+from schemas.checks import Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ The same declarations hold for the worker, which looks at one file before it is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import duckdb
@@ -19,13 +18,12 @@ from pipelines.lake.store import Store
 from pipelines.release.manifest import semantic
 from pipelines.sql_text import identifier, literal
 from schemas import TABLES, ForeignKey, Subject, Table
-from schemas.checks import Clock, InClock, PerFrame
-from schemas.known_defects import KNOWN, Evidence, KnownException, Rule, known
+from schemas.checks import Clock, InClock, PerFrame, Rule
+from schemas.known_defects import BY_NAME, KNOWN, Evidence, KnownDefect, known
 
 _SHOWN = 5
 """Ids named in one message."""
 
-_MENTIONED = re.compile(r"\(known exception ([^:]+):")
 _TRACES = "dff_traces"
 
 
@@ -83,22 +81,16 @@ class LakeRules:
 
         Args:
             con: DuckDB that can read the lake.
-            entries: the ledger, whose warnings name exceptions that only the file itself shows.
+            entries: the ledger, with the known defects that only the NWB file itself shows.
         """
-        by_name: dict[str, KnownException] = {}
-        for e in KNOWN:
-            by_name.setdefault(e.name, e)
         for entry in entries:
-            for name in {
-                n for text in entry.warnings for n in _MENTIONED.findall(text) if n in by_name
-            }:
-                unit = (
-                    entry.ophys_experiment_id
-                    if TABLES[by_name[name].table].subject is Subject.OPHYS
-                    else None
+            for occurrence in entry.known_defects:
+                ophys = TABLES[occurrence.table_name].subject is Subject.OPHYS
+                unit = entry.ophys_experiment_id if ophys else None
+                self._seen.setdefault(occurrence.defect, set()).add(
+                    unit or entry.behavior_session_id
                 )
-                self._seen.setdefault(name, set()).add(unit or entry.behavior_session_id)
-        for e in by_name.values():
+        for e in {d.name: BY_NAME[d.name] for d in KNOWN}.values():
             table = TABLES[e.table]
             found = None
             if units := self._seen.get(e.name):
@@ -225,7 +217,7 @@ class LakeRules:
         rows, there, on, units = joined
         columns = ", ".join(f"p.{identifier(r)}" for r in key.references)
         sql = f"SELECT DISTINCT {columns} FROM (FROM {there} WHERE {units}) p ANTI JOIN {rows} c ON {on}"
-        if exceptions := known(table.name, Rule.COMPLETE, self._release):
+        if exceptions := known(table.name, Rule.ROW_PER_PARENT, self._release):
             units_without = con.execute(
                 f"SELECT DISTINCT {identifier(table.unit_key)} FROM ({sql})"
             ).fetchall()
@@ -304,7 +296,7 @@ class LakeRules:
             for unit, entry in self._by_unit[table.subject].items()
             if entry.row_counts.get(table.name) == 0
         }
-        for exception in known(table.name, Rule.ROWS, self._release):
+        for exception in known(table.name, Rule.ROWS_EXPECTED, self._release):
             passing = empty - (
                 self._with_evidence(con, exception.unless) if exception.unless else set()
             )
@@ -338,7 +330,7 @@ class LakeRules:
         ).fetchall()
         return {unit for (unit,) in rows}
 
-    def _note(self, exception: KnownException, units: Iterable[int]) -> None:
+    def _note(self, exception: KnownDefect, units: Iterable[int]) -> None:
         self._seen.setdefault(exception.name, set()).update(units)
 
     def _error(

@@ -19,17 +19,17 @@ from schemas.casts import NDArray
 from schemas.checks import (
     AllTrue,
     Area,
-    Ascending,
     Check,
     Clock,
+    ClockAscending,
     Finite,
     InClock,
     Inside,
     NotBefore,
     OneTrue,
     PerFrame,
+    Rule,
 )
-from schemas.known_defects import Rule
 
 Extent = tuple[int, int]
 """Smallest and largest value, or length of a list."""
@@ -120,7 +120,7 @@ class UnitValues:
         self, check: Check, columns: dict[str, pa.Array[Any]], count: int
     ) -> Violation | None:
         match check:
-            case Ascending(column):
+            case ClockAscending(column):
                 return self._ascending(check, columns[column])
             case Finite(column):
                 items, offsets = lists(columns[column])
@@ -203,7 +203,7 @@ class UnitValues:
             f"{items[item]} as item {item - int(offsets[row])} in row {self.rows + row}",
         )
 
-    def _ascending(self, check: Ascending, array: pa.Array[Any]) -> Violation | None:
+    def _ascending(self, check: ClockAscending, array: pa.Array[Any]) -> Violation | None:
         problem = "times are not in order"
         if pa.types.is_list(array.type):
             items, offsets = lists(array)
@@ -300,7 +300,7 @@ def against_clock(check: Check, extent: Extent, frames: Frames) -> Violation | N
         return _violation(check, problem, str(high), f"{frames.traces}, the frames of dF/F")
     if frames.clock is not None and high != frames.clock:
         violation = _violation(check, problem, str(high), f"{frames.clock}, {check.expected}")
-        return replace(violation, rule=Rule.CLOCK) if high < frames.clock else violation
+        return replace(violation, rule=Rule.ONE_PER_FRAME) if high < frames.clock else violation
     return None
 
 

@@ -129,7 +129,6 @@ def convert_file(
     folder = staging_folder(task, settings)
     folder.mkdir(parents=True)
     counts: dict[str, int] = {}
-    warnings: list[str] = []
     result = FileResult(task, folder)
     try:
         own = [name for name in task.tables if name != TEMPLATES]
@@ -146,7 +145,11 @@ def convert_file(
             result = replace(
                 result, image_set=recording.image_set if images else None, image_signature=images
             )
-            warnings = check.warnings()
+            result = replace(
+                result,
+                warnings=tuple(recording.warnings),
+                known_defects=tuple(recording.known_defects),
+            )
     except (DataError, SourceError) as error:
         clear(folder)
         if isinstance(error, ReplacedError) and starts > 1:
@@ -171,7 +174,7 @@ def convert_file(
             f"({Path(where.filename).name}, line {where.lineno}). This is a mistake in vblake; please report it with this line."
         )
         return replace(result, error=text, **_cost(started, traffic))
-    result = replace(result, row_counts=counts, warnings=tuple(warnings), **_cost(started, traffic))
+    result = replace(result, row_counts=counts, **_cost(started, traffic))
     remember(result, settings)
     return result
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pipelines.lake.store import clear
 from pipelines.release.selection import FileTask
 from pipelines.source.base import SourceSpec
 from schemas import SCHEMA_VERSION
+from schemas.known_defects import Occurrence
 
 TEMPLATES = "stimulus_templates"
 _RESULT = "result.json"
@@ -53,6 +54,7 @@ class FileResult:
         bytes_fetched: bytes moved from a remote source.
         seconds: time spent.
         warnings: what was unusual.
+        known_defects: the known defects of the released data that the file shows.
     """
 
     task: FileTask
@@ -64,6 +66,7 @@ class FileResult:
     bytes_fetched: int = 0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    known_defects: tuple[Occurrence, ...] = ()
 
     def staged(self, table: str) -> Path | None:
         """Staged file of a table, None if it has no rows."""
@@ -101,6 +104,7 @@ def remember(result: FileResult, settings: ConvertSettings) -> None:
         "image_signature": result.image_signature,
         "bytes_fetched": result.bytes_fetched,
         "warnings": result.warnings,
+        "known_defects": [asdict(d) for d in result.known_defects],
     }
     temporary = result.folder / f"{_RESULT}.part"
     temporary.write_text(json.dumps(facts))
@@ -138,6 +142,7 @@ def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> File
     if facts.pop("fingerprint", None) != _fingerprint(task, settings):
         return None
     facts["warnings"] = tuple(facts["warnings"])
+    facts["known_defects"] = tuple(Occurrence(**d) for d in facts["known_defects"])
     result = FileResult(task, folder, **facts)
     # A power cut may have kept the note and lost the data, and a run that was killed may have begun to clear the folder.
     staged = [

@@ -1,9 +1,12 @@
-"""The ledger, `source_files`: one row per NWB file, one Parquet file per mouse, published after the data it speaks of."""
+"""The ledger, `source_files`: a row per NWB file, a Parquet file per mouse.
+
+The ledger of a mouse is published after the mouse's data, so it never names rows that are not there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -18,24 +21,25 @@ from pipelines.release.selection import FileKind, FileTask
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.casts import conform
 from schemas.errors import LakeError
+from schemas.known_defects import Occurrence
 from schemas.layout import relative_path
 
 LEDGER = TABLES["source_files"]
 
 
 class Status(StrEnum):
-    """What became of a file."""
+    """The outcome of the last attempt to ingest a file."""
 
     INGESTED = "ingested"
     QUARANTINED = "quarantined"
-    """The last attempt failed; rows from an earlier one, if any, are still in the lake."""
+    """The last attempt failed. Rows from an earlier one, if any, are still in the lake."""
     SKIPPED = "skipped"
     """The release names the file, but the source does not have it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the ledger; the attributes are described in `schemas.tables.ledger`."""
+    """One row of the ledger; `schemas.tables.ledger` describes the attributes."""
 
     mouse_id: int
     release: str
@@ -53,6 +57,7 @@ class Entry:
     status: Status
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    known_defects: tuple[Occurrence, ...] = ()
     row_counts: dict[str, int] = field(default_factory=dict[str, int])
     schema_version: str = SCHEMA_VERSION
     program_version: str = field(default_factory=lambda: version("vblake"))
@@ -64,7 +69,7 @@ class Entry:
         return (self.release, self.file_kind.value, self.file_key)
 
     def covers(self, task: FileTask) -> bool:
-        """Whether the lake holds all that the task would read, from the same object and in the present schema."""
+        """Whether the lake holds all rows that the task would read, from the same object."""
         return (
             self.status is Status.INGESTED
             and self.schema_version == SCHEMA_VERSION
@@ -97,18 +102,25 @@ def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
 Ledger = dict[tuple[str, str, int], Entry]
 
 
-def _entries(mouse_id: int, table: pa.Table) -> Iterable[Entry]:
+def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:
     for row in table.to_pylist():
-        counts = {item["table_name"]: item["row_count"] for item in row.pop("row_counts")}
-        kind, status = FileKind(row.pop("file_kind")), Status(row.pop("status"))
-        yield Entry(
-            mouse_id=mouse_id,
-            file_kind=kind,
-            status=status,
-            row_counts=counts,
-            warnings=tuple(row.pop("warnings")),
-            **row,
-        )
+        row["file_kind"] = FileKind(row["file_kind"])
+        row["status"] = Status(row["status"])
+        row["warnings"] = tuple(row["warnings"])
+        row["known_defects"] = tuple(Occurrence(**item) for item in row["known_defects"])
+        row["row_counts"] = {item["table_name"]: item["row_count"] for item in row["row_counts"]}
+        yield Entry(mouse_id=mouse_id, **row)
+
+
+def _columns(entries: list[Entry]) -> dict[str, Any]:
+    columns: dict[str, Any] = {c.name: [getattr(e, c.name) for e in entries] for c in LEDGER.stored}
+    columns["file_kind"] = [e.file_kind.value for e in entries]
+    columns["status"] = [e.status.value for e in entries]
+    columns["known_defects"] = [[asdict(d) for d in e.known_defects] for e in entries]
+    columns["row_counts"] = [
+        [{"table_name": t, "row_count": n} for t, n in e.row_counts.items()] for e in entries
+    ]
+    return columns
 
 
 def read_mouse(store: Store, mouse_id: int) -> Ledger:
@@ -124,7 +136,8 @@ def read_mouse(store: Store, mouse_id: int) -> Ledger:
             return {} if file is None else {e.identity: e for e in _entries(mouse_id, file.read())}
     except DamagedError as error:
         raise LakeError(
-            f"{error}. Delete it and run `vblake ingest` for mouse {mouse_id} again: its files are read anew."
+            f"{error}. Delete it and run `vblake ingest` for mouse {mouse_id} again, which reads "
+            "the mouse's files again."
         ) from error
 
 
@@ -132,24 +145,17 @@ def read_ledger(store: Store, mice: Iterable[int] | None = None) -> Ledger:
     """The ledger of some mice, by default of all."""
     if mice is None:
         mice = [int(path.split("mouse_id=")[1].split("/")[0]) for path in store.files(LEDGER.name)]
-    return {
-        identity: entry for mouse in mice for identity, entry in read_mouse(store, mouse).items()
-    }
+    ledger: Ledger = {}
+    for mouse in mice:
+        ledger |= read_mouse(store, mouse)
+    return ledger
 
 
 def publish_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release: str) -> None:
     """Adds or replaces entries of one mouse."""
-    ledger = read_mouse(store, mouse_id)
-    ledger |= {e.identity: e for e in entries}
+    ledger = read_mouse(store, mouse_id) | {e.identity: e for e in entries}
     rows = [ledger[identity] for identity in sorted(ledger)]
-    columns: dict[str, Any] = {c.name: [getattr(e, c.name) for e in rows] for c in LEDGER.stored}
-    columns["file_kind"] = [e.file_kind.value for e in rows]
-    columns["status"] = [e.status.value for e in rows]
-    columns["warnings"] = [list(e.warnings) for e in rows]
-    columns["row_counts"] = [
-        [{"table_name": t, "row_count": n} for t, n in e.row_counts.items()] for e in rows
-    ]
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"ledger-{mouse_id}.parquet"
-    write_table(LEDGER, staged, [conform(LEDGER, columns, len(rows))], release=release)
+    write_table(LEDGER, staged, [conform(LEDGER, _columns(rows), len(rows))], release=release)
     store.publish(staged, relative_path(LEDGER, mouse_id=mouse_id))

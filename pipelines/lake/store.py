@@ -248,17 +248,29 @@ def open_store(lake: str) -> Store:
 
 
 def release_of(store: Store) -> str | None:
-    """The release a lake holds, None if there is no lake at that place."""
+    """The release a lake holds, None if there is no lake at that place.
+
+    Raises:
+        LakeError: the marker is damaged, or the lake has another schema version.
+    """
     data = store.read(MARKER)
     if data is None:
         return None
     try:
         marker: dict[str, str] = json.loads(data)
-        return marker["release"]
+        release, schema_version = marker["release"], marker["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(
-            f"{store.root}/{MARKER} is damaged ({error}); expected a JSON object with the release the lake holds"
+            f"{store.root}/{MARKER} is damaged ({error}); "
+            "expected a JSON object with the release and the schema version of the lake"
         ) from error
+    if schema_version != SCHEMA_VERSION:
+        raise LakeError(
+            f"{store.root} was written with schema version {schema_version}; this version of "
+            f"vblake reads and writes version {SCHEMA_VERSION}. Ingest into a new --lake, or "
+            "delete this one and ingest again."
+        )
+    return release
 
 
 def require_lake(store: Store) -> str:

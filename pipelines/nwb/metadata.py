@@ -146,7 +146,9 @@ def task_parameters(recording: Recording) -> Iterator[Rows]:
     session_type = hdf.attribute_string(TASK, "session_type")
     image_set = image_set_of(session_type)
     if image_set is None:
-        recording.warn(f"task_parameters.image_set: session type {session_type} names no image set")
+        recording.known_defect(
+            "session-type-without-images", f"session type {session_type} names no image set"
+        )
     plain = (
         "auto_reward_volume",
         "n_stimulus_frames",

@@ -15,6 +15,7 @@ import numpy as np
 from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
 from schemas.casts import NDArray, Values
 from schemas.errors import NotNwbError
+from schemas.known_defects import Occurrence, occurrence
 
 T = TypeVar("T")
 
@@ -37,11 +38,13 @@ class Recording:
 
     Attributes:
         hdf: the file.
-        warnings: what was unusual but did not stop the reading; ends up in the ledger.
+        warnings: what was unusual but did not stop the reading, for the ledger.
+        known_defects: the known defects of the released data that the file shows, for the ledger.
     """
 
     hdf: HdfFile
     warnings: list[str] = field(default_factory=list[str])
+    known_defects: list[Occurrence] = field(default_factory=list[Occurrence])
     _memo: dict[Callable[[Recording], object], object] = field(
         default_factory=dict[Callable[["Recording"], object], object], repr=False
     )
@@ -141,9 +144,14 @@ class Recording:
         return cast(T, self._memo[read])
 
     def warn(self, text: str) -> None:
-        """Notes something unusual once."""
+        """Records something unusual, once."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def known_defect(self, name: str, detail: str) -> None:
+        """Records a defect of `schemas.known_defects` that the file shows, once."""
+        if (found := occurrence(name, detail)) not in self.known_defects:
+            self.known_defects.append(found)
 
 
 @contextmanager

@@ -92,8 +92,8 @@ def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) 
             expected=f"the session's licks after the first trial's start as the {len(stored)} stored ones, and trials in time order",
             found=f"{len(times)} licks, {len(times) - first} of them after the first trial's start, that are not these",
         )
-    recording.warn(
-        "trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time"
+    recording.known_defect(
+        "lick-index-lost", "no lick_times_index; licks were assigned to trials by time"
     )
     return Ragged(stored, offsets)
 
@@ -145,8 +145,9 @@ def read_trials(recording: Recording) -> Trials:
         if name in columns or name == "lick_times":
             continue
         if column.optional:
-            recording.warn(
-                f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it"
+            recording.known_defect(
+                f"no-{name.replace('_', '-')}",
+                "the file has no such column; it is NULL, and so is what is computed from it",
             )
         else:
             raise hdf.error(

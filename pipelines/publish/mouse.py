@@ -50,22 +50,20 @@ def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) ->
 
 def _entry(result: FileResult, before: Entry | None) -> Entry:
     """The ledger's entry for a file; rows of earlier runs that are still in the lake stay counted."""
-    kept = before.row_counts if before else {}
-    if result.error is not None:
-        return ledger.entry_for(
-            result.task,
-            Status.QUARANTINED,
-            error=result.error,
-            bytes_fetched=result.bytes_fetched,
-            row_counts=kept,
-            warnings=result.warnings,
-        )
+    counts = before.row_counts if before else {}
+    defects = before.known_defects if before else ()
+    if result.error is None:
+        counts = counts | result.row_counts
+        # A run may read only some of the tables: what earlier runs found in the others still holds.
+        defects = tuple(d for d in defects if d.table_name not in result.task.tables)
     return ledger.entry_for(
         result.task,
-        Status.INGESTED,
+        Status.INGESTED if result.error is None else Status.QUARANTINED,
+        error=result.error,
         bytes_fetched=result.bytes_fetched,
-        row_counts=kept | result.row_counts,
+        row_counts=counts,
         warnings=result.warnings,
+        known_defects=(*defects, *result.known_defects),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.checks import Ascending, Clock, InClock
+from schemas.checks import Clock, ClockAscending, InClock
 from schemas.model import Column, Encoding, Storage, Subject, Table, Type, documented
 from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION
 
@@ -33,7 +33,7 @@ LICKS = Table(
     primary_key=(),
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    checks=(InClock("frame", Clock.STIMULUS), Ascending("timestamps")),
+    checks=(InClock("frame", Clock.STIMULUS), ClockAscending("timestamps")),
 )
 
 REWARDS = Table(
@@ -96,7 +96,7 @@ def _running(name: str, description: str, series: str) -> Table:
         order=("behavior_session_id", "timestamps"),
         foreign_keys=(TO_BEHAVIOR_SESSION,),
         encoding=Encoding.SIGNAL,
-        checks=(Ascending("timestamps"),),
+        checks=(ClockAscending("timestamps"),),
     )
 
 
@@ -127,7 +127,7 @@ STIMULUS_TIMESTAMPS = Table(
     order=("behavior_session_id",),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     encoding=Encoding.SIGNAL,
-    checks=(Ascending("timestamps"),),
+    checks=(ClockAscending("timestamps"),),
 )
 
 
@@ -247,7 +247,7 @@ EYE_TRACKING = Table(
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     encoding=Encoding.SIGNAL,
-    checks=(Ascending("timestamps"),),
+    checks=(ClockAscending("timestamps"),),
 )
 
 BEHAVIOR_SERIES_TABLES = (

@@ -65,6 +65,12 @@ SOURCE_FILES = Table(
             required=True,
         ),
         column(
+            "known_defects",
+            Type.KNOWN_DEFECTS,
+            "Known defects of the released data that the file shows: its name, table and details.",
+            required=True,
+        ),
+        column(
             "row_counts",
             Type.ROW_COUNTS,
             "Rows of each table that the lake holds from this file.",

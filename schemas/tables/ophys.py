@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.checks import AllTrue, Area, Ascending, Clock, Inside, PerFrame
+from schemas.checks import AllTrue, Area, Clock, ClockAscending, Inside, PerFrame
 from schemas.model import Column, Encoding, Storage, Subject, Table, Type, column, documented
 from schemas.tables.keys import (
     CELL_ROI_ID,
@@ -232,7 +232,7 @@ OPHYS_TIMESTAMPS = Table(
     order=("ophys_experiment_id",),
     foreign_keys=OPHYS_FOREIGN_KEYS,
     encoding=Encoding.SIGNAL,
-    checks=(Ascending("timestamps"),),
+    checks=(ClockAscending("timestamps"),),
 )
 
 MOTION_CORRECTION = Table(

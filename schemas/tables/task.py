@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.checks import Area, Ascending, Clock, Finite, InClock, NotBefore, OneTrue
+from schemas.checks import Area, Clock, ClockAscending, Finite, InClock, NotBefore, OneTrue
 from schemas.model import Column, Storage, Subject, Table, Type, column, documented
 from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION, TO_EACH_TRIAL, TO_TRIAL
 
@@ -260,7 +260,7 @@ STIMULUS_PRESENTATIONS = Table(
     primary_key=("behavior_session_id", "stimulus_presentations_id"),
     order=("behavior_session_id", "stimulus_presentations_id"),
     foreign_keys=(TO_BEHAVIOR_SESSION, TO_TRIAL),
-    checks=(Ascending("start_time"), InClock("start_frame", Clock.STIMULUS)),
+    checks=(ClockAscending("start_time"), InClock("start_frame", Clock.STIMULUS)),
 )
 
 _S = "/stimulus/templates/<image_set>"

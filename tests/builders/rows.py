@@ -13,8 +13,8 @@ from schemas.casts import conform
 from schemas.checks import (
     AllTrue,
     Area,
-    Ascending,
     Check,
+    ClockAscending,
     Finite,
     InClock,
     Inside,
@@ -86,9 +86,9 @@ def drawn(draw: st.DrawFn, table: Table) -> Drawn:
             )
     for check in table.checks:
         match check:
-            case Ascending(name) if table[name].type.is_list:
+            case ClockAscending(name) if table[name].type.is_list:
                 columns[name] = [_times(draw, draw(st.integers(1, 6))) for _ in range(count)]
-            case Ascending(name):
+            case ClockAscending(name):
                 columns[name] = _times(draw, count)
             case Finite(name):
                 columns[name] = draw(
@@ -146,7 +146,7 @@ def broken(draw: st.DrawFn, good: Drawn, check: Check) -> Drawn:
         columns[name][row] = value
 
     match check:
-        case Ascending(name) if good.table[name].type.is_list:
+        case ClockAscending(name) if good.table[name].type.is_list:
             times = columns[name][row]
             edit(
                 name,
@@ -156,7 +156,7 @@ def broken(draw: st.DrawFn, good: Drawn, check: Check) -> Drawn:
                     )
                 ),
             )
-        case Ascending(name):
+        case ClockAscending(name):
             # NaN and infinities never get so far: they are no values, and times are required.
             columns = {n: [values[row], *values[row:]] for n, values in columns.items()}
             columns[name][0] = columns[name][1] + 1

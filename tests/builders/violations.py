@@ -29,9 +29,9 @@ from builders.nwb import (
 from schemas.checks import (
     AllTrue,
     Area,
-    Ascending,
     Check,
     Clock,
+    ClockAscending,
     Finite,
     InClock,
     Inside,
@@ -204,7 +204,7 @@ VIOLATIONS = (
         put("/processing/licking/licks/timestamps", np.array([2.75, 5.5, 3.0])),
         "licks",
         ("timestamps", "found 3.0 after 5.5"),
-        (("licks", Ascending("timestamps")),),
+        (("licks", ClockAscending("timestamps")),),
     ),
     *(
         Violation(
@@ -212,7 +212,7 @@ VIOLATIONS = (
             put(f"/processing/running/{series}/timestamps", _BACK),
             table,
             ("timestamps", "found 0.25 after 0.5"),
-            ((table, Ascending("timestamps")),),
+            ((table, ClockAscending("timestamps")),),
         )
         for table, series in (("running_speed", "speed"), ("raw_running_speed", "speed_unfiltered"))
     ),
@@ -221,21 +221,21 @@ VIOLATIONS = (
         _clock("/processing/stimulus/timestamps/timestamps"),
         "stimulus_timestamps",
         ("timestamps", "found nan"),
-        (("stimulus_timestamps", Ascending("timestamps")),),
+        (("stimulus_timestamps", ClockAscending("timestamps")),),
     ),
     Violation(
         "an imaging clock with a gap",
         _clock(f"{OPHYS}/dff/traces/timestamps"),
         "dff_traces",
         ("timestamps", "found nan"),
-        (("ophys_timestamps", Ascending("timestamps")),),
+        (("ophys_timestamps", ClockAscending("timestamps")),),
     ),
     Violation(
         "eye frames out of order",
         put(f"{EYE}/eye_tracking/timestamps", np.array([0.0, 0.5, 0.25, 0.75])),
         "eye_tracking",
         ("timestamps", "found 0.25 after 0.5"),
-        (("eye_tracking", Ascending("timestamps")),),
+        (("eye_tracking", ClockAscending("timestamps")),),
     ),
     Violation(
         "an ROI twice",
@@ -334,7 +334,7 @@ VIOLATIONS = (
 BY_READER: Mapping[tuple[str, Check], str] = {
     (
         "stimulus_presentations",
-        Ascending("start_time"),
+        ClockAscending("start_time"),
     ): "rows are sorted by it; a time that is missing is an error of its own",
     ("stimulus_templates", Area("warped")): "the lists are made of whole images",
     ("stimulus_templates", Area("unwarped")): "the lists are made of whole images",

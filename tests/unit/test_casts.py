@@ -123,7 +123,7 @@ EXAMPLES: list[tuple[Type, Values, list[Any]]] = [
     (Type.LIST_STRING, Ragged(objects(b"a", b"b"), np.array([0, 1, 2])), [["a"], ["b"]]),
     (
         Type.ROW_COUNTS,
-        [[{"table_name": "trials", "row_count": 3}], [("licks", 2)], []],
+        [[{"table_name": "trials", "row_count": 3}], [{"table_name": "licks", "row_count": 2}], []],
         [[{"table_name": "trials", "row_count": 3}], [{"table_name": "licks", "row_count": 2}], []],
     ),
 ]
@@ -212,7 +212,7 @@ from schemas import TABLES, Type
 from schemas.casts import Ragged, cast, conform
 import numpy as np
 for type_, value in {Type.STRING: "a", Type.TIMESTAMP: "2020-01-01", Type.FLOAT64: 0.5, Type.LIST_FLOAT64: [0.5],
-                     Type.LIST_STRING: ["a"], Type.ROW_COUNTS: [("trials", 1)], Type.BOOL: True}.items():
+                     Type.LIST_STRING: ["a"], Type.ROW_COUNTS: [{"table_name": "trials", "row_count": 1}], Type.BOOL: True}.items():
     column = next(c for t in TABLES.values() for c in t if c.type is type_)
     cast(column, [value], 1)
 conform(TABLES["stimulus_timestamps"], {"behavior_session_id": 1, "timestamps": Ragged.one(np.arange(3.0))}, 1)
@@ -342,16 +342,16 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
     (Type.LIST_STRING, [["a"], ["b", 5]], 1, "lists of text in UTF-8", "5"),
     (
         Type.ROW_COUNTS,
-        [[("trials", 1.5)]],
+        [[{"table_name": "trials", "row_count": 1.5}]],
         0,
-        "table_name (text) and row_count (integer)",
-        "('trials', 1.5)",
+        "a struct of table_name string, row_count int64",
+        "{'table_name': 'trials', 'row_count': 1.5}",
     ),
     (
         Type.ROW_COUNTS,
         [[{"table_name": "t"}]],
         0,
-        "table_name (text) and row_count (integer)",
+        "a struct of table_name string, row_count int64",
         "{'table_name': 't'}",
     ),
 ]

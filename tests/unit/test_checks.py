@@ -105,7 +105,7 @@ def test_lengths_are_those_of_the_traces_and_of_the_clock() -> None:
     assert against_clock(check, (6, 6), Frames(5)) == Violation("dff", problem, f"5, {one}", "6")
     # A clock that goes on is known of the released data, so it carries the rule that the exception is looked for by.
     assert against_clock(check, (5, 5), Frames(7, 5)) == Violation(
-        "dff", problem, f"7, {one}", "5", Rule.CLOCK
+        "dff", problem, f"7, {one}", "5", Rule.ONE_PER_FRAME
     )
 
 

@@ -70,14 +70,15 @@ def run(
     task: FileTask = TASK,
     content: Content | None = None,
 ) -> list[str]:
-    """Checks tables as a worker does, a row at a time where there are few; gives the warnings."""
-    check = FileCheck(task, recording(whole_file() if content is None else content))
+    """Checks tables as a worker does, two rows at a time; returns the names of known defects."""
+    source = recording(whole_file() if content is None else content)
+    check = FileCheck(task, source)
     for table in tables:
         own = rows[table.name]
         for start in range(0, own.num_rows, 2):
             check.take(table, own.slice(start, 2))
         check.finish(table)
-    return check.warnings()
+    return [defect.defect for defect in source.known_defects]
 
 
 def refused(
@@ -197,9 +198,8 @@ def test_a_row_that_is_left_out_is_found(
     changed = rows | {table.name: rows[table.name].slice(1)}
     tables = [parent, table] if selected else [table]
     gone = f"1 of {rows[parent.name].num_rows} {parent.name} without a row, {column} {rows[table.name].column(column)[0]}"
-    if known(table.name, Rule.COMPLETE, "1.1.0"):
-        (warning,) = run(tables, changed)
-        assert warning.startswith(f"{table.name}: {gone} (known exception cells-without-events: ")
+    if known(table.name, Rule.ROW_PER_PARENT, "1.1.0"):
+        assert run(tables, changed) == ["cells-without-events"]
         return
     error = refused(tables, changed)
     assert (error.table, error.column, error.problem, error.found) == (
@@ -238,15 +238,13 @@ def test_a_file_that_the_project_tables_do_not_list_is_refused(
 @pytest.mark.parametrize("table", READ, ids=lambda t: t.name)
 def test_a_table_without_rows_is_refused_or_known(table: Table, rows: dict[str, pa.Table]) -> None:
     nothing = {table.name: rows[table.name].slice(0, 0)}
-    passing = [e for e in known(table.name, Rule.ROWS, "1.1.0") if e.unless is None]
+    passing = [e for e in known(table.name, Rule.ROWS_EXPECTED, "1.1.0") if e.unless is None]
     if passing:
-        (warning,) = run([table], nothing)
-        where = f"{table.name}: no rows"
-        assert warning == f"{where} (known exception {passing[0].name}: {passing[0].reason})"
+        assert run([table], nothing) == [passing[0].name]
         return
     error = refused([table], nothing)
     assert (error.table, error.problem, error.found) == (table.name, "the table is empty", "none")
-    if against := [e.unless for e in known(table.name, Rule.ROWS, "1.1.0") if e.unless]:
+    if against := [e.unless for e in known(table.name, Rule.ROWS_EXPECTED, "1.1.0") if e.unless]:
         assert (
             error.hint == f"{against[0].table}.{against[0].column} says that there should be some."
         )
@@ -268,21 +266,16 @@ def passive() -> Content:
 def test_a_passive_session_needs_neither_licks_nor_rewards() -> None:
     tables = [TABLES["licks"], TABLES["rewards"]]
     content = passive()
-    warnings = run(
-        tables, {t.name: read(t.name, recording(content)) for t in tables}, content=content
-    )
-    assert [w.split(" (known exception ")[0] for w in warnings] == [
-        "licks: no rows",
-        "rewards: no rows",
-    ]
+    rows = {t.name: read(t.name, recording(content)) for t in tables}
+    assert run(tables, rows, content=content) == ["no-licks", "no-rewards"]
 
 
 def test_old_releases_have_no_demixed_traces_new_ones_must() -> None:
     table = TABLES["demixed_traces"]
     content = without(whole_file(), f"{OPHYS}/demixed_trace")
     nothing = {table.name: read(table.name, recording(content))}
-    (warning,) = run([table], nothing, replace(TASK, release="1.0.1"), content)
-    assert "known exception no-demixed-traces" in warning
+    old = replace(TASK, release="1.0.1")
+    assert run([table], nothing, old, content) == ["no-demixed-traces"]
     assert refused([table], nothing, content=content).problem == "the table is empty"
 
 
@@ -294,10 +287,8 @@ def test_a_plane_without_valid_rois_gives_no_traces() -> None:
         if t.name
         in ("cell_specimens", "dff_traces", "corrected_fluorescence_traces", "demixed_traces")
     ]
-    warnings = run(
-        tables, {t.name: read(t.name, recording(content)) for t in tables}, content=content
-    )
-    assert [w.split("known exception ")[1].split(":")[0] for w in warnings] == [
+    rows = {t.name: read(t.name, recording(content)) for t in tables}
+    assert run(tables, rows, content=content) == [
         "no-valid-roi",
         "no-cells-in-dff-traces",
         "no-cells-in-corrected-fluorescence-traces",
@@ -309,23 +300,8 @@ def test_a_clock_that_goes_on_after_the_traces_is_known() -> None:
     content = whole_file() | {f"{OPHYS}/dff/traces/timestamps": np.arange(7) / 8}
     tables = [t for t in READ if t.subject is Subject.OPHYS and t.name != "experiment_metadata"]
     source = recording(content)
-    (warning,) = run(tables, {t.name: read(t.name, source) for t in tables}, content=content)
-    assert warning.startswith(
-        "ophys_timestamps.timestamps: 7 times for 5 frames (known exception clock-goes-on: "
-    )
-
-
-def test_what_only_a_reader_sees_is_named_too() -> None:
-    source = recording(whole_file())
-    source.warn(
-        "trials.change_time: the file has no such column; it is NULL, and so is what is computed from it"
-    )
-    source.warn(
-        "trials.odd: the file has a column that this version of vblake does not know; it is not in the lake"
-    )
-    first, second = FileCheck(TASK, source).warnings()
-    assert "known exception no-change-time" in first
-    assert "known exception" not in second
+    rows = {t.name: read(t.name, source) for t in tables}
+    assert run(tables, rows, content=content) == ["clock-goes-on"]
 
 
 # --- whose file it is --------------------------------------------------------------------------------------------------------

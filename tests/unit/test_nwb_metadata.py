@@ -24,6 +24,7 @@ from builders.nwb import (
 )
 
 from pipelines.nwb.metadata import age_in_days, cre_line, image_set_of, indicator
+from schemas.known_defects import Occurrence
 
 M = "/general/metadata"
 SUBJECT = "/general/subject"
@@ -249,14 +250,18 @@ def test_task_parameters_of_gratings_of_an_older_release() -> None:
         [None],
     )
     assert got["image_set"] == ["gratings"]
-    assert opened.warnings == []
+    assert (opened.warnings, opened.known_defects) == ([], [])
 
 
 def test_an_unusual_session_type_is_no_error() -> None:
     opened = recording(metadata() | {f"{TASK}@session_type": "OPHYS_7_receptive_field_mapping"})
     assert column("task_parameters", opened, "image_set") == [None]
-    assert opened.warnings == [
-        "task_parameters.image_set: session type OPHYS_7_receptive_field_mapping names no image set"
+    assert opened.known_defects == [
+        Occurrence(
+            "session-type-without-images",
+            "task_parameters",
+            "session type OPHYS_7_receptive_field_mapping names no image set",
+        )
     ]
 
 

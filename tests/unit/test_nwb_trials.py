@@ -30,6 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.nwb.trials import read_trials
+from schemas.known_defects import Occurrence
 
 TRIAL_FILE = metadata() | series() | licks() | trials()
 
@@ -141,8 +142,12 @@ def test_licks_without_index_are_given_back_to_their_trials() -> None:
     content = no_index([2.0, 2.5, 4.0], [0.5, 1.0, 2.0, 2.5, 4.0, 60.0], [1.0, 4.0, 9.0])
     opened = recording(content)
     assert column("trials", opened, "lick_times") == [[2.0, 2.5, 4.0], [], []]
-    assert opened.warnings == [
-        "trials.lick_times: the file has no lick_times_index; licks were assigned to trials by time"
+    assert opened.known_defects == [
+        Occurrence(
+            "lick-index-lost",
+            "trials",
+            "no lick_times_index; licks were assigned to trials by time",
+        )
     ]
 
 
@@ -321,7 +326,11 @@ def test_change_times_that_an_old_file_lacks_are_null_and_said_to_be() -> None:
         "hit": [True, False, False, False],
     }
     assert column("rolling_performance", old, "reward_rate") == [None] * 4
-    assert old.warnings == [
-        f"trials.{name}: the file has no such column; it is NULL, and so is what is computed from it"
-        for name in ("change_time", "response_latency")
+    assert old.known_defects == [
+        Occurrence(
+            name,
+            "trials",
+            "the file has no such column; it is NULL, and so is what is computed from it",
+        )
+        for name in ("no-change-time", "no-response-latency")
     ]

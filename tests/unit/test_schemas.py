@@ -13,6 +13,7 @@ import pytest
 
 from schemas import TABLES, Column, Storage, Table, Type
 from schemas.arrow import arrow_schema
+from schemas.checks import Rule
 from schemas.dictionary import (
     COMMAND,
     column_rows,
@@ -20,7 +21,7 @@ from schemas.dictionary import (
     path_pattern,
     table_summary,
 )
-from schemas.known_defects import KNOWN, Rule, known
+from schemas.known_defects import BY_NAME, KNOWN, known, occurrence
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = [pytest.param(t, c, id=f"{t.name}.{c.name}") for t in TABLES.values() for c in t]
@@ -324,7 +325,7 @@ def test_a_table_is_described_in_rows() -> None:
         ),
         (
             "known exception",
-            "planes without a valid ROI: traces are of cells, and the plane has none",
+            "planes without a valid ROI: only cells have traces, and the plane has no cells",
         ),
         (
             "known exception",
@@ -422,22 +423,24 @@ def test_known_exceptions_are_of_declared_things_with_a_reason_and_a_source() ->
         assert e.reason
         assert e.rows
         # One way in which it is noticed: in the rows, by the reader, or as what a rule of the declarations would else refuse.
-        assert (e.where is not None) + (e.warned is not None) + (e.rule is not Rule.VALUE) == 1
-        assert e.rule is not Rule.ROWS or table.rows_expected
-        assert e.rule is not Rule.COMPLETE or any(key.complete for key in table.foreign_keys)
+        assert (e.where is not None) + e.by_reader + (e.rule is not None) == 1
+        assert e.rule is not Rule.ROWS_EXPECTED or table.rows_expected
+        assert e.rule is not Rule.ROW_PER_PARENT or any(key.complete for key in table.foreign_keys)
         assert e.unless is None or TABLES[e.unless.table][e.unless.column]
+        assert occurrence(e.name, "why").table_name == e.table
     assert len({(e.name, e.rule) for e in KNOWN}) == len(KNOWN)
+    assert set(BY_NAME) == {e.name for e in KNOWN}
 
 
 def test_a_known_exception_ends_with_a_release() -> None:
-    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.0.1")} == {
+    assert {e.name for e in known("demixed_traces", Rule.ROWS_EXPECTED, "1.0.1")} == {
         "no-cells-in-demixed-traces",
         "no-demixed-traces",
     }
-    assert {e.name for e in known("demixed_traces", Rule.ROWS, "1.1.0")} == {
+    assert {e.name for e in known("demixed_traces", Rule.ROWS_EXPECTED, "1.1.0")} == {
         "no-cells-in-demixed-traces"
     }
-    assert known("trials", Rule.ROWS, "0.1.0") == []
+    assert known("trials", Rule.ROWS_EXPECTED, "0.1.0") == []
 
 
 def test_conditions_on_rows_are_sql_over_their_table() -> None:

@@ -61,6 +61,17 @@ def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_lake_of_another_schema_version_is_refused(store: LocalStore) -> None:
+    marker = store.folder / "_lake.json"
+    marker.write_text(marker.read_text().replace('"schema_version": "2"', '"schema_version": "1"'))
+    with pytest.raises(LakeError) as caught:
+        verify(store)
+    assert str(caught.value) == (
+        f"{store.root} was written with schema version 1; this version of vblake reads and writes "
+        "version 2. Ingest into a new --lake, or delete this one and ingest again."
+    )
+
+
 def test_a_problem_says_where_what_expected_and_found() -> None:
     problem = Problem(Severity.ERROR, "trials", "a.parquet", "go", "it is wrong", "true", "false")
     assert (
@@ -425,7 +436,7 @@ def test_a_catalog_of_another_schema_version(store: LocalStore) -> None:
     _change_catalog(store, "UPDATE _lake SET schema_version = '0'")
     again = f"Make the catalog anew with `vblake catalog --lake {store.root}`"
     assert found(store) == [
-        f"error: file catalog.duckdb: the catalog is of another schema version. {again}; expected 1; found 0"
+        f"error: file catalog.duckdb: the catalog is of another schema version. {again}; expected 2; found 0"
     ]
 
 

@@ -27,6 +27,7 @@ from pipelines.lake.store import LocalStore
 from pipelines.release.selection import FileKind
 from schemas import Table
 from schemas.checks import Check, InClock, PerFrame
+from schemas.known_defects import Occurrence
 
 TRIALS = "trials/mouse_id=101/trials.parquet"
 CELLS = "cell_specimens/mouse_id=101/cell_specimens.parquet"
@@ -238,12 +239,12 @@ def test_known_exceptions_are_named_with_their_reason_and_not_among_the_problems
     assert exceptions(store) == [
         "known exception: table behavior_sessions, column file_id: imaged-sessions-have-no-file: sessions that were imaged; they have no "
         "behaviour file (-999 in the release): behaviour is read from the first plane listed (NWB_TABLES.md 7.4, 7.5); found 2 rows",
-        "known exception: table licks: no-licks: sessions without licks; most passive sessions have none, and their files no licking "
+        "known exception: table licks: no-licks: sessions without licks; most passive sessions have none, and their files have no licking "
         "module (NWB_TABLES.md 2.1, 9); found behaviour session 1002",
         "known exception: table eye_tracking: no-eye-tracking: sessions without eye tracking; behaviour boxes have no eye camera, and "
         "some imaging sessions no usable video (NWB_TABLES.md 2.9, 9); found behaviour session 1001",
         "known exception: table ophys_timestamps, column timestamps: clock-goes-on: planes whose clock has more times than there are "
-        "frames; the released reader gives all times; frame k is still element k (NWB_TABLES.md 3.7); found experiment 3001",
+        "frames; the released reader returns all times; frame k is still element k (NWB_TABLES.md 3.7); found experiment 3001",
     ]
 
 
@@ -273,14 +274,13 @@ def test_cells_without_events_are_known(store: LocalStore) -> None:
 
 
 def test_what_only_the_file_showed_is_known_from_the_ledger(store: LocalStore) -> None:
-    warning = "trials.change_time: the file has no such column; it is NULL (known exception no-change-time: old files may lack it)"
     behavior = entry(
         FileKind.BEHAVIOR_SESSION,
         1001,
         101,
         1001,
         row_counts=BEHAVIOR_1001,
-        warnings=(warning, "trials.odd: something"),
+        known_defects=(Occurrence("no-change-time", "trials", "the file has no such column"),),
     )
     publish_mouse(store, 101, [behavior], RELEASE)
     (text,) = [text for text in exceptions(store) if "no-change-time" in text]
