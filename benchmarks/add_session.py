@@ -2,8 +2,9 @@
 
     python -m benchmarks.add_session --work /tmp/bench --out results/add_session.json
 
-The session is a real-scale behaviour file, converted once; the mouse's other sessions hold its rows under other ids. Times are of this
-process; peak memory is that of the merging process, which makes nothing else.
+The session is a real-scale behaviour file, converted once; the mouse's other sessions hold its rows
+under other ids. Times are of this process; peak memory is that of the merging process, which makes
+nothing else.
 """
 
 from __future__ import annotations

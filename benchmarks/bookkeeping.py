@@ -1,10 +1,13 @@
-"""What recording an ingest as a Dagster run costs: in processor time, for runs of several numbers of mice.
+"""What recording an ingest as a Dagster run costs: in processor time, for runs of several numbers
+of mice.
 
     python -m benchmarks.bookkeeping --work /tmp/bench --out results/bookkeeping.json
 
-A process records a made-up outcome for every mouse and table of a small synthetic bucket, converting nothing. The cost is a fixed part
-(importing Dagster, starting the run) and one per mouse. With the JSON of `benchmarks.convert`, its share of an ingest of the whole
-dataset is given: 107 mice, 4,080 behaviour files and 1,936 experiments, all of these taken to be as small as the smaller kind.
+A process records a made-up outcome for every mouse and table of a small synthetic bucket,
+converting nothing. The cost is a fixed part (importing Dagster, starting the run) and one per
+mouse. With the JSON of `benchmarks.convert`, its share of an ingest of the whole dataset is given:
+107 mice, 4,080 behaviour files and 1,936 experiments, all of these taken to be as small as the
+smaller kind.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Converting one real-scale file: vblake against the floor, the released SDK, lazynwb and a pynwb user's script.
+"""Converting one real-scale file: vblake against the floor, the released SDK, lazynwb and a pynwb
+user's script.
 
     python -m benchmarks.convert --work /tmp/bench --out results/convert.json
 
-Each number is the median of several fresh processes, start-up and imports included, run in turn. Without --bucket a synthetic one of
-one mouse (1.2 GB) is written into the work folder. The peers' environments are made there too, once.
+Each number is the median of several fresh processes, start-up and imports included, run in turn.
+Without --bucket a synthetic one of one mouse (1.2 GB) is written into the work folder. The peers'
+environments are made there too, once.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ def _vblake(file: File, out: Path, tables: str = "") -> list[str]:
 
 
 def _measure(commands: dict[str, list[str]], out: Path, repeats: int) -> dict[str, Samples]:
-    # Emptied outside the measured time: deleting 200 MB of an earlier run is not part of converting.
+    # Emptied outside the measured time: deleting 200 MB of an earlier run is not part of
+    # converting.
     return run_repeated(
         commands, repeats, before=lambda name: shutil.rmtree(out / name, ignore_errors=True)
     )
@@ -138,7 +141,9 @@ def against_peers(
 
 
 def after_imports(samples: Samples) -> float:
-    """Seconds without interpreter start and imports, which a process that converts many files pays once."""
+    """Seconds without interpreter start and imports, which a process that converts many files pays
+    once.
+    """
     return statistics.median(r.wall_s - float(r.facts["import_s"]) for r in samples.runs)
 
 

@@ -1,7 +1,7 @@
 """One file through vblake in this process: `convert_file`, all documented tables, all checks on.
 
-The task is made beforehand with `--prepare`, as the ingesting process hands finished tasks to its workers; so what is measured is what a
-worker does: imports, opening, reading, checking, writing.
+The task is made beforehand with `--prepare`, as the ingesting process hands finished tasks to its
+workers; so what is measured is what a worker does: imports, opening, reading, checking, writing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ _STARTED = time.perf_counter()
 
 
 def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
-    """Writes a task file for every NWB file of a bucket, with every documented table of the file, behaviour of later planes included.
+    """Writes a task file for every NWB file of a bucket, with every documented table of the file,
+    behaviour of later planes included.
 
     Returns:
-        For each file its `path`, `task` file, size in `mb`, and `kind`: behavior, mesoscope or scientifica.
+        For each file its `path`, `task` file, size in `mb`, and `kind`: behavior, mesoscope or
+        scientifica.
     """
     import h5py
 

@@ -2,10 +2,12 @@
 
     python -m benchmarks.fetch --bucket FOLDER --out fetch.json
 
-A server on loopback, in a process of its own, gives each answer after 30 ms and each connection 40 MB/s. It counts requests and bytes, so
-nobody's own accounting is trusted. Every run is a fresh process; runs of what is compared take turns; medians are shown.
+A server on loopback, in a process of its own, gives each answer after 30 ms and each connection 40
+MB/s. It counts requests and bytes, so nobody's own accounting is trusted. Every run is a fresh
+process; runs of what is compared take turns; medians are shown.
 
-This process imports nothing large: what it starts would inherit its peak memory (see `benchmarks.harness`).
+This process imports nothing large: what it starts would inherit its peak memory (see
+`benchmarks.harness`).
 """
 
 from __future__ import annotations
@@ -95,7 +97,9 @@ def counted(url: str) -> dict[str, int]:
 def measure(
     file: File, ways: list[str], url: str, work: Path, repeats: int, warm_up: int
 ) -> tuple[dict[str, Samples], dict[str, dict[str, int]]]:
-    """Runs all ways of reading a file in turn; gives their samples, and what the server counted last of each."""
+    """Runs all ways of reading a file in turn; gives their samples, and what the server counted
+    last of each.
+    """
     counts: dict[str, dict[str, int]] = {}
 
     def before(_: str) -> None:

@@ -1,4 +1,6 @@
-"""One run of `benchmarks.fetch`, in a process of its own; prints its facts as JSON. Time is taken after the imports."""
+"""One run of `benchmarks.fetch`, in a process of its own; prints its facts as JSON. Time is taken
+after the imports.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ BUCKET = "visual-behavior-ophys-data"
 
 
 def prepare(bucket: Path, work: Path) -> dict[str, Any]:
-    """Picks the largest behaviour file and the smallest and largest experiment that give their session's behaviour, all tables selected."""
+    """Picks the largest behaviour file and the smallest and largest experiment that give their
+    session's behaviour, all tables selected.
+    """
     from contextlib import closing
 
     from pipelines.nwb.prefetch import NEEDS, byte_ranges, find_datasets, is_text, text_ranges
@@ -143,7 +147,9 @@ def download_1(task: FileTask, url: str, work: Path) -> dict[str, Any]:
 
 
 def s3fs_h5py(task: FileTask, url: str, work: Path) -> dict[str, Any]:
-    """Reads the same datasets as vblake, whole and in the same order, and does nothing with them."""
+    """Reads the same datasets as vblake, whole and in the same order, and does nothing with
+    them.
+    """
     import s3fs
 
     from pipelines.nwb.prefetch import NEEDS, find_datasets

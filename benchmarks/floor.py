@@ -1,9 +1,12 @@
-"""The floor: the least a conversion of one file can cost, as a script without checks and without meaning.
+"""The floor: the least a conversion of one file can cost, as a script without checks and without
+meaning.
 
-`python -m benchmarks.floor FILE OUT` reads with h5py exactly the datasets the documented tables need (templates and the tables that are
-ingested by name only are left out, as in `convert_file`), transposes traces in blocks, filters events, and writes with pyarrow. What it
-leaves out: ids, NULLs, derived columns and tables, order, units, errors. Encodings are those of `pipelines/lake/writer.py`, stated again
-here so that nothing but h5py, numpy, pyarrow and deflate is imported; arrays are made from buffers, because `pa.array` imports pandas.
+`python -m benchmarks.floor FILE OUT` reads with h5py exactly the datasets the documented tables
+need (templates and the tables that are ingested by name only are left out, as in `convert_file`),
+transposes traces in blocks, filters events, and writes with pyarrow. What it leaves out: ids,
+NULLs, derived columns and tables, order, units, errors. Encodings are those of
+`pipelines/lake/writer.py`, stated again here so that nothing but h5py, numpy, pyarrow and deflate
+is imported; arrays are made from buffers, because `pa.array` imports pandas.
 """
 
 from __future__ import annotations
@@ -117,7 +120,9 @@ def _write(out: Path, name: str, columns: dict[str, Any], encoding: str = "small
 
 
 def _gunzipped(dataset: Any) -> Any:
-    """A gzip-chunked dataset through libdeflate, column-major, as pipelines/nwb/hdf5/storage.py reads it."""
+    """A gzip-chunked dataset through libdeflate, column-major, as pipelines/nwb/hdf5/storage.py
+    reads it.
+    """
     offsets: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda chunk: offsets.append(chunk.chunk_offset))
     out: Any = np.empty(dataset.shape, dtype=dataset.dtype, order="F")
@@ -134,7 +139,9 @@ def _gunzipped(dataset: Any) -> Any:
 
 
 def _batches(data: Any, columns: Any) -> Any:
-    """Columns of a (time, ROI) array as rows, a batch of cells at a time, with their positions in `columns`."""
+    """Columns of a (time, ROI) array as rows, a batch of cells at a time, with their positions in
+    `columns`.
+    """
     for first in range(0, len(columns), _CELLS):
         part = slice(first, min(first + _CELLS, len(columns)))
         wanted = columns[part]

@@ -1,8 +1,10 @@
-"""A lake with small tables at the dataset's full size, made up, but through the project's own casts, writer and catalog.
+"""A lake with small tables at the dataset's full size, made up, but through the project's own
+casts, writer and catalog.
 
     python -m benchmarks.full_size --lake DIR
 
-4,782 sessions of 107 mice with 600 trials and 4,800 presentations each: 2.9 and 23 million rows, about 250 MB. Takes a minute or two.
+4,782 sessions of 107 mice with 600 trials and 4,800 presentations each: 2.9 and 23 million rows,
+about 250 MB. Takes a minute or two.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ Random = np.random.Generator
 
 
 def session_ids(mice: int, sessions: int) -> list[np.ndarray[Any, Any]]:
-    """Ids of the sessions of each mouse, ascending; as in the release, those of different mice interleave."""
+    """Ids of the sessions of each mouse, ascending; as in the release, those of different mice
+    interleave.
+    """
     ids = 775_000_000 + 9_973 * np.arange(sessions, dtype=np.int64)
     return [ids[mouse::mice] for mouse in range(mice)]
 

@@ -1,7 +1,9 @@
-"""What the benchmarks share: fresh processes in turn, their medians and peak memory, tables and JSON.
+"""What the benchmarks share: fresh processes in turn, their medians and peak memory, tables and
+JSON.
 
-Only the standard library, and little of it: on Linux a process that was just started inherits the peak memory of the one that started it,
-so whoever measures must stay smaller than what is measured. Benchmarks that import NumPy themselves see that as a floor of every peak.
+Only the standard library, and little of it: on Linux a process that was just started inherits the
+peak memory of the one that started it, so whoever measures must stay smaller than what is measured.
+Benchmarks that import NumPy themselves see that as a floor of every peak.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The repository: working directory of the processes unless another is given, so that `-m pipelines...` and `-m benchmarks...` work."""
+"""The repository: working directory of the processes unless another is given, so that `-m
+pipelines...` and `-m benchmarks...` work."""
 
 
 class BenchmarkError(Exception):
@@ -35,7 +38,8 @@ class Sample:
     Attributes:
         wall_s: seconds from start to end of the process, its start-up included.
         cpu_s: user and system seconds of the process and of the processes it waited for.
-        peak_mb: largest resident memory of the process or of any one process it waited for, MB (1e6 bytes); not their sum.
+        peak_mb: largest resident memory of the process or of any one process it waited for, MB (1e6
+            bytes); not their sum.
         facts: the JSON object on the last line the process printed; empty if there was none.
     """
 
@@ -123,7 +127,8 @@ def run_once(
     late.daemon = True
     late.start()
     try:
-        # Not process.wait(): wait4 is what gives the child's own peak, RUSAGE_CHILDREN mixes all children.
+        # Not process.wait(): wait4 is what gives the child's own peak, RUSAGE_CHILDREN mixes all
+        # children.
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
@@ -147,7 +152,9 @@ def run_once(
 
 
 class _Drain:
-    """Reads a pipe to its end in a thread of its own: a process that prints more than a pipe holds would wait for ever."""
+    """Reads a pipe to its end in a thread of its own: a process that prints more than a pipe holds
+    would wait for ever.
+    """
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
@@ -185,7 +192,8 @@ def run_repeated(
     before: Callable[[str], None] | None = None,
     after: Callable[[str, Sample], None] | None = None,
 ) -> dict[str, Samples]:
-    """Runs commands in turn, A B A B..., each time as a fresh process, so that what else the machine does falls on all alike.
+    """Runs commands in turn, A B A B..., each time as a fresh process, so that what else the
+    machine does falls on all alike.
 
     Args:
         commands: by name.
@@ -194,8 +202,10 @@ def run_repeated(
         cwd: working directory of the processes.
         environment: variables to set beside those of this process.
         timeout_s: a process is killed after that.
-        before: called with the name before each run, outside the measured time, e.g. to empty its output folder.
-        after: called with the name and the sample after each run, warm-up included, e.g. to read a server's counters.
+        before: called with the name before each run, outside the measured time, e.g. to empty its
+            output folder.
+        after: called with the name and the sample after each run, warm-up included, e.g. to read a
+            server's counters.
 
     Returns:
         The samples by name, in the order of `commands`.
@@ -224,7 +234,9 @@ def run_repeated(
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table: it reads well on a terminal and goes into docs/performance.md as it is. Numbers are aligned to the right."""
+    """A Markdown table: it reads well on a terminal and goes into docs/performance.md as it is.
+    Numbers are aligned to the right.
+    """
     cells = [[_shown(c) for c in row] for row in rows]
     right = [
         all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) and bool(rows)

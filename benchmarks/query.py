@@ -2,8 +2,9 @@
 
     python -m benchmarks.query --work /tmp/bench --out results/query.json
 
-The full-size lake (see benchmarks/full_size.py) and a lake of one real-scale experiment are made in the work folder, once. Seconds are
-medians over fresh processes of the median of several warm runs in each; the result is fetched as Arrow or a data frame.
+The full-size lake (see benchmarks/full_size.py) and a lake of one real-scale experiment are made in
+the work folder, once. Seconds are medians over fresh processes of the median of several warm runs
+in each; the result is fetched as Arrow or a data frame.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""All queries in this process: `python -m benchmarks.query_one GROUP --lake DIR`; ends with a line of JSON.
+"""All queries in this process: `python -m benchmarks.query_one GROUP --lake DIR`; ends with a line
+of JSON.
 
-Each query runs once cold (its first time in the process; the files are in the page cache) and then `--repeats` times; the median of those
-is its warm time. The engines take turns within each query, so that what else the machine does falls on all alike.
+Each query runs once cold (its first time in the process; the files are in the page cache) and then
+`--repeats` times; the median of those is its warm time. The engines take turns within each query,
+so that what else the machine does falls on all alike.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ BEFORE_S, AFTER_S = 1.0, 3.0
 
 
 def _materialised(result: Any) -> int:
-    # Arrow, not Python tuples: a user takes a data frame, and making 4,800 tuples of 25 columns would be most of the time.
+    # Arrow, not Python tuples: a user takes a data frame, and making 4,800 tuples of 25 columns
+    # would be most of the time.
     return (
         result.fetch_arrow_table().num_rows
         if hasattr(result, "fetch_arrow_table")
@@ -120,8 +123,9 @@ def _polars(lake: Path, session: int, mouse: int) -> dict[str, Run]:
     return {name: lambda plan=plan: plan().collect().height for name, plan in plans.items()}
 
 
-# The samples at one lag of all events are picked out of the list at once. The join of unnested samples with frames takes as long and
-# three to four times the memory (900 MB); a slice per event, 4,800 of each cell, runs out of it.
+# The samples at one lag of all events are picked out of the list at once. The join of unnested
+# samples with frames takes as long and three to four times the memory (900 MB); a slice per event,
+# 4,800 of each cell, runs out of it.
 _WINDOW = """
 WITH times AS (
     SELECT generate_subscripts(timestamps, 1) AS frame, unnest(timestamps) AS time

@@ -1,7 +1,9 @@
-"""Puts the tables of the JSON files into docs/performance.md: `python -m benchmarks.report [RESULTS]`.
+"""Puts the tables of the JSON files into docs/performance.md: `python -m benchmarks.report
+[RESULTS]`.
 
-The page has a pair of comments for each generated part, `<!-- begin NAME -->` and `<!-- end NAME -->`; what is between them is replaced.
-Parts without a JSON file stay as they are. `--run` runs the benchmarks first.
+The page has a pair of comments for each generated part, `<!-- begin NAME -->` and `<!-- end NAME
+-->`; what is between them is replaced. Parts without a JSON file stay as they are. `--run` runs the
+benchmarks first.
 """
 
 from __future__ import annotations
@@ -83,7 +85,9 @@ def scale_part(result: Result) -> str:
 
 
 def _most(result: Result) -> str:
-    """What two workers could give if both cores were busy from the first moment to the last with what one worker's run takes in all."""
+    """What two workers could give if both cores were busy from the first moment to the last with
+    what one worker's run takes in all.
+    """
     lines = [
         [
             r["run"].replace(", 1 worker", ""),

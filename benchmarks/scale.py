@@ -1,13 +1,15 @@
-"""Ingesting many files: 1 and 2 workers; 1, 2, 4, 8 and 16 files; memory against file size and number of files.
+"""Ingesting many files: 1 and 2 workers; 1, 2, 4, 8 and 16 files; memory against file size and
+number of files.
 
     python -m benchmarks.scale --work /tmp/bench --out results/scale.json
 
-Eight files and one also come from a server on loopback with 30 ms a request and 40 MB/s a connection (benchmarks/fetch.py), for the memory
-that it takes; the server works on the same cores.
+Eight files and one also come from a server on loopback with 30 ms a request and 40 MB/s a
+connection (benchmarks/fetch.py), for the memory that it takes; the server works on the same cores.
 
-The bucket is one of `vblake sample --scale real`, with mice enough for sixteen files (see --mice). Each run ingests into a new lake, by
-`vblake ingest --no-record` and, for the most files and for one, with the record as a Dagster run. Peak memory is that of the largest
-process, a worker or the parent, and processor time that of all of them (benchmarks/watch.py).
+The bucket is one of `vblake sample --scale real`, with mice enough for sixteen files (see --mice).
+Each run ingests into a new lake, by `vblake ingest --no-record` and, for the most files and for
+one, with the record as a Dagster run. Peak memory is that of the largest process, a worker or the
+parent, and processor time that of all of them (benchmarks/watch.py).
 """
 
 from __future__ import annotations
@@ -129,7 +131,8 @@ def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
             gain(f"{FILES[-2]} files", seconds(FILES[-2], 1), seconds(FILES[-2], 2))
         gain(f"{most} files{suffix}", seconds(most, 1, suffix), seconds(most, 2, suffix))
         if not suffix and most == FILES[-1]:
-            # What start and end cost is in both; with fewer files than that a worker may have nothing to do.
+            # What start and end cost is in both; with fewer files than that a worker may have
+            # nothing to do.
             further = [seconds(most, n) - seconds(FILES[-2], n) for n in WORKERS]
             gain(f"files {FILES[-2] + 1} to {most}", *further)
         two = rows[_name(most, 2, suffix)]

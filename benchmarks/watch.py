@@ -1,4 +1,6 @@
-"""Memory and processor time of worker processes, which their parent does not wait for and `wait4` does not count. Linux only."""
+"""Memory and processor time of worker processes, which their parent does not wait for and `wait4`
+does not count. Linux only.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Watch:
-    """Looks at the descendants of this process every 50 ms from its making until `stop`; not at those that were there before."""
+    """Looks at the descendants of this process every 50 ms from its making until `stop`; not at
+    those that were there before.
+    """
 
     def __init__(self) -> None:
         self._peak_mb: dict[int, float] = {}
@@ -25,8 +29,8 @@ class Watch:
         """Ends it.
 
         Returns:
-            Largest resident memory of any one process, MB, and the processor seconds of all of them; what a process did in its last
-            50 ms is missing.
+            Largest resident memory of any one process, MB, and the processor seconds of all of
+            them; what a process did in its last 50 ms is missing.
         """
         self._done.set()
         self._thread.join()
@@ -38,7 +42,8 @@ class Watch:
                 if pid in self._others:
                     continue
                 self._cpu_s[pid] = ticks / _TICKS
-                # Not ru_maxrss: that one starts with the peak of the process that forked, VmHWM with what is there after exec.
+                # Not ru_maxrss: that one starts with the peak of the process that forked, VmHWM
+                # with what is there after exec.
                 peak = _status(pid, "VmHWM:")
                 self._peak_mb[pid] = max(self._peak_mb.get(pid, 0.0), peak)
 

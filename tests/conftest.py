@@ -18,7 +18,6 @@ from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.store import LocalStore
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
-from pipelines.sample import write_sample
 from pipelines.source.base import SourceSpec
 
 Ingest = Callable[..., list[MouseReport]]
@@ -136,6 +135,8 @@ def sample_bucket(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPath
     """A synthetic bucket of two mice; tests must not change it."""
 
     def make(folder: Path) -> None:
+        from pipelines.sample.bucket import write_sample  # imports pynwb, which takes 2 s
+
         write_sample(folder, mice=2, seed=7)
 
     return _cached(pytestconfig, tmp_path_factory, "bucket", ("pipelines/sample",), make)

@@ -1,4 +1,4 @@
-"""Reads a Visual Behavior lake in Python: SQL through DuckDB, tables as Polars frames, traces as NumPy arrays.
+"""Reads a Visual Behavior lake: SQL through DuckDB, Polars frames, traces as NumPy arrays.
 
     import vblake
 

@@ -32,7 +32,9 @@ _FILES = {
     "dff_traces/mouse_id=7/ophys_experiment_51": (
         "FROM (VALUES (901, [0.0::DOUBLE, 0.5, 0.25]), (902, [1.0, 2.0, 3.0])) t(cell_roi_id, dff)"
     ),
-    "ophys_timestamps/mouse_id=7/ophys_experiment_51": "SELECT [10.0::DOUBLE, 10.1, 10.2] AS timestamps",
+    "ophys_timestamps/mouse_id=7/ophys_experiment_51": (
+        "SELECT [10.0::DOUBLE, 10.1, 10.2] AS timestamps"
+    ),
 }
 
 

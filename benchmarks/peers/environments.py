@@ -1,4 +1,5 @@
-"""Environments for the peers, made from PyPI below a work folder; nothing is installed into the project's own.
+"""Environments for the peers, made from PyPI below a work folder; nothing is installed into the
+project's own.
 
 `python -m benchmarks.peers.environments --work DIR` makes them ahead of a measurement.
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 _SCRIPTS = Path(__file__).resolve().parent
 
 _PYTHONS = ("3.10", "3.9")
-"""allensdk 2.16.2 wants numpy<1.24 and pandas 1.5, which Python 3.10 still has wheels for; all peers get the same interpreter."""
+"""allensdk 2.16.2 wants numpy<1.24 and pandas 1.5, which Python 3.10 still has wheels for; all
+peers get the same interpreter."""
 
 _INSTALL_TIMEOUT_S = 600
 
@@ -139,7 +141,9 @@ def make(peer: Peer, work: Path) -> tuple[Path | None, str]:
 
 
 def command(peer: Peer, python: Path, file: Path, out: Path) -> list[str]:
-    """Command line that runs a peer over a file. Warnings are off: printing them is not what is measured."""
+    """Command line that runs a peer over a file. Warnings are off: printing them is not what is
+    measured.
+    """
     return [str(python), "-W", "ignore", os.fspath(_SCRIPTS / peer.script), str(file), str(out)]
 
 

@@ -1,4 +1,6 @@
-"""lazynwb converts the tables it knows (trials, presentations, cells, metadata) to Parquet. `python lazynwb_tables.py FILE OUT`."""
+"""lazynwb converts the tables it knows (trials, presentations, cells, metadata) to Parquet. `python
+lazynwb_tables.py FILE OUT`.
+"""
 
 import json
 import sys

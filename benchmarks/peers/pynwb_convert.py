@@ -1,7 +1,9 @@
-"""What a competent user of pynwb would write: the series and tables behind the documented tables to Parquet, with pandas.
+"""What a competent user of pynwb would write: the series and tables behind the documented tables to
+Parquet, with pandas.
 
-`python pynwb_convert.py FILE OUT`. No semantics: no blinks, no NULLs, no derived columns, no ids, one wide table per trace matrix. Stimulus
-templates, demixed and neuropil traces are left out, as in vblake's default.
+`python pynwb_convert.py FILE OUT`. No semantics: no blinks, no NULLs, no derived columns, no ids,
+one wide table per trace matrix. Stimulus templates, demixed and neuropil traces are left out, as in
+vblake's default.
 """
 
 import json

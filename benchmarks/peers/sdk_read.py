@@ -1,4 +1,6 @@
-"""The released SDK opens a file and reads every attribute it offers; it writes nothing. `python sdk_read.py FILE [OUT]`."""
+"""The released SDK opens a file and reads every attribute it offers; it writes nothing. `python
+sdk_read.py FILE [OUT]`.
+"""
 
 import inspect
 import json

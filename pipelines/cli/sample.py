@@ -49,7 +49,7 @@ def sample(
 
     [dim]Example:[/dim]  vblake sample --out bucket --mice 2 && vblake ingest --source bucket
     """
-    from pipelines.sample import write_sample
+    from pipelines.sample.bucket import write_sample
 
     terminal = sys.stderr.isatty()
 

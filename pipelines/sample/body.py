@@ -1,4 +1,7 @@
-"""What the mouse's body does: running on the wheel and the eye the camera sees. All times s, one sample per frame."""
+"""The mouse's body: running on the wheel, and the eye that the camera sees.
+
+All times are in s; arrays have one sample per frame.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,17 @@ from numpy.typing import NDArray
 from pipelines.sample.behavior import TaskRun
 from pipelines.sample.stimulus import Clock, FloatArray
 
-WHEEL_CM_PER_DEGREE = (
-    2 * np.pi * 5.5036 / 360
-)  # running surface of a 6.5 inch wheel, the mouse at 2/3 of its radius
+# A 6.5 inch wheel, with the mouse at 2/3 of its radius.
+WHEEL_CM_PER_DEGREE = 2 * np.pi * 5.5036 / 360
 EYE, PUPIL, REFLECTION = "eye_tracking", "pupil_tracking", "corneal_reflection_tracking"
 
 
 @dataclass(frozen=True)
 class Running:
-    """Wheel signals, each (n_stimulus_frames,): speeds cm/s, dx degrees since the last frame, encoder voltages V."""
+    """Wheel signals, each (n_stimulus_frames,).
+
+    Speeds are in cm/s, `dx` in degrees since the last frame, voltages of the encoder in V.
+    """
 
     speed: FloatArray
     speed_unfiltered: FloatArray
@@ -29,7 +34,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Ellipse:
-    """A fitted ellipse over (n,) camera frames: centre (n, 2) and half axes in px, `angle` in rad, `area` in px^2."""
+    """A fitted ellipse over (n,) camera frames.
+
+    `center` is (n, 2). It and the half axes are in px, `angle` is in rad, `area` in px^2.
+    """
 
     center: FloatArray
     width: FloatArray
@@ -48,13 +56,13 @@ class EyeTracking:
 
 
 def slow_noise(times: FloatArray, step: float, rng: np.random.Generator) -> FloatArray:
-    """Gaussian noise with a knot every `step` s and straight lines between, standard deviation near 1."""
+    """Gaussian noise, linear between knots every `step` s, with a standard deviation near 1."""
     knots = np.arange(times[0] - step, times[-1] + 2 * step, step)
     return np.interp(times, knots, rng.normal(size=len(knots)))
 
 
 def _bumps(times: FloatArray, events: FloatArray, rise: float, decay: float) -> FloatArray:
-    """Sum over events (s) of a bump of height near 1 that starts at the event, with time constants in s."""
+    """Sum of bumps of height near 1, one starting at each event (s), with time constants in s."""
     result = np.zeros_like(times)
     for event in events:
         low, high = np.searchsorted(times, [event, event + 6 * decay])
@@ -64,14 +72,16 @@ def _bumps(times: FloatArray, events: FloatArray, rise: float, decay: float) -> 
 
 
 def run_wheel(run: TaskRun, clock: Clock, rng: np.random.Generator) -> Running:
-    """Running speed: fast between trials, slower where the mouse licks, and a stop of two seconds at each reward."""
+    """Running speed: fast between trials, slower where the mouse licks, two seconds' stop at
+    rewards.
+    """
     times = clock.times
     stops = np.clip(1.6 * _bumps(times, times[run.reward_frames] - 0.3, 0.15, 1.6), 0, 1)
     licking = np.clip(0.4 * _bumps(times, times[run.licks], 0.1, 0.5), 0, 0.5)
     cruise = 28 + 7 * slow_noise(times, 8.0, rng) + 3 * slow_noise(times, 0.8, rng)
     true = np.maximum(cruise, 1.0) * (1 - stops) * (1 - licking)
     raw = true + rng.normal(0, 0.8, size=len(times))
-    # The release filters at 10 Hz; a Hann window of 7 frames passes about as much.
+    # The release filters at 10 Hz; this Hann window passes about as much.
     window = np.hanning(9)
     filtered = np.asarray(
         np.convolve(np.pad(raw, 4, mode="edge"), window / window.sum(), mode="valid"), np.float64
@@ -84,7 +94,11 @@ def run_wheel(run: TaskRun, clock: Clock, rng: np.random.Generator) -> Running:
 
 
 def likely_blinks(eye_area: FloatArray, pupil_area: FloatArray) -> NDArray[np.bool_]:
-    """The release's rule, (n,): an area missing or more than 3 standard deviations off, and two frames either side."""
+    """Likely blinks by the release's rule, (n,).
+
+    A frame counts if an area is missing or more than 3 standard deviations from the mean, and so do
+    two frames on either side.
+    """
     bad = np.isnan(eye_area) | np.isnan(pupil_area)
     for area in (eye_area, pupil_area):
         finite = area[~np.isnan(area)]
@@ -97,7 +111,10 @@ def likely_blinks(eye_area: FloatArray, pupil_area: FloatArray) -> NDArray[np.bo
 
 
 def track_eye(run: TaskRun, clock: Clock, rate: float, rng: np.random.Generator) -> EyeTracking:
-    """Eye, pupil and corneal reflection at `rate` Hz: the pupil dilates after rewards, blinks lose the fit."""
+    """Eye, pupil and corneal reflection at `rate` Hz.
+
+    The pupil dilates after rewards; in blinks the fit is lost.
+    """
     start, stop = clock.times[0] - 0.8, clock.times[-1] + 0.6
     n = int((stop - start) * rate)
     times = start + np.arange(n) / rate + rng.normal(0, 1e-4, size=n)
@@ -130,7 +147,7 @@ def track_eye(run: TaskRun, clock: Clock, rate: float, rng: np.random.Generator)
         middle[lost] = np.nan
         wide, high = np.where(lost, np.nan, width), np.where(lost, np.nan, height)
         angle = np.where(lost, np.nan, 0.1 * slow_noise(times, 5.0, rng) + rng.normal(0, 0.01, n))
-        # The pupil is taken for a circle seen at an angle: its area is that of its larger half axis.
+        # The pupil counts as a circle seen at an angle, so its area follows from the larger axis.
         area = np.pi * np.maximum(wide, high) ** 2 if round_area else np.pi * wide * high
         return Ellipse(middle, wide, high, angle, area)
 

@@ -1,7 +1,7 @@
-"""Who was recorded when: mice, sessions, imaging planes, their ids and the numbers that set the size of a file.
+"""The plan: mice, sessions, imaging planes, their ids, and the numbers that set a file's size.
 
-A mouse's plan depends on its number alone and its draws on (seed, mouse), so that adding mice never changes the ones
-before.
+A mouse's plan depends only on its number, and its random draws on (seed, mouse). So adding mice
+never changes the earlier ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IdFlavour = Literal["all matched", "minus one", "nan"]
 
 @dataclass(frozen=True)
 class Scale:
-    """Lengths and shapes that differ between the tiny and the real sample. Frames are stimulus frames at 60 Hz."""
+    """Lengths and shapes of the tiny and the real sample. Frames are stimulus frames at 60 Hz."""
 
     name: Literal["tiny", "real"]
     gray_frames: int
@@ -37,9 +37,10 @@ class Scale:
     template_shape: tuple[int, int]
 
 
-# Real: the frame counts of a 75-minute session (5 min gray, 4,790 flashes, 5 min gray, 10 x 30 s movie). Tiny: as many
-# flashes as keep a Scientifica file, the fattest, under 2 MB. Five auto-rewarded trials would leave a tiny session no
-# other outcome to analyse, and a trial's tail is shortened from five flashes for the same reason.
+# Real: the frame counts of a 75-minute session (5 min gray, 4,790 flashes, 5 min gray, 10 x 30 s
+# movie). Tiny: as many flashes as keep a Scientifica file, the largest kind, under 2 MB. Five
+# auto-rewarded trials would leave a tiny session no other outcome to analyse, and a trial's tail is
+# shortened from five flashes for the same reason.
 TINY = Scale(
     "tiny",
     gray_frames=150,
@@ -88,7 +89,7 @@ REPORTER_GENOTYPE = {
 
 @dataclass(frozen=True)
 class Mouse:
-    """One animal: number (1-based), ids and what its CSV rows and `/general/subject` say."""
+    """One animal: its number (from 1), ids and values of its CSV rows and `/general/subject`."""
 
     number: int
     mouse_id: int
@@ -104,7 +105,7 @@ class Mouse:
 
 @dataclass(frozen=True)
 class Container:
-    """One field of view, revisited over sessions: cells that can be matched keep their cell_specimen_id."""
+    """One field of view, revisited over sessions. Matched cells keep their cell_specimen_id."""
 
     container_id: int
     number: int
@@ -127,7 +128,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Session:
-    """One behaviour session; `planes` is empty if it was not imaged."""
+    """One behaviour session; `planes` is empty if there was no imaging."""
 
     mouse: Mouse
     number: int
@@ -150,7 +151,7 @@ class Session:
 
     @property
     def passive(self) -> bool:
-        """The lick spout was withdrawn and the task replayed."""
+        """Whether the lick spout was withdrawn and the task replayed."""
         return self.session_number in (2, 5)
 
     @property
@@ -161,12 +162,12 @@ class Session:
 
     @property
     def has_movie(self) -> bool:
-        """Ophys stages and the last training stage add gray screen and movie; the others show their task alone."""
+        """Whether gray screens and a movie follow the task: in ophys stages and TRAINING_5."""
         return self.session_type.startswith(("OPHYS_", "TRAINING_5"))
 
     @property
     def has_omissions(self) -> bool:
-        """Flashes may be left out: ophys stages other than habituation."""
+        """Whether flashes may be left out: in ophys stages other than habituation."""
         return self.session_number not in (None, 0)
 
     @property
@@ -185,8 +186,9 @@ class Session:
         return (self.acquired - self.mouse.born).days
 
 
-# One line per session: type, rig, containers imaged, eye tracking, written at real scale. Mouse 1 is imaged on both
-# microscopes, which no real mouse was, so that a sample of one mouse has every kind of file.
+# One line per session: type, rig, containers imaged, eye tracking, written at real scale. Mouse 1
+# is imaged on both microscopes, which no real mouse was, so that a sample of one mouse has every
+# kind of file.
 _PlanRow = tuple[str, RigKind, tuple[int, ...], bool, bool]
 _PLANS: tuple[tuple[str, str, tuple[_PlanRow, ...]], ...] = (
     (
@@ -238,11 +240,12 @@ _PLANS: tuple[tuple[str, str, tuple[_PlanRow, ...]], ...] = (
     ),
 )
 _STRUCTURE_DEPTH = (("VISp", 175, 0), ("VISp", 275, 0), ("VISl", 175, 1), ("VISp", 375, None))
-_IMAGED_PLANES = 4  # imaging_plane_group_count of a mesoscope session: planes come in simultaneously recorded groups
+# imaging_plane_group_count of a mesoscope session, whose planes are recorded in groups.
+_IMAGED_PLANES = 4
 
 
 def rng_for(seed: int, *key: int) -> np.random.Generator:
-    """A generator of its own for each (seed, mouse, session, stream), so that no draw shifts another's."""
+    """A generator for each (seed, mouse, session, stream), so that no draw shifts another."""
     return np.random.default_rng([seed, *key])
 
 
@@ -280,10 +283,10 @@ def _equipment(rig: RigKind, rng: np.random.Generator) -> str:
 
 
 def plan_sessions(mice: int, seed: int, scale: Scale) -> list[Session]:
-    """All sessions of mice 1..`mice` in order of mouse and date.
+    """Returns all sessions of mice 1..`mice` in order of mouse and date.
 
-    At real scale most sessions are left out and a session keeps one plane, but prior exposures count the sessions left
-    out: they happened, they were merely not released.
+    At real scale most sessions are left out and a session keeps one plane. Prior exposures still
+    count the omitted sessions, as if they had happened without being released.
     """
     sessions: list[Session] = []
     for number in range(1, mice + 1):
@@ -294,7 +297,7 @@ def plan_sessions(mice: int, seed: int, scale: Scale) -> list[Session]:
         sets: list[str] = []
         omission_sessions = 0
         for index, (session_type, rig, containers, has_eye, at_real_scale) in enumerate(rows):
-            # Days of plain training lie between the stages; the session that was kept is the last of its stage.
+            # Days of plain training lie between the stages; the plan has the last of each stage.
             day += timedelta(
                 days=int(rng.integers(1, 4)) if rig != "behavior" else int(rng.integers(4, 9))
             )
@@ -321,7 +324,7 @@ def plan_sessions(mice: int, seed: int, scale: Scale) -> list[Session]:
                 rig,
                 _equipment(rig, rng),
                 day + clock + fraction,
-                # Eye tracking is part of a real file's weight, so none goes without it there.
+                # Eye tracking is part of a real file's size, so all have it at real scale.
                 has_eye or (scale.name == "real" and bool(containers)),
                 planes,
                 types.count(session_type),

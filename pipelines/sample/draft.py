@@ -1,4 +1,4 @@
-"""An NWB file being put together: what pynwb cannot do at once, and the helpers both halves of a file share."""
+"""An NWB file under construction, and the helpers that both halves of a file share."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ Blocks = Callable[[], Iterator[tuple[slice, Any]]]
 
 @dataclass
 class Draft:
-    """The pynwb object, its layout, and what is done to the file once pynwb has written it.
+    """The pynwb object, its layout, and the changes made to the file after pynwb has written it.
 
-    `fills` maps the path of a dataset that was declared empty to its blocks of rows: a real file weighs 670 MB, and
-    this way it is never in memory as a whole. `attributes` maps a path to attributes pynwb will not write.
+    `fills` maps the path of a dataset that was declared empty to its blocks of rows: a real file
+    has 670 MB, which are never in memory at once. `attributes` maps a path to attributes that pynwb
+    cannot write.
     """
 
     nwb: Any
@@ -35,13 +36,16 @@ class Draft:
     def later(
         self, path: str, shape: tuple[int, ...], dtype: type[np.generic], blocks: Blocks
     ) -> Any:
-        """An empty contiguous dataset at `path`, to be filled from `blocks` after the structure is written."""
+        """Declares a contiguous dataset at `path`; `save` fills it from `blocks` afterwards."""
         self.fills[path] = blocks
         return hdf5.H5DataIO(shape=shape, dtype=np.dtype(dtype))
 
 
 def vectors(columns: Columns, descriptions: dict[str, str], default: str) -> list[Any]:
-    """The columns as hdmf vectors; `default` describes those not in `descriptions`, with `{name}` for their name."""
+    """Returns the columns as hdmf vectors.
+
+    `default` describes columns that are not in `descriptions`; `{name}` stands for their name.
+    """
     return [
         common.VectorData(
             name=name, description=descriptions.get(name, default.format(name=name)), data=values
@@ -51,13 +55,13 @@ def vectors(columns: Columns, descriptions: dict[str, str], default: str) -> lis
 
 
 def save(path: Path, draft: Draft) -> None:
-    """Write the draft to `path`: the same draft gives the same bytes."""
+    """Writes the draft to `path`. The same draft gives the same bytes."""
     _name_objects(draft.nwb)
     with (
         warnings.catch_warnings(),
         pynwb.NWBHDF5IO(str(path), "w", manager=build_manager(draft.legacy)) as io,
     ):
-        # The extension's named series stand in for the unnamed ones that newer versions of NWB ask for.
+        # The extension's named series replace the unnamed ones that newer versions of NWB require.
         warnings.filterwarnings(
             "ignore",
             "EllipseEyeTracking 'EyeTracking' is missing",
@@ -75,11 +79,13 @@ def save(path: Path, draft: Draft) -> None:
 
 
 def _name_objects(nwb: Any) -> None:
-    """Give every object an id that depends on the file and its place in it only: pynwb draws random ones."""
+    """Gives every object an id that depends only on the file and its place; pynwb draws random
+    ones.
+    """
     containers: list[Any] = [nwb, *nwb.all_children()]
     for container in containers:
         parent = container.parent.name if container.parent else ""
         place = f"{nwb.identifier}/{parent}/{container.name}/{type(container).__name__}"
         code = hashlib.blake2b(place.encode(), digest_size=16).digest()
-        # hdmf takes an id only from a file it reads; there is no public way to give one.
+        # hdmf accepts an id only from a file that it reads; there is no public way to set one.
         vars(container)["_AbstractContainer__object_id"] = str(uuid.UUID(bytes=code, version=4))

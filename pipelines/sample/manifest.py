@@ -1,4 +1,4 @@
-"""The manifest: which object, in which version, with which hash, belongs to a release."""
+"""The manifest: which objects, with which version and hash, belong to a release."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def blake2b_of(path: Path) -> str:
 def _entry(out: Path, path: Path) -> dict[str, str]:
     key = path.relative_to(out).as_posix()
     file_hash = blake2b_of(path)
-    # Stands for what S3 would assign: the same bytes under the same key are the same version.
+    # In place of the id that S3 would assign: the same bytes under the same key give the same.
     version = hashlib.blake2b(f"{key} {file_hash}".encode(), digest_size=16).hexdigest()
     return {"url": f"https://{HOST}/{key}", "version_id": version, "file_hash": file_hash}
 
 
 def write_manifest(out: Path, release: str, tables: list[Path], file_ids: dict[str, int]) -> Path:
-    """Write the manifest of `release`.
+    """Writes the manifest of `release`.
 
     Args:
         out: the bucket's root.

@@ -1,4 +1,4 @@
-"""The part of a file that every session has: stimulus, task, running, licking, rewards and the eye."""
+"""The part of a file that every session has: stimulus, task, running, licks, rewards and eye."""
 
 from __future__ import annotations
 
@@ -37,18 +37,21 @@ _COLUMN_DESCRIPTIONS = {
     "phase": "Phase of grating stimulus",
     "spatial_frequency": "Spatial frequency of stimulus",
 }
-_ENCODER_SUPPLY = "The theoretical maximum voltage that the running wheel encoder reaches before it wraps around, about 5 V"
+_ENCODER_SUPPLY = (
+    "The theoretical maximum voltage that the running wheel encoder reaches before it wraps "
+    "around, about 5 V"
+)
 
 
 def add_behavior(draft: Draft, data: SessionData, scale: Scale) -> None:
-    """Add everything an imaged and a not imaged session have in common to the draft."""
+    """Adds everything that sessions with and without imaging have in common."""
     nwb, session, run, clock = draft.nwb, data.session, data.run, data.clock
     maker = "Mesoscope" if session.rig == "mesoscope" else "Scientifica"
     nwb.create_device(
         name=session.equipment, description=f"Allen Brain Observatory - {maker} 2P Rig"
     )
     if maker == "Scientifica":
-        # pynwb deprecates the attribute, the release has it.
+        # The release has the attribute, which pynwb deprecates.
         draft.attributes[f"/general/devices/{session.equipment}"] = {"manufacturer": maker}
     parameters = task_parameters(session, run, data.image_set, reward_volume(session))
     if draft.legacy:
@@ -100,7 +103,7 @@ def add_behavior(draft: Draft, data: SessionData, scale: Scale) -> None:
 
 
 def _add_running(nwb: Any, data: SessionData) -> None:
-    """The wheel's five series, each with a copy of the stimulus clock of its own."""
+    """Adds the wheel's five series, each with its own copy of the stimulus clock."""
     running, times = data.running, data.clock.times
     signal = "Voltage signal from the running wheel encoder"
     for name, values, text in (
@@ -124,14 +127,14 @@ def _add_running(nwb: Any, data: SessionData) -> None:
 
 
 def _add_eye(draft: Draft, eye: EyeTracking, equipment: str) -> None:
-    """Eye tracking and the geometry of its rig. The eye's series owns the clock, the others link to it."""
+    """Adds eye tracking and rig geometry. Other series link to the clock of the eye's series."""
     series = ext.container_class(ext.EYE, "EllipseSeries", draft.legacy)
     tracking = ext.container_class(ext.EYE, "EllipseEyeTracking", draft.legacy)
     blink = eye.likely_blink
     fitted: dict[str, Any] = {}
     for name in sorted(eye.ellipses, key=lambda name: name != EYE):
         ellipse = eye.ellipses[name]
-        # Since 1.1.0 eye and pupil are stored without the fits made during blinks; before, with them.
+        # From 1.1.0 on, eye and pupil are stored without the fits made during blinks.
         blank = blink & (not draft.legacy and name != REFLECTION)
         fitted[name] = series(
             name=name,
@@ -168,7 +171,7 @@ def _add_eye(draft: Draft, eye: EyeTracking, equipment: str) -> None:
 
 
 def _add_templates(draft: Draft, data: SessionData, scale: Scale) -> None:
-    """Template images and the redundant list of when each was shown."""
+    """Adds the template images and the redundant list of when each was shown."""
     images = data.image_set
     n, shape = len(images.images), scale.template_shape
     # The release's gratings have no hidden border and were stored as float32.
@@ -188,8 +191,8 @@ def _add_templates(draft: Draft, data: SessionData, scale: Scale) -> None:
     )
     draft.nwb.add_stimulus_template(template)
     index, times = shown_images(data.session, data.run, data.clock)
-    # pynwb refuses new series that index a time series, as the release's do, but must still read old ones: that is the
-    # mode it is told to be in.
+    # The release's series index a time series. pynwb refuses to make such series but can read them,
+    # so it is told that it is reading.
     series = pynwb.image.IndexSeries.__new__(pynwb.image.IndexSeries, in_construct_mode=True)
     series.__init__(
         name=images.name, data=index, unit="N/A", indexed_timeseries=template, timestamps=times
@@ -208,12 +211,17 @@ def _image_blocks(images: ImageSet, shape: tuple[int, int], which: int) -> Block
 
 
 def _index_dtype(last: int) -> type[np.unsignedinteger[Any]]:
-    """The smallest type that holds the last index: hdmf chooses so, and the release's files show all three."""
+    """The smallest type for indices up to `last`, as hdmf chooses; the release's files have all
+    three.
+    """
     return np.uint8 if last < 2**8 else np.uint16 if last < 2**16 else np.uint32
 
 
 def _trials_table(columns: Columns, licks: Ragged) -> Any:
-    """`/intervals/trials`. Without any lick the release's writer stored one empty text in place of the times."""
+    """Makes `/intervals/trials`.
+
+    For a session without licks, the release's writer stored one empty text in place of the times.
+    """
     parts: list[Any] = []
     for vector in vectors(columns, _COLUMN_DESCRIPTIONS, "NOT IMPLEMENTED: {name}"):
         if vector.name != "lick_times":
@@ -231,7 +239,7 @@ def _trials_table(columns: Columns, licks: Ragged) -> Any:
 
 
 def _presentations_table(group: Presentations, clock: Clock, stimulus_clock: Any) -> Any:
-    """One group with NWB's own bookkeeping: a tag, and the stretch of the stimulus clock each presentation covers."""
+    """Makes one group with NWB's bookkeeping: a tag, and each row's slice of the stimulus clock."""
     start, stop = np.asarray(group.columns["start_time"]), np.asarray(group.columns["stop_time"])
     n = len(start)
     ends = np.arange(1, n + 1, dtype=_index_dtype(n))

@@ -1,8 +1,8 @@
-"""The four NWB extensions the released files use, declared for hdmf, and a type map that knows them.
+"""The four NWB extensions of the released files, declared for hdmf, and a type map with them.
 
-The structures follow the released files' cached specifications; the wording is this project's. The release changed the
-content of ndx-aibs-behavior-ophys between its data releases without changing the extension's version, so there are two
-variants here too.
+The structures follow the specifications cached in the released files; the wording is our own. The
+release changed ndx-aibs-behavior-ophys between its data releases without changing the version of
+the extension, so there are two variants here too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _attributes(**fields: tuple[str, str]) -> list[Spec]:
     return [{"name": name, "dtype": dtype, "doc": doc} for name, (dtype, doc) in fields.items()]
 
 
-def _behavior_groups(legacy: bool) -> list[Spec]:
+def _task_attributes(legacy: bool) -> list[Spec]:
     task = _attributes(
         auto_reward_volume=("float", "Volume of a reward given without a response, mL"),
         n_stimulus_frames=("int", "Number of monitor frames on which a stimulus was drawn"),
@@ -45,22 +45,30 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
         ),
         task=("text", "Name of the task"),
     )
-    for name, doc in (
-        (
-            "blank_duration_sec",
-            "Lower and upper bound of the gray interval between presentations, s",
-        ),
-        ("response_window_sec", "Window after a change in which a lick is a response, s"),
-    ):
+    blank = "Lower and upper bound of the gray interval between presentations, s"
+    window = "Window after a change in which a lick is a response, s"
+    for name, doc in (("blank_duration_sec", blank), ("response_window_sec", window)):
         task.append({"name": name, "dtype": "text", "shape": [2], "doc": doc})
-    metadata: dict[str, tuple[str, str]] = {
+    if not legacy:
+        task += _attributes(stimulus_name=("text", "Name of the stimulus set"))
+    return task
+
+
+def _behavior_attributes(legacy: bool) -> list[Spec]:
+    metadata = {
         "behavior_session_id": ("int", "Id of the behaviour session"),
         "behavior_session_uuid": ("text", "Id of the session in the training system"),
         "equipment_name": ("text", "Name of the rig"),
         "session_type": ("text", "Stage of the task"),
         "stimulus_frame_rate": ("float", "Frame rate of the monitor, Hz"),
     }
-    ophys: dict[str, tuple[str, str]] = {
+    if not legacy:
+        metadata["project_code"] = ("text", "Project the session belongs to")
+    return _attributes(**metadata)
+
+
+def _ophys_attributes(legacy: bool) -> list[Spec]:
+    ophys = {
         "field_of_view_height": ("int", "Height of the imaging plane, px"),
         "field_of_view_width": ("int", "Width of the imaging plane, px"),
         "imaging_depth": ("int", "Depth of the imaging plane below the surface of the cortex, um"),
@@ -75,20 +83,15 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
         "ophys_experiment_id": ("int", "Id of the experiment: one imaging plane in one session"),
         "ophys_session_id": ("int", "Id of the imaging session"),
     }
+    container = ("int", "Id of the container: the experiments of one field of view")
     if legacy:
-        ophys["experiment_container_id"] = (
-            "int",
-            "Id of the container: the experiments of one field of view",
-        )
-    else:
-        task += _attributes(stimulus_name=("text", "Name of the stimulus set"))
-        metadata["project_code"] = ("text", "Project the session belongs to")
-        ophys["ophys_container_id"] = (
-            "int",
-            "Id of the container: the experiments of one field of view",
-        )
-        ophys["targeted_imaging_depth"] = ("int", "Mean depth of the container's experiments, um")
-    positions: list[Spec] = [
+        return _attributes(**ophys, experiment_container_id=container)
+    depth = ("int", "Mean depth of the container's experiments, um")
+    return _attributes(**ophys, ophys_container_id=container, targeted_imaging_depth=depth)
+
+
+def _rig_datasets() -> list[Spec]:
+    return [
         {
             "name": f"{thing}_{kind}",
             "dtype": "float",
@@ -105,6 +108,9 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
             ("monitor", "rotation"),
         )
     ]
+
+
+def _behavior_groups(legacy: bool) -> list[Spec]:
     driver: Spec = {
         "name": "driver_line",
         "dtype": "text",
@@ -113,40 +119,34 @@ def _behavior_groups(legacy: bool) -> list[Spec]:
     }
     if not legacy:
         driver["required"] = False
+    reporter = _attributes(reporter_line=("text", "Reporter line of the animal"))
+    behavior = _behavior_attributes(legacy)
     return [
         _group(
             "BehaviorTaskParameters",
             "LabMetaData",
             "Parameters of the change detection task",
-            attributes=task,
+            attributes=_task_attributes(legacy),
         ),
-        _group(
-            "BehaviorSubject",
-            "Subject",
-            "The animal",
-            attributes=[
-                driver,
-                *_attributes(reporter_line=("text", "Reporter line of the animal")),
-            ],
-        ),
+        _group("BehaviorSubject", "Subject", "The animal", attributes=[driver, *reporter]),
         _group(
             "BehaviorMetadata",
             "LabMetaData",
             "Metadata of a behaviour session",
-            attributes=_attributes(**metadata),
+            attributes=behavior,
         ),
         _group(
             "OphysBehaviorMetadata",
             "BehaviorMetadata",
             "Metadata of a behaviour session and one of its imaging planes",
-            attributes=_attributes(**metadata, **ophys),
+            attributes=[*behavior, *_ophys_attributes(legacy)],
         ),
         _group(
             "OphysEyeTrackingRigMetadata",
             "NWBDataInterface",
             "Geometry of the eye tracking rig",
             attributes=_attributes(equipment=("text", "Name of the rig")),
-            datasets=positions,
+            datasets=_rig_datasets(),
         ),
     ]
 
@@ -166,7 +166,10 @@ def _template_groups() -> list[Spec]:
         "shape": [None, None, None],
         "doc": "The images before warping, NaN where the warped image does not show them",
     }
-    doc = "Images as shown, warped for a flat monitor close to the eye, and as they were before warping"
+    doc = (
+        "Images as shown, warped for a flat monitor close to the eye, and as they were before "
+        "warping"
+    )
     return [_group("StimulusTemplate", "ImageSeries", doc, datasets=[unwarped])]
 
 
@@ -240,7 +243,10 @@ def _event_groups() -> list[Spec]:
 
 @lru_cache(maxsize=2)
 def extended_type_map(legacy: bool) -> Any:
-    """The types of pynwb and of the extensions, current or `legacy`; the process-wide type map stays as it is."""
+    """Returns the types of pynwb and of the extensions, current or `legacy`.
+
+    The process-wide type map is not changed.
+    """
     type_map = pynwb.get_type_map()
     contents = (
         (
@@ -254,7 +260,7 @@ def extended_type_map(legacy: bool) -> Any:
         (EYE, "0.1.0", "extensions", "Elliptical eye tracking", _eye_groups()),
         (EVENTS, "0.1.0", "extensions", "Events detected in calcium traces", _event_groups()),
     )
-    # hdmf reads extensions from files only; JSON is YAML.
+    # hdmf reads extensions from files only. JSON is valid YAML.
     with tempfile.TemporaryDirectory() as folder:
         for name, version, suffix, doc, groups in contents:
             namespace: Spec = {
@@ -278,5 +284,5 @@ def build_manager(legacy: bool) -> Any:
 
 
 def container_class(namespace: str, name: str, legacy: bool) -> Any:
-    """The container class hdmf generates for an extension type."""
+    """Returns the container class that hdmf generates for an extension type."""
     return extended_type_map(legacy).get_dt_container_cls(name, namespace)

@@ -1,7 +1,7 @@
-"""The libraries NWB files are written with. They make most of their classes at run time: no type checker can follow them.
+"""The libraries that write NWB files, as `Any`.
 
-Named here once as `Any`, they keep the modules that use them free of casts and of hundreds of reports about unknown
-types.
+They make most of their classes at run time, where no type checker can follow. Named here once, they
+keep their users free of casts and of hundreds of reports about unknown types.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of a file that only imaging planes have: cells, traces, events, projections and motion."""
+"""The part of a file that only imaging planes have: cells, traces, events, projections, motion."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pipelines.sample.nwb_libraries import common, hdf5, pynwb
 from pipelines.sample.physiology import STATED_RATE, Image, Recording, Rois
 from pipelines.sample.tables import Columns
 
-_BLOCK_ROWS = 4_096  # 3 MB of 93 cells
-_RESOLUTION = 7.8125e-05  # 0.78 um pixels; the attribute holds mm/10, whatever its description says
+_BLOCK_ROWS = 4_096  # 3 MB for 93 cells
+_RESOLUTION = 7.8125e-05  # 0.78 um pixels; the attribute is in mm/10, despite its description
 _ROI_DESCRIPTIONS = {
     "cell_specimen_id": "Unified id of segmented cell across experiments (after cell matching)",
     "height": "Height of ROI in pixels",
     "mask_image_plane": (
-        "Which image plane an ROI resides on. Overlapping ROIs are stored on different mask image planes."
+        "Which image plane an ROI resides on. Overlapping ROIs are stored on different mask image "
+        "planes."
     ),
     "max_correction_down": "Max motion correction in down direction in pixels",
     "max_correction_left": "Max motion correction in left direction in pixels",
@@ -41,7 +42,7 @@ def add_ophys(
     recording: Recording,
     images: Mapping[str, Image],
 ) -> None:
-    """Add the imaging plane and `/processing/ophys` to the draft; the session's device must be there already."""
+    """Adds the imaging plane and `/processing/ophys`. The session's device must exist already."""
     nwb = draft.nwb
     height, width = rois.masks.shape[1:]
     structure = plane.container.structure
@@ -50,7 +51,9 @@ def add_ophys(
         optical_channel=pynwb.ophys.OpticalChannel(
             name="channel_1", description="2P Optical Channel", emission_lambda=520.0
         ),
-        description=f"({width}, {height}) field of view in {structure} at depth {plane.imaging_depth} um",
+        description=(
+            f"({width}, {height}) field of view in {structure} at depth {plane.imaging_depth} um"
+        ),
         device=nwb.devices[session.equipment],
         excitation_lambda=910.0,
         imaging_rate=STATED_RATE[session.rig],
@@ -83,9 +86,9 @@ def add_ophys(
 
 
 def _cell_table(rois: Rois, imaging_plane: Any, legacy: bool) -> Any:
-    """The cell_specimen_table, masks full frame."""
+    """Makes the cell_specimen_table, with masks that cover the full frame."""
     n = len(rois.cell_roi_id)
-    # Whole numbers either way; before 1.1.0 stored as floats.
+    # Whole numbers, which releases before 1.1.0 stored as floats.
     pixel = np.float64 if legacy else np.int64
     columns: Columns = {
         "cell_specimen_id": rois.cell_specimen_id,
@@ -134,7 +137,7 @@ def _add_traces(draft: Draft, module: Any, table: Any, recording: Recording) -> 
         values = draft.later(path, shape, np.float64, _trace_blocks(recording, interface))
         times = recording.timestamps.copy()
         parent = getattr(pynwb.ophys, kind)(name=interface)
-        # The parent joins the module first: a series may refer to cells of its own file only.
+        # The parent joins the module first, since a series may only refer to cells of its own file.
         module.add(parent)
         parent.add_roi_response_series(
             pynwb.ophys.RoiResponseSeries(
@@ -143,12 +146,13 @@ def _add_traces(draft: Draft, module: Any, table: Any, recording: Recording) -> 
         )
         return parent
 
-    # dff comes first and owns the region; the other series link to it.
+    # dff comes first and holds the region; the other series link to it.
     add("DfOverF", "dff")
     corrected = add("Fluorescence", "corrected_fluorescence")
     if not draft.legacy:
         for name, values in (("r", recording.r), ("RMSE", recording.rmse)):
-            # One value a cell in a type made for one a frame: the release numbers the cells as if they were times.
+            # One value per cell, in a type made for one per frame: the release stores the cells'
+            # numbers as times.
             dummy = np.arange(shape[1], dtype=np.float64)
             corrected.add_roi_response_series(
                 pynwb.ophys.RoiResponseSeries(

@@ -1,8 +1,8 @@
-"""Cells of an imaging plane: where they lie, what they respond to, and the traces that follow from their events.
+"""Cells of an imaging plane: their places, their tuning, and the traces that their events cause.
 
-The model gives each line the character the field reports: excitatory (Slc17a7) cells follow images and, strongly,
-changes among novel images; Vip cells are quiet to familiar images and ramp up to omissions; Sst cells follow familiar
-images and lose novel ones.
+The model gives each line the character that the field reports. Excitatory (Slc17a7) cells respond
+to images and, strongly, to changes among novel images. Vip cells are quiet to familiar images and
+ramp up to omissions. Sst cells respond to familiar images but not to novel ones.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pipelines.sample.stimulus import Clock, FloatArray, image_set_of
 
 Image = NDArray[np.uint8] | NDArray[np.int64]
 
-# Rounded rates are what the files state; the clocks tick at the true ones.
+# The files state rounded rates; the clocks tick at the true ones.
 STATED_RATE = {"scientifica": 31.0, "mesoscope": 11.0}
 TRUE_RATE = {"scientifica": 30.994, "mesoscope": 10.704}
 
 
 @dataclass(frozen=True)
 class Drive:
-    """Chance of a calcium event at an image, at a change of image, and in each of three bins after an omission."""
+    """Chance of a calcium event at an image, at a change, in each of 3 bins after an omission."""
 
     image: float
     change: float
@@ -50,10 +50,10 @@ PASSIVE_GAIN = 0.7
 
 @dataclass(frozen=True)
 class Rois:
-    """The cell_specimen_table of a plane; arrays (n_roi,) unless said otherwise.
+    """The cell_specimen_table of a plane; arrays are (n_roi,) unless stated otherwise.
 
-    `cell_specimen_id` is int64, with -1 for unmatched cells, or float64 with NaN for them: the release has both
-    spellings. Boxes are whole pixels, `masks` (n_roi, height, width).
+    Unmatched cells have a `cell_specimen_id` of -1 (int64) or NaN (float64): the release has both.
+    Boxes are in whole pixels, `masks` is (n_roi, height, width).
     """
 
     cell_roi_id: NDArray[np.int64]
@@ -71,10 +71,11 @@ class Rois:
 
 @dataclass(frozen=True)
 class Recording:
-    """Traces of a plane, time x roi. Derived traces come in blocks of rows (`block`), for at real scale each is 100 MB.
+    """Traces of a plane, time x roi.
 
-    `events` and `dff` are (n_frames, n_roi), events in dF/F; `baseline` (n_roi,) and `drift` (n_frames,) give F0 =
-    baseline * drift.
+    `events` and `dff` are (n_frames, n_roi) in dF/F. F0 is `baseline` (n_roi,) * `drift`
+    (n_frames,). The other traces are derived in blocks of rows by `block`, since each has 100 MB at
+    real scale.
     """
 
     timestamps: FloatArray
@@ -93,10 +94,10 @@ class Recording:
     motion_y: NDArray[np.int64]
 
     def block(self, name: str, rows: slice) -> FloatArray:
-        """Rows of a derived trace, (n_rows, n_roi).
+        """Returns rows of a derived trace, (n_rows, n_roi).
 
-        corrected_fluorescence = F0 (1 + dF/F); neuropil_trace is the surround; demixed_trace = corrected + r *
-        neuropil, which is the relation neuropil correction inverts.
+        corrected_fluorescence is F0 (1 + dF/F) and neuropil_trace the surround. demixed_trace is
+        corrected + r * neuropil: the relation that neuropil correction inverts.
         """
         if name == "dff":
             return self.dff[rows]
@@ -108,14 +109,32 @@ class Recording:
         return corrected
 
 
+def _draw_masks(
+    centers: FloatArray, radii: FloatArray, shape: tuple[int, int]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Elliptical masks (n, height, width), and their boxes (n, 4): x, y, width, height."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    masks = np.zeros((len(centers), *shape), dtype=bool)
+    boxes = np.zeros((len(centers), 4), dtype=np.int64)
+    for row, (center, radius) in enumerate(zip(centers, radii, strict=True)):
+        (cy, cx), (ry, rx) = np.rint(center), radius
+        masks[row] = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
+        rows = np.flatnonzero(masks[row].any(axis=1))
+        columns = np.flatnonzero(masks[row].any(axis=0))
+        boxes[row] = columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
+    return masks, boxes
+
+
 def _unmatched(n_cells: int) -> int:
     return 1 + n_cells // 8 if n_cells < 16 else n_cells // 12
 
 
 def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
-    """ROIs of one experiment: most cells of its container, some cells of its own that match none, some invalid ones.
+    """Makes the ROIs of one experiment: most match cells of its container, some are unmatched or
+    invalid.
 
-    Cells of a container keep place, shape and specimen id over sessions; ROI ids are new in each.
+    Cells of a container keep place, shape and specimen id over sessions; their ROI ids are new in
+    each.
     """
     n = scale.cells[session.rig]
     container = plane.container
@@ -139,7 +158,7 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
     valid[n - plane.invalid_rois :] = False
     ids: NDArray[np.int64] | FloatArray = specimen[cell].astype(np.int64)
     lacking = np.arange(n) >= n - plane.invalid_rois - unmatched
-    # Cells without a match were found in this session only: they lie elsewhere.
+    # Cells without a match were found in this session only, so they lie elsewhere.
     centers = centers[cell]
     if unmatched:
         centers[lacking] = own.uniform(
@@ -161,17 +180,7 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
     # Invalid and unmatched ROIs lie scattered in the file, not at its end.
     order = own.permutation(n)
     radii = radii[np.minimum(cell, n - 1)]
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    masks = np.zeros((n, *shape), dtype=bool)
-    boxes = np.zeros((n, 4), dtype=np.int64)
-    for row, source in enumerate(order):
-        (cy, cx), (ry, rx) = np.rint(centers[source]), radii[source]
-        masks[row] = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
-        rows, columns = (
-            np.flatnonzero(masks[row].any(axis=1)),
-            np.flatnonzero(masks[row].any(axis=0)),
-        )
-        boxes[row] = columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
+    masks, boxes = _draw_masks(centers[order], radii[order], shape)
     return Rois(
         cell_roi_id=roi_ids,
         cell_specimen_id=ids[order],
@@ -190,63 +199,76 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
 
 
 def _tuning(session: Session, plane: Plane, cell: int, seed: int) -> FloatArray:
-    """How much more or less than average the cell likes each image, (n_images,), mean 1; the same in every session."""
+    """Relative response of a cell to each image, (n_images,), mean 1; the same in every session."""
     set_number = 0 if session.image_set == "images_A" else 1
     rng = rng_for(seed, session.mouse.number, 2000 + plane.container.number, set_number, cell)
     weights = rng.gamma(0.7, 1.0, size=len(image_set_of(session).images)) + 0.05
     return weights / weights.mean()
 
 
-def record(
-    session: Session, plane: Plane, rois: Rois, run: TaskRun, clock: Clock, seed: int
-) -> Recording:
-    """Events from the task, dF/F as their calcium response plus noise, and what the other traces are derived from."""
-    rng = rng_for(seed, session.mouse.number, session.number, 50 + plane.container.number)
-    rate = TRUE_RATE[session.rig]
-    n = len(rois.cell_roi_id)
-    # Imaging starts before the monitor and outlasts it; planes of a group share the microscope's clock but for the
-    # flyback.
-    start, stop = clock.times[0] - 1.1 + 0.02 * plane.container.number, clock.times[-1] + 1.0
-    frames = int((stop - start) * rate)
-    times = start + np.arange(frames) / rate + rng.normal(0, 5e-5, size=frames)
+def _calcium_kernel(rate: float) -> FloatArray:
+    """dF/F after an event at `rate` Hz: a fast rise and a slow decay, with a peak of 1."""
+    lag = np.arange(int(4.0 * rate)) / rate
+    kernel = (1 - np.exp(-lag / 0.06)) * np.exp(-lag / 0.45)
+    return kernel / kernel.max()
 
+
+def _event_times(
+    session: Session,
+    tuning: FloatArray,
+    run: TaskRun,
+    clock: Clock,
+    times: FloatArray,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """When (s) a cell of this tuning has calcium events: after images, omissions and at random."""
     drive = DRIVES[session.mouse.cre_line, session.experience_level]
     gain = PASSIVE_GAIN if session.passive else 1.0
     flashes = run.flashes
     onset = clock.shown(flashes.start)
     shown = ~flashes.omitted
-    lag = np.arange(int(4.0 * rate)) / rate
-    kernel = (1 - np.exp(-lag / 0.06)) * np.exp(-lag / 0.45)
-    kernel /= kernel.max()
-
+    strength = np.where(flashes.changed, drive.change, drive.image)
+    chance = strength * tuning[flashes.image] * shown * gain
+    hits = onset[rng.random(len(onset)) < chance]
+    moments: list[FloatArray] = [hits + 0.08 + rng.exponential(0.06, size=len(hits))]
+    omissions = onset[flashes.omitted]
+    for offset in (0.05, 0.3, 0.55):
+        ramp = drive.omission * gain * (0.5 + offset)
+        hits: FloatArray = omissions[rng.random(len(omissions)) < ramp]
+        moments.append(hits + offset + rng.uniform(0, 0.2, size=len(hits)))
     span = float(times[-1] - times[0])
+    moments.append(times[0] + span * rng.random(size=rng.poisson(SPONTANEOUS_HZ * span)))
+    return np.concatenate(moments)
+
+
+def record(
+    session: Session, plane: Plane, rois: Rois, run: TaskRun, clock: Clock, seed: int
+) -> Recording:
+    """Simulates a plane: events caused by the task, dF/F as their response plus noise, motion."""
+    rng = rng_for(seed, session.mouse.number, session.number, 50 + plane.container.number)
+    rate = TRUE_RATE[session.rig]
+    n = len(rois.cell_roi_id)
+    # Imaging starts before the monitor and outlasts it. Planes of a group share the microscope's
+    # clock except for the flyback.
+    start, stop = clock.times[0] - 1.1 + 0.02 * plane.container.number, clock.times[-1] + 1.0
+    frames = int((stop - start) * rate)
+    times = start + np.arange(frames) / rate + rng.normal(0, 5e-5, size=frames)
+
+    noise = rng.uniform(0.03, 0.09, size=n)
     events = np.zeros((frames, n))
     dff = np.empty((frames, n))
-    noise = rng.uniform(0.03, 0.09, size=n)
+    kernel = _calcium_kernel(rate)
     for column, cell in enumerate(rois.cell):
-        tuning = _tuning(session, plane, int(cell), seed)
-        chance = (
-            np.where(flashes.changed, drive.change, drive.image)
-            * tuning[flashes.image]
-            * shown
-            * gain
+        moments = _event_times(
+            session, _tuning(session, plane, int(cell), seed), run, clock, times, rng
         )
-        hits = onset[rng.random(len(onset)) < chance]
-        moments: list[FloatArray] = [hits + 0.08 + rng.exponential(0.06, size=len(hits))]
-        omissions = onset[flashes.omitted]
-        for offset in (0.05, 0.3, 0.55):
-            ramp = drive.omission * gain * (0.5 + offset)
-            hits: FloatArray = omissions[rng.random(len(omissions)) < ramp]
-            moments.append(hits + offset + rng.uniform(0, 0.2, size=len(hits)))
-        moments.append(times[0] + span * rng.random(size=rng.poisson(SPONTANEOUS_HZ * span)))
-        at: NDArray[np.int64] = np.searchsorted(times, np.concatenate(moments))
+        at = np.searchsorted(times, moments)
         at = at[at < frames]
         trace = np.zeros(frames)
         np.add.at(trace, at, 0.15 + rng.exponential(0.25, size=len(at)))
         events[:, column] = trace
-        dff[:, column] = np.convolve(trace, kernel)[:frames] + rng.normal(
-            0, noise[column], size=frames
-        )
+        response = np.convolve(trace, kernel)[:frames]
+        dff[:, column] = response + rng.normal(0, noise[column], size=frames)
 
     event_rois = np.arange(n)
     if plane.events_subset:
@@ -272,7 +294,10 @@ def record(
 
 
 def projections(rois: Rois, seed: int, experiment_id: int) -> dict[str, Image]:
-    """Average and maximum projection (uint8) and the union of all masks (int64 0/1), each (height, width)."""
+    """Returns average and maximum projection (uint8) and the union of all masks (int64, 0 or 1).
+
+    Each is (height, width).
+    """
     rng = rng_for(seed, experiment_id)
     shape = rois.masks.shape[1:]
     texture = rng.normal(size=shape)

@@ -1,4 +1,4 @@
-"""The project tables: four CSV files (three before 1.0.0) in the spelling of the release they belong to."""
+"""The project tables: four CSV files (three before 1.0.0) with the columns of their release."""
 
 from __future__ import annotations
 
@@ -25,47 +25,67 @@ _EXPOSURES = (
 _CELLS = "cell_roi_id cell_specimen_id ophys_experiment_id"
 _CURRENT = {
     "behavior_session_table": f"""
-        behavior_session_id ophys_session_id ophys_container_id {_MOUSE} project_code session_type session_number
-        image_set behavior_type experience_level {_EXPOSURES} date_of_acquisition equipment_name
-        imaging_plane_group_count num_depths_per_area num_targeted_structures ophys_experiment_id trial_count
-        go_trial_count catch_trial_count hit_trial_count miss_trial_count false_alarm_trial_count
-        correct_reject_trial_count engaged_trial_count file_id""",
+        behavior_session_id ophys_session_id ophys_container_id {_MOUSE} project_code
+        session_type session_number image_set behavior_type experience_level {_EXPOSURES}
+        date_of_acquisition equipment_name imaging_plane_group_count num_depths_per_area
+        num_targeted_structures ophys_experiment_id trial_count go_trial_count catch_trial_count
+        hit_trial_count miss_trial_count false_alarm_trial_count correct_reject_trial_count
+        engaged_trial_count file_id""",
     "ophys_session_table": f"""
-        ophys_session_id behavior_session_id ophys_container_id {_MOUSE} project_code session_type session_number
-        image_set behavior_type experience_level {_EXPOSURES} date_of_acquisition equipment_name
-        num_targeted_structures imaging_plane_group_count ophys_experiment_id num_depths_per_area""",
+        ophys_session_id behavior_session_id ophys_container_id {_MOUSE} project_code
+        session_type session_number image_set behavior_type experience_level {_EXPOSURES}
+        date_of_acquisition equipment_name num_targeted_structures imaging_plane_group_count
+        ophys_experiment_id num_depths_per_area""",
     "ophys_experiment_table": f"""
-        ophys_experiment_id behavior_session_id ophys_session_id ophys_container_id {_MOUSE} imaging_depth
-        targeted_structure targeted_imaging_depth imaging_plane_group project_code session_type session_number
-        image_set behavior_type passive experience_level {_EXPOSURES} date_of_acquisition equipment_name published_at
-        isi_experiment_id file_id""",
+        ophys_experiment_id behavior_session_id ophys_session_id ophys_container_id {_MOUSE}
+        imaging_depth targeted_structure targeted_imaging_depth imaging_plane_group project_code
+        session_type session_number image_set behavior_type passive experience_level {_EXPOSURES}
+        date_of_acquisition equipment_name published_at isi_experiment_id file_id""",
     "ophys_cells_table": _CELLS,
 }
-# Before 1.1.0: the columns the dataset's first documentation lists, and from 1.0.0 on three more of the experiments.
+# Before 1.1.0: the columns in the dataset's first documentation; from 1.0.0 on, experiments have
+# three more.
 _LEGACY = {
     "behavior_session_table": f"""
-        behavior_session_id equipment_name full_genotype mouse_id sex age_in_days session_number {_EXPOSURES}
-        ophys_session_id ophys_experiment_id ophys_container_id project_code date_of_acquisition session_type file_id
-        driver_line reporter_line indicator cre_line""",
+        behavior_session_id equipment_name full_genotype mouse_id sex age_in_days session_number
+        {_EXPOSURES} ophys_session_id ophys_experiment_id ophys_container_id project_code
+        date_of_acquisition session_type file_id driver_line reporter_line indicator cre_line""",
     "ophys_session_table": f"""
-        ophys_session_id equipment_name full_genotype mouse_id sex age_in_days project_code session_number
-        {_EXPOSURES} behavior_session_id ophys_experiment_id ophys_container_id date_of_acquisition session_type
-        driver_line reporter_line indicator cre_line""",
+        ophys_session_id equipment_name full_genotype mouse_id sex age_in_days project_code
+        session_number {_EXPOSURES} behavior_session_id ophys_experiment_id ophys_container_id
+        date_of_acquisition session_type driver_line reporter_line indicator cre_line""",
     "ophys_experiment_table": f"""
-        ophys_experiment_id equipment_name full_genotype mouse_id sex age_in_days imaging_depth targeted_structure
-        project_code session_number {_EXPOSURES} behavior_session_id ophys_session_id ophys_container_id
-        date_of_acquisition session_type file_id driver_line reporter_line indicator cre_line experience_level passive
-        image_set""",
+        ophys_experiment_id equipment_name full_genotype mouse_id sex age_in_days imaging_depth
+        targeted_structure project_code session_number {_EXPOSURES} behavior_session_id
+        ophys_session_id ophys_container_id date_of_acquisition session_type file_id driver_line
+        reporter_line indicator cre_line experience_level passive image_set""",
     "ophys_cells_table": _CELLS,
 }
-# num_targeted_structures, num_depths_per_area
+# Per project: num_targeted_structures, num_depths_per_area.
 _PROJECT_PLANES = {"VisualBehavior": (1, 1), "VisualBehaviorMultiscope": (2, 4)}
 NOT_IMAGED_FILE_ID = -999
+# Columns with nulls went through pandas as floats: 6.0, not 6.
+_FLOATS = {
+    "behavior_session_table": {
+        "ophys_session_id",
+        "session_number",
+        "prior_exposures_to_image_set",
+        "imaging_plane_group_count",
+        "num_depths_per_area",
+        "num_targeted_structures",
+    },
+    "ophys_session_table": {"imaging_plane_group_count"},
+    "ophys_experiment_table": {"imaging_plane_group"},
+    "ophys_cells_table": {"cell_specimen_id"},
+}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the project tables need of a plane; `cells` are its valid ROIs: cell_roi_id, cell_specimen_id or None."""
+    """A plane's contribution to the project tables.
+
+    `cells` holds (cell_roi_id, cell_specimen_id or None) of its valid ROIs.
+    """
 
     session: Session
     plane: Plane
@@ -73,7 +93,7 @@ class Experiment:
 
     @classmethod
     def of(cls, session: Session, plane: Plane, rois: Rois) -> Experiment:
-        """Keep of the ROIs what the tables need, not their masks."""
+        """Keeps what the tables need of the ROIs, without their masks."""
         specimens = [None if np.isnan(i) or i < 0 else int(i) for i in rois.cell_specimen_id]
         return cls(
             session,
@@ -106,9 +126,9 @@ def trial_counts(data: SessionData) -> dict[str, int]:
 
 
 def reward_rate(data: SessionData) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Responses per minute around each trial, (n_trials,): 25 trials either way, NaN for the first ten.
+    """Responses per minute in 25 trials on either side of each, (n_trials,); NaN for the first ten.
 
-    A response is a first lick between 0.15 and 0.75 s after the change, whatever kind the trial is.
+    A response is a first lick between 0.15 and 0.75 s after the change, in any kind of trial.
     """
     run, clock = data.run, data.clock
     licks = lick_times(run, clock)
@@ -172,73 +192,55 @@ def write_tables(
     file_ids: dict[str, int],
     release: str,
 ) -> list[Path]:
-    """Write the project tables.
+    """Writes the project tables.
 
     Args:
-        folder: where to.
+        folder: folder for the files; made if missing.
         sessions: all sessions of the release.
         experiments: ophys_experiment_id -> its plane.
         counts: behavior_session_id -> trial counts.
         depths: container_id -> targeted depth.
         file_ids: key below the project folder -> file_id.
-        release: X.Y.Z, which decides the columns.
+        release: X.Y.Z, which determines the columns.
 
     Returns:
         The files written, in the order the manifest lists them.
     """
     version = tuple(map(int, release.split(".")))
     legacy = version < (1, 1, 0)
-    columns = _LEGACY if legacy else _CURRENT
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-
-    def write(name: str, rows: list[Row], floats: tuple[str, ...] = ()) -> None:
-        if name == "ophys_cells_table" and version < (1, 0, 0):
-            return
-        path = folder / f"{name}.csv"
-        header = columns[name].split()
-        if name == "ophys_experiment_table" and version < (1, 0, 0):
-            header = [
-                column
-                for column in header
-                if column not in ("experience_level", "passive", "image_set")
-            ]
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(
-                [_cell(row[column], column in floats) for column in header] for row in rows
-            )
-        written.append(path)
-
     imaged = [session for session in sessions if session.planes]
-    # Columns with nulls went through pandas as floats: 6.0, not 6.
-    write(
-        "behavior_session_table",
-        [_behavior_row(session, counts, file_ids, legacy) for session in sessions],
-        (
-            "ophys_session_id",
-            "session_number",
-            "prior_exposures_to_image_set",
-            "imaging_plane_group_count",
-            "num_depths_per_area",
-            "num_targeted_structures",
-            *(("file_id",) if legacy else ()),
-        ),
-    )
-    write(
-        "ophys_session_table",
-        [_shared(session) | {"date_of_acquisition": _date(session, False)} for session in imaged],
-        ("imaging_plane_group_count",),
-    )
-    rows = [_experiment_row(experiment, depths, file_ids) for experiment in experiments.values()]
-    write("ophys_experiment_table", rows, ("imaging_plane_group",))
-    write(
-        "ophys_cells_table",
-        [row for e in experiments.values() for row in _cell_rows(e)],
-        ("cell_specimen_id",),
-    )
-    return written
+    tables: dict[str, list[Row]] = {
+        "behavior_session_table": [
+            _behavior_row(session, counts, file_ids, legacy) for session in sessions
+        ],
+        "ophys_session_table": [
+            _shared(session) | {"date_of_acquisition": _date(session, False)} for session in imaged
+        ],
+        "ophys_experiment_table": [
+            _experiment_row(experiment, depths, file_ids) for experiment in experiments.values()
+        ],
+        "ophys_cells_table": [row for e in experiments.values() for row in _cell_rows(e)],
+    }
+    if version < (1, 0, 0):
+        del tables["ophys_cells_table"]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_write_table(folder, name, rows, version) for name, rows in tables.items()]
+
+
+def _write_table(folder: Path, name: str, rows: list[Row], version: tuple[int, ...]) -> Path:
+    legacy = version < (1, 1, 0)
+    header = (_LEGACY if legacy else _CURRENT)[name].split()
+    if name == "ophys_experiment_table" and version < (1, 0, 0):
+        header = [c for c in header if c not in ("experience_level", "passive", "image_set")]
+    floats = _FLOATS[name]
+    if legacy and name == "behavior_session_table":
+        floats |= {"file_id"}
+    path = folder / f"{name}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([_cell(row[c], c in floats) for c in header] for row in rows)
+    return path
 
 
 def _behavior_row(
@@ -263,7 +265,7 @@ def _experiment_row(
         "targeted_structure": plane.container.structure,
         "targeted_imaging_depth": depths[plane.container.container_id],
         "imaging_plane_group": plane.container.plane_group,
-        # The session tables say images_A, this one A.
+        # The session tables have images_A, this one A.
         "image_set": session.image_set.removeprefix("images_"),
         "date_of_acquisition": _date(session, False),
         "published_at": "2021-03-25" if plane.experiment_id % 3 else "2021-08-12",
@@ -286,7 +288,9 @@ def _cell_rows(experiment: Experiment) -> list[Row]:
 
 
 def _date(session: Session, with_offset: bool) -> str:
-    """Only the behaviour table spells out the offset; whole seconds carry no fraction."""
+    """The date as the CSV has it: only the behaviour table has the offset; whole seconds no
+    fraction.
+    """
     text = str(session.acquired)
     return text if with_offset else text.removesuffix("+00:00")
 

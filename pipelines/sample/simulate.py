@@ -1,4 +1,4 @@
-"""One session, simulated: what all files of the session share."""
+"""Simulates what all files of a session share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SessionData:
 
 
 def simulate_session(session: Session, scale: Scale, seed: int) -> SessionData:
-    """Simulate clock, task, running and eye; each draws from its own generator."""
+    """Simulates clock, task, running and eye, each with its own random generator."""
 
     def rng(stream: int) -> np.random.Generator:
         return rng_for(seed, session.mouse.number, session.number, stream)

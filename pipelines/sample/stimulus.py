@@ -1,4 +1,4 @@
-"""What was on the monitor: image sets and their pictures, the stimulus clock, and the presentations of a session."""
+"""The monitor: image sets and their pictures, the stimulus clock, a session's presentations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from pipelines.sample.behavior import FLASH_FRAMES, STIMULUS_HZ, TaskRun, flash_
 from pipelines.sample.design import Scale, Session
 
 FloatArray = NDArray[np.float64]
-MOVIE_FRAME_FRAMES = 2  # a movie frame stays for two monitor frames: 30 Hz on a 60 Hz monitor
+MOVIE_FRAME_FRAMES = 2  # a movie at 30 Hz on a monitor at 60 Hz
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images of a session: `name` as templates and `image_set` spell it, `stimulus_name` as presentations do."""
+    """The images of a session.
+
+    `name` is the spelling of templates and of `image_set`, `stimulus_name` that of presentations.
+    """
 
     name: str
     stimulus_name: str
@@ -45,7 +48,10 @@ IMAGE_SETS = {
 
 @dataclass(frozen=True)
 class Clock:
-    """The stimulus computer's clock: `times[k]` is the time of frame k in s, without the monitor delay (`delay`, s)."""
+    """The stimulus computer's clock.
+
+    `times[k]` is the time of frame k in s, without the monitor delay `delay` (s).
+    """
 
     times: FloatArray
     delay: float
@@ -54,15 +60,16 @@ class Clock:
     movie_start: int
 
     def shown(self, frames: NDArray[np.int64]) -> FloatArray:
-        """When the given frames reached the mouse's eye, in s."""
+        """Returns the times (s) at which the given frames reached the mouse's eye."""
         return self.times[frames] + self.delay
 
 
 def make_clock(session: Session, scale: Scale, rng: np.random.Generator) -> Clock:
-    """The session's clock; frames last 1/60 s with 0.1 ms of jitter and, rarely, a dropped refresh.
+    """Makes the session's clock. Frames last 1/60 s with 0.1 ms of jitter; a few are dropped.
 
-    Sessions with a movie start such that the first image comes after 285 s, because readers recognise the initial gray
-    screen by it: real sessions by its five minutes, tiny ones by an offset of the clock. Other sessions start at 0.
+    In sessions with a movie the first image comes after 285 s, because readers recognise the
+    initial gray screen by it: in real sessions after five minutes of gray, in tiny ones through an
+    offset of the clock. Other sessions start at 0.
     """
     task = flash_count(session, scale) * FLASH_FRAMES
     if session.has_movie:
@@ -92,18 +99,22 @@ def make_clock(session: Session, scale: Scale, rng: np.random.Generator) -> Cloc
 
 
 def image_set_of(session: Session) -> ImageSet:
-    """The images the session shows."""
+    """Returns the images that the session shows."""
     return IMAGE_SETS[session.image_set]
 
 
 def is_static_grating(session: Session) -> bool:
-    """TRAINING_0 and TRAINING_1 show a grating until the next one replaces it, without gray in between."""
+    """Whether each grating stays until the next, without gray between: in TRAINING_0 and
+    TRAINING_1.
+    """
     return session.session_type.startswith(("TRAINING_0", "TRAINING_1"))
 
 
 @lru_cache(maxsize=16)
 def _texture(name: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """A smooth random picture in 0..255, (height, width), that depends on its name alone: one `im065` for all files."""
+    """A smooth random picture, (height, width), 0 to 255, determined by its name: all files share
+    it.
+    """
     seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
     rng = np.random.default_rng(seed)
     picture = np.zeros(shape, dtype=np.float32)
@@ -125,7 +136,7 @@ def _texture(name: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _grating(degrees: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """A square-wave grating of 0.04 cycles per degree on a monitor 120 degrees wide, (height, width), 0 or 255."""
+    """A square-wave grating of 0.04 cycles per degree on a monitor 120 degrees wide; 0 or 255."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     angle = np.deg2rad(degrees)
     cycles = 0.04 * 120 / shape[1] * (x * np.cos(angle) + y * np.sin(angle)) + 0.25
@@ -135,9 +146,10 @@ def _grating(degrees: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def template_images(
     image_set: ImageSet, shape: tuple[int, int]
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """Yield (warped uint8, unwarped float64) of each image, both (height, width), one at a time: a real set is 166 MB.
+    """Yields (warped uint8, unwarped float64) of each image, both (height, width).
 
-    Natural images are NaN in `unwarped` where the curved screen does not show them; gratings have no such border.
+    One at a time, since a real set has 166 MB. Natural images are NaN in `unwarped` where the
+    curved screen does not show them; gratings have no such border.
     """
     height, width = shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
@@ -154,5 +166,5 @@ def template_images(
 
 
 def static_epochs(run: TaskRun) -> NDArray[np.int64]:
-    """Flash numbers at which a static grating appears: the first flash and every change."""
+    """Numbers of the flashes that show a new static grating: the first flash and every change."""
     return np.flatnonzero(run.flashes.changed | (np.arange(len(run.flashes.start)) == 0))

@@ -1,4 +1,4 @@
-"""Trials and presentations as columns in stored order, in the layout of either release."""
+"""Trials and presentations as columns, in stored order and in the layout of either release."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OMISSION_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Ragged:
-    """The trials' lick times: `flat` (s) and the exclusive end of each trial's slice, `ends` (n_trials,)."""
+    """The trials' lick times: `flat` (s), and the exclusive end of each trial's slice in `ends`."""
 
     flat: FloatArray
     ends: NDArray[np.int64]
@@ -40,7 +40,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Presentations:
-    """One `/intervals/<name>_presentations` group: columns beside `tags` and `timeseries`, in stored order."""
+    """One `/intervals/<name>_presentations` group: its columns without `tags` and `timeseries`."""
 
     name: str
     description: str
@@ -48,7 +48,11 @@ class Presentations:
 
 
 def lick_times(run: TaskRun, clock: Clock) -> Ragged:
-    """Licks of each trial: frame in (its start, the next trial's start]; the last trial's up to the session's end."""
+    """Assigns each lick to a trial.
+
+    A trial's licks lie in (its start frame, the next trial's start frame]; the last trial's extend
+    to the end of the session.
+    """
     bounds = np.append(run.trials.start, np.iinfo(np.int64).max)
     edges = np.searchsorted(run.licks, bounds, side="right")
     times = clock.times[run.licks]
@@ -57,10 +61,11 @@ def lick_times(run: TaskRun, clock: Clock) -> Ragged:
 
 
 def trial_columns(run: TaskRun, clock: Clock, names: list[str], *, legacy: bool) -> Columns:
-    """`/intervals/trials` in stored order; `lick_times`, which is ragged, is an empty list that keeps its place.
+    """Returns `/intervals/trials` in stored order; the ragged `lick_times` is an empty placeholder.
 
-    Outcomes and latencies follow the formulas of the release: a latency counts from the delayed change to the first
-    lick of the trial, wherever that lies, and is +inf without a lick and NaN in aborted trials.
+    Outcomes and latencies follow the release's formulas. A latency counts from the delayed change
+    to the first lick of the trial, wherever that lies; it is +inf without a lick and NaN in aborted
+    trials.
     """
     trials = run.trials
     licks = lick_times(run, clock)
@@ -72,7 +77,7 @@ def trial_columns(run: TaskRun, clock: Clock, names: list[str], *, legacy: bool)
     change_time[changed] = clock.shown(trials.change[changed])
     latency = np.where(trials.aborted, np.nan, np.where(has_lick, first - change_time, np.inf))
 
-    # A reward belongs to the trial it falls in; no trial has two.
+    # A reward belongs to the trial in which it falls; no trial has two.
     owner = np.searchsorted(trials.start, run.reward_frames, side="right") - 1
     reward_time = np.full(len(trials.start), np.nan)
     reward_time[owner] = clock.times[run.reward_frames]
@@ -96,7 +101,7 @@ def trial_columns(run: TaskRun, clock: Clock, names: list[str], *, legacy: bool)
         "response_time": np.where(trials.aborted, np.nan, first),
         "response_latency": latency,
         "reward_time": reward_time,
-        # Without a single reward the sums are empty and the release stores whole numbers.
+        # Without any reward the sums are empty, and the release stores integers.
         "reward_volume": reward_volume
         if run.reward_frames.size
         else np.zeros(len(trials.start), dtype=np.int64),
@@ -114,7 +119,9 @@ def trial_columns(run: TaskRun, clock: Clock, names: list[str], *, legacy: bool)
 def flashes_since_change(
     changed: NDArray[np.bool_], omitted: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Flashes since the last change, (n,): 0 at changes and the first flash; an omission repeats the count before."""
+    """Flashes since the last change, (n,): 0 at changes and at the first flash; omissions do not
+    count.
+    """
     shown = np.cumsum(~omitted)
     reset = changed.copy()
     reset[0] = True
@@ -130,7 +137,7 @@ def image_changes(image: NDArray[np.int64], omitted: NDArray[np.bool_]) -> NDArr
 
 
 def _task_arrays(session: Session, run: TaskRun, clock: Clock) -> dict[str, NDArray[Any]]:
-    """What every layout of the task's presentations is made of: frames, times, image numbers, omissions; all (n,)."""
+    """Frames, times, image numbers and omissions of the task's presentations, each (n,)."""
     flashes = run.flashes
     start, image, omitted = flashes.start, flashes.image, flashes.omitted
     end = flashes.end
@@ -155,7 +162,7 @@ def _task_arrays(session: Session, run: TaskRun, clock: Clock) -> dict[str, NDAr
 def task_presentations(
     session: Session, run: TaskRun, clock: Clock, image_set: ImageSet
 ) -> Presentations:
-    """The task's presentations in the current layout, one group for the whole image set."""
+    """Returns the task's presentations in the current layout: one group for the image set."""
     task = _task_arrays(session, run, clock)
     n, omitted, image = len(task["start"]), task["omitted"], task["image"]
     movie = session.has_movie
@@ -170,8 +177,8 @@ def task_presentations(
     # A sham change is the flash on which a catch trial would have changed.
     sham = np.isin(task["start"], trials.change[trials.catch]) & (trials_id != NO_INT)
     passive = "passive" if session.passive else "behavior"
-    # Sessions with gray and movie rows had nulls in the boolean columns, which the release's writer turned into
-    # 0.0/1.0/NaN.
+    # In sessions with gray and movie rows the boolean columns had nulls, and the release's writer
+    # made them 0.0/1.0/NaN.
     flag = np.float64 if movie else np.bool_
     columns: Columns = {
         "start_time": task["t0"],
@@ -210,79 +217,73 @@ def task_presentations(
 
 
 def gray_and_movie(scale: Scale, clock: Clock) -> list[Presentations]:
-    """The two gray screens and the movie of a session that ends with it (current layout only)."""
+    """Returns the movie and the two gray screens around it (current layout only)."""
+    return [_movie(scale, clock), _gray_screens(clock)]
+
+
+def _movie(scale: Scale, clock: Clock) -> Presentations:
     repeats, frames = scale.movie_repeats, scale.movie_frames
-    movie_start = clock.movie_start + MOVIE_FRAME_FRAMES * np.arange(
-        repeats * frames, dtype=np.int64
-    )
-    movie_edges = np.append(movie_start, clock.movie_start + MOVIE_FRAME_FRAMES * repeats * frames)
-    gray_frames = np.array(
+    n = repeats * frames
+    edges = clock.movie_start + MOVIE_FRAME_FRAMES * np.arange(n + 1, dtype=np.int64)
+    shown = clock.shown(edges)
+    own: Columns = {
+        "stimulus_block": np.full(n, 3),
+        "stimulus_block_name": ["natural_movie_one"] * n,
+        "movie_frame_index": np.tile(np.arange(frames, dtype=np.int64), repeats),
+        "movie_repeat": np.repeat(np.arange(repeats, dtype=np.int64), frames),
+        "start_frame": edges[:-1],
+        "end_frame": edges[:-1] + 1,
+    }
+    return _without_task("natural_movie_one", shown[:-1], shown[1:], own)
+
+
+def _gray_screens(clock: Clock) -> Presentations:
+    frames = np.array(
         [[0, clock.first_flash], [clock.task_end - 30, clock.movie_start]], dtype=np.int64
     )
-    gray_times = clock.shown(gray_frames)
-    gray_times[0, 0] = 0.0
-    blocks: list[tuple[str, FloatArray, FloatArray, Columns]] = [
-        (
-            "natural_movie_one",
-            clock.shown(movie_edges[:-1]),
-            clock.shown(movie_edges[1:]),
-            {
-                "stimulus_block": np.full(repeats * frames, 3),
-                "stimulus_block_name": ["natural_movie_one"] * (repeats * frames),
-                "movie_frame_index": np.tile(np.arange(frames, dtype=np.int64), repeats),
-                "movie_repeat": np.repeat(np.arange(repeats, dtype=np.int64), frames),
-                "start_frame": movie_start,
-                "end_frame": movie_start + 1,
-            },
-        ),
-        (
-            "spontaneous",
-            gray_times[:, 0],
-            gray_times[:, 1],
-            {
-                "stimulus_block": np.array([0, 2]),
-                "stimulus_block_name": [
-                    "initial_gray_screen_5min",
-                    "post_behavior_gray_screen_5min",
-                ],
-                "movie_frame_index": np.full(2, NO_INT),
-                "movie_repeat": np.full(2, NO_INT),
-                "start_frame": gray_frames[:, 0],
-                "end_frame": gray_frames[:, 1],
-            },
-        ),
-    ]
-    groups: list[Presentations] = []
-    for name, start, stop, own in blocks:
-        n = len(start)
-        columns: Columns = {
-            "start_time": start,
-            "stop_time": stop,
-            "stimulus_block": own["stimulus_block"],
-            "stimulus_block_name": own["stimulus_block_name"],
-            "image_index": np.full(n, NO_INT),
-            "movie_frame_index": own["movie_frame_index"],
-            "duration": stop - start,
-            "start_frame": own["start_frame"],
-            "end_frame": own["end_frame"],
-            "movie_repeat": own["movie_repeat"],
-            "flashes_since_change": np.full(n, NO_INT),
-            "trials_id": np.full(n, NO_INT),
-            "active": np.zeros(n, dtype=bool),
-            "is_sham_change": np.zeros(n, dtype=bool),
-            "stimulus_name": [name] * n,
-        }
-        groups.append(Presentations(f"{name}_presentations", _description(name), columns))
-    return groups
+    shown = clock.shown(frames)
+    shown[0, 0] = 0.0
+    own: Columns = {
+        "stimulus_block": np.array([0, 2]),
+        "stimulus_block_name": ["initial_gray_screen_5min", "post_behavior_gray_screen_5min"],
+        "movie_frame_index": np.full(2, NO_INT),
+        "movie_repeat": np.full(2, NO_INT),
+        "start_frame": frames[:, 0],
+        "end_frame": frames[:, 1],
+    }
+    return _without_task("spontaneous", shown[:, 0], shown[:, 1], own)
+
+
+def _without_task(name: str, start: FloatArray, stop: FloatArray, own: Columns) -> Presentations:
+    """Makes a group outside the task from its `own` columns and those that such groups share."""
+    n = len(start)
+    columns: Columns = {
+        "start_time": start,
+        "stop_time": stop,
+        "stimulus_block": own["stimulus_block"],
+        "stimulus_block_name": own["stimulus_block_name"],
+        "image_index": np.full(n, NO_INT),
+        "movie_frame_index": own["movie_frame_index"],
+        "duration": stop - start,
+        "start_frame": own["start_frame"],
+        "end_frame": own["end_frame"],
+        "movie_repeat": own["movie_repeat"],
+        "flashes_since_change": np.full(n, NO_INT),
+        "trials_id": np.full(n, NO_INT),
+        "active": np.zeros(n, dtype=bool),
+        "is_sham_change": np.zeros(n, dtype=bool),
+        "stimulus_name": [name] * n,
+    }
+    return Presentations(f"{name}_presentations", _description(name), columns)
 
 
 def legacy_presentations(
     session: Session, run: TaskRun, clock: Clock, image_set: ImageSet
 ) -> list[Presentations]:
-    """The task's presentations before 1.1.0: a group per image name, no gray screen and no movie.
+    """Returns the task's presentations before 1.1.0: a group per image name, no gray and no movie.
 
-    `end_frame` is float64 and null for omissions; a column that is null throughout a group was not written, so the
-    group of omissions has none.
+    `end_frame` is float64 and null for omissions. A column that is null throughout a group was not
+    written, so the group of omissions has none.
     """
     task = _task_arrays(session, run, clock)
     names = np.array([*image_set.images, "omitted"], dtype=object)
@@ -314,7 +315,7 @@ def legacy_presentations(
 def shown_images(
     session: Session, run: TaskRun, clock: Clock
 ) -> tuple[NDArray[np.uint64], FloatArray]:
-    """`/stimulus/presentation`: image number and start time (s) of every presentation that was not omitted."""
+    """Returns number and start time (s) of every shown image, for `/stimulus/presentation`."""
     task = _task_arrays(session, run, clock)
     shown = ~task["omitted"]
     return task["image"][shown].astype(np.uint64), task["t0"][shown]
@@ -323,7 +324,7 @@ def shown_images(
 def task_parameters(
     session: Session, run: TaskRun, image_set: ImageSet, volume: float
 ) -> dict[str, Any]:
-    """Attributes of `/general/task_parameters`; volumes in mL, durations in s as the release spells them."""
+    """Attributes of `/general/task_parameters`: volumes in mL, durations as text in s."""
     static = is_static_grating(session)
     frames = (
         int(run.flashes.end[-1] - run.flashes.start[0])

@@ -1,4 +1,4 @@
-"""One NWB file in the released layout: who, when and what, then behaviour, then the imaging plane if there is one."""
+"""Writes one NWB file in the released layout."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pipelines.sample.physiology import Image, Recording, Rois
 from pipelines.sample.simulate import SessionData
 
 SYNTHETIC = "SYNTHETIC DATA, simulated by vblake: no animal was recorded."
-_FILE_DATE = datetime(
-    2023, 9, 1, 12, tzinfo=UTC
-)  # fixed, so that the same seed gives the same bytes
+# Fixed, so that the same seed gives the same bytes.
+_FILE_DATE = datetime(2023, 9, 1, 12, tzinfo=UTC)
 _DESCRIPTION = (
-    "{warning} A model mouse licks for water when a visual stimulus changes: stage {stage} of the change detection "
-    "task, flashes of 250 ms with 500 ms of gray between them, or gratings without gray in the first stages."
+    "{warning} A model mouse licks for water when a visual stimulus changes: stage {stage} of the "
+    "change detection task, flashes of 250 ms with 500 ms of gray between them, or gratings "
+    "without gray in the first stages."
 )
 
 
 def write_behavior_file(path: Path, data: SessionData, scale: Scale, *, legacy: bool) -> None:
-    """Write the file of a session that was not imaged to `path`; `legacy` asks for the layout before 1.1.0."""
+    """Writes the file of a session without imaging; `legacy` selects the layout before 1.1.0."""
     draft = _start(
         data, str(data.session.behavior_session_id), ["visual", "behavior", "task"], legacy
     )
@@ -52,10 +52,10 @@ def write_experiment_file(
     *,
     legacy: bool,
 ) -> None:
-    """Write the file of one imaging plane, behaviour of its session included, to `path`.
+    """Writes the file of one imaging plane, including the behaviour of its session.
 
     Args:
-        path: where to.
+        path: the file.
         data: the session.
         plane: the experiment.
         rois: its cells.
@@ -95,7 +95,7 @@ def write_experiment_file(
 
 
 def _start(data: SessionData, identifier: str, keywords: list[str], legacy: bool) -> Draft:
-    """An NWB file with its general part and subject."""
+    """Starts an NWB file with its general part and subject."""
     session, mouse = data.session, data.session.mouse
     subject = ext.container_class(ext.BEHAVIOR, "BehaviorSubject", legacy)
     return Draft(

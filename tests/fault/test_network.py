@@ -27,7 +27,7 @@ from pipelines.ingest import prepare
 from pipelines.release.manifest import load_release
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
-from pipelines.sample import write_sample
+from pipelines.sample.bucket import write_sample
 from pipelines.source import object_store as s3
 from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source

@@ -12,18 +12,18 @@ from unittest.mock import Mock
 import pytest
 from builders.sampled import environment
 
-from pipelines.sample import SampleSummary, write_sample
+from pipelines.sample.bucket import SampleSummary, write_sample
 from pipelines.sample.design import TINY, plan_sessions
 
 WRITE = """
 import sys
 from pathlib import Path
-from pipelines.sample import bucket, write_sample
+from pipelines.sample import bucket
 plan = bucket.plan_sessions
 # Their planes share no container with other sessions, so leaving those out changes nothing in them.
 kept = ("TRAINING_0", "TRAINING_5", "OPHYS_3")
 bucket.plan_sessions = lambda *how: [session for session in plan(*how) if session.session_type.startswith(kept)]
-write_sample(Path(sys.argv[1]), mice=1)
+bucket.write_sample(Path(sys.argv[1]), mice=1)
 """
 
 

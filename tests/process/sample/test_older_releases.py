@@ -11,7 +11,7 @@ import pytest
 from builders.bucket import PROJECT
 from builders.sampled import B, all_files, behavior, experiment, reading, rows, values
 
-from pipelines.sample import write_sample
+from pipelines.sample.bucket import write_sample
 from pipelines.sample.design import TINY, plan_sessions
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builders.cli import refusal, run
 
-from pipelines.sample import SampleSummary
+from pipelines.sample.bucket import SampleSummary
 
 
 def test_sample_says_that_it_is_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_sample_says_that_it_is_synthetic(tmp_path: Path, monkeypatch: pytest.Mo
         given.update(options, out=out)
         return SampleSummary("1.0.1", 1, 1, 1, 2_000_000, out)
 
-    monkeypatch.setattr("pipelines.sample.write_sample", write_sample)
+    monkeypatch.setattr("pipelines.sample.bucket.write_sample", write_sample)
     result = run(
         "sample",
         "--out",
