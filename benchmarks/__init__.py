@@ -1,1 +1,1 @@
-"""Benchmarks: each module is a command with `--help` that prints a table and writes JSON."""
+"""Benchmarks. Each module is a command with `--help` that prints a table and writes JSON."""

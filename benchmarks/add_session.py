@@ -1,10 +1,9 @@
-"""Adding one session to a mouse that has 80: what its small tables cost, merge and publication.
+"""Adds one session to a mouse that has 80: cost of merging and publishing its small tables.
 
     python -m benchmarks.add_session --work /tmp/bench --out results/add_session.json
 
-The session is a real-scale behaviour file, converted once; the mouse's other sessions hold its rows
-under other ids. Times are of this process; peak memory is that of the merging process, which makes
-nothing else.
+The session is a real-scale behaviour file, converted once. The mouse's other sessions have the same
+rows under other ids. Times and peak memory are those of the merging process.
 """
 
 from __future__ import annotations
@@ -13,13 +12,20 @@ import argparse
 import json
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import run_repeated, table, write_json
+from benchmarks.harness import (
+    Samples,
+    argument_parser,
+    python,
+    run_repeated,
+    table,
+    write_json,
+)
+from benchmarks.sample import BUCKET_HELP, sample_bucket
 from benchmarks.verdict import Verdict, verdict_table
 
 _SECONDS = 1.0
@@ -27,7 +33,7 @@ _MOUSE, _FIRST = 400_001, 800_000_000
 
 
 def _session_file(source: Path, target: Path, session: int) -> Path:
-    """A staged file like `source`, of another session."""
+    """Writes a staged file like `source` for another session."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -50,7 +56,7 @@ def _small(staged: Path) -> list[str]:
 
 
 def build(staged: Path, lake: Path, sessions: int) -> None:
-    """Writes the mouse's files with so many sessions, and a copy to put back before each run."""
+    """Writes the mouse's files with `sessions` sessions."""
     from pipelines.lake.merge import merge_mouse
     from pipelines.lake.store import LocalStore, create_lake
     from schemas import TABLES
@@ -107,83 +113,62 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
     return {"merge_s": seconds, "merge_cpu_s": cpu, "peak_mb": peak, "tables": len(names)}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes"
-    )
-    parser.add_argument(
-        "--bucket",
-        type=Path,
-        metavar="DIR",
-        help="bucket with a real-scale behaviour file [a synthetic one]",
-    )
-    parser.add_argument(
-        "--sessions",
-        type=int,
-        default=80,
-        metavar="N",
-        help="sessions that the mouse has [%(default)s]",
-    )
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs [%(default)s]")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
-    parser.add_argument("--add", type=Path, metavar="STAGED", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    work: Path = options.work.resolve() / "add-session"
-    if options.add:
-        print(json.dumps(add(options.add, work / "lake")))
-        return
-    from benchmarks.convert_one import convert, prepare
-    from benchmarks.scale import scale_bucket
-
-    shutil.rmtree(work, ignore_errors=True)
-    bucket: Path = (options.bucket or scale_bucket(options.work.resolve(), 1)).resolve()
-    behavior = next(f for f in prepare(bucket, work) if f["kind"] == "behavior")
-    convert(Path(behavior["task"]), work / "staged")
-    staged = next((work / "staged").glob("behavior_session_*"))
-    build(staged, work / "built", options.sessions)
+def _add_repeatedly(work: Path, staged: Path, sessions: int, repeats: int) -> Samples:
+    """Measures `add` in fresh processes, each on a fresh copy of the lake."""
+    folder = work / "add-session"
+    build(staged, folder / "built", sessions)
 
     def before(_: str) -> None:
-        shutil.rmtree(work / "lake", ignore_errors=True)
-        shutil.copytree(work / "built", work / "lake")
+        shutil.rmtree(folder / "lake", ignore_errors=True)
+        shutil.copytree(folder / "built", folder / "lake")
 
-    name = f"one session added to {options.sessions}"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.add_session",
-        "--work",
-        str(options.work),
-        "--add",
-        str(staged),
-    ]
-    samples = run_repeated({name: command}, options.repeats, before=before)
-    found = samples[name]
-    size = sum(p.stat().st_size for p in (work / "built").rglob("*.parquet")) / 1e6
+    command = python("benchmarks.add_session", "--work", work, "--add", staged)
+    name = f"one session added to {sessions}"
+    return run_repeated({name: command}, repeats, before=before)[name]
+
+
+def _staged_session(work: Path, bucket: Path) -> Path:
+    """Converts the bucket's behaviour file; returns the folder of its staged tables."""
+    from benchmarks.convert_one import convert, prepare
+
+    shutil.rmtree(work / "add-session", ignore_errors=True)
+    files = prepare(bucket, work / "add-session")
+    behavior = next(f for f in files if f["kind"] == "behavior")
+    convert(Path(behavior["task"]), work / "add-session" / "staged")
+    return next((work / "add-session" / "staged").glob("behavior_session_*"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmark."""
+    parser = argument_parser(__doc__, "folder for bucket and lakes")
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help=BUCKET_HELP)
+    parser.add_argument(
+        "--sessions", type=int, default=80, metavar="N", help="the mouse's sessions [%(default)s]"
+    )
+    parser.add_argument("--add", type=Path, metavar="STAGED", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    work: Path = options.work.resolve()
+    if options.add:
+        print(json.dumps(add(options.add, work / "add-session" / "lake")))
+        return
+    bucket: Path = (options.bucket or sample_bucket(work, 1)).resolve()
+    staged = _staged_session(work, bucket)
+    found = _add_repeatedly(work, staged, options.sessions, options.repeats)
+    built = work / "add-session" / "built"
     row = {
-        "run": name,
+        "run": found.name,
         "tables": found.fact("tables"),
-        "lake_mb": size,
+        "lake_mb": sum(p.stat().st_size for p in built.rglob("*.parquet")) / 1e6,
         "s": found.fact("merge_s"),
         "cpu_s": found.fact("merge_cpu_s"),
         "peak_mb": found.fact("peak_mb"),
     }
-    lines = [Verdict(f"{name}: seconds for its small tables", row["s"], _SECONDS)]
+    lines = [Verdict(f"{found.name}: seconds for its small tables", row["s"], _SECONDS)]
     print(table(tuple(row), [tuple(row.values())]))
-    print()
-    print(verdict_table(lines))
+    print(f"\n{verdict_table(lines)}")
     if options.out:
-        write_json(
-            options.out,
-            "add_session",
-            vars(options),
-            samples,
-            rows=[row],
-            verdicts=[v.row() for v in lines],
-        )
+        more = {"rows": [row], "verdicts": [v.row() for v in lines]}
+        write_json(options.out, "add_session", vars(options), {found.name: found}, **more)
 
 
 if __name__ == "__main__":

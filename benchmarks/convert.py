@@ -1,16 +1,15 @@
-"""Converting one real-scale file: vblake against the floor, the released SDK, lazynwb and a pynwb
-user's script.
+"""Converts one real-scale file: vblake against the floor, the released SDK, lazynwb and a pynwb
+script.
 
     python -m benchmarks.convert --work /tmp/bench --out results/convert.json
 
-Each number is the median of several fresh processes, start-up and imports included, run in turn.
-Without --bucket a synthetic one of one mouse (1.2 GB) is written into the work folder. The peers'
-environments are made there too, once.
+Each number is the median of several fresh processes that run in turn, start-up and imports
+included. Without --bucket, a synthetic one of one mouse (1.2 GB) is written to the work folder. The
+peers' environments are made there too, once.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import sys
@@ -19,16 +18,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import BenchmarkError, Samples, run_once, run_repeated, table, write_json
+from benchmarks.harness import (
+    BenchmarkError,
+    Samples,
+    argument_parser,
+    python,
+    run_once,
+    run_repeated,
+    table,
+    write_json,
+)
 from benchmarks.peers.environments import PEERS, Peer, command, make
+from benchmarks.sample import BUCKET_HELP, sample_bucket
 from benchmarks.verdict import Verdict, verdict_table
 
 KINDS = ("behavior", "mesoscope", "scientifica")
 SMALL_TABLES = "trials,stimulus_presentations,cell_specimens"
-"""What lazynwb converts too."""
+"""The tables that lazynwb converts too."""
 
 FLOOR_RATIO = {"behavior": 2.0, "mesoscope": 1.4, "scientifica": 1.3}
 SDK_RATIO = {"behavior": 10.0, "mesoscope": 5.0, "scientifica": 5.0}
+
+_NUMBERS = ("wall_s", "cpu_s", "after_imports_s", "fastest_s", "peak_mb", "parquet_mb")
 
 Environments = dict[Peer, tuple[Path | None, str]]
 
@@ -43,41 +54,9 @@ class File:
     mb: float
 
 
-def sample_bucket(work: Path) -> Path:
-    """The synthetic bucket of a work folder, written if it is not there."""
-    bucket = work / "bucket"
-    if not (bucket / "done").exists():
-        shutil.rmtree(bucket, ignore_errors=True)
-        print(f"writing a synthetic bucket to {bucket} ...", file=sys.stderr)
-        run_once(
-            [
-                str(Path(sys.executable).with_name("vblake")),
-                "sample",
-                "--scale",
-                "real",
-                "--mice",
-                "1",
-                "--out",
-                str(bucket / "data"),
-            ]
-        )
-        (bucket / "done").touch()
-    return bucket / "data"
-
-
 def files_of(bucket: Path, work: Path) -> list[File]:
-    """One file of each kind, the largest, smallest kind first."""
-    made = run_once(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.convert_one",
-            "--prepare",
-            str(bucket),
-            "--work",
-            str(work / "tasks"),
-        ]
-    )
+    """Returns the largest file of each kind, smallest kind first."""
+    made = run_once(python("benchmarks.convert_one", "--prepare", bucket, "--work", work / "tasks"))
     files = [
         File(Path(f["path"]), Path(f["task"]), f["kind"], f["mb"]) for f in made.facts["files"]
     ]
@@ -90,47 +69,40 @@ def files_of(bucket: Path, work: Path) -> list[File]:
 
 def _vblake(file: File, out: Path, tables: str = "") -> list[str]:
     chosen = ["--tables", tables] if tables else []
-    return [
-        sys.executable,
-        "-m",
-        "benchmarks.convert_one",
-        "--task",
-        str(file.task),
-        "--work",
-        str(out),
-        *chosen,
-    ]
+    return python("benchmarks.convert_one", "--task", file.task, "--work", out, *chosen)
 
 
 def _measure(commands: dict[str, list[str]], out: Path, repeats: int) -> dict[str, Samples]:
-    # Emptied outside the measured time: deleting 200 MB of an earlier run is not part of
-    # converting.
+    # Output of earlier runs is deleted outside the measured time.
     return run_repeated(
         commands, repeats, before=lambda name: shutil.rmtree(out / name, ignore_errors=True)
     )
 
 
 def against_floor(file: File, work: Path, repeats: int) -> dict[str, Samples]:
-    """The floor and vblake in turn."""
+    """Runs the floor and vblake in turn."""
     out = work / "out"
-    floor = [sys.executable, "-m", "benchmarks.floor", str(file.path), str(out / "floor")]
+    floor = python("benchmarks.floor", file.path, out / "floor")
     return _measure({"floor": floor, "vblake": _vblake(file, out / "vblake")}, out, repeats)
 
 
 def against_peers(
     file: File, work: Path, repeats: int, environments: Environments, skipped: dict[str, str]
 ) -> dict[str, Samples]:
-    """Every peer that can be installed and reads the file, and vblake, in turn."""
+    """Runs vblake and every peer that can be installed and reads the file, in turn.
+
+    Adds to `skipped` the peers that are left out, with the reason.
+    """
     out = work / "out"
     commands = {
         "vblake": _vblake(file, out / "vblake"),
         "vblake, three tables": _vblake(file, out / "vblake, three tables", SMALL_TABLES),
     }
-    for peer, (python, text) in environments.items():
-        if python is None:
+    for peer, (interpreter, text) in environments.items():
+        if interpreter is None:
             skipped[peer.name] = f"not installable here: {text}"
             continue
-        tried = command(peer, python, file.path, out / peer.name)
+        tried = command(peer, interpreter, file.path, out / peer.name)
         try:
             run_once(tried)
         except BenchmarkError as error:
@@ -141,9 +113,7 @@ def against_peers(
 
 
 def after_imports(samples: Samples) -> float:
-    """Seconds without interpreter start and imports, which a process that converts many files pays
-    once.
-    """
+    """Median seconds without start-up and imports, which a process pays once for many files."""
     return statistics.median(r.wall_s - float(r.facts["import_s"]) for r in samples.runs)
 
 
@@ -163,7 +133,7 @@ def _row(file: File, name: str, group: str, samples: Samples) -> dict[str, Any]:
 
 
 def verdicts(kind: str, floor: dict[str, Samples], peers: dict[str, Samples]) -> list[Verdict]:
-    """Every target of one file, from what was measured in turn."""
+    """Compares the measurements of one file with the targets."""
     ours = floor["vblake"]
     found = [
         Verdict(
@@ -210,93 +180,58 @@ def verdicts(kind: str, floor: dict[str, Samples], peers: dict[str, Samples]) ->
     return found
 
 
+def _print(rows: list[dict[str, Any]], found: list[Verdict], skipped: dict[str, str]) -> None:
+    columns = ("file", "what", *_NUMBERS)
+    print(table(columns, [[r[c] for c in columns] for r in rows]))
+    print(f"\n{verdict_table(found)}")
+    for name, why in skipped.items():
+        print(f"\n{name}: {why}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Runs the benchmark."""
+    parser = argument_parser(__doc__, "folder for environments, bucket and output")
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help=BUCKET_HELP)
     parser.add_argument(
-        "--bucket",
-        type=Path,
-        metavar="DIR",
-        help="bucket with files of the released layout [a synthetic one]",
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for environments, bucket and output",
-    )
-    parser.add_argument(
-        "--kinds", default=",".join(KINDS), metavar="NAMES", help="which files [%(default)s]"
-    )
-    parser.add_argument(
-        "--repeats",
-        type=int,
-        default=7,
-        metavar="N",
-        help="processes of vblake and the floor [%(default)s]",
+        "--kinds", default=",".join(KINDS), metavar="NAMES", help="kinds of file [%(default)s]"
     )
     parser.add_argument(
         "--peer-repeats",
         type=int,
         default=3,
         metavar="N",
-        help="processes of each peer, 0 for none [%(default)s]",
+        help="counted runs of each peer, 0 for none [%(default)s]",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
-    bucket: Path = (options.bucket or sample_bucket(work)).resolve()
+    bucket: Path = (options.bucket or sample_bucket(work, 1)).resolve()
     rows: list[dict[str, Any]] = []
     found: list[Verdict] = []
     skipped: dict[str, str] = {}
     samples: dict[str, Samples] = {}
     environments = {peer: make(peer, work) for peer in PEERS} if options.peer_repeats else {}
-    versions = {peer.name: text for peer, (_, text) in environments.items()}
     files = [f for f in files_of(bucket, work) if f.kind in options.kinds.split(",")]
     for file in files:
         print(f"{file.kind}: {file.path.name}, {file.mb:.0f} MB", file=sys.stderr)
-        floor = against_floor(file, work, options.repeats)
-        peers = (
-            against_peers(file, work, options.peer_repeats, environments, skipped)
-            if environments
-            else {}
-        )
-        for group, measured in (("floor", floor), ("peers", peers)):
+        groups = {"floor": against_floor(file, work, options.repeats), "peers": {}}
+        if environments:
+            count = options.peer_repeats
+            groups["peers"] = against_peers(file, work, count, environments, skipped)
+        for group, measured in groups.items():
             rows += [_row(file, name, group, s) for name, s in measured.items()]
             samples |= {f"{file.kind}, {group}: {name}": s for name, s in measured.items()}
-        found += verdicts(file.kind, floor, peers)
-    columns = (
-        "file",
-        "what",
-        "wall_s",
-        "cpu_s",
-        "after_imports_s",
-        "fastest_s",
-        "peak_mb",
-        "parquet_mb",
-    )
-    print(table(columns, [[r[c] for c in columns] for r in rows]))
-    print()
-    print(verdict_table(found))
-    for name, why in skipped.items():
-        print(f"\n{name}: {why}")
+        found += verdicts(file.kind, groups["floor"], groups["peers"])
     shutil.rmtree(work / "out", ignore_errors=True)
+    _print(rows, found, skipped)
     if options.out:
         settings = {**vars(options), "bucket": bucket, "files": {f.kind: f.mb for f in files}}
-        lines = [v.row() for v in found]
-        write_json(
-            options.out,
-            "convert",
-            settings,
-            samples,
-            rows=rows,
-            verdicts=lines,
-            peers=versions,
-            skipped=skipped,
-        )
+        more = {
+            "rows": rows,
+            "verdicts": [v.row() for v in found],
+            "peers": {peer.name: text for peer, (_, text) in environments.items()},
+            "skipped": skipped,
+        }
+        write_json(options.out, "convert", settings, samples, **more)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""One file through vblake in this process: `convert_file`, all documented tables, all checks on.
+"""Converts one file with vblake in this process: all documented tables, all checks.
 
-The task is made beforehand with `--prepare`, as the ingesting process hands finished tasks to its
-workers; so what is measured is what a worker does: imports, opening, reading, checking, writing.
+`--prepare` makes the task beforehand, as the ingesting process does for its workers. So the
+measured time is that of a worker: importing, opening, reading, checking, writing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _STARTED = time.perf_counter()
 
 
 def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
-    """Writes a task file for every NWB file of a bucket, with every documented table of the file,
-    behaviour of later planes included.
+    """Writes a task file for every NWB file of a bucket, with every documented table of the file.
+
+    All planes get the behaviour tables, not only the first of a session.
 
     Returns:
         For each file its `path`, `task` file, size in `mb`, and `kind`: behavior, mesoscope or
@@ -66,10 +67,10 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     Args:
         task_file: written by `prepare`.
         work: folder for the staged tables.
-        tables: only those of the file's tables that are named here.
+        tables: restricts the conversion to these tables.
 
     Returns:
-        Bytes of Parquet in MB and seconds of the imports and of the conversion.
+        MB of Parquet, and seconds of the imports and of the conversion.
     """
     from pipelines.convert.file import convert_file
     from pipelines.convert.staged import ConvertSettings
@@ -105,7 +106,7 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
 
 
 def main() -> None:
-    """Command line."""
+    """Runs `prepare` or `convert`."""
     parser = argparse.ArgumentParser(
         description="Convert one NWB file of a bucket with vblake, in this process."
     )

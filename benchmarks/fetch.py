@@ -1,12 +1,12 @@
-"""Fetching over a slow link: vblake against a full download and against h5py on s3fs.
+"""Fetches over a slow link: vblake against a full download and against h5py on s3fs.
 
-    python -m benchmarks.fetch --bucket FOLDER --out fetch.json
+    python -m benchmarks.fetch --work /tmp/bench --out results/fetch.json
 
-A server on loopback, in a process of its own, gives each answer after 30 ms and each connection 40
-MB/s. It counts requests and bytes, so nobody's own accounting is trusted. Every run is a fresh
-process; runs of what is compared take turns; medians are shown.
+A loopback server in another process delays each answer by 30 ms and limits each connection to 40
+MB/s. It counts requests and bytes, so that no program's own figures need to be trusted. Every run
+is a fresh process, the compared programs run in turn, and medians are shown.
 
-This process imports nothing large: what it starts would inherit its peak memory (see
+This process imports nothing large, because its children would inherit its peak memory (see
 `benchmarks.harness`).
 """
 
@@ -16,15 +16,25 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import ROOT, Sample, Samples, run_once, run_repeated, table, write_json
+from benchmarks.harness import (
+    ROOT,
+    Sample,
+    Samples,
+    argument_parser,
+    python,
+    run_once,
+    run_repeated,
+    table,
+    write_json,
+)
+from benchmarks.sample import BUCKET_HELP, sample_bucket
 
 BUCKET = "visual-behavior-ophys-data"
 WAYS = {
@@ -40,13 +50,13 @@ SLOW = ("s3fs",)
 
 @dataclass(frozen=True)
 class File:
-    """A file of the bucket, as `benchmarks.fetch_run prepare` found it.
+    """A file of the bucket, from `benchmarks.fetch_run prepare`.
 
     Attributes:
-        name: what to call it.
+        name: name in the tables.
         bytes: its size.
         needed: bytes of the datasets that the documented tables are read from.
-        texts: bytes of the texts that they refer to.
+        texts: bytes of the texts to which they refer.
         task: file with the pickled task.
     """
 
@@ -59,17 +69,9 @@ class File:
 
 @contextmanager
 def served(folder: Path, latency: float, bandwidth: float) -> Generator[str]:
-    """The URL of a server for the folder, in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "servers.s3",
-        str(folder.resolve()),
-        "--latency",
-        str(latency),
-        "--bandwidth",
-        str(bandwidth),
-    ]
+    """Serves the folder from another process; yields the URL."""
+    options = ("--latency", latency, "--bandwidth", bandwidth)
+    command = python("servers.s3", folder.resolve(), *options)
     process = subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -84,7 +86,7 @@ def served(folder: Path, latency: float, bandwidth: float) -> Generator[str]:
 
 
 def counted(url: str) -> dict[str, int]:
-    """Requests and bytes of NWB files since the last call."""
+    """Returns requests and bytes of NWB files since the last call."""
     with urllib.request.urlopen(f"{url}/_counters?reset") as answer:
         counters = json.load(answer)
     return {
@@ -97,8 +99,10 @@ def counted(url: str) -> dict[str, int]:
 def measure(
     file: File, ways: list[str], url: str, work: Path, repeats: int, warm_up: int
 ) -> tuple[dict[str, Samples], dict[str, dict[str, int]]]:
-    """Runs all ways of reading a file in turn; gives their samples, and what the server counted
-    last of each.
+    """Runs all ways of reading a file in turn.
+
+    Returns:
+        Their samples, and the server's counts of the last run of each.
     """
     counts: dict[str, dict[str, int]] = {}
 
@@ -109,53 +113,31 @@ def measure(
     def after(name: str, _: Sample) -> None:
         counts[name] = counted(url)
 
-    commands = {
-        f"{file.name}: {way}": [
-            sys.executable,
-            "-m",
-            "benchmarks.fetch_run",
-            way,
-            "--task",
-            file.task,
-            "--url",
-            url,
-            "--work",
-            str(work),
-        ]
-        for way in ways
-    }
+    run = "benchmarks.fetch_run"
+    where = ("--task", file.task, "--url", url, "--work", work)
+    commands = {f"{file.name}: {way}": python(run, way, *where) for way in ways}
     return run_repeated(commands, repeats, warm_up=warm_up, before=before, after=after), counts
 
 
 def rows_of(
     file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]
 ) -> list[list[object]]:
-    """Rows of the printed table."""
+    """Returns the rows of the printed table."""
     rows: list[list[object]] = []
     for way, title in WAYS.items():
         name = f"{file.name}: {way}"
         if name in samples:
-            moved = counts[name]["bytes"] / 1e6
-            rows.append(
-                [
-                    file.name,
-                    title,
-                    samples[name].fact("seconds"),
-                    samples[name].wall_s,
-                    counts[name]["requests"],
-                    moved,
-                    moved / (file.bytes / 1e6),
-                    samples[name].cpu_s,
-                    samples[name].peak_mb,
-                ]
-            )
+            found, moved = samples[name], counts[name]["bytes"]
+            times = (found.fact("seconds"), found.wall_s)
+            traffic = (counts[name]["requests"], moved / 1e6, moved / file.bytes)
+            rows.append([file.name, title, *times, *traffic, found.cpu_s, found.peak_mb])
     return rows
 
 
 def ratios(
     file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]
 ) -> dict[str, float]:
-    """What the targets speak of."""
+    """Returns the ratios of bytes and seconds."""
 
     def seconds(way: str) -> float | None:
         found = samples.get(f"{file.name}: {way}")
@@ -174,129 +156,85 @@ def ratios(
     return found
 
 
-def main() -> None:
-    """Runs the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@dataclass
+class Results:
+    """All measurements: samples and counts by file and way, rows of the table, ratios by file."""
+
+    samples: dict[str, Samples]
+    counts: dict[str, dict[str, int]]
+    rows: list[list[object]]
+    ratios: dict[str, dict[str, float]]
+
+
+def measure_all(files: list[File], url: str, options: argparse.Namespace) -> Results:
+    """Measures all ways of reading the files."""
+    results = Results({}, {}, [], {})
+    rounds = (
+        ([w for w in options.ways if w not in SLOW], options.repeats, 1),
+        ([w for w in options.ways if w in SLOW], options.slow_repeats, 0),
+    )
+    for file in files:
+        found: dict[str, Samples] = {}
+        for ways, repeats, warm_up in rounds:
+            if ways and repeats:
+                more, counts = measure(file, ways, url, options.work, repeats, warm_up)
+                found |= more
+                results.counts |= counts
+        results.samples |= found
+        results.rows += rows_of(file, found, results.counts)
+        results.ratios[file.name] = ratios(file, found, results.counts)
+    return results
+
+
+def _print(files: list[File], results: Results) -> None:
+    headings = ("file", "way", "s", "s with start", "requests", "MB moved", "of the file")
+    print(table((*headings, "cpu s", "peak MB"), results.rows))
+    sizes = [[f.name, f.bytes / 1e6, f.needed / 1e6, f.texts / 1e6] for f in files]
+    print(f"\n{table(('file', 'MB', 'MB needed', 'MB texts'), sizes)}")
+    lines = [[name, what, x] for name, own in results.ratios.items() for what, x in own.items()]
+    print(f"\n{table(('file', 'ratio', 'value'), lines)}")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argument_parser(__doc__, "folder for the bucket and for output")
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help=BUCKET_HELP)
+    parser.add_argument(
+        "--latency", type=float, default=0.03, metavar="S", help="delay of answers [%(default)s]"
     )
     parser.add_argument(
-        "--bucket",
-        type=Path,
-        help="a folder with the bucket's keys; made by `vblake sample --scale real` if not given",
+        "--bandwidth", type=float, default=40e6, metavar="B", help="bytes/s per connection [4e7]"
     )
     parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("/tmp/vblake-benchmark"),
-        help="folder for the sample and for what is written",
-    )
-    parser.add_argument("--latency", type=float, default=0.03, help="seconds before each answer")
-    parser.add_argument(
-        "--bandwidth", type=float, default=40e6, help="bytes a second of each connection"
-    )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument(
-        "--slow-repeats", type=int, default=1, help="runs of what takes a minute: s3fs"
+        "--slow-repeats", type=int, default=1, metavar="N", help="counted runs of s3fs [1]"
     )
     parser.add_argument(
-        "--files",
-        nargs="*",
-        help="names of files to measure, as they are printed, e.g. behavior; all by default",
+        "--files", nargs="*", metavar="NAME", help="names as printed, e.g. behavior [all]"
     )
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--out", type=Path, help="JSON with every run")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
 
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmark."""
+    options = _options(arguments)
+    options.work = options.work.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
-    bucket = options.bucket or options.work / "bucket"
-    if not bucket.exists():
-        run_once(
-            [
-                sys.executable,
-                "-m",
-                "assets",
-                "sample",
-                "--out",
-                str(bucket),
-                "--scale",
-                "real",
-                "--mice",
-                "1",
-            ],
-            timeout_s=3600,
-        )
-    prepared = run_once(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.fetch_run",
-            "prepare",
-            "--bucket",
-            str(bucket),
-            "--work",
-            str(options.work),
-        ]
-    )
+    bucket: Path = (options.bucket or sample_bucket(options.work, 1)).resolve()
+    where = ("--bucket", bucket, "--work", options.work)
+    prepared = run_once(python("benchmarks.fetch_run", "prepare", *where))
     files = [File(**f) for f in prepared.facts["files"]]
-    samples: dict[str, Samples] = {}
-    counts: dict[str, dict[str, int]] = {}
-    shown: list[list[object]] = []
-    targets: dict[str, dict[str, float]] = {}
+    files = [f for f in files if not options.files or f.name in options.files]
     with served(bucket, options.latency, options.bandwidth) as url:
-        for file in files:
-            if options.files and file.name not in options.files:
-                continue
-            of_file: dict[str, Samples] = {}
-            for ways, repeats, warm_up in (
-                ([w for w in options.ways if w not in SLOW], options.repeats, 1),
-                ([w for w in options.ways if w in SLOW], options.slow_repeats, 0),
-            ):
-                if ways and repeats:
-                    more, counted_now = measure(file, ways, url, options.work, repeats, warm_up)
-                    of_file |= more
-                    counts |= counted_now
-            samples |= of_file
-            shown += rows_of(file, of_file, counts)
-            targets[file.name] = ratios(file, of_file, counts)
+        results = measure_all(files, url, options)
     shutil.rmtree(options.work / "output", ignore_errors=True)
-    print(
-        table(
-            [
-                "file",
-                "way",
-                "s",
-                "s with start",
-                "requests",
-                "MB moved",
-                "of the file",
-                "cpu s",
-                "peak MB",
-            ],
-            shown,
-        )
-    )
-    print()
-    print(
-        table(
-            ["file", "MB", "MB needed", "MB texts"],
-            [[f.name, f.bytes / 1e6, f.needed / 1e6, f.texts / 1e6] for f in files],
-        )
-    )
-    print()
-    print(
-        table(
-            ["file", "ratio", "value"],
-            [[name, what, value] for name, own in targets.items() for what, value in own.items()],
-        )
-    )
+    _print(files, results)
     if options.out:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        details: dict[str, Any] = {
-            "counts": counts,
-            "ratios": targets,
+        more: dict[str, Any] = {
+            "counts": results.counts,
+            "ratios": results.ratios,
             "files": [vars(f) for f in files],
         }
-        write_json(options.out, "fetch", settings, samples, **details)
+        write_json(options.out, "fetch", vars(options), results.samples, **more)
 
 
 if __name__ == "__main__":

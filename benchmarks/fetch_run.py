@@ -1,5 +1,6 @@
-"""One run of `benchmarks.fetch`, in a process of its own; prints its facts as JSON. Time is taken
-after the imports.
+"""Does one run of `benchmarks.fetch` in its own process; the last line printed is JSON.
+
+The measured time starts after the imports.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ BUCKET = "visual-behavior-ophys-data"
 
 
 def prepare(bucket: Path, work: Path) -> dict[str, Any]:
-    """Picks the largest behaviour file and the smallest and largest experiment that give their
-    session's behaviour, all tables selected.
+    """Picks the largest behaviour file, and the smallest and largest experiment with behaviour.
+
+    All tables are selected.
     """
     from contextlib import closing
 
@@ -103,7 +105,7 @@ def _converted(task: FileTask, settings: ConvertSettings) -> FileResult:
 
 
 def ingest(task: FileTask, url: str, work: Path) -> dict[str, Any]:
-    """Converts a file whose image set the lake has."""
+    """Converts a file whose image set is already in the lake."""
     result = _converted(task, _settings(url, work))
     return {"rows": sum(result.row_counts.values()), "bytes_fetched": result.bytes_fetched}
 
@@ -132,7 +134,7 @@ def download_6(task: FileTask, url: str, work: Path) -> dict[str, Any]:
 
 
 def download_1(task: FileTask, url: str, work: Path) -> dict[str, Any]:
-    """Fetches the whole object over one connection, as curl does."""
+    """Fetches the whole object over one connection, like curl."""
     to = work / "output" / "whole.nwb"
     to.parent.mkdir(parents=True)
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
@@ -147,9 +149,7 @@ def download_1(task: FileTask, url: str, work: Path) -> dict[str, Any]:
 
 
 def s3fs_h5py(task: FileTask, url: str, work: Path) -> dict[str, Any]:
-    """Reads the same datasets as vblake, whole and in the same order, and does nothing with
-    them.
-    """
+    """Reads the same datasets as vblake, whole and in the same order, and discards them."""
     import s3fs
 
     from pipelines.nwb.prefetch import NEEDS, find_datasets

@@ -1,12 +1,11 @@
-"""The floor: the least a conversion of one file can cost, as a script without checks and without
-meaning.
+"""The floor: a minimal conversion of one file, without checks and without meaning.
 
-`python -m benchmarks.floor FILE OUT` reads with h5py exactly the datasets the documented tables
-need (templates and the tables that are ingested by name only are left out, as in `convert_file`),
-transposes traces in blocks, filters events, and writes with pyarrow. What it leaves out: ids,
-NULLs, derived columns and tables, order, units, errors. Encodings are those of
-`pipelines/lake/writer.py`, stated again here so that nothing but h5py, numpy, pyarrow and deflate
-is imported; arrays are made from buffers, because `pa.array` imports pandas.
+`python -m benchmarks.floor FILE OUT` reads with h5py exactly the datasets that the documented
+tables need (without templates and tables that are ingested by name only, like `convert_file`),
+transposes traces in blocks, filters events, and writes with pyarrow. It leaves out ids, NULLs,
+derived columns and tables, order, units and errors. The encodings of `pipelines/lake/writer.py` are
+repeated here so that only h5py, numpy, pyarrow and deflate are imported. Arrays are made from
+buffers, because `pa.array` imports pandas.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 
 _STARTED = time.perf_counter()
 
-import deflate  # noqa: E402 - the clock starts before the imports, which are part of what is measured
+import deflate  # noqa: E402 - the measured time includes the imports
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
@@ -33,7 +32,7 @@ _EYE = "acquisition/EyeTracking"
 
 
 def _flat(values: Any) -> Any:
-    """A 1-D numeric array as Arrow, without a copy unless it is strided or bool."""
+    """Returns a 1-D numeric array as Arrow, copying it only if it is strided or bool."""
     if values.dtype == np.bool_:
         return pa.Array.from_buffers(
             pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
@@ -70,7 +69,7 @@ def _options(schema: Any, encoding: str) -> dict[str, Any]:
     def leaf(field: Any) -> str:
         return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
 
-    # Name, leaf and type of what is stored in each column: list items for lists.
+    # Name, leaf and type of the stored values of each column: list items for lists.
     items = [
         (f.name, leaf(f), f.type.value_type if pa.types.is_list(f.type) else f.type) for f in schema
     ]
@@ -94,7 +93,7 @@ def _options(schema: Any, encoding: str) -> dict[str, Any]:
 
 
 class _Out:
-    """One Parquet file; a row group per `write`."""
+    """Writes one Parquet file, a row group per `write`."""
 
     def __init__(self, path: Path, encoding: str) -> None:
         self._path, self._encoding = path, encoding
@@ -120,9 +119,7 @@ def _write(out: Path, name: str, columns: dict[str, Any], encoding: str = "small
 
 
 def _gunzipped(dataset: Any) -> Any:
-    """A gzip-chunked dataset through libdeflate, column-major, as pipelines/nwb/hdf5/storage.py
-    reads it.
-    """
+    """Reads a gzip-chunked dataset through libdeflate, column-major, like pipelines/nwb/hdf5."""
     offsets: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda chunk: offsets.append(chunk.chunk_offset))
     out: Any = np.empty(dataset.shape, dtype=dataset.dtype, order="F")
@@ -139,8 +136,8 @@ def _gunzipped(dataset: Any) -> Any:
 
 
 def _batches(data: Any, columns: Any) -> Any:
-    """Columns of a (time, ROI) array as rows, a batch of cells at a time, with their positions in
-    `columns`.
+    """Yields columns of a (time, ROI) array as rows, a batch of cells at a time, and their
+    positions.
     """
     for first in range(0, len(columns), _CELLS):
         part = slice(first, min(first + _CELLS, len(columns)))
@@ -157,18 +154,18 @@ def _matrix(rows: Any) -> Any:
     return _lists(rows.reshape(-1), np.arange(len(rows) + 1) * rows.shape[1])
 
 
-def _behavior(h5: Any, out: Path) -> None:
+def _trials(h5: Any, out: Path) -> None:
     trials = h5["intervals/trials"]
-    names = [
-        n
-        for n in trials.attrs["colnames"]
-        if n not in ("tags", "timeseries", "lick_events", "lick_times")
-    ]
+    ignored = ("tags", "timeseries", "lick_events", "lick_times")
+    names = [n for n in trials.attrs["colnames"] if n not in ignored]
     columns: dict[str, Any] = {"trials_id": trials["id"][()], **{n: trials[n][()] for n in names}}
     columns["lick_times"] = _lists(
         trials["lick_times"][()], np.append(0, trials["lick_times_index"][()])
     )
     _write(out, "trials", columns)
+
+
+def _presentations(h5: Any, out: Path) -> None:
     groups = [h5["intervals"][n] for n in h5["intervals"] if n.endswith("_presentations")]
     ignored = ("tags", "timeseries", "is_change", "flashes_since_change")
     wanted = dict.fromkeys(n for g in groups for n in g.attrs["colnames"] if n not in ignored)
@@ -185,49 +182,49 @@ def _behavior(h5: Any, out: Path) -> None:
         ]
         presentations[name] = np.concatenate(parts)[order]
     _write(out, "stimulus_presentations", presentations)
+
+
+def _eye(h5: Any, out: Path) -> None:
+    eye: dict[str, Any] = {"timestamps": h5[f"{_EYE}/eye_tracking/timestamps"][()]}
+    for series in ("eye_tracking", "pupil_tracking", "corneal_reflection_tracking"):
+        group = h5[f"{_EYE}/{series}"]
+        centre, area = group["data"][()], group["area_raw"][()]
+        # The table has two areas of each, with and without blinks.
+        eye |= {
+            f"{series}_x": centre[:, 0],
+            f"{series}_y": centre[:, 1],
+            f"{series}_area": area,
+            f"{series}_area_raw": area,
+        }
+        eye |= {f"{series}_{n}": group[n][()] for n in ("width", "height", "angle")}
+    _write(out, "eye_tracking", eye, "signal")
+
+
+def _behavior(h5: Any, out: Path) -> None:
+    _trials(h5, out)
+    _presentations(h5, out)
     if "licking" in h5["processing"]:
         licks = h5["processing/licking/licks"]
         _write(out, "licks", {"timestamps": licks["timestamps"][()], "frame": licks["data"][()]})
     if "rewards" in h5["processing"]:
         rewards = h5["processing/rewards"]
-        _write(
-            out,
-            "rewards",
-            {
-                "volume": rewards["volume/data"][()],
-                "timestamps": rewards["autorewarded/timestamps"][()],
-                "autorewarded": rewards["autorewarded/data"][()],
-            },
-        )
+        columns = {
+            "volume": rewards["volume/data"][()],
+            "timestamps": rewards["autorewarded/timestamps"][()],
+            "autorewarded": rewards["autorewarded/data"][()],
+        }
+        _write(out, "rewards", columns)
     for table, series in (("running_speed", "speed"), ("raw_running_speed", "speed_unfiltered")):
         group = h5[f"processing/running/{series}"]
-        _write(
-            out,
-            table,
-            {"timestamps": group["timestamps"][()], "speed": group["data"][()]},
-            "signal",
-        )
-    clock = h5["processing/stimulus/timestamps/timestamps"][()]
-    _write(
-        out,
-        "stimulus_timestamps",
-        {"timestamps": _lists(clock, np.array([0, len(clock)]))},
-        "signal",
-    )
+        columns = {"timestamps": group["timestamps"][()], "speed": group["data"][()]}
+        _write(out, table, columns, "signal")
+    _clock(h5["processing/stimulus/timestamps/timestamps"][()], out, "stimulus_timestamps")
     if _EYE in h5:
-        eye: dict[str, Any] = {"timestamps": h5[f"{_EYE}/eye_tracking/timestamps"][()]}
-        for series in ("eye_tracking", "pupil_tracking", "corneal_reflection_tracking"):
-            group = h5[f"{_EYE}/{series}"]
-            centre, area = group["data"][()], group["area_raw"][()]
-            # The table has two areas of each, with and without blinks.
-            eye |= {
-                f"{series}_x": centre[:, 0],
-                f"{series}_y": centre[:, 1],
-                f"{series}_area": area,
-                f"{series}_area_raw": area,
-            }
-            eye |= {f"{series}_{n}": group[n][()] for n in ("width", "height", "angle")}
-        _write(out, "eye_tracking", eye, "signal")
+        _eye(h5, out)
+
+
+def _clock(times: Any, out: Path, name: str) -> None:
+    _write(out, name, {"timestamps": _lists(times, np.array([0, len(times)]))}, "signal")
 
 
 def _weights(rate: float) -> Any:
@@ -236,7 +233,8 @@ def _weights(rate: float) -> Any:
     return weights / weights.sum()
 
 
-def _ophys(h5: Any, out: Path) -> None:
+def _cells(h5: Any, out: Path) -> tuple[Any, Any]:
+    """Writes the cells; returns their ids and the positions of the valid ones."""
     cells = h5[f"{_OPHYS}/image_segmentation/cell_specimen_table"]
     plain = [
         n for n in cells.attrs["colnames"] if cells[n].ndim == 1 and cells[n].dtype.kind != "O"
@@ -245,31 +243,16 @@ def _ophys(h5: Any, out: Path) -> None:
     pixels = [
         np.flatnonzero(cells["image_mask"][i]).astype(np.uint32) for i in range(len(columns["id"]))
     ]
-    columns["roi_mask"] = _lists(
-        np.concatenate(pixels), np.append(0, np.cumsum([len(p) for p in pixels]))
-    )
+    ends = np.cumsum([len(p) for p in pixels])
+    columns["roi_mask"] = _lists(np.concatenate(pixels), np.append(0, ends))
     _write(out, "cell_specimens", columns)
-    clock = h5[f"{_OPHYS}/dff/traces/timestamps"][()]
-    _write(
-        out, "ophys_timestamps", {"timestamps": _lists(clock, np.array([0, len(clock)]))}, "signal"
-    )
-    ids, valid = columns["id"], np.flatnonzero(columns["valid_roi"])
-    for table, interface in (
-        ("dff_traces", "dff"),
-        ("corrected_fluorescence_traces", "corrected_fluorescence"),
-    ):
-        data = h5[f"{_OPHYS}/{interface}/traces/data"][()]
-        file = _Out(out / f"{table}.parquet", "signal")
-        for part, traces in _batches(data, valid):
-            file.write({"cell_roi_id": ids[valid[part]], "trace": _matrix(traces)})
-        file.close()
-        del data
+    return columns["id"], np.flatnonzero(columns["valid_roi"])
+
+
+def _events(h5: Any, out: Path, ids: Any, valid: Any) -> None:
     detection = h5[f"{_OPHYS}/event_detection"]
-    events, noise, lambdas = (
-        _gunzipped(detection["data"]),
-        detection["noise_stds"][()],
-        detection["lambdas"][()],
-    )
+    events = _gunzipped(detection["data"])
+    noise, lambdas = detection["noise_stds"][()], detection["lambdas"][()]
     planes = [g for g in h5["general/optophysiology"].values() if "imaging_rate" in g]
     weights = _weights(float(planes[0]["imaging_rate"][()]))
     rois = detection["rois"][()]
@@ -279,30 +262,39 @@ def _ophys(h5: Any, out: Path) -> None:
         filtered = np.empty_like(traces)
         for row, trace in zip(filtered, traces, strict=True):
             row[:] = np.convolve(trace, weights)[: len(trace)]
-        own = {"lambda": lambdas[chosen[part]], "noise_std": noise[chosen[part]]}
         file.write(
             {
                 "cell_roi_id": ids[rois[chosen[part]]],
                 "events": _matrix(traces),
                 "filtered_events": _matrix(filtered),
-                **own,
+                "lambda": lambdas[chosen[part]],
+                "noise_std": noise[chosen[part]],
             }
         )
     file.close()
-    del events
+
+
+def _ophys(h5: Any, out: Path) -> None:
+    ids, valid = _cells(h5, out)
+    _clock(h5[f"{_OPHYS}/dff/traces/timestamps"][()], out, "ophys_timestamps")
+    for interface in ("dff", "corrected_fluorescence"):
+        data = h5[f"{_OPHYS}/{interface}/traces/data"][()]
+        file = _Out(out / f"{interface}_traces.parquet", "signal")
+        for part, traces in _batches(data, valid):
+            file.write({"cell_roi_id": ids[valid[part]], "trace": _matrix(traces)})
+        file.close()
+        del data
+    _events(h5, out, ids, valid)
     motion = {
         axis: h5[f"{_OPHYS}/ophys_motion_correction_{axis}/data"][()].astype(np.float64)
         for axis in "xy"
     }
     _write(out, "motion_correction", motion, "sparse")
-    images = [
-        h5[f"{_OPHYS}/images/{n}"][()].reshape(-1)
-        for n in ("average_image", "max_projection", "max_projection")
-    ]
+    names = ("average_image", "max_projection", "max_projection")
+    images = [h5[f"{_OPHYS}/images/{n}"][()].reshape(-1) for n in names]
     offsets = np.append(0, np.cumsum([len(i) for i in images]))
-    _write(
-        out, "projections", {"pixels": _lists(np.concatenate(images).astype(np.float32), offsets)}
-    )
+    pixels = _lists(np.concatenate(images).astype(np.float32), offsets)
+    _write(out, "projections", {"pixels": pixels})
 
 
 def convert(file: Path, out: Path) -> int:
@@ -324,9 +316,9 @@ def convert(file: Path, out: Path) -> int:
 
 
 def main() -> None:
-    """Command line."""
+    """Converts one file."""
     parser = argparse.ArgumentParser(
-        description="Convert one NWB file at the floor: h5py, numpy, pyarrow, no checks, no meaning."
+        description="Converts one NWB file at the floor: h5py, numpy, pyarrow, no checks."
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="NWB file")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the Parquet files")

@@ -1,10 +1,9 @@
-"""A lake with small tables at the dataset's full size, made up, but through the project's own
-casts, writer and catalog.
+"""Makes a lake with small tables at the dataset's full size, with invented values.
 
     python -m benchmarks.full_size --lake DIR
 
-4,782 sessions of 107 mice with 600 trials and 4,800 presentations each: 2.9 and 23 million rows,
-about 250 MB. Takes a minute or two.
+The project's own casts, writer and catalog write it: 4,782 sessions of 107 mice with 600 trials and
+4,800 presentations each, so 2.9 and 23 million rows, about 250 MB. Takes a minute or two.
 """
 
 from __future__ import annotations
@@ -38,9 +37,7 @@ Random = np.random.Generator
 
 
 def session_ids(mice: int, sessions: int) -> list[np.ndarray[Any, Any]]:
-    """Ids of the sessions of each mouse, ascending; as in the release, those of different mice
-    interleave.
-    """
+    """Returns the session ids by mouse, ascending, interleaved between mice as in the release."""
     ids = 775_000_000 + 9_973 * np.arange(sessions, dtype=np.int64)
     return [ids[mouse::mice] for mouse in range(mice)]
 
@@ -167,7 +164,7 @@ def make_lake(
         lake: new or empty folder.
         mice: number of mice.
         sessions: number of behaviour sessions over all mice.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Returns:
         Rows by table.
@@ -197,7 +194,7 @@ def make_lake(
 
 
 def main() -> None:
-    """Command line."""
+    """Makes the lake."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

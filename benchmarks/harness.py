@@ -1,13 +1,14 @@
-"""What the benchmarks share: fresh processes in turn, their medians and peak memory, tables and
+"""Shared by all benchmarks: fresh processes run in turn, their medians and peak memory, tables,
 JSON.
 
-Only the standard library, and little of it: on Linux a process that was just started inherits the
-peak memory of the one that started it, so whoever measures must stay smaller than what is measured.
-Benchmarks that import NumPy themselves see that as a floor of every peak.
+Imports only the standard library, and little of it. On Linux a new process inherits the peak memory
+of the process that started it, so the measuring process must stay smaller than the measured one.
+Benchmarks that import NumPy themselves see its memory as a floor of every peak.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -23,12 +24,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The repository: working directory of the processes unless another is given, so that `-m
-pipelines...` and `-m benchmarks...` work."""
+"""The repository: the default working directory of processes, so that `-m benchmarks...` works."""
 
 
 class BenchmarkError(Exception):
-    """A measured process failed; nothing of a run with a failure is worth reporting."""
+    """A measured process failed, so the run has no result."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Sample:
     """One run of one command.
 
     Attributes:
-        wall_s: seconds from start to end of the process, its start-up included.
+        wall_s: seconds from start to end of the process, start-up included.
         cpu_s: user and system seconds of the process and of the processes it waited for.
-        peak_mb: largest resident memory of the process or of any one process it waited for, MB (1e6
-            bytes); not their sum.
-        facts: the JSON object on the last line the process printed; empty if there was none.
+        peak_mb: largest resident memory, in MB (1e6 bytes), of the process or of any one process it
+            waited for; not their sum.
+        facts: the JSON object on the last line that the process printed; empty if there was none.
     """
 
     wall_s: float
@@ -59,17 +59,17 @@ class Samples:
 
     @property
     def wall_s(self) -> float:
-        """Median wall time, seconds."""
+        """Median wall time, s."""
         return statistics.median(r.wall_s for r in self.runs)
 
     @property
     def cpu_s(self) -> float:
-        """Median processor time, seconds."""
+        """Median processor time, s."""
         return statistics.median(r.cpu_s for r in self.runs)
 
     @property
     def peak_mb(self) -> float:
-        """Largest peak memory of all runs, MB: a bound that one run breaks is broken."""
+        """Largest peak memory of all runs, MB: a bound is broken if one run breaks it."""
         return max(r.peak_mb for r in self.runs)
 
     def fact(self, name: str) -> float:
@@ -81,7 +81,7 @@ class Samples:
         return statistics.median(float(r.facts[name]) for r in self.runs)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for the JSON file."""
+        """Returns everything for the JSON file."""
         medians = {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mb": self.peak_mb}
         return {
             "name": self.name,
@@ -103,14 +103,14 @@ def run_once(
     Args:
         command: program and arguments.
         cwd: its working directory.
-        environment: variables to set beside those of this process.
-        timeout_s: the process is killed after that.
+        environment: variables to set in addition to those of this process.
+        timeout_s: seconds after which the process is killed.
 
     Raises:
-        BenchmarkError: it failed or took too long; holds the end of what it wrote to stderr.
+        BenchmarkError: it failed or took too long; includes the end of its stderr.
     """
     started = time.perf_counter()
-    # A group of its own, so that a kill takes its workers too.
+    # In its own process group, so that a kill reaches its workers too.
     process = subprocess.Popen(
         list(command),
         cwd=cwd,
@@ -127,8 +127,7 @@ def run_once(
     late.daemon = True
     late.start()
     try:
-        # Not process.wait(): wait4 is what gives the child's own peak, RUSAGE_CHILDREN mixes all
-        # children.
+        # Not process.wait(): wait4 returns this child's own peak, RUSAGE_CHILDREN that of all.
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
@@ -152,9 +151,7 @@ def run_once(
 
 
 class _Drain:
-    """Reads a pipe to its end in a thread of its own: a process that prints more than a pipe holds
-    would wait for ever.
-    """
+    """Reads a pipe to its end in a thread; otherwise a process that prints much would block."""
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
@@ -192,16 +189,17 @@ def run_repeated(
     before: Callable[[str], None] | None = None,
     after: Callable[[str, Sample], None] | None = None,
 ) -> dict[str, Samples]:
-    """Runs commands in turn, A B A B..., each time as a fresh process, so that what else the
-    machine does falls on all alike.
+    """Runs commands in turn (A B A B...), each time as a fresh process.
+
+    That way, other load on the machine affects all of them alike.
 
     Args:
         commands: by name.
-        repeats: runs of each that count.
-        warm_up: rounds before them that do not: they fill the page cache and write byte code.
+        repeats: counted runs of each.
+        warm_up: uncounted rounds before them, which fill the page cache and write byte code.
         cwd: working directory of the processes.
-        environment: variables to set beside those of this process.
-        timeout_s: a process is killed after that.
+        environment: variables to set in addition to those of this process.
+        timeout_s: seconds after which a process is killed.
         before: called with the name before each run, outside the measured time, e.g. to empty its
             output folder.
         after: called with the name and the sample after each run, warm-up included, e.g. to read a
@@ -234,8 +232,9 @@ def run_repeated(
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table: it reads well on a terminal and goes into docs/performance.md as it is.
-    Numbers are aligned to the right.
+    """Returns a Markdown table with numbers aligned to the right.
+
+    It is readable on a terminal and goes into docs/performance.md unchanged.
     """
     cells = [[_shown(c) for c in row] for row in rows]
     right = [
@@ -282,8 +281,31 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def argument_parser(doc: str | None, work: str) -> argparse.ArgumentParser:
+    """Returns a parser with the options of all benchmarks: --work, --repeats and --out.
+
+    Args:
+        doc: the module's docstring.
+        work: help of --work.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help=work)
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="counted runs of each [%(default)s]"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
+    return parser
+
+
+def python(module: str, *arguments: object) -> list[str]:
+    """Returns the command that runs a module in this interpreter."""
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
 def machine() -> dict[str, Any]:
-    """The machine and the versions a run was made with, and how busy it was at the time."""
+    """Returns the machine, its load and the versions of a run."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -323,14 +345,14 @@ def write_json(
     samples: Mapping[str, Samples],
     **more: Any,
 ) -> None:
-    """Writes all that was measured.
+    """Writes everything that was measured.
 
     Args:
         path: the file; its folder is made.
         benchmark: name of the benchmark.
-        settings: what it was run with.
-        samples: as `run_repeated` gave them.
-        more: further entries, e.g. rows of the printed table, ratios against targets.
+        settings: its options.
+        samples: from `run_repeated`.
+        more: further entries, e.g. rows of the printed table.
     """
     content = {
         "benchmark": benchmark,

@@ -1,23 +1,30 @@
-"""Questions to a lake at the dataset's full size, and to the traces of a real-scale experiment.
+"""Queries a lake at the dataset's full size, and the traces of a real-scale experiment.
 
     python -m benchmarks.query --work /tmp/bench --out results/query.json
 
 The full-size lake (see benchmarks/full_size.py) and a lake of one real-scale experiment are made in
 the work folder, once. Seconds are medians over fresh processes of the median of several warm runs
-in each; the result is fetched as Arrow or a data frame.
+in each. Results are fetched as Arrow or a data frame.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.convert import sample_bucket
-from benchmarks.harness import Samples, run_once, run_repeated, table, write_json
+from benchmarks.harness import (
+    Samples,
+    argument_parser,
+    python,
+    run_once,
+    run_repeated,
+    table,
+    write_json,
+)
+from benchmarks.sample import BUCKET_HELP, sample_bucket
 from benchmarks.verdict import Verdict, verdict_table
 
 _BOUNDS = {
@@ -29,13 +36,13 @@ _BOUNDS = {
     "one session's trials by id": 0.06,
     "one session's presentations by id": 0.06,
 }
-"""Seconds, through the catalog, warm."""
+"""Bounds in seconds, through the catalog, warm."""
 
 _AGAINST_GLOB = 1.2
 
 
 def full_size_lake(work: Path) -> Path:
-    """The lake with small tables at full size, made if it is not there."""
+    """Returns the lake with small tables at full size, making it if needed."""
     lake = work / "full-size-lake"
     if not (lake / "catalog.duckdb").exists():  # written last
         shutil.rmtree(lake, ignore_errors=True)
@@ -45,22 +52,18 @@ def full_size_lake(work: Path) -> Path:
 
 
 def trace_lake(work: Path, bucket: Path) -> Path:
-    """A lake with the experiments of the bucket, made if it is not there."""
+    """Returns a lake with the experiments of the bucket, making it if needed."""
     lake = work / "trace-lake"
     if not (lake / "catalog.duckdb").exists():
         shutil.rmtree(lake, ignore_errors=True)
-        tables = [
-            part
-            for name in ("dff_traces", "ophys_timestamps", "stimulus_presentations")
-            for part in ("--tables", name)
-        ]
-        vblake = str(Path(sys.executable).with_name("vblake"))
-        run_once([vblake, "ingest", "--source", str(bucket), "--lake", str(lake), *tables])
+        tables = "dff_traces,ophys_timestamps,stimulus_presentations"
+        where = ("--source", bucket, "--lake", lake)
+        run_once(python("assets", "ingest", *where, "--tables", tables))
     return lake
 
 
 def _rows(samples: dict[str, Samples]) -> list[dict[str, Any]]:
-    """One row per query, seconds by engine."""
+    """Returns one row per query, with the seconds of each engine."""
     rows: dict[str, dict[str, Any]] = {}
     for found in samples.values():
         for name in found.runs[0].facts:
@@ -71,7 +74,7 @@ def _rows(samples: dict[str, Samples]) -> list[dict[str, Any]]:
 
 
 def verdicts(rows: list[dict[str, Any]], samples: dict[str, Samples]) -> list[Verdict]:
-    """Every target, from the rows."""
+    """Compares the rows with the targets."""
     found: list[Verdict] = []
     for row in rows:
         query = row["query"]
@@ -89,47 +92,7 @@ def verdicts(rows: list[dict[str, Any]], samples: dict[str, Samples]) -> list[Ve
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--work", type=Path, required=True, metavar="DIR", help="folder for the lakes"
-    )
-    parser.add_argument(
-        "--lake", type=Path, metavar="DIR", help="lake with small tables [made at full size]"
-    )
-    parser.add_argument(
-        "--bucket",
-        type=Path,
-        metavar="DIR",
-        help="bucket with real-scale experiments [a synthetic one]",
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=3, metavar="N", help="fresh processes [%(default)s]"
-    )
-    parser.add_argument(
-        "--warm",
-        type=int,
-        default=7,
-        metavar="N",
-        help="warm runs of each query in each process [%(default)s]",
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
-    options = parser.parse_args(arguments)
-    work: Path = options.work.resolve()
-    lake: Path = (options.lake or full_size_lake(work)).resolve()
-    traces = trace_lake(work, (options.bucket or sample_bucket(work)).resolve())
-    command = [sys.executable, "-m", "benchmarks.query_one"]
-    commands = {"tables": [*command, "tables", "--lake", str(lake), "--repeats", str(options.warm)]}
-    commands |= {
-        group: [*command, group, "--lake", str(traces), "--repeats", "2"]
-        for group in ("sql", "numpy")
-    }
-    samples = run_repeated(commands, options.repeats, warm_up=0)
-    rows = _rows(samples)
-    found = verdicts(rows, samples)
+def _print(rows: list[dict[str, Any]], found: list[Verdict]) -> None:
     for title, engines in (
         ("small tables, s", ("catalog", "glob", "polars")),
         ("traces, s", ("sql", "numpy")),
@@ -139,15 +102,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(table((title, *columns), [[r["query"], *map(r.get, columns)] for r in chosen]))
         print()
     print(verdict_table(found))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmark."""
+    parser = argument_parser(__doc__, "folder for the lakes")
+    parser.add_argument(
+        "--lake", type=Path, metavar="DIR", help="lake with small tables [made at full size]"
+    )
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help=BUCKET_HELP)
+    parser.add_argument(
+        "--warm", type=int, default=7, metavar="N", help="warm runs in each process [%(default)s]"
+    )
+    options = parser.parse_args(arguments)
+    work: Path = options.work.resolve()
+    lake: Path = (options.lake or full_size_lake(work)).resolve()
+    traces = trace_lake(work, (options.bucket or sample_bucket(work, 1)).resolve())
+    module = "benchmarks.query_one"
+    commands = {"tables": python(module, "tables", "--lake", lake, "--repeats", options.warm)}
+    for group in ("sql", "numpy"):
+        commands[group] = python(module, group, "--lake", traces, "--repeats", 2)
+    samples = run_repeated(commands, options.repeats, warm_up=0)
+    rows = _rows(samples)
+    found = verdicts(rows, samples)
+    _print(rows, found)
     if options.out:
-        write_json(
-            options.out,
-            "query",
-            vars(options),
-            samples,
-            rows=rows,
-            verdicts=[v.row() for v in found],
-        )
+        more = {"rows": rows, "verdicts": [v.row() for v in found]}
+        write_json(options.out, "query", vars(options), samples, **more)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""All queries in this process: `python -m benchmarks.query_one GROUP --lake DIR`; ends with a line
-of JSON.
+"""Runs all queries of a group in this process: `python -m benchmarks.query_one GROUP --lake DIR`.
 
-Each query runs once cold (its first time in the process; the files are in the page cache) and then
+Each query runs once cold (its first run in the process; the files are in the page cache) and then
 `--repeats` times; the median of those is its warm time. The engines take turns within each query,
-so that what else the machine does falls on all alike.
+so that other load on the machine affects all alike. The last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -21,20 +20,32 @@ Run = Callable[[], Any]
 _QUERIES = {
     "count trials": "SELECT count(*) FROM {trials}",
     "count presentations": "SELECT count(*) FROM {stimulus_presentations}",
-    "trials by session": "SELECT behavior_session_id, count(*), sum(hit::INT), avg(response_latency) FROM {trials} GROUP BY 1",
-    "presentations by session": "SELECT behavior_session_id, count(*), sum(is_change::INT) FROM {stimulus_presentations} GROUP BY 1",
+    "trials by session": (
+        "SELECT behavior_session_id, count(*), sum(hit::INT), avg(response_latency) "
+        "FROM {trials} GROUP BY 1"
+    ),
+    "presentations by session": (
+        "SELECT behavior_session_id, count(*), sum(is_change::INT) "
+        "FROM {stimulus_presentations} GROUP BY 1"
+    ),
     "one session's trials by id": "SELECT * FROM {trials} WHERE behavior_session_id = {session}",
-    "one session's presentations by id": "SELECT * FROM {stimulus_presentations} WHERE behavior_session_id = {session}",
-    "one session's trials, with mouse_id": "SELECT * FROM {trials} WHERE behavior_session_id = {session} AND mouse_id = {mouse}",
+    "one session's presentations by id": (
+        "SELECT * FROM {stimulus_presentations} WHERE behavior_session_id = {session}"
+    ),
+    "one session's trials, with mouse_id": (
+        "SELECT * FROM {trials} WHERE behavior_session_id = {session} AND mouse_id = {mouse}"
+    ),
     "one session's presentations, with mouse_id": (
-        "SELECT * FROM {stimulus_presentations} WHERE behavior_session_id = {session} AND mouse_id = {mouse}"
+        "SELECT * FROM {stimulus_presentations} "
+        "WHERE behavior_session_id = {session} AND mouse_id = {mouse}"
     ),
     "join by line and experience": (
         "SELECT cre_line, experience_level, count(*), avg(hit::INT) FROM {trials} t "
         "JOIN {behavior_sessions} s USING (behavior_session_id) WHERE go GROUP BY 1, 2"
     ),
     "licks per change": (
-        "SELECT behavior_session_id, sum(len(lick_times)) / count(*) AS licks FROM {trials} WHERE stimulus_change GROUP BY 1"
+        "SELECT behavior_session_id, sum(len(lick_times)) / count(*) AS licks "
+        "FROM {trials} WHERE stimulus_change GROUP BY 1"
     ),
 }
 
@@ -46,8 +57,8 @@ BEFORE_S, AFTER_S = 1.0, 3.0
 
 
 def _materialised(result: Any) -> int:
-    # Arrow, not Python tuples: a user takes a data frame, and making 4,800 tuples of 25 columns
-    # would be most of the time.
+    # Arrow, as for a user's data frame: making 4,800 Python tuples of 25 columns would take most of
+    # the time.
     return (
         result.fetch_arrow_table().num_rows
         if hasattr(result, "fetch_arrow_table")
@@ -59,20 +70,19 @@ def _duckdb(lake: Path, session: int, mouse: int, *, catalog: bool) -> dict[str,
     import duckdb
 
     if catalog:
-        from pipelines.catalog.connect import connect
-        from pipelines.lake.store import LocalStore
+        import vblake
 
-        con = connect(LocalStore(lake))
+        run = vblake.open(lake).sql
         names = {t: t for t in _TABLES}
     else:
-        con = duckdb.connect()
+        run = duckdb.connect().sql
         names = {
             t: f"read_parquet('{lake}/{t}/**/*.parquet', hive_partitioning = true)" for t in _TABLES
         }
     texts = {
         name: sql.format(**names, session=session, mouse=mouse) for name, sql in _QUERIES.items()
     }
-    return {name: lambda sql=sql: _materialised(con.execute(sql)) for name, sql in texts.items()}
+    return {name: lambda sql=sql: _materialised(run(sql)) for name, sql in texts.items()}
 
 
 def _polars(lake: Path, session: int, mouse: int) -> dict[str, Run]:
@@ -136,14 +146,15 @@ events AS (
     WHERE behavior_session_id = {session} AND image_name IS NOT NULL
 ),
 starts AS (SELECT list(t.frame) AS frames FROM events e ASOF JOIN times t ON e.time <= t.time)
-SELECT cell_roi_id, lag, list_avg(list_select(dff, list_transform(frames, lambda frame: frame + lag))) AS dff
+SELECT cell_roi_id, lag,
+    list_avg(list_select(dff, list_transform(frames, lambda frame: frame + lag))) AS dff
 FROM '{lake}/dff_traces/**/*.parquet', starts, range(-{before}, {after} + 1) r(lag)
 WHERE ophys_experiment_id = {experiment}
 """
 
 
 def _experiment(lake: Path) -> tuple[int, int]:
-    """The experiment with the largest traces, and its session."""
+    """Returns the experiment with the largest traces, and its session."""
     import duckdb
 
     path = max(lake.glob("dff_traces/**/*.parquet"), key=lambda p: p.stat().st_size)
@@ -159,10 +170,11 @@ def _triggered_sql(lake: Path) -> dict[str, Run]:
 
     con = duckdb.connect()
     experiment, session = _experiment(lake)
-    clock = f"SELECT median(d) FROM (SELECT unnest(list_transform(range(1, 1001), i -> timestamps[i + 1] - timestamps[i])) AS d FROM '{lake}/"
-    row = con.execute(
-        f"{clock}ophys_timestamps/**/*.parquet' WHERE ophys_experiment_id = {experiment})"
-    ).fetchone()
+    clock = f"FROM '{lake}/ophys_timestamps/**/*.parquet' WHERE ophys_experiment_id = {experiment}"
+    step = (
+        "unnest(list_transform(range(1, 1001), lambda i: timestamps[i + 1] - timestamps[i])) AS d"
+    )
+    row = con.execute(f"SELECT median(d) FROM (SELECT {step} {clock})").fetchone()
     assert row is not None
     lags = {"before": int(BEFORE_S / row[0] + 1e-6), "after": int(AFTER_S / row[0] + 1e-6)}
     sql = _WINDOW.format(lake=lake, experiment=experiment, session=session, **lags)
@@ -184,10 +196,11 @@ def _triggered_numpy(lake: Path) -> dict[str, Run]:
     from vblake import event_triggered_average, read_traces
 
     experiment, session = _experiment(lake)
-    times = f"SELECT start_time FROM '{lake}/stimulus_presentations/**/*.parquet' WHERE behavior_session_id = {session}"
-    starts = np.asarray(
-        duckdb.execute(f"{times} AND image_name IS NOT NULL").fetchnumpy()["start_time"]
+    times = (
+        f"SELECT start_time FROM '{lake}/stimulus_presentations/**/*.parquet' "
+        f"WHERE behavior_session_id = {session} AND image_name IS NOT NULL"
     )
+    starts = np.asarray(duckdb.execute(times).fetchnumpy()["start_time"])
     return {
         "all cells' traces": lambda: read_traces(str(lake), experiment).values.shape,
         "event-triggered average": lambda: (
@@ -199,7 +212,7 @@ def _triggered_numpy(lake: Path) -> dict[str, Run]:
 
 
 def _session(lake: Path) -> tuple[int, int]:
-    """A session from the middle, and its mouse."""
+    """Returns a session from the middle of the table, and its mouse."""
     import pyarrow.parquet as pq
 
     rows = (
@@ -212,7 +225,7 @@ def _session(lake: Path) -> tuple[int, int]:
 
 
 def queries(group: str, lake: Path) -> dict[str, dict[str, Run]]:
-    """What to run, by query and engine; each returns something small of its result."""
+    """Returns the runs by query and engine; each returns the size of its result."""
     if group == "tables":
         session, mouse = _session(lake)
         engines = {
@@ -227,7 +240,7 @@ def queries(group: str, lake: Path) -> dict[str, dict[str, Run]]:
 
 
 def main() -> None:
-    """Command line."""
+    """Prints the seconds of each query."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

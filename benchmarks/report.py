@@ -2,7 +2,7 @@
 [RESULTS]`.
 
 The page has a pair of comments for each generated part, `<!-- begin NAME -->` and `<!-- end NAME
--->`; what is between them is replaced. Parts without a JSON file stay as they are. `--run` runs the
+-->`. The text between them is replaced. Parts without a JSON file stay unchanged. `--run` runs the
 benchmarks first.
 """
 
@@ -13,17 +13,16 @@ import json
 import re
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import ROOT, table
+from benchmarks.harness import ROOT, python, table
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ("convert", "scale", "add_session", "bookkeeping", "query")
-"""Those that `--run` runs; others' JSON files are shown if they are there."""
+BENCHMARKS = ("convert", "scale", "add_session", "query")
+"""The benchmarks that `--run` runs; JSON files of others are shown if present."""
 
 _KINDS = {"behavior": "behaviour", "mesoscope": "mesoscope", "scientifica": "scientifica"}
 
@@ -34,8 +33,10 @@ def _when(result: Result) -> str:
     machine = result["machine"]
     load = ", ".join(map(str, machine["load"]))
     return (
-        f"Measured {machine['when'][:10]} at commit {machine['commit']} on {machine['cores']} cores ({machine['processor']}, "
-        f"{machine['memory_gb']} GB), Python {machine['python']}; load average at the end of the run {load}."
+        f"Measured {machine['when'][:10]} at commit {machine['commit']} on "
+        f"{machine['cores']} cores ({machine['processor']}, {machine['memory_gb']} GB), "
+        f"Python {machine['python']}; "
+        f"load average at the end of the run {load}."
     )
 
 
@@ -44,11 +45,12 @@ def _verdicts(result: Result) -> str:
 
 
 def convert_part(result: Result) -> str:
-    """Seconds, memory and size per file, then the ratios."""
+    """Shows seconds, memory and size by file, then the ratios."""
     settings = result["settings"]
     parts = [
         _when(result),
-        f"Medians of {settings['repeats']} processes (floor) and {settings['peer_repeats']} (peers), in turn.",
+        f"Medians of {settings['repeats']} processes (floor) and {settings['peer_repeats']} "
+        "(peers), in turn.",
     ]
     for group, title in (("floor", "against the floor"), ("peers", "against what else there is")):
         rows = [r for r in result["rows"] if r["group"] == group]
@@ -77,7 +79,7 @@ def convert_part(result: Result) -> str:
 
 
 def scale_part(result: Result) -> str:
-    """Seconds and memory by number of files and workers."""
+    """Shows seconds and memory by number of files and workers."""
     names = ("run", "file_mb", "wall_s", "cpu_s", "mb_per_s", "peak_mb")
     rows = [[r[n] for n in names] for r in result["rows"]]
     headings = ("ingest of", "file MB", "s", "processor s", "MB/s", "peak MB")
@@ -85,9 +87,7 @@ def scale_part(result: Result) -> str:
 
 
 def _most(result: Result) -> str:
-    """What two workers could give if both cores were busy from the first moment to the last with
-    what one worker's run takes in all.
-    """
+    """Shows the time of two workers if both cores were always busy with one worker's work."""
     lines = [
         [
             r["run"].replace(", 1 worker", ""),
@@ -104,7 +104,7 @@ def _most(result: Result) -> str:
 
 
 def query_part(result: Result) -> str:
-    """Seconds by query and engine."""
+    """Shows seconds by query and engine."""
     parts = [_when(result)]
     for title, engines in (
         ("small tables at full size, s", ("catalog", "glob", "polars", "catalog cold")),
@@ -116,7 +116,7 @@ def query_part(result: Result) -> str:
 
 
 def fetch_part(result: Result) -> str:
-    """Seconds, requests and bytes by file and way, then the ratios."""
+    """Shows seconds, requests and bytes by file and way, then the ratios."""
     rows = []
     for name, found in result["samples"].items():
         seconds = statistics.median(float(run["facts"]["seconds"]) for run in found["runs"])
@@ -136,7 +136,8 @@ def fetch_part(result: Result) -> str:
     settings = result["settings"]
     parts = [
         _when(result),
-        f"{1000 * settings['latency']:.0f} ms a request, {settings['bandwidth'] / 1e6:.0f} MB/s a connection.",
+        f"{1000 * settings['latency']:.0f} ms per request, "
+        f"{settings['bandwidth'] / 1e6:.0f} MB/s per connection.",
         table(("file", "way", "s", "requests", "MB moved", "peak MB"), rows),
         table(("file", "bytes moved by vblake over, or vblake against", "ratio"), ratios),
     ]
@@ -144,7 +145,7 @@ def fetch_part(result: Result) -> str:
 
 
 def rows_part(result: Result) -> str:
-    """The printed table as it is, then the verdicts."""
+    """Shows the printed table unchanged, then the verdicts."""
     rows = result["rows"]
     return "\n\n".join(
         (_when(result), table(tuple(rows[0]), [tuple(r.values()) for r in rows]), _verdicts(result))
@@ -157,12 +158,11 @@ PARTS: dict[str, Callable[[Result], str]] = {
     "scale": scale_part,
     "query": query_part,
     "add_session": rows_part,
-    "bookkeeping": rows_part,
 }
 
 
 def filled(page: str, results: dict[str, Result]) -> str:
-    """The page with the parts of these benchmarks replaced.
+    """Returns the page with the parts of these benchmarks replaced.
 
     Raises:
         ValueError: the page has no place for one of them.
@@ -179,7 +179,7 @@ def filled(page: str, results: dict[str, Result]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Refreshes the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -201,17 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.run:
         for name in BENCHMARKS:
             out = str(options.results / f"{name}.json")
-            command = [
-                sys.executable,
-                "-m",
-                f"benchmarks.{name}",
-                "--work",
-                str(options.run),
-                "--out",
-                out,
-            ]
-            if name == "bookkeeping":
-                command += ["--convert", str(options.results / "convert.json")]
+            command = python(f"benchmarks.{name}", "--work", options.run, "--out", out)
             subprocess.run(command, cwd=ROOT, check=True)
     page = PAGE.read_text()
     places = set(re.findall(r"<!-- begin (\S+) -->", page))
@@ -222,9 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     PAGE.write_text(filled(page, found))
     missing = ", ".join(sorted(places - set(found))) or "none"
-    print(
-        f"{PAGE.relative_to(ROOT)}: refreshed {', '.join(found) or 'nothing'}; no results for {missing}"
-    )
+    refreshed = ", ".join(found) or "nothing"
+    print(f"{PAGE.relative_to(ROOT)}: refreshed {refreshed}; no results for {missing}")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
-"""Ingesting many files: 1 and 2 workers; 1, 2, 4, 8 and 16 files; memory against file size and
-number of files.
+"""Ingests 1, 2, 4, 8 and 16 files with 1 and 2 workers: speed, and memory by size and number of
+files.
 
     python -m benchmarks.scale --work /tmp/bench --out results/scale.json
 
-Eight files and one also come from a server on loopback with 30 ms a request and 40 MB/s a
-connection (benchmarks/fetch.py), for the memory that it takes; the server works on the same cores.
+Each run is `vblake ingest` into a new lake. One and eight files also come from a loopback server
+with 30 ms per request and 40 MB/s per connection (benchmarks/fetch.py); it works on the same cores.
 
-The bucket is one of `vblake sample --scale real`, with mice enough for sixteen files (see --mice).
-Each run ingests into a new lake, by `vblake ingest --no-record` and, for the most files and for
-one, with the record as a Dagster run. Peak memory is that of the largest process, a worker or the
-parent, and processor time that of all of them (benchmarks/watch.py).
+The bucket comes from `vblake sample --scale real`, with enough mice for sixteen files. Peak memory
+is that of the largest process, worker or parent; processor time is that of all processes
+(benchmarks/watch.py).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -25,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fetch import served
-from benchmarks.harness import Sample, run_once, run_repeated, table, write_json
+from benchmarks.harness import (
+    Sample,
+    Samples,
+    argument_parser,
+    python,
+    run_once,
+    run_repeated,
+    table,
+    write_json,
+)
+from benchmarks.sample import BUCKET_HELP, sample_bucket
 from benchmarks.verdict import Verdict, verdict_table
 from benchmarks.watch import Watch
 
@@ -33,10 +40,9 @@ FILES = (1, 2, 4, 8, 16)
 WORKERS = (1, 2)
 _SPEED_UP = 1.8
 _FLAT = 1.1
-"""Peak memory of many files over that of the largest one alone."""
+"""Bound of the peak memory of many files, as a ratio to the largest alone."""
 
 _PEAK_MB = 400.0
-_DAGSTER = ", with Dagster"
 _SERVED = ", from a server"
 
 _LIST = """
@@ -49,32 +55,8 @@ print(json.dumps({"files": [[t.kind.value, t.file_key, t.bytes] for t in found]}
 """
 
 
-def scale_bucket(work: Path, mice: int) -> Path:
-    """A synthetic bucket of real-scale files, written if it is not there."""
-    bucket = work / f"bucket-{mice}-mice"
-    if not (bucket / "done").exists():
-        shutil.rmtree(bucket, ignore_errors=True)
-        print(f"writing a synthetic bucket of {mice} mice to {bucket} ...", file=sys.stderr)
-        vblake = str(Path(sys.executable).with_name("vblake"))
-        run_once(
-            [
-                vblake,
-                "sample",
-                "--scale",
-                "real",
-                "--mice",
-                str(mice),
-                "--out",
-                str(bucket / "data"),
-            ],
-            timeout_s=3600,
-        )
-        (bucket / "done").touch()
-    return bucket / "data"
-
-
 def chosen_files(bucket: Path) -> list[tuple[str, int, int]]:
-    """Kind, id and bytes of the files of a bucket, the largest first."""
+    """Returns kind, id and bytes of the files of a bucket, the largest first."""
     made = run_once([sys.executable, "-c", _LIST, str(bucket)])
     found: list[list[Any]] = made.facts["files"]
     return sorted(((str(k), int(i), int(b)) for k, i, b in found), key=lambda f: -f[2])
@@ -86,28 +68,18 @@ def _ingest(
     files: Sequence[tuple[str, int, int]],
     workers: int,
     *,
-    dagster: bool = False,
     url: str | None = None,
 ) -> list[str]:
     experiments = ", ".join(str(i) for kind, i, _ in files if kind == "ophys_experiment") or "-1"
     sessions = ", ".join(str(i) for kind, i, _ in files if kind == "behavior_session") or "-1"
-    # A behaviour file has no experiment id: its own is NULL in the expression's table.
-    where = f"ophys_experiment_id IN ({experiments}) OR (ophys_experiment_id IS NULL AND behavior_session_id IN ({sessions}))"
-    vblake = str(Path(sys.executable).with_name("vblake"))
-    record = "--record" if dagster else "--no-record"
+    # A behaviour file has no experiment id; in the table of the expression it is NULL.
+    where = (
+        f"ophys_experiment_id IN ({experiments}) "
+        f"OR (ophys_experiment_id IS NULL AND behavior_session_id IN ({sessions}))"
+    )
     source = ["--source", str(bucket)] if url is None else ["--endpoint-url", url]
-    return [
-        vblake,
-        "ingest",
-        *source,
-        "--lake",
-        str(lake),
-        "--where",
-        where,
-        "--workers",
-        str(workers),
-        record,
-    ]
+    options = ("--lake", lake, "--where", where, "--workers", workers)
+    return python("assets", "ingest", *source, *options)
 
 
 def _name(count: int, workers: int, suffix: str = "") -> str:
@@ -115,100 +87,67 @@ def _name(count: int, workers: int, suffix: str = "") -> str:
 
 
 def verdicts(rows: dict[str, dict[str, Any]], most: int) -> list[Verdict]:
-    """Every target, from the runs with the most files."""
+    """Compares the runs with the most files with the targets."""
     found: list[Verdict] = []
 
-    def seconds(count: int, workers: int, suffix: str = "") -> float:
-        return rows[_name(count, workers, suffix)]["wall_s"]
+    def seconds(count: int, workers: int) -> float:
+        return rows[_name(count, workers)]["wall_s"]
+
+    def peak(count: int, workers: int, suffix: str = "") -> float:
+        return rows[_name(count, workers, suffix)]["peak_mb"]
 
     def gain(what: str, one: float, two: float) -> None:
-        found.append(
-            Verdict(f"throughput of 2 workers / 1, {what}", one / two, _SPEED_UP, at_least=True)
-        )
+        name = f"throughput of 2 workers / 1, {what}"
+        found.append(Verdict(name, one / two, _SPEED_UP, at_least=True))
 
-    for suffix in ("", _DAGSTER):
-        if not suffix and most == FILES[-1]:
-            gain(f"{FILES[-2]} files", seconds(FILES[-2], 1), seconds(FILES[-2], 2))
-        gain(f"{most} files{suffix}", seconds(most, 1, suffix), seconds(most, 2, suffix))
-        if not suffix and most == FILES[-1]:
-            # What start and end cost is in both; with fewer files than that a worker may have
-            # nothing to do.
-            further = [seconds(most, n) - seconds(FILES[-2], n) for n in WORKERS]
-            gain(f"files {FILES[-2] + 1} to {most}", *further)
-        two = rows[_name(most, 2, suffix)]
-        one = rows[_name(most, 1, suffix)]
-        single = rows[_name(1, 1, suffix)]
+    gain(f"{most} files", seconds(most, 1), seconds(most, 2))
+    few = FILES[-2]
+    if most == FILES[-1]:
+        gain(f"{few} files", seconds(few, 1), seconds(few, 2))
+        # Start and end are in both. With fewer files a worker may have nothing to do.
+        further = [seconds(most, n) - seconds(few, n) for n in WORKERS]
+        gain(f"files {few + 1} to {most}", *further)
+    ratio = peak(most, 1) / peak(1, 1)
+    found += [
+        Verdict(f"peak memory, {most} files / the largest alone", ratio, _FLAT),
+        Verdict("peak memory of the largest file, MB", peak(1, 1), _PEAK_MB),
+        Verdict(f"peak memory of {most} files, 2 workers, MB", peak(most, 2), _PEAK_MB),
+    ]
+    if _name(few, 1, _SERVED) in rows:
+        ratio = peak(few, 1, _SERVED) / peak(1, 1, _SERVED)
         found.append(
-            Verdict(
-                f"peak memory, {most} files / the largest alone{suffix}",
-                one["peak_mb"] / single["peak_mb"],
-                _FLAT,
-            )
-        )
-        found.append(
-            Verdict(f"peak memory of the largest file, MB{suffix}", single["peak_mb"], _PEAK_MB)
-        )
-        found.append(
-            Verdict(f"peak memory of {most} files, 2 workers, MB{suffix}", two["peak_mb"], _PEAK_MB)
-        )
-    if (few := _name(FILES[-2], 1, _SERVED)) in rows:
-        alone = rows[_name(1, 1, _SERVED)]["peak_mb"]
-        found.append(
-            Verdict(
-                f"peak memory, {FILES[-2]} files / the largest alone{_SERVED}",
-                rows[few]["peak_mb"] / alone,
-                _FLAT,
-            )
+            Verdict(f"peak memory, {few} files / the largest alone{_SERVED}", ratio, _FLAT)
         )
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--bucket",
-        type=Path,
-        metavar="DIR",
-        help="bucket with sixteen real-scale files or more [a synthetic one]",
-    )
-    parser.add_argument(
-        "--work", type=Path, required=True, metavar="DIR", help="folder for bucket and lakes"
-    )
-    parser.add_argument(
-        "--mice",
-        type=int,
-        default=9,
-        metavar="N",
-        help="mice of the synthetic bucket [%(default)s]",
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="runs of each [%(default)s]"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file")
-    options = parser.parse_args(arguments)
-    work: Path = options.work.resolve()
-    bucket: Path = (options.bucket or scale_bucket(work, options.mice)).resolve()
-    files = chosen_files(bucket)
-    lakes = work / "scale-lakes"
+def runs_of(
+    bucket: Path, lakes: Path, files: list[tuple[str, int, int]], url: str
+) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """Returns the commands by name, and the MB of the files that each ingests."""
     commands: dict[str, list[str]] = {}
     volumes: dict[str, float] = {}
+
+    def add(name: str, chosen: list[tuple[str, int, int]], workers: int, **how: Any) -> None:
+        lake = lakes / name.replace(" ", "-")
+        commands[name] = _ingest(bucket, lake, chosen, workers, **how)
+        volumes[name] = sum(f[2] for f in chosen) / 1e6
+
     counts = sorted({min(n, len(files)) for n in FILES})
-    for count in counts:
-        for workers, dagster in product(
-            WORKERS, (False, True) if count in (1, counts[-1]) else (False,)
-        ):
-            name = _name(count, workers, _DAGSTER * dagster)
-            commands[name] = _ingest(
-                bucket, lakes / name.replace(" ", "-"), files[:count], workers, dagster=dagster
-            )
-            volumes[name] = sum(f[2] for f in files[:count]) / 1e6
-    for kind, key, size in (files[-1], files[len(files) // 2]):
-        name = f"{kind} of {size / 1e6:.0f} MB alone, 1 worker"
-        commands[name] = _ingest(bucket, lakes / str(key), [(kind, key, size)], 1)
-        volumes[name] = size / 1e6
+    for count, workers in product(counts, WORKERS):
+        add(_name(count, workers), files[:count], workers)
+    for file in (files[-1], files[len(files) // 2]):
+        add(f"{file[0]} of {file[2] / 1e6:.0f} MB alone, 1 worker", [file], 1)
+    for count, workers in ((1, 1), (FILES[-2], 1), (FILES[-2], 2)):
+        if count <= len(files):
+            add(_name(count, workers, _SERVED), files[:count], workers, url=url)
+    return commands, volumes
+
+
+def measure(
+    commands: dict[str, list[str]], volumes: dict[str, float], lakes: Path, repeats: int
+) -> tuple[dict[str, Samples], dict[str, dict[str, Any]]]:
+    """Runs the commands in turn; returns their samples and the rows of the table by name."""
     watched: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     watches: dict[str, Watch] = {}
 
@@ -219,44 +158,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def after(name: str, _: Sample) -> None:
         watched[name].append(watches.pop(name).stop())
 
-    with served(bucket, 0.03, 40e6) as url:
-        for count, workers in ((1, 1), (FILES[-2], 1), (FILES[-2], 2)):
-            if count <= len(files):
-                name = _name(count, workers, _SERVED)
-                commands[name] = _ingest(
-                    bucket, lakes / name.replace(" ", "-"), files[:count], workers, url=url
-                )
-                volumes[name] = sum(f[2] for f in files[:count]) / 1e6
-                watched[name] = []
-        samples = run_repeated(commands, options.repeats, before=before, after=after)
+    samples = run_repeated(commands, repeats, before=before, after=after)
     shutil.rmtree(lakes, ignore_errors=True)
     rows: dict[str, dict[str, Any]] = {}
     for name, found in samples.items():
         counted = watched[name][1:]  # without the warm-up
-        peak, cpu = max(p for p, _ in counted), statistics.median(c for _, c in counted)
-        size, wall = volumes[name], found.wall_s
         rows[name] = {
             "run": name,
-            "file_mb": size,
-            "wall_s": wall,
-            "cpu_s": cpu,
-            "mb_per_s": size / wall,
-            "peak_mb": peak,
+            "file_mb": volumes[name],
+            "wall_s": found.wall_s,
+            "cpu_s": statistics.median(cpu for _, cpu in counted),
+            "mb_per_s": volumes[name] / found.wall_s,
+            "peak_mb": max(peak for peak, _ in counted),
         }
-    lines = verdicts(rows, counts[-1])
+    return samples, rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmark."""
+    parser = argument_parser(__doc__, "folder for bucket and lakes")
+    parser.add_argument("--bucket", type=Path, metavar="DIR", help=BUCKET_HELP)
+    parser.add_argument(
+        "--mice",
+        type=int,
+        default=9,
+        metavar="N",
+        help="mice of the synthetic bucket [%(default)s]",
+    )
+    options = parser.parse_args(arguments)
+    work: Path = options.work.resolve()
+    bucket: Path = (options.bucket or sample_bucket(work, options.mice)).resolve()
+    files, lakes = chosen_files(bucket), work / "scale-lakes"
+    with served(bucket, 0.03, 40e6) as url:
+        commands, volumes = runs_of(bucket, lakes, files, url)
+        samples, rows = measure(commands, volumes, lakes, options.repeats)
+    lines = verdicts(rows, min(FILES[-1], len(files)))
     print(table(tuple(next(iter(rows.values()))), [tuple(r.values()) for r in rows.values()]))
-    print()
-    print(verdict_table(lines))
+    print(f"\n{verdict_table(lines)}")
     if options.out:
-        settings = {**vars(options), "bucket": bucket, "files": json.loads(json.dumps(files))}
-        write_json(
-            options.out,
-            "scale",
-            settings,
-            samples,
-            rows=list(rows.values()),
-            verdicts=[v.row() for v in lines],
-        )
+        settings = {**vars(options), "bucket": bucket, "files": files}
+        more = {"rows": list(rows.values()), "verdicts": [v.row() for v in lines]}
+        write_json(options.out, "scale", settings, samples, **more)
 
 
 if __name__ == "__main__":

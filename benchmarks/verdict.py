@@ -1,4 +1,4 @@
-"""A measured number beside its target."""
+"""Compares a measured number with its target."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Verdict:
     """One line of a benchmark's result.
 
     Attributes:
-        what: what was compared.
-        measured: the ratio or number, None where it could not be measured.
-        bound: what it must not be above (or below).
-        at_least: whether the bound is a lower one.
+        what: the compared quantity.
+        measured: the ratio or number; None if it could not be measured.
+        bound: the target.
+        at_least: whether the bound is a lower bound.
     """
 
     what: str
@@ -26,13 +26,13 @@ class Verdict:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached."""
+        """Whether the target is met; None if there is no measurement."""
         if self.measured is None:
             return None
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
 
     def row(self) -> tuple[str, float | None, str, str]:
-        """For a table."""
+        """Returns the line as a row of a table."""
         result = {True: "yes", False: "NO", None: "not measured"}[self.met]
         return (
             self.what,
@@ -43,5 +43,5 @@ class Verdict:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """Markdown table of all of them."""
+    """Returns a Markdown table of all lines."""
     return table(("against the targets", "measured", "target", "met"), [v.row() for v in verdicts])

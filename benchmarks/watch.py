@@ -1,5 +1,6 @@
-"""Memory and processor time of worker processes, which their parent does not wait for and `wait4`
-does not count. Linux only.
+"""Measures memory and processor time of worker processes. Linux only.
+
+`wait4` does not count them, since their parent does not wait for them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Watch:
-    """Looks at the descendants of this process every 50 ms from its making until `stop`; not at
-    those that were there before.
-    """
+    """Watches this process's new descendants every 50 ms until `stop`."""
 
     def __init__(self) -> None:
         self._peak_mb: dict[int, float] = {}
@@ -26,11 +25,11 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> tuple[float, float]:
-        """Ends it.
+        """Stops watching.
 
         Returns:
-            Largest resident memory of any one process, MB, and the processor seconds of all of
-            them; what a process did in its last 50 ms is missing.
+            Largest resident memory of any one process, MB, and the processor seconds of all,
+            without a process's last 50 ms.
         """
         self._done.set()
         self._thread.join()
@@ -42,20 +41,20 @@ class Watch:
                 if pid in self._others:
                     continue
                 self._cpu_s[pid] = ticks / _TICKS
-                # Not ru_maxrss: that one starts with the peak of the process that forked, VmHWM
-                # with what is there after exec.
+                # Not ru_maxrss, which starts with the peak of the forking process. VmHWM starts
+                # with the memory after exec.
                 peak = _status(pid, "VmHWM:")
                 self._peak_mb[pid] = max(self._peak_mb.get(pid, 0.0), peak)
 
 
 def _descendants() -> list[tuple[int, int]]:
-    """Pid and processor ticks of every living descendant."""
+    """Returns pid and processor ticks of every living descendant."""
     parent_of: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                # The name in brackets may hold spaces; state, parent, ... follow it.
+                # The name in brackets may contain spaces; state, parent, ... follow it.
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
@@ -68,7 +67,7 @@ def _descendants() -> list[tuple[int, int]]:
 
 
 def _status(pid: int, name: str) -> float:
-    """A size from /proc/PID/status, MB; 0 for a process that has ended."""
+    """Returns a size from /proc/PID/status in MB; 0 for a process that has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,6 +1,5 @@
-"""What a user could take instead of vblake. Each script runs in an environment of its own, made by
-`benchmarks.peers.environments`.
+"""The alternatives to vblake. Each script runs in its own environment (`peers.environments`).
 
-The scripts import nothing of this repository and end with a line of JSON, as every measured process
-does.
+The scripts import nothing of this repository, and their last line is JSON, like that of every
+measured process.
 """

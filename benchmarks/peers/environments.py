@@ -1,5 +1,4 @@
-"""Environments for the peers, made from PyPI below a work folder; nothing is installed into the
-project's own.
+"""Makes environments for the peers from PyPI, in a work folder apart from the project's own.
 
 `python -m benchmarks.peers.environments --work DIR` makes them ahead of a measurement.
 """
@@ -18,8 +17,9 @@ from pathlib import Path
 _SCRIPTS = Path(__file__).resolve().parent
 
 _PYTHONS = ("3.10", "3.9")
-"""allensdk 2.16.2 wants numpy<1.24 and pandas 1.5, which Python 3.10 still has wheels for; all
-peers get the same interpreter."""
+"""allensdk 2.16.2 needs numpy<1.24 and pandas 1.5, which have wheels for Python 3.10 at most. All
+peers get the same interpreter.
+"""
 
 _INSTALL_TIMEOUT_S = 600
 
@@ -29,9 +29,9 @@ class Peer:
     """A package that reads or converts the same files.
 
     Attributes:
-        name: as the tables show it.
-        requirements: what is installed, pinned as in the targets.
-        script: in this folder; called with FILE OUT.
+        name: its name in the tables.
+        requirements: packages to install, pinned as in the targets.
+        script: file in this folder; called with FILE OUT.
     """
 
     name: str
@@ -51,10 +51,10 @@ PEERS = (
 
 
 def find_python() -> str | None:
-    """An interpreter old enough for all peers, from PATH or pyenv; None if there is none."""
+    """Returns an interpreter old enough for all peers, from pyenv or PATH, or None."""
     for version in _PYTHONS:
         pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-        # pyenv's own first: its shims on PATH exist for versions that are not active.
+        # pyenv's own first: its shims on PATH exist for inactive versions too.
         for candidate in (*map(str, reversed(pyenv)), shutil.which(f"python{version}")):
             if (
                 candidate
@@ -76,11 +76,39 @@ def _failure(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1] if lines else f"pip ended with {done.returncode}"
 
 
+def _install(peer: Peer, python: Path) -> str | None:
+    """Installs the requirements; returns the reason if that fails."""
+    # uv resolves in seconds what takes pip minutes; without uv, pip does it.
+    uv = python.with_name("uv")
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "uv"], capture_output=True, check=False)
+    if uv.exists():
+        pip = [str(uv), "pip", "install", "--python", str(python)]
+    command = [*pip, *peer.requirements]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"not installed after {_INSTALL_TIMEOUT_S} s"
+    return _failure(done) if done.returncode else None
+
+
+def _versions(peer: Peer, python: Path) -> dict[str, str]:
+    """Returns the installed versions of the requirements and of what they stand on."""
+    command = [str(python), "-m", "pip", "list", "--format=json"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    names = {r.split("==")[0].split("<")[0].lower() for r in peer.requirements}
+    names |= {"numpy", "pandas", "h5py", "pyarrow", "polars"}
+    packages = json.loads(listed.stdout)
+    return {p["name"].lower(): p["version"] for p in packages if p["name"].lower() in names}
+
+
 def make(peer: Peer, work: Path) -> tuple[Path | None, str]:
-    """The environment of a peer, made if it is not there yet.
+    """Returns the environment of a peer, making it if needed.
 
     Args:
-        peer: whose.
+        peer: the peer.
         work: folder for all environments.
 
     Returns:
@@ -95,61 +123,21 @@ def make(peer: Peer, work: Path) -> tuple[Path | None, str]:
         shutil.rmtree(home, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         subprocess.run([base, "-m", "venv", str(home)], check=True)
-        # uv resolves in seconds what pip needs minutes for; where it cannot be had, pip does.
-        uv = home / "bin" / "uv"
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "uv"], capture_output=True, check=False
-        )
-        pip = (
-            [str(uv), "pip", "install", "--python", str(python)]
-            if uv.exists()
-            else [str(python), "-m", "pip", "install", "--quiet"]
-        )
-        try:
-            done = subprocess.run(
-                [*pip, *peer.requirements],
-                capture_output=True,
-                text=True,
-                timeout=_INSTALL_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return None, f"not installed after {_INSTALL_TIMEOUT_S} s"
-        if done.returncode:
-            return None, _failure(done)
-        listed = subprocess.run(
-            [python, "-m", "pip", "list", "--format=json"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        names = {r.split("==")[0].split("<")[0].lower() for r in peer.requirements} | {
-            "numpy",
-            "pandas",
-            "h5py",
-            "pyarrow",
-            "polars",
-        }
-        found = {
-            p["name"].lower(): p["version"]
-            for p in json.loads(listed.stdout)
-            if p["name"].lower() in names
-        }
-        ready.write_text(json.dumps(found))
+        if (reason := _install(peer, python)) is not None:
+            return None, reason
+        ready.write_text(json.dumps(_versions(peer, python)))
     versions: dict[str, str] = json.loads(ready.read_text())
     return python, ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
 
 
 def command(peer: Peer, python: Path, file: Path, out: Path) -> list[str]:
-    """Command line that runs a peer over a file. Warnings are off: printing them is not what is
-    measured.
-    """
+    """Returns the command that runs a peer on a file, without the cost of printing warnings."""
     return [str(python), "-W", "ignore", os.fspath(_SCRIPTS / peer.script), str(file), str(out)]
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Make the environments of the peers from PyPI.")
+    """Makes all environments."""
+    parser = argparse.ArgumentParser(description="Makes the environments of the peers from PyPI.")
     parser.add_argument(
         "--work", type=Path, required=True, metavar="DIR", help="folder for the environments"
     )

@@ -1,5 +1,6 @@
-"""lazynwb converts the tables it knows (trials, presentations, cells, metadata) to Parquet. `python
-lazynwb_tables.py FILE OUT`.
+"""Converts the tables that lazynwb knows to Parquet: trials, presentations, cells, metadata.
+
+`python lazynwb_tables.py FILE OUT`.
 """
 
 import json
@@ -13,7 +14,7 @@ import lazynwb  # noqa: E402
 
 
 def main() -> None:
-    """Command line."""
+    """Runs the script."""
     file, out = Path(sys.argv[1]), Path(sys.argv[2])
     imported = time.perf_counter() - _STARTED
     out.mkdir(parents=True, exist_ok=True)

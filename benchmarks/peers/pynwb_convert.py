@@ -1,8 +1,7 @@
-"""What a competent user of pynwb would write: the series and tables behind the documented tables to
-Parquet, with pandas.
+"""Converts a file as a competent user of pynwb would: series and tables to Parquet, with pandas.
 
-`python pynwb_convert.py FILE OUT`. No semantics: no blinks, no NULLs, no derived columns, no ids,
-one wide table per trace matrix. Stimulus templates, demixed and neuropil traces are left out, as in
+`python pynwb_convert.py FILE OUT`. No semantics: no blinks, NULLs, derived columns or ids, and one
+wide table per trace matrix. Leaves out stimulus templates, demixed and neuropil traces, like
 vblake's default.
 """
 
@@ -87,7 +86,7 @@ def _imaging(nwb, out: Path) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Runs the script."""
     file, out = Path(sys.argv[1]), Path(sys.argv[2])
     imported = time.perf_counter() - _STARTED
     out.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
-"""The released SDK opens a file and reads every attribute it offers; it writes nothing. `python
-sdk_read.py FILE [OUT]`.
+"""Opens a file with the released SDK and reads every attribute; writes nothing.
+
+`python sdk_read.py FILE [OUT]`.
 """
 
 import inspect
@@ -23,7 +24,7 @@ def _needs_arguments(method) -> bool:
 
 
 def main() -> None:
-    """Command line."""
+    """Runs the script."""
     file = Path(sys.argv[1])
     imported = time.perf_counter() - _STARTED
     kind = BehaviorOphysExperiment if "experiment" in file.name else BehaviorSession
