@@ -90,9 +90,7 @@ def read_masks(recording: Recording) -> Masks:
     path = f"{CELL_TABLE}/image_mask"
     dataset = recording.hdf.numeric_dataset(path, ndim=3, rows=len(cells.roi_ids))
     # One mask at a time: all masks of a plane are 50 MB and more, their true pixels a few hundred kB.
-    found = [
-        np.flatnonzero(recording.hdf.read_part(path, dataset, int(row))) for row in cells.valid
-    ]
+    found = [np.flatnonzero(recording.hdf.read_part(path, (int(row),))) for row in cells.valid]
     lengths = np.array([len(f) for f in found], dtype=np.int64)
     flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
     _, height, width = dataset.shape

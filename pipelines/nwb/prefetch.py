@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.hdf5.headers import HEADER, load_objects
-from pipelines.nwb.hdf5.strings import REFERENCE
+from pipelines.nwb.hdf5.storage import STRING_REFERENCE, is_variable_string
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
 from pipelines.nwb.templates import Line, sampled_lines
@@ -232,12 +232,7 @@ def byte_ranges(dataset: Any) -> list[Range]:
 
 def is_text(dataset: Any) -> bool:
     """Whether a dataset holds references to texts of variable length, as they are."""
-    info = h5py.check_string_dtype(dataset.dtype)
-    return (
-        info is not None
-        and info.length is None
-        and not dataset.id.get_create_plist().get_nfilters()
-    )
+    return is_variable_string(dataset) and not dataset.id.get_create_plist().get_nfilters()
 
 
 def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
@@ -245,7 +240,7 @@ def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
     for start, stop in byte_ranges(dataset):
         content = file.peek(start, stop)
         references = np.frombuffer(
-            content, dtype=REFERENCE, count=len(content) // REFERENCE.itemsize
+            content, dtype=STRING_REFERENCE, count=len(content) // STRING_REFERENCE.itemsize
         )
         for address in np.unique(references["address"]).tolist():
             if address:

@@ -44,7 +44,7 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
             found=str(unwarped.shape),
         )
     for i in sorted(range(len(names)), key=names.__getitem__):
-        image = recording.hdf.read_part(f"{group}/data", warped, i)
+        image = recording.hdf.read_part(f"{group}/data", (i,))
         yield Rows(
             {
                 "image_name": [names[i]],
@@ -52,7 +52,7 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
                 "width": int(image.shape[1]),
                 "warped": Ragged.matrix(image[np.newaxis]),
                 "unwarped": Ragged.matrix(
-                    recording.hdf.read_part(f"{group}/unwarped", unwarped, i)[np.newaxis]
+                    recording.hdf.read_part(f"{group}/unwarped", (i,))[np.newaxis]
                 ),
             },
             1,
@@ -111,6 +111,6 @@ def signature(recording: Recording) -> str | None:
         dataset = recording.hdf.numeric_dataset(f"{group}/{part}", ndim=3, rows=len(names))
         digest.update(f"{part} {dataset.shape} {dataset.dtype}".encode())
     for sample in sampled_lines(recording):
-        line = recording.hdf.read_part(sample.path, sample.dataset, (sample.image, sample.line))
+        line = recording.hdf.read_part(sample.path, (sample.image, sample.line))
         digest.update(np.ascontiguousarray(line).tobytes())
     return digest.hexdigest()

@@ -1,12 +1,8 @@
-"""Values of one HDF5 file, with errors that name the file and the path.
-
-What a file says of its texts and of its storage is checked before HDF5 acts on it: see `pipelines.nwb.hdf5.strings` and `pipelines.nwb.hdf5.storage`.
-"""
+"""Checked access to one HDF5 file: every error names the file and the path in it."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,20 +14,30 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pipelines.nwb.hdf5.storage import check_gzip, check_storage, read_chunks
-from pipelines.nwb.hdf5.strings import REFERENCE, Read, Texts, is_variable, items
-from pipelines.nwb.hdf5.tree import HdfTree, h5py
-from pipelines.source.range_file import RangeFile
+from pipelines.nwb.hdf5 import storage
+from pipelines.nwb.hdf5.tree import (
+    HdfError,
+    follow,
+    h5py,
+    leaves_file,
+    link_of,
+    names_in,
+    open_member,
+    read_attribute,
+)
 from schemas.casts import NDArray
-from schemas.errors import NotNwbError
+from schemas.errors import DataError, NotNwbError
 
-_NO_VALUE = object()
+_REQUIRED = object()
 
 LARGEST = 256 << 20
-"""Bytes that a file may make us hold at once, or a quarter of its own if that is more: a worker has 512 MB. The release's largest array has
-99 MB in a file of 670 MB; a few kB of gzip can claim as much as they like."""
+"""Bytes that a file may make us hold at once, or a quarter of its own size if that is more.
 
-_ATTRIBUTE_BYTES = 1 << 20
+A worker has 512 MB. The release's largest array has 99 MB in a file of 670 MB; a few kB of gzip can
+claim any size."""
+
+_NOT_OPENED = ("the object cannot be opened", "readable HDF5")
+_NOT_READ = ("the dataset cannot be read", "readable data")
 
 
 @contextmanager
@@ -55,91 +61,172 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
             found=str(error),
             hint="Fetch it again, or check the object in the bucket.",
         ) from error
-    with h5, _reader(h5, source) as read:
-        yield HdfFile(h5, name, read)
+    with h5:
+        yield HdfFile(h5, name)
 
 
 def _opened(source: Path | BinaryIO | RawIOBase) -> Any:
     try:
         return h5py.File(source, "r")
     except BaseException as error:
-        # Whoever keeps the error keeps h5py's frames, and with them HDF5's settings for reading a Python file. HDF5 gives these back
-        # when the process ends, by a call into Python, which has ended by then: the process crashes.
+        # An error that is kept keeps h5py's frames, and with them HDF5's driver for Python files.
+        # HDF5 frees the driver at exit by calling into Python, which has ended: a crash.
         clear_frames(error.__traceback__)
         raise
 
 
-@contextmanager
-def _reader(h5: Any, source: Path | BinaryIO | RawIOBase) -> Generator[Read | None]:
-    """Reads bytes of the file beside HDF5."""
-    if isinstance(source, RangeFile):
-        yield source.peek
-    elif isinstance(source, Path):
-        descriptor: int = h5.id.get_vfd_handle()
-        yield lambda start, stop: os.pread(descriptor, stop - start, start)
-    else:
-        yield None
-
-
 @dataclass
-class HdfFile(HdfTree):
-    """The values in one open HDF5 file.
+class HdfFile:
+    """One open HDF5 file.
+
+    `read_...` methods read datasets, `attribute...` methods read attributes.
 
     Attributes:
-        read: gives bytes of the file; None for one in memory.
+        h5: the open `h5py.File`.
+        name: object key, for errors.
     """
 
-    read: Read | None = None
-    _gzip_checked: set[str] = field(default_factory=set[str], repr=False)
+    h5: Any
+    name: str
+    _found: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    _following: set[str] = field(default_factory=set[str], repr=False)
 
-    def __post_init__(self) -> None:
-        if self.read is None:
-            self.h5.flush()
+    def error(
+        self, path: str, problem: str, *, expected: str, found: str, hint: str | None = None
+    ) -> DataError:
+        """Makes a `DataError` that names this file and the path in it."""
+        return DataError(
+            problem, file=self.name, column=path, expected=expected, found=found, hint=hint
+        )
 
-    @cached_property
-    def _bytes(self) -> int:
-        return int(self.h5.id.get_filesize())
+    @contextmanager
+    def _reading(self, path: str, problem: str, expected: str) -> Generator[None]:
+        """Turns an `HdfError` into a `DataError`."""
+        try:
+            yield
+        except HdfError as error:
+            raise self.error(path, problem, expected=expected, found=str(error)) from error
 
-    @cached_property
-    def _texts(self) -> Texts:
-        image: bytes = b"" if self.read else self.h5.id.get_file_image()
-        return Texts(self.read or (lambda start, stop: image[start:stop]), self._bytes)
+    # --- objects -----------------------------------------------------------------------------
 
-    def read_part(self, path: str, dataset: Any, index: int | tuple[int, ...]) -> NDArray:
-        """A part of a numeric dataset that `checked` gave, or all of it.
+    def find(self, path: str) -> Any:
+        """Returns the object at an absolute path, or None if there is none.
+
+        Soft links are followed here, one member at a time: HDF5 itself would open another file if
+        the target of a soft link lies behind an external link.
 
         Raises:
-            DataError: it cannot be read (truncated file, damaged chunk), or is too large.
+            DataError: an object cannot be opened, or a link leads out of the file or nowhere.
         """
-        taken = 1 if isinstance(index, int) else len(index)
-        self._check_room(path, math.prod(dataset.shape[taken:]) * dataset.dtype.itemsize)
-        with self.reading(path, "the dataset cannot be read"):
-            if path not in self._gzip_checked:
-                check_gzip(dataset)
-                self._gzip_checked.add(path)
-            values: NDArray = dataset[index]
-        return self._truth(path, values)
-
-    def _truth(self, path: str, values: NDArray) -> NDArray:
-        """Truth values after a look at their bytes, which NumPy takes as they are."""
-        if (
-            values.dtype.kind == "b"
-            and values.size
-            and int(np.asarray(values).view(np.uint8).max()) > 1
-        ):
-            raise self.error(
-                path, "truth values are damaged", expected="bytes 0 and 1", found="others"
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not parts:
+            return self.h5
+        path = "/" + "/".join(parts)
+        if path not in self._found:
+            parent = self.find("/" + "/".join(parts[:-1]))
+            self._found[path] = (
+                self._member(path, parent) if isinstance(parent, h5py.Group) else None
             )
-        return values
+        return self._found[path]
 
-    def _check_room(self, path: str, wanted: int) -> None:
-        if wanted > self._room:
+    def _member(self, path: str, group: Any) -> Any:
+        parent, _, name = path.rpartition("/")
+        with self._reading(path, *_NOT_OPENED):
+            link = link_of(group, name)
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
             raise self.error(
                 path,
-                "a dataset is too large for its file",
-                expected=f"at most {self._room} bytes at a time",
-                found=f"{wanted}",
+                "a link leaves the file",
+                expected="data inside the file",
+                found=f"external link to {link.filename}",
             )
+        if isinstance(link, h5py.SoftLink):
+            absolute = link.path.startswith("/")
+            return self._target(path, link.path if absolute else f"{parent}/{link.path}")
+        with self._reading(path, *_NOT_OPENED):
+            node = open_member(group, name)
+            elsewhere = isinstance(node, h5py.Dataset) and leaves_file(node)
+        if elsewhere:
+            raise self.error(
+                path,
+                "a dataset keeps its data in other files",
+                expected="data inside the file",
+                found="virtual or external dataset",
+            )
+        return node
+
+    def _target(self, path: str, target: str) -> Any:
+        """The object that a soft link leads to."""
+        if path in self._following:
+            raise self.error(
+                path,
+                "soft links lead in a circle",
+                expected="an object",
+                found=f"a link to {target}",
+            )
+        self._following.add(path)
+        try:
+            node = self.find(target)
+        finally:
+            self._following.remove(path)
+        if node is None:
+            raise self.error(
+                path, "a link leads nowhere", expected="an object", found=f"a link to {target}"
+            )
+        return node
+
+    def has(self, path: str) -> bool:
+        """Whether there is an object at the path."""
+        return self.find(path) is not None
+
+    def group(self, path: str) -> Any:
+        """Returns the group at the path.
+
+        Raises:
+            DataError: there is none.
+        """
+        node = self.find(path)
+        if not isinstance(node, h5py.Group):
+            raise self.error(path, "a group is missing", expected="a group", found=_kind(node))
+        return node
+
+    def dataset(self, path: str) -> Any:
+        """Returns the dataset at the path.
+
+        Raises:
+            DataError: there is none.
+        """
+        node = self.find(path)
+        if not isinstance(node, h5py.Dataset):
+            raise self.error(path, "a dataset is missing", expected="a dataset", found=_kind(node))
+        return node
+
+    def members(self, path: str) -> list[str]:
+        """Names in a group, ascending; empty if the group is missing."""
+        node = self.find(path)
+        with self._reading(path, "the group cannot be listed", "readable HDF5"):
+            return names_in(node) if isinstance(node, h5py.Group) else []
+
+    # --- datasets ----------------------------------------------------------------------------
+
+    def numeric_dataset(self, path: str, *, ndim: int, rows: int | None = None) -> Any:
+        """Returns a dataset of numbers or truth values, its rank and length checked, unread.
+
+        Raises:
+            DataError: missing, of another rank or length, or the values are not numbers.
+        """
+        dataset = self.dataset(path)
+        self._check_shape(path, dataset, ndim, rows)
+        if dataset.dtype.kind not in "biuf":
+            raise self.error(
+                path,
+                "values are not numbers",
+                expected="a numeric dataset",
+                found=f"dtype {dataset.dtype}",
+            )
+        return dataset
 
     def _check_shape(self, path: str, dataset: Any, ndim: int, rows: int | None) -> None:
         shape = dataset.shape
@@ -155,45 +242,64 @@ class HdfFile(HdfTree):
                 path, "lengths disagree", expected=f"{rows} rows", found=f"{shape[0]} rows"
             )
 
-    def numeric_dataset(self, path: str, *, ndim: int, rows: int | None = None) -> Any:
-        """The numeric or bool dataset at the path after dtype, rank and length have been checked; for reading in parts."""
-        dataset = self.dataset(path)
-        self._check_shape(path, dataset, ndim, rows)
-        if dataset.dtype.kind not in "biuf":
-            raise self.error(
-                path,
-                "values are not numbers",
-                expected="a numeric dataset",
-                found=f"dtype {dataset.dtype}",
-            )
-        self._check_storage(path, dataset, dataset.id.get_type().get_size())
-        return dataset
-
-    def _check_storage(self, path: str, dataset: Any, itemsize: int) -> None:
-        with self.reading(path, "the dataset cannot be read"):
-            check_storage(dataset, itemsize, self._bytes, self._room)
-
     @cached_property
     def _room(self) -> int:
-        return max(LARGEST, self._bytes // 4)
+        return max(LARGEST, int(self.h5.id.get_filesize()) // 4)
+
+    def _read(self, path: str, dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
+        wanted = math.prod(dataset.shape[len(index) :]) * dataset.dtype.itemsize
+        if wanted > self._room:
+            raise self.error(
+                path,
+                "a dataset is too large for its file",
+                expected=f"at most {self._room} bytes at a time",
+                found=f"{wanted}",
+            )
+        with self._reading(path, *_NOT_READ):
+            return storage.read(dataset, index)
+
+    def read_part(self, path: str, index: tuple[int, ...]) -> NDArray:
+        """Reads a part of a numeric dataset.
+
+        Args:
+            path: of the dataset.
+            index: leading indices of the part.
+
+        Raises:
+            DataError: it cannot be read (truncated file, damaged chunk), or is too large.
+        """
+        return self._read_numbers(path, self.dataset(path), index)
+
+    def _read_numbers(self, path: str, dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
+        values = self._read(path, dataset, index)
+        # NumPy takes the bytes of truth values as they are.
+        if values.dtype.kind == "b" and values.size and int(values.view(np.uint8).max()) > 1:
+            raise self.error(
+                path, "truth values are damaged", expected="bytes 0 and 1", found="others"
+            )
+        return values
 
     def read_numbers(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
-        """A whole numeric or bool dataset.
+        """Reads a whole dataset of numbers or truth values.
 
         Raises:
-            DataError: as for `array`, or the values are not numbers.
+            DataError: as for `numeric_dataset` and `read_part`.
         """
-        dataset = self.numeric_dataset(path, ndim=ndim, rows=rows)
-        self._check_room(path, dataset.nbytes)
-        with self.reading(path, "the dataset cannot be read"):
-            values = read_chunks(dataset, dataset.dtype)
-        return self.read_part(path, dataset, ()) if values is None else self._truth(path, values)
+        return self._read_numbers(path, self.numeric_dataset(path, ndim=ndim, rows=rows))
+
+    def read_number(self, path: str) -> float:
+        """Reads a scalar numeric dataset as a float.
+
+        Raises:
+            DataError: missing or not a number.
+        """
+        return float(self.read_numbers(path, ndim=0))
 
     def read_times(self, path: str, *, rows: int | None = None) -> NDArray:
-        """A whole dataset of times, seconds, that are all there and never go back.
+        """Reads a whole dataset of times in seconds.
 
         Raises:
-            DataError: as for `numbers`, or a time is missing or earlier than the one before it.
+            DataError: as for `read_numbers`, or a time is missing or earlier than the one before.
         """
         values = self.read_numbers(path, rows=rows)
         missing = ~np.isfinite(values)
@@ -217,18 +323,17 @@ class HdfFile(HdfTree):
         return values
 
     def is_string(self, path: str) -> bool:
-        """Whether the dataset at the path holds text."""
-        return h5py.check_string_dtype(self.dataset(path).dtype) is not None
+        """Whether the dataset at the path holds strings."""
+        return storage.is_string(self.dataset(path))
 
     def read_strings(self, path: str, *, ndim: int = 1, rows: int | None = None) -> NDArray:
-        """A whole text dataset, as bytes.
+        """Reads a whole dataset of strings, as bytes.
 
         Raises:
-            DataError: missing, unreadable, of another rank or length, or the values are not text.
+            DataError: missing, unreadable, of another rank or length, or not strings.
         """
         dataset = self.dataset(path)
-        info = h5py.check_string_dtype(dataset.dtype)
-        if info is None:
+        if not storage.is_string(dataset):
             raise self.error(
                 path,
                 "values are not text",
@@ -236,126 +341,76 @@ class HdfFile(HdfTree):
                 found=f"dtype {dataset.dtype}",
             )
         self._check_shape(path, dataset, ndim, rows)
-        variable = is_variable(dataset.dtype, info)
-        itemsize = REFERENCE.itemsize if variable else dataset.dtype.itemsize
-        self._check_storage(path, dataset, itemsize)
-        self._check_room(path, dataset.size * itemsize)
-        if not variable:
-            return self.read_part(path, dataset, ())
-        with self.reading(path, "the dataset cannot be read"):
-            start: int | None = dataset.id.get_offset() if dataset.chunks is None else None
-            references = (
-                read_chunks(dataset, REFERENCE)
-                if start is None and dataset.size
-                else self._texts.read(start or 0, dataset.size)
-            )
-            if references is None:
-                raise ValueError(
-                    "texts that are stored neither in one piece nor in chunks without a filter or with gzip"
-                )
-            return self._texts.look_up(references.reshape(-1)).reshape(dataset.shape)
-
-    def decode(self, path: str, value: Any) -> str:
-        """One text of a dataset or attribute.
-
-        Raises:
-            DataError: not text, or not UTF-8.
-        """
-        if isinstance(value, bytes):
-            try:
-                return value.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise self.error(
-                    path, "a text is not UTF-8", expected="text in UTF-8", found=str(error)
-                ) from error
-        if not isinstance(value, str):
-            raise self.error(path, "a value is not text", expected="text", found=repr(value))
-        return value
+        return self._read(path, dataset)
 
     def read_string(self, path: str) -> str:
-        """A scalar text dataset.
+        """Reads a scalar string dataset.
 
         Raises:
             DataError: missing or not text.
         """
         return self.decode(path, self.read_strings(path, ndim=0).item())
 
-    def read_number(self, path: str) -> float:
-        """A scalar numeric dataset as a float.
+    def decode(self, path: str, value: Any) -> str:
+        """Returns one string of a dataset or attribute as `str`.
 
         Raises:
-            DataError: missing or not a number.
+            DataError: not text, or not UTF-8.
         """
-        return float(self.read_numbers(path, ndim=0))
+        try:
+            if isinstance(value, bytes):
+                return value.decode()
+            if isinstance(value, str):
+                value.encode()  # h5py decodes what is not UTF-8 to half surrogate pairs
+                return value
+        except UnicodeError as error:
+            raise self.error(
+                path, "a text is not UTF-8", expected="text in UTF-8", found=str(error)
+            ) from error
+        raise self.error(path, "a value is not text", expected="text", found=repr(value))
 
-    def attribute(self, path: str, name: str, default: Any = _NO_VALUE) -> Any:
-        """An attribute of an object as h5py gives it: text as str, numbers as NumPy values.
+    # --- attributes --------------------------------------------------------------------------
+
+    def attribute(self, path: str, name: str, default: Any = _REQUIRED) -> Any:
+        """Reads an attribute: text as str, numbers as NumPy values.
 
         Raises:
             DataError: the attribute is missing and no default was given, or cannot be read.
         """
         node = self.find(path)
         column = f"{path}@{name}"
-        with self.reading(column, "an attribute cannot be read"):
-            found: Any = (
-                h5py.h5a.open(node.id, name.encode())
-                if node is not None and name in node.attrs
-                else None
-            )
-            value: Any = self._value(node, name, found) if found is not None else default
-        if value is _NO_VALUE:
+        with self._reading(column, "an attribute cannot be read", "readable data"):
+            value = None if node is None else read_attribute(node, name)
+        if value is None:
+            value = default
+        if value is _REQUIRED:
             raise self.error(
                 column, "an attribute is missing", expected="an attribute", found="nothing"
             )
         return value
 
-    def _value(self, node: Any, name: str, attribute: Any) -> Any:
-        """An attribute's value; text of variable length is looked up here."""
-        dtype, shape = attribute.dtype, attribute.shape
-        if shape is None or attribute.get_storage_size() > _ATTRIBUTE_BYTES or dtype.kind == "V":
-            raise ValueError(f"{dtype} of shape {shape}")
-        if is_variable(dtype, h5py.check_string_dtype(dtype)):
-            references = self._texts.attribute(h5py.h5o.get_info(node.id).addr, name)
-            if references is not None:
-                words: NDArray = np.array(
-                    [text.decode() for text in self._texts.look_up(items(shape, references))],
-                    dtype=object,
-                )
-                return words.reshape(shape) if shape else words.item()
-        elif h5py.check_vlen_dtype(dtype) is not None:
-            raise ValueError("lists of variable length")
-        return node.attrs[name]
-
-    def check_reference(self, path: str, name: str, target: str) -> None:
-        """Sees to it that an attribute, if it is there, refers to the object at `target`.
-
-        Raises:
-            DataError: it refers to nothing or to something else.
-        """
-        reference = self.attribute(path, name, None)
-        if reference is None:
-            return
-        column = f"{path}@{name}"
-        with self.reading(column, "a reference cannot be followed", f"a reference to {target}"):
-            found = self.h5[reference]
-        if found != self.find(target):
-            raise self.error(
-                column,
-                "a reference leads elsewhere",
-                expected=f"a reference to {target}",
-                found=str(found.name),
-            )
-
     def attribute_string(self, path: str, name: str) -> str:
-        """A text attribute, which must be there.
+        """Reads a text attribute, which must be there.
 
         Raises:
             DataError: missing or not text.
         """
         return self.decode(f"{path}@{name}", self.attribute(path, name))
 
+    def attribute_strings(self, path: str, name: str) -> list[str] | None:
+        """Reads an attribute that holds an array of text, or returns None if it is missing.
+
+        Raises:
+            DataError: its items are not text.
+        """
+        value = self.attribute(path, name, None)
+        if value is None:
+            return None
+        items: list[Any] = np.atleast_1d(value).tolist()
+        return [self.decode(f"{path}@{name}", item) for item in items]
+
     def attribute_integer(self, path: str, name: str) -> int:
-        """An integer attribute, which must be there.
+        """Reads an integer attribute, which must be there.
 
         Raises:
             DataError: missing or not an integer.
@@ -370,20 +425,25 @@ class HdfFile(HdfTree):
             )
         return int(value)
 
-    def attribute_strings(self, path: str, name: str) -> list[str] | None:
-        """An attribute that holds an array of text, or None if it is missing.
+    def check_reference(self, path: str, name: str, target: str) -> None:
+        """Checks that an attribute, if it is there, refers to the object at `target`.
 
         Raises:
-            DataError: its items are not text.
+            DataError: it refers to nothing or to something else.
         """
-        value = self.attribute(path, name, None)
-        if value is None:
-            return None
-        items: list[Any] = np.atleast_1d(value).tolist()
-        return [self.decode(f"{path}@{name}", item) for item in items]
+        reference = self.attribute(path, name, None)
+        if reference is None:
+            return
+        column, expected = f"{path}@{name}", f"a reference to {target}"
+        with self._reading(column, "a reference cannot be followed", expected):
+            found = follow(self.h5, reference)
+        if found != self.find(target):
+            raise self.error(
+                column, "a reference leads elsewhere", expected=expected, found=str(found.name)
+            )
 
     def column_names(self, path: str) -> list[str]:
-        """Columns of the DynamicTable at the path, in the table's own order."""
+        """Names of the columns of the DynamicTable at the path, in the table's own order."""
         names = self.attribute_strings(path, "colnames")
         if names is None:
             raise self.error(
@@ -393,3 +453,10 @@ class HdfFile(HdfTree):
                 found="nothing",
             )
         return names
+
+
+def _kind(node: Any) -> str:
+    """What an object is that should be another."""
+    return {h5py.Group: "a group", h5py.Dataset: "a dataset"}.get(
+        type(node), "nothing" if node is None else "a data type"
+    )
