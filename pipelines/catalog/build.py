@@ -1,6 +1,6 @@
-"""The DuckDB catalog: views over the Parquet files with comments, aliases and the declarations as tables.
+"""Builds the DuckDB catalog: views over the Parquet files, with comments, aliases and declarations.
 
-The catalog is built beside the old one and put in its place by rename, so that readers who have the old one open keep it.
+The catalog is built beside the old one and renamed into its place: readers keep the old one open.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.layout import CATALOG, glob_pattern
 
 
 def _empty_view(table: Table) -> str:
-    """A view without rows but with all columns, for tables that have no file yet: queries work and give nothing."""
+    """A query with all columns and no rows, for tables without a file: queries still work."""
     columns = ", ".join(
         f"CAST(NULL AS {c.type.value}) AS {identifier(c.name)}" for c in table.columns
     )
@@ -33,7 +33,8 @@ def _empty_view(table: Table) -> str:
 
 
 def _scan(table: Table, root: str) -> str:
-    path = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(root))}) || {literal('/' + glob_pattern(table))}"
+    place = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(root))})"
+    path = f"{place} || {literal('/' + glob_pattern(table))}"
     options = ["union_by_name = false"]
     if table.partition is not None:
         options += [
@@ -46,12 +47,12 @@ def _scan(table: Table, root: str) -> str:
 
 
 def view_sql(table: Table, root: str, *, has_files: bool) -> str:
-    """`CREATE VIEW` for a table: the declared columns, then the aliases of newer releases.
+    """Returns `CREATE VIEW` for a table: declared columns, then the aliases of newer releases.
 
     Args:
         table: the declaration.
         root: where the lake is at build time.
-        has_files: whether the lake has any file of the table.
+        has_files: whether the lake has a file of the table.
     """
     source = _scan(table, root) if has_files else _empty_view(table)
     columns = [identifier(c.name) for c in table.columns]
@@ -69,7 +70,8 @@ def _comments(table: Table) -> Iterator[str]:
             yield f"COMMENT ON COLUMN {name}.{identifier(column.alias)} IS {literal(text)}"
 
 
-# Long views: one row per cell and frame, for people and tools that want scalars only. (name, list table, list columns, clock or None)
+# Long views: one row per cell and frame, for people and tools that want scalars only.
+# (name, table of lists, list columns, table with their times or None)
 _LONG_VIEWS: tuple[tuple[str, str, tuple[str, ...], str | None], ...] = (
     ("dff_traces_long", "dff_traces", ("dff",), "ophys_timestamps"),
     (
@@ -89,23 +91,26 @@ _LONG_VIEWS: tuple[tuple[str, str, tuple[str, ...], str | None], ...] = (
 
 def _long_view(name: str, table: Table, lists: tuple[str, ...], clock: str | None) -> Iterator[str]:
     keys = [c for c in table.columns if c.name.endswith("_id")]
-    source = f"{identifier(table.name)} t"
-    timestamps = ""
-    if clock:
-        source += f" JOIN {identifier(clock)} c USING (ophys_experiment_id)"
-        timestamps = ", unnest(c.timestamps[1:len(t." + identifier(lists[0]) + ")]) AS timestamps"
-    items = ", ".join(f"unnest(t.{identifier(n)}) AS {identifier(n)}" for n in lists)
-    index = f"unnest(range(len(t.{identifier(lists[0])}))) AS frame"
     if name == "cell_pixels_long":
+        selected = ", ".join(identifier(k.name) for k in keys)
         yield (
-            f"CREATE VIEW {name} AS SELECT {', '.join(identifier(k.name) for k in keys)}, "
-            "CAST(pixel // field_of_view_width AS BIGINT) AS y, CAST(pixel % field_of_view_width AS BIGINT) AS x "
+            f"CREATE VIEW {name} AS SELECT {selected}, "
+            "CAST(pixel // field_of_view_width AS BIGINT) AS y, "
+            "CAST(pixel % field_of_view_width AS BIGINT) AS x "
             f"FROM (SELECT *, unnest(roi_mask) AS pixel FROM {identifier(table.name)})"
         )
     else:
         selected = ", ".join("t." + identifier(k.name) for k in keys)
+        length = f"len(t.{identifier(lists[0])})"
+        index = f"unnest(range({length})) AS frame"
+        items = ", ".join(f"unnest(t.{identifier(n)}) AS {identifier(n)}" for n in lists)
+        source, timestamps = f"{identifier(table.name)} t", ""
+        if clock:
+            source += f" JOIN {identifier(clock)} c USING (ophys_experiment_id)"
+            timestamps = f", unnest(c.timestamps[1:{length}]) AS timestamps"
         yield f"CREATE VIEW {name} AS SELECT {selected}, {index}{timestamps}, {items} FROM {source}"
-    yield f"COMMENT ON VIEW {name} IS {literal(f'{table.description} Long form: one row per item of the lists of {table.name}.')}"
+    comment = f"{table.description} Long form: one row per item of the lists of {table.name}."
+    yield f"COMMENT ON VIEW {name} IS {literal(comment)}"
 
 
 def _tables_rows() -> Iterator[list[Any]]:
@@ -148,21 +153,25 @@ def _foreign_key_rows() -> Iterator[list[Any]]:
 _DECLARATIONS = (
     (
         "_tables",
-        "table_name VARCHAR PRIMARY KEY, subject VARCHAR, description VARCHAR, primary_key VARCHAR[], row_order VARCHAR[], "
-        "storage VARCHAR, partition_column VARCHAR, by_name_only BOOLEAN",
+        "table_name VARCHAR PRIMARY KEY, subject VARCHAR, description VARCHAR, "
+        "primary_key VARCHAR[], row_order VARCHAR[], storage VARCHAR, partition_column VARCHAR, "
+        "by_name_only BOOLEAN",
         "Every table of the lake.",
         _tables_rows,
     ),
     (
         "_columns",
-        "table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR, unit VARCHAR, description VARCHAR, source VARCHAR, "
-        "documented BOOLEAN, nullable BOOLEAN, alias VARCHAR, PRIMARY KEY (table_name, column_name)",
-        "Every column of the lake, with unit, description and where its values are in the NWB files.",
+        "table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR, unit VARCHAR, "
+        "description VARCHAR, source VARCHAR, documented BOOLEAN, nullable BOOLEAN, alias VARCHAR, "
+        "PRIMARY KEY (table_name, column_name)",
+        "Every column of the lake, with unit, description and where its values are in the NWB "
+        "files.",
         _columns_rows,
     ),
     (
         "_foreign_keys",
-        "table_name VARCHAR, columns VARCHAR[], referenced_table VARCHAR, referenced_columns VARCHAR[]",
+        "table_name VARCHAR, columns VARCHAR[], referenced_table VARCHAR, "
+        "referenced_columns VARCHAR[]",
         "How the tables refer to each other; views can hold no constraints.",
         _foreign_key_rows,
     ),
@@ -170,7 +179,7 @@ _DECLARATIONS = (
 
 
 def _row(values: Sequence[Any]) -> str:
-    """Values as a SQL tuple. Parameters of a prepared statement would make DuckDB import pandas, for 0.3 s."""
+    """Values as a SQL tuple; for parameters of a statement, DuckDB imports pandas (0.3 s)."""
     return f"({', '.join(_value(v) for v in values)})"
 
 
@@ -187,7 +196,7 @@ def _value(value: Any) -> str:
 
 
 def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str]:
-    """All that makes a catalog, in order."""
+    """The statements that make a catalog, in order."""
     for table in TABLES.values():
         yield view_sql(table, root, has_files=table.name in filled)
         yield from _comments(table)
@@ -197,25 +206,33 @@ def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str
         yield f"CREATE TABLE {name} ({columns})"
         yield f"INSERT INTO {name} VALUES {', '.join(_row(row) for row in rows())}"
         yield f"COMMENT ON TABLE {name} IS {literal(comment)}"
-    yield "CREATE TABLE _lake (release VARCHAR, schema_version VARCHAR, root VARCHAR, built_at TIMESTAMP)"
+    columns = "release VARCHAR, schema_version VARCHAR, root VARCHAR, built_at TIMESTAMP"
+    yield f"CREATE TABLE _lake ({columns})"
     built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
     yield f"INSERT INTO _lake VALUES {_row([release, SCHEMA_VERSION, root, built])}"
     yield "COMMENT ON TABLE _lake IS 'The lake this catalog was built for.'"
 
 
 def _filled(store: Store) -> frozenset[str]:
-    """Tables that have a file."""
+    """The tables that have a file."""
     return frozenset(name for name in TABLES if store.files(name))
 
 
 def build_catalog(store: Store, release: str) -> None:
-    """Builds the catalog from the files that are there and puts it in place atomically."""
+    """Builds the catalog from the files that the lake has, and replaces the old one atomically.
+
+    Raises:
+        DamagedError: a file of the lake cannot be read.
+        LakeError: the catalog cannot be written.
+    """
     _build(store, release, _filled(store))
 
 
 class GrowingCatalog:
-    """The catalog of a lake that files are being added to. Views list their files anew for each query, so it is built only when a table
-    gets its first file: with the first mouse of a new lake, whose tables can then be queried while the others are converted.
+    """The catalog of a lake while an ingest adds files to it.
+
+    Views list their files at each query, so the catalog changes only when a table gets its first
+    file: with the first mouse of a new lake, which can then be queried while others are converted.
     """
 
     def __init__(self, store: Store, release: str) -> None:
@@ -224,17 +241,20 @@ class GrowingCatalog:
         self._built: frozenset[str] | None = None
 
     def keep_up(self) -> None:
-        """Builds it if a table has got its first file since, and the first time."""
+        """Builds the catalog if a table has got its first file; always the first time."""
         known = self._built or frozenset[str]()
-        fresh = {name for name in TABLES if name not in known and self._store.files(name)}
-        if fresh or self._built is None:
-            with suppress(
-                DamagedError
-            ):  # it may be a file of a mouse that is to come; else `settle` says so
-                self._build(known | fresh)
+        filled = known | {n for n in TABLES if n not in known and self._store.files(n)}
+        if filled != self._built:
+            # The damaged file may belong to a mouse that this ingest replaces; else `settle` fails.
+            with suppress(DamagedError):
+                self._build(filled)
 
     def settle(self) -> None:
-        """Builds it if the tables that have files are not those it was built for."""
+        """Builds the catalog at the end of an ingest, if it is not up to date.
+
+        Raises:
+            LakeError: as for `build_catalog`.
+        """
         filled = _filled(self._store)
         if filled != self._built:
             self._build(filled)
@@ -249,12 +269,11 @@ def _build(store: Store, release: str, filled: frozenset[str]) -> None:
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     try:
         with connect_files(store) as con:
-            con.execute(
-                "SET threads = 1"
-            )  # others would only wait, and take the processors that files are converted on
+            # More threads would only wait, and take the processors on which files are converted.
+            con.execute("SET threads = 1")
             con.execute(f"ATTACH {literal(str(staged))} AS fresh")
             con.execute("USE fresh")
-            # One transaction: else DuckDB would flush the file to disk after each of 500 statements.
+            # One transaction: DuckDB would flush the file to disk after each of 500 statements.
             con.execute(";\n".join(("BEGIN", *_statements(store.root, filled, release), "COMMIT")))
             con.execute("USE memory")
             con.execute("DETACH fresh")
@@ -264,11 +283,12 @@ def _build(store: Store, release: str, filled: frozenset[str]) -> None:
             left.unlink()
         if isinstance(error, duckdb.InvalidInputException):
             raise DamagedError(
-                f"{store.root}/{CATALOG} stays as it was, because a file of the lake cannot be read ({first_line(error)}). "
-                f"`vblake verify --lake {quote(store.root)}` says what mends it; all other tables are as they should be."
+                f"{store.root}/{CATALOG} was not rebuilt, because a file of the lake cannot be "
+                f"read ({first_line(error)}). `vblake verify --lake {quote(store.root)}` says how "
+                "to repair it. The rows of the other tables are in the lake."
             ) from error
         raise LakeError(
-            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). "
-            f"Make it with `vblake catalog --lake {quote(store.root)}` when that is seen to; the tables are as they should be."
+            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). Repair the "
+            f"cause and run `vblake catalog --lake {quote(store.root)}`. The tables are complete."
         ) from error
     store.publish(staged, CATALOG)

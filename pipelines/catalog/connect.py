@@ -1,7 +1,8 @@
-"""DuckDB on a lake: the catalog read-only, wherever the lake is now, and a variant for SQL of unknown origin.
+"""Connects DuckDB to a lake: to its catalog, read-only, wherever the lake is now.
 
-The catalog is attached to a database in memory, not opened itself. So settings of one connection, the lock on them included, never
-reach another one in the same process, and a catalog that was replaced in the meantime is seen at once.
+The catalog is attached to a database in memory instead of being opened. So the settings of a
+connection, and the lock on them, do not affect other connections of the process, and a catalog that
+was replaced in the meantime is seen at once.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ _DATABASE = "lake"
 _SETTINGS = (
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
-    # Else a table that does not exist is looked for among the variables of the Python program.
+    # Otherwise DuckDB looks for unknown tables among the variables of the Python program.
     "python_enable_replacements = false",
-    # Dates in the lake are UTC; without this, they are shown in the machine's time zone.
+    # Dates in the lake are UTC; by default DuckDB shows them in the machine's time zone.
     "TimeZone = 'UTC'",
 )
 
 
 def connect(store: Store) -> duckdb.DuckDBPyConnection:
-    """The catalog of a lake, read-only, with `lake_root` set to where the lake is now.
+    """Opens the catalog of a lake, read-only, with `lake_root` set to where the lake is now.
 
     Raises:
         LakeError: the lake has no catalog, or it cannot be opened.
@@ -43,20 +44,21 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
 
 
 def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """The same for SQL that nobody has checked: DuckDB may read the lake and write `output`, and nothing else.
+    """Opens the catalog for the user's own SQL: DuckDB reads the lake, writes `output`, no more.
 
-    Settings are locked. DuckDB would still let a COPY write into the lake, so statements are to be checked besides.
+    The settings are locked. They would still let a COPY write into the lake, so check statements
+    with `pipelines.catalog.read_only_sql`.
 
     Args:
         store: the lake.
-        output: file that may be written.
+        output: a file that may be written.
 
     Raises:
         LakeError: the lake has no catalog, or it cannot be opened.
     """
     con = connect(store)
     root = lake_root(store)
-    # DuckDB asks both for the pattern in a view and for the files it matches.
+    # DuckDB checks both the pattern in a view and the files that match it.
     con.execute(f"SET allowed_directories = [{literal(root)}, {literal(as_pattern(root))}]")
     if output is not None:
         con.execute(f"SET allowed_paths = [{literal(str(output))}]")
@@ -66,7 +68,7 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
 
 
 def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
-    """An empty database that can read the lake's files under `lake_root(store)`.
+    """Opens an empty database that can read the lake's files under `lake_root(store)`.
 
     Raises:
         LakeError: the lake is in S3 and there are no credentials for it.
@@ -74,7 +76,8 @@ def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(":memory:")
     for setting in _SETTINGS:
         con.execute(f"SET {setting}")
-    # The default is a folder `.tmp` in the working directory. DuckDB makes it when a query needs it and removes it.
+    # The default is a folder `.tmp` in the working directory. DuckDB creates the folder when a
+    # query needs it, and removes it.
     con.execute(f"SET temp_directory = {literal(str(_spill_folder()))}")
     if isinstance(store, S3Store):
         _reach_s3(con, store)
@@ -83,17 +86,17 @@ def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
 
 @cache
 def _spill_folder() -> Path:
-    # A name that nobody can foresee: others may write to the folder for temporary files.
+    # A name that others cannot guess: they may write to the folder for temporary files as well.
     return Path(tempfile.gettempdir()) / f"vblake-duckdb-{uuid.uuid4().hex}"
 
 
 def remove_spilled() -> None:
-    """Removes what queries that were not brought to an end have put on the disk."""
+    """Removes the temporary files of queries that were interrupted."""
     shutil.rmtree(_spill_folder(), ignore_errors=True)
 
 
 def lake_root(store: Store) -> str:
-    """Where DuckDB finds the lake. Links and `..` are resolved, since DuckDB compares paths as text."""
+    """Where DuckDB finds the lake, without links and `..`: DuckDB compares paths as text."""
     return str(store.folder.resolve()) if isinstance(store, LocalStore) else store.root
 
 
@@ -111,13 +114,14 @@ def _with_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> duckdb.DuckDB
             with tempfile.TemporaryDirectory(prefix="vblake-catalog-") as folder:
                 path = Path(folder) / CATALOG
                 path.write_bytes(data)
-                _attach(con, path)  # DuckDB keeps the file open; its name is not needed any more
+                _attach(con, path)  # DuckDB keeps the file open, so its name may go
         con.execute(f"USE {_DATABASE}")
         con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
     except duckdb.Error as error:
         con.close()
         raise LakeError(
-            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). Make it anew with `vblake catalog --lake {quote(store.root)}`."
+            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). "
+            f"Rebuild it with `vblake catalog --lake {quote(store.root)}`."
         ) from None
     except LakeError:
         con.close()
@@ -127,26 +131,29 @@ def _with_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> duckdb.DuckDB
 
 def _attach(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     con.execute(f"ATTACH {literal(str(path))} AS {_DATABASE} (READ_ONLY)")
-    # DuckDB reads no more than the header at first; this finds a file that was cut off.
+    # ATTACH reads only the header; this finds a file that was cut off.
     con.execute(f"SELECT count(*) FROM duckdb_views() WHERE database_name = {literal(_DATABASE)}")
 
 
 def _no_catalog(store: Store) -> LakeError:
     return LakeError(
-        f"{store.root} has no {CATALOG}. Make it with `vblake catalog --lake {quote(store.root)}`."
+        f"{store.root} has no {CATALOG}. Build it with `vblake catalog --lake {quote(store.root)}`."
     )
 
 
 def first_line(error: duckdb.Error) -> str:
-    """What DuckDB has to say, without the statement and the stack trace that may follow."""
+    """DuckDB's message without the statement and the stack trace that may follow it."""
     return str(error).strip().split("\n", 1)[0]
 
 
-# --- S3 ----------------------------------------------------------------------------------------------------------------------
+# --- S3 ---------------------------------------------------------------------------------------
 
 
 def _reach_s3(con: duckdb.DuckDBPyConnection, store: S3Store) -> None:
-    """Lets DuckDB read the bucket: by its own extension, which is several times faster, or through s3fs."""
+    """Lets DuckDB read the bucket: with its httpfs extension if installed, else through s3fs.
+
+    The extension is several times faster.
+    """
     extension = _packaged_httpfs()
     if extension is None:
         con.register_filesystem(store.filesystem)
@@ -162,7 +169,7 @@ def _reach_s3(con: duckdb.DuckDBPyConnection, store: S3Store) -> None:
 
 
 def _packaged_httpfs() -> Path | None:
-    """The httpfs extension for this DuckDB from the package duckdb-extension-httpfs, None where it is not installed."""
+    """The httpfs extension for this DuckDB from the package duckdb-extension-httpfs, or None."""
     try:
         import duckdb_extension_httpfs  # pyright: ignore
     except ImportError:
@@ -175,7 +182,7 @@ def _packaged_httpfs() -> Path | None:
 
 
 def _s3_options() -> dict[str, str | bool | None]:
-    """Credentials, region and endpoint as every AWS program finds them: environment, profile, instance role."""
+    """Credentials, region and endpoint, from where the AWS CLI takes them."""
     import botocore.session
     from botocore.exceptions import BotoCoreError
 

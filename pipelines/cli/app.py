@@ -147,7 +147,7 @@ def _run(application: typer.Typer) -> None:
         say_error(interrupt.farewell())
         code = interrupt.exit_code()
     except SystemExit as leaving:
-        if interrupt.received() is None and not sql.abandoned:
+        if interrupt.received() is None:
             raise
         code = leaving.code if isinstance(leaving.code, int) else OTHER_ERROR
         if code == _TYPER_INTERRUPTED:
@@ -155,7 +155,6 @@ def _run(application: typer.Typer) -> None:
     else:
         return
     # At once: neither DuckDB's threads nor Dagster's are waited for.
-    sql.forsake()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

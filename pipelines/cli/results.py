@@ -1,7 +1,7 @@
-"""Query results as a table for people, CSV, JSON or Parquet.
+"""Prints and writes query results: as a table for people, CSV, JSON or Parquet.
 
-Values become text inside DuckDB. So one format needs neither Arrow nor pandas (0.3 s to import), a trace of 140,000 samples is cut
-before it reaches Python, and all formats but the table stream.
+DuckDB turns values into text. So no format needs Arrow or pandas (0.3 s to import), a trace of
+140,000 samples is cut before it reaches Python, and every format except the table is streamed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.catalog.read_only_sql import Query
 from pipelines.cli.terminal import one_line, plain, plain_json, say, shortened, width
+from pipelines.sql_text import identifier, literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _CELL = 60
 """Characters of a cell in a table."""
 _ITEMS = 4
-"""Items of a list that a table shows; longer lists show their length and one item less."""
+"""Items of a list that a table shows; of a longer list it shows one item less and the length."""
 _ROWS_AT_ONCE = 10_000
 
 _NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "HUGEINT")
@@ -36,52 +37,47 @@ class _Column:
     name: str
     type: str
     alias: str
-    """Name inside the statements made here. The user's may hold anything; where they repeat, DuckDB numbers them."""
+    """Name in the statements of this module, since the user's names can contain anything."""
 
 
 def _columns(con: duckdb.DuckDBPyConnection, query: Query) -> list[_Column]:
-    described = con.execute(f"SELECT * FROM {bracketed(query)} LIMIT 0").description or []
+    # DuckDB numbers names that repeat.
+    described = con.execute(f"SELECT * FROM {query.bracketed} LIMIT 0").description or []
     return [_Column(str(d[0]), str(d[1]), f"c{i}") for i, d in enumerate(described)]
 
 
 def _from(query: Query, columns: list[_Column]) -> str:
-    return f"FROM {bracketed(query)} AS q({', '.join(c.alias for c in columns)})"
-
-
-def bracketed(query: Query) -> str:
-    """The user's SQL in brackets. It starts on line 2, so that DuckDB's messages quote nothing but the user's own text."""
-    return f"(\n{query.sql}\n)"
+    return f"FROM {query.bracketed} AS q({', '.join(c.alias for c in columns)})"
 
 
 def explained(error: duckdb.Error) -> str:
-    """What DuckDB says, with the line numbers of the user's text."""
+    """Returns DuckDB's message with the line numbers of the user's text.
+
+    In the statements of this module that text starts on line 2, after a bracket.
+    """
     return re.sub(
         r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", str(error).strip(), flags=re.MULTILINE
     )
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-# --- table -------------------------------------------------------------------------------------------------------------------
+# --- table ------------------------------------------------------------------------------------
 
 
 def show_plan(con: duckdb.DuckDBPyConnection, query: Query) -> None:
     """Prints a query plan."""
-    for _, plan in con.execute(f"{query.explain}\n{query.sql}").fetchall():
+    for _, plan in con.execute(f"{query.explain} FROM {query.bracketed}").fetchall():
         say(plan)
 
 
 def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
-    """Prints at most `rows` rows as a table, then how many there are."""
+    """Prints at most `rows` rows as a table, then the number of rows."""
     columns = _columns(con, query)
     shown = con.execute(
         f"SELECT {', '.join(map(_short, columns))} {_from(query, columns)}"
     ).fetchmany(rows + 1)
     more = len(shown) > rows
     shown = shown[:rows]
-    # Counting lets DuckDB read far less than the rows themselves; for a plain table, only the files' footers.
+    # For counting, DuckDB reads far less than for the rows; of a plain table only the footers.
     total = _count(con, query) if more else len(shown)
     left_out = _print_table(columns, shown)
     notes = [f"{total:,} row{'s' if total != 1 else ''}"]
@@ -89,13 +85,14 @@ def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
         notes.append(f"the first {rows:,} are shown (--rows N shows more, --format csv all)")
     if left_out:
         notes.append(
-            f"{left_out} of {len(columns)} columns do not fit (name those you want, or --format csv)"
+            f"{left_out} of {len(columns)} columns do not fit "
+            "(name those you want, or --format csv)"
         )
     say("; ".join(notes))
 
 
 def _count(con: duckdb.DuckDBPyConnection, query: Query) -> int:
-    row = con.execute(f"SELECT count(*) FROM {bracketed(query)}").fetchone()
+    row = con.execute(f"SELECT count(*) FROM {query.bracketed}").fetchone()
     return int(row[0]) if row else 0
 
 
@@ -104,13 +101,14 @@ def _short(column: _Column) -> str:
     name = column.alias
     text = f"CAST({name} AS VARCHAR)"
     if column.type.endswith("[]"):
-        cut = f"len({name}) || ' items: ' || rtrim(CAST({name}[:{_ITEMS - 1}] AS VARCHAR), ']') || ', …'"
+        first = f"rtrim(CAST({name}[:{_ITEMS - 1}] AS VARCHAR), ']')"
+        cut = f"len({name}) || ' items: ' || {first} || ', …'"
         text = f"CASE WHEN len({name}) > {_ITEMS} THEN {cut} ELSE {text} END"
     return f"left({text}, {_CELL + 1})"
 
 
 def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> int:
-    """Prints as many columns as fit; returns the number of the others."""
+    """Prints the columns that fit, and returns the number of those that do not."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -150,24 +148,27 @@ def _cell(text: str) -> str:
     return shortened(one_line(text), _CELL)
 
 
-# --- files -------------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------
 
 
 class _Text(Protocol):
-    """What CSV and JSON are written to."""
+    """A text file, or something like it."""
 
     def write(self, text: str, /) -> int: ...
 
 
-class _Shown:
-    """A terminal, which text from files must not steer; a file or pipe gets the text as it is."""
+class _Terminal:
+    """Stdout on a terminal, which text must not control. Files and pipes get text as it is."""
 
     def write(self, text: str, /) -> int:
         return sys.stdout.write(plain(text))
 
 
-class _Lines:
-    """Lines that end in a line feed. Given that as its own line end, Python's writer would leave a carriage return in a cell unquoted."""
+class _LineFeeds:
+    r"""Ends the lines of a CSV writer with a line feed alone.
+
+    With `lineterminator="\n"`, the writer would not quote a carriage return in a cell.
+    """
 
     def __init__(self, out: _Text) -> None:
         self._out = out
@@ -177,9 +178,12 @@ class _Lines:
 
 
 def write_csv(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
-    """Writes CSV with a header; NULL is empty, lists are as DuckDB writes them. Returns the number of rows."""
+    """Writes CSV with a header and returns the number of rows.
+
+    NULL becomes an empty cell; lists are written as DuckDB writes them.
+    """
     columns = _columns(con, query)
-    writer = csv.writer(_Lines(out))
+    writer = csv.writer(_LineFeeds(out))
     writer.writerow(c.name for c in columns)
     cells = ", ".join(f"CAST({c.alias} AS VARCHAR)" for c in columns)
     rows = 0
@@ -190,9 +194,12 @@ def write_csv(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
 
 
 def write_json(con: duckdb.DuckDBPyConnection, query: Query, out: _Text) -> int:
-    """Writes an array with an object per row; NaN and infinities become null, as JSON has none. Returns the number of rows."""
+    """Writes a JSON array with an object per row, and returns the number of rows.
+
+    NaN and infinities become null, as JSON does not have them.
+    """
     columns = _columns(con, query)
-    fields = ", ".join(f"{_quoted(c.name)} := {c.alias}" for c in columns)
+    fields = ", ".join(f"{identifier(c.name)} := {c.alias}" for c in columns)
     rows = 0
     out.write("[")
     for chunk in _chunks(
@@ -215,11 +222,9 @@ def _strict(text: str) -> str:
 
 
 def write_parquet(con: duckdb.DuckDBPyConnection, query: Query, path: Path) -> int:
-    """Writes a Parquet file; the connection must be allowed to. Returns the number of rows."""
-    target = str(path).replace("'", "''")
-    row = con.execute(
-        f"COPY {bracketed(query)} TO '{target}' (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
-    ).fetchone()
+    """Writes a Parquet file, if the connection may, and returns the number of rows."""
+    options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
+    row = con.execute(f"COPY {query.bracketed} TO {literal(str(path))} ({options})").fetchone()
     return int(row[0]) if row else 0
 
 
@@ -231,9 +236,9 @@ def _chunks(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[Any]]:
 
 @contextmanager
 def text_output(path: Path | None) -> Generator[_Text]:
-    """A text file, or stdout for None."""
+    """Opens a text file, or stdout for None."""
     if path is None:
-        yield _Shown() if sys.stdout.isatty() else sys.stdout
+        yield _Terminal() if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
         return
     with path.open("w", encoding="utf-8", newline="") as file:

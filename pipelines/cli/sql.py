@@ -1,10 +1,8 @@
-"""Looking things up: `sql`, `tables`, `describe`, and `catalog`, which they read."""
+"""The sql command."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -13,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import DEFAULT_LAKE, LakeOption
-from pipelines.cli.terminal import counted, is_interrupt, say
+from pipelines.cli.terminal import counted, say
 from schemas.errors import LakeError, UsageError, VblakeError
 
 if TYPE_CHECKING:
     import duckdb
 
+    from pipelines.catalog.read_only_sql import Query
     from pipelines.lake.store import Store
 
 
 class Format(StrEnum):
-    """How `sql` prints a result."""
+    """Formats of a result."""
 
     TABLE = "table"
     CSV = "csv"
@@ -56,7 +55,7 @@ def sql(
 
     Every table is a view of that name (vblake tables), *_long views have
     one row per sample, and _tables, _columns and _foreign_keys describe them.
-    Nothing but the lake can be read, and nothing can be changed.
+    A query reads the lake and no other file, and cannot change anything.
 
     [dim]Examples:[/dim]
 
@@ -64,7 +63,7 @@ def sql(
       vblake sql --output hits.parquet "SELECT * FROM trials WHERE hit"
       vblake sql - < query.sql
     """
-    from pipelines.lake.store import LocalStore, open_store
+    from pipelines.lake.store import open_store
 
     chosen = _format(format_, output)
     try:
@@ -76,56 +75,9 @@ def sql(
     store = open_store(lake)
     if output is None:
         _run(store, text, chosen, None, rows)
-        return
-    if isinstance(store, LocalStore) and output.resolve().is_relative_to(store.folder.resolve()):
-        raise UsageError(
-            f"{output} lies in the lake, where results would be taken for its tables. Give another --output."
-        )
-    if not output.absolute().parent.is_dir():
-        raise UsageError(
-            f"{output} cannot be written: there is no folder {output.absolute().parent}. Make it, or give another --output."
-        )
-    part = output.absolute().with_name(f".{output.name}.part")
-    try:
-        part.touch()
-        written = _run(store, text, chosen, part, rows)
-        part.replace(output)
-    except OSError as error:
-        raise UsageError(
-            f"{output} cannot be written ({error.strerror}). Give another --output."
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
-    say(f"{counted(written, 'row')} in {output}", err=True)
-
-
-abandoned: list[duckdb.DuckDBPyConnection] = []
-"""Connections whose query was interrupted. Closing one waits for DuckDB's threads, which some queries (joins of huge ranges) keep
-busy for hours; `pipelines.cli.app.main` ends the process instead."""
-
-
-def forsake() -> None:
-    """Removes what abandoned queries have put on the disk, before the process ends."""
-    if abandoned:
-        from pipelines.catalog.connect import remove_spilled
-
-        remove_spilled()
-
-
-@contextmanager
-def _reading(store: Store, output: Path | None) -> Generator[duckdb.DuckDBPyConnection]:
-    from pipelines.catalog.connect import connect_restricted
-
-    con = connect_restricted(store, output=output)
-    try:
-        yield con
-    except BaseException as error:
-        if is_interrupt(error):
-            abandoned.append(con)
-        else:
-            con.close()
-        raise
-    con.close()
+    else:
+        written = _run_into(output, store, text, chosen)
+        say(f"{counted(written, 'row')} in {output}", err=True)
 
 
 def _format(given: Format | None, output: Path | None) -> Format:
@@ -136,7 +88,7 @@ def _format(given: Format | None, output: Path | None) -> Format:
         ending = output.suffix.removeprefix(".").lower()
         if ending not in known:
             raise UsageError(
-                f"{output} does not end in .{', .'.join(known)}. Say what to write with --format."
+                f"{output} does not end in .{', .'.join(known)}. Choose the format with --format."
             )
         return Format(ending)
     if given is Format.PARQUET and output is None:
@@ -148,61 +100,124 @@ def _format(given: Format | None, output: Path | None) -> Format:
     return given
 
 
+def _run_into(output: Path, store: Store, text: str, chosen: Format) -> int:
+    """Runs a statement and writes the result to a file, which a failure leaves as it was.
+
+    Returns:
+        The number of rows.
+    """
+    from pipelines.lake.store import LocalStore
+
+    if isinstance(store, LocalStore) and output.resolve().is_relative_to(store.folder.resolve()):
+        raise UsageError(
+            f"{output} is inside the lake, where a result would become part of a table. "
+            "Give another --output."
+        )
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(
+            f"{output} cannot be written: the folder {folder} does not exist. "
+            "Create it, or give another --output."
+        )
+    part = folder / f".{output.name}.part"
+    try:
+        part.touch()
+        written = _run(store, text, chosen, part, 0)
+        part.replace(output)
+    except OSError as error:
+        raise UsageError(
+            f"{output} cannot be written ({error.strerror}). Give another --output."
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+    return written
+
+
 def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int) -> int:
-    """Runs a statement and prints or writes the result; returns the rows written."""
+    """Runs a statement and prints or writes the result.
+
+    Returns:
+        The number of rows written.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pipelines.catalog.connect import remove_spilled
+
+    # In a thread of its own: DuckDB returns from some queries only after hours, interrupted or not.
+    # Ctrl-C ends the wait for it, and then `pipelines.cli.app.main` ends the process.
+    work = ThreadPoolExecutor(1).submit(_query, store, text, chosen, output, rows)
+    try:
+        return work.result()
+    finally:
+        remove_spilled()
+
+
+def _query(store: Store, text: str, chosen: Format, output: Path | None, rows: int) -> int:
     import duckdb
 
+    from pipelines.catalog.connect import connect_restricted
     from pipelines.catalog.read_only_sql import checked_query
-    from pipelines.cli import results
     from pipelines.cli.results import explained
 
-    # The lake's marker is not asked for: a catalog is all that is needed here.
-    with _reading(store, output) as con:
+    with connect_restricted(store, output=output) as con:
         query = checked_query(con, text)
         if query.explain and chosen is not Format.TABLE:
             raise UsageError(
-                f"{query.explain} gives a plan to read, not rows for {chosen.value}. Leave --format and --output away."
+                f"{query.explain} returns a plan to read, not rows for {chosen.value}. "
+                "Leave out --format and --output."
             )
         try:
-            if query.explain:
-                results.show_plan(con, query)
-            elif chosen is Format.TABLE:
-                results.show_table(con, query, rows)
-            elif chosen is Format.PARQUET and output is not None:
-                return results.write_parquet(con, query, output)
-            else:
-                write = results.write_csv if chosen is Format.CSV else results.write_json
-                with results.text_output(output) as out:
-                    return write(con, query, out)
+            return _write(con, query, chosen, output, rows)
         except duckdb.Error as error:
-            if (
-                output is not None
-                and isinstance(error, duckdb.IOException)
-                and str(output) in str(error)
-            ):
+            failed_output = isinstance(error, duckdb.IOException) and str(output) in str(error)
+            if output is not None and failed_output:
                 raise UsageError(f"{explained(error)}. Give another --output.") from None
             raise _explained(error, store) from None
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection, query: Query, chosen: Format, output: Path | None, rows: int
+) -> int:
+    from pipelines.cli import results
+
+    if query.explain:
+        results.show_plan(con, query)
+    elif chosen is Format.TABLE:
+        results.show_table(con, query, rows)
+    elif chosen is Format.PARQUET and output is not None:
+        return results.write_parquet(con, query, output)
+    else:
+        write = results.write_csv if chosen is Format.CSV else results.write_json
+        with results.text_output(output) as out:
+            return write(con, query, out)
     return 0
 
 
 def _explained(error: duckdb.Error, store: Store) -> VblakeError:
-    """What DuckDB says, as an error of ours."""
+    """Turns an error of DuckDB into one for the user."""
     import duckdb
 
     from pipelines.catalog.connect import lake_root
     from pipelines.cli.results import explained
 
     text = explained(error)
+    first = text.splitlines()[0]
     if isinstance(error, duckdb.InternalException):
         return LakeError(
-            f"DuckDB failed at an error of its own: {text.splitlines()[0]}. Try to write the query in another way."
+            f"DuckDB failed with an internal error: {first}. Write the query differently."
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return LakeError(
-            f"{text.splitlines()[0]}. The query needs more memory than there is: ask for less at a time."
+            f"{first}. The query needs more memory than this machine has: ask for less at a time."
+        )
+    if isinstance(error, duckdb.PermissionException):
+        return UsageError(
+            f"{first}. vblake sql reads the lake and no other file: query a table "
+            "(see `vblake tables`), or use DuckDB itself."
         )
     if isinstance(error, duckdb.OperationalError) or lake_root(store) in text:
         return LakeError(
-            f"{text}\nWhere files were replaced while the query ran, run it again; else see `vblake verify --lake {quote(store.root)}`."
+            f"{text}\nIf files were replaced while the query ran, run it again; "
+            f"otherwise see `vblake verify --lake {quote(store.root)}`."
         )
     return UsageError(text)

@@ -103,7 +103,7 @@ def test_a_catalog_that_cannot_be_written_leaves_the_old_one(lake: Path) -> None
     assert text.startswith(f"{lake}/catalog.duckdb cannot be written (")
     assert "File too large; " in text
     assert text.endswith(
-        f"Make it with `vblake catalog --lake {lake}` when that is seen to; the tables are as they should be."
+        f"Repair the cause and run `vblake catalog --lake {lake}`. The tables are complete."
     )
     assert (lake / "catalog.duckdb").read_bytes() == before
     assert list((lake / "_staging").iterdir()) == []

@@ -102,5 +102,5 @@ def test_a_prefix_without_a_lake_is_said_to_be_none(bucket: str) -> None:
         connect(open_store(f"{bucket}/none"))
     assert (
         str(caught.value)
-        == "s3://lab/lakes/none has no catalog.duckdb. Make it with `vblake catalog --lake s3://lab/lakes/none`."
+        == "s3://lab/lakes/none has no catalog.duckdb. Build it with `vblake catalog --lake s3://lab/lakes/none`."
     )

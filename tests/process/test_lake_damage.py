@@ -62,7 +62,7 @@ def test_a_damaged_file_of_another_mouse_keeps_the_old_catalog_and_no_files_out(
     )
     with pytest.raises(
         LakeError,
-        match=rf"catalog\.duckdb stays as it was, because .*{damaged}.* `vblake verify --lake {lake}` says what mends",
+        match=rf"catalog\.duckdb was not rebuilt, because .*{damaged}.* `vblake verify --lake {lake}` says how",
     ):
         run_ingest(sample_bucket, lake, force=True, mice=(other,))
     assert (lake / CATALOG).read_bytes() == before

@@ -405,7 +405,7 @@ def test_a_source_that_is_in_two_ledger_files(store: LocalStore) -> None:
 def test_no_catalog(store: LocalStore) -> None:
     (store.folder / "catalog.duckdb").unlink()
     assert found(store) == [
-        f"error: file catalog.duckdb: {store.root} has no catalog.duckdb. Make it with `vblake catalog --lake {store.root}`."
+        f"error: file catalog.duckdb: {store.root} has no catalog.duckdb. Build it with `vblake catalog --lake {store.root}`."
     ]
 
 
@@ -414,7 +414,7 @@ def test_a_damaged_catalog(store: LocalStore) -> None:
     assert found(store) == [
         f"error: file catalog.duckdb: {store.root}/catalog.duckdb cannot be opened (IO Error: The file "
         f'"{store.folder}/catalog.duckdb" exists, but it is not a valid DuckDB database file!). '
-        f"Make it anew with `vblake catalog --lake {store.root}`."
+        f"Rebuild it with `vblake catalog --lake {store.root}`."
     ]
 
 

@@ -61,7 +61,7 @@ def test_the_lake_from_the_environment(lake: Path, monkeypatch: pytest.MonkeyPat
         "SELECT 1 FROM range(1_000_000_000)",
     ],
 )
-def test_an_interrupted_query_ends_at_once_and_leaves_no_output(
+def test_an_interrupted_query_ends_with_one_line_and_leaves_no_output(
     lake: Path, tmp_path: Path, query: str
 ) -> None:
     program = "from pipelines.cli.app import main; main()"
@@ -83,7 +83,7 @@ def test_an_interrupted_query_ends_at_once_and_leaves_no_output(
 
 def test_no_lake(tmp_path: Path) -> None:
     assert refusal("sql", "--lake", tmp_path, "SELECT 1", code=1) == (
-        f"error: {tmp_path} has no catalog.duckdb. Make it with `vblake catalog --lake {tmp_path}`."
+        f"error: {tmp_path} has no catalog.duckdb. Build it with `vblake catalog --lake {tmp_path}`."
     )
 
 
@@ -157,10 +157,9 @@ def test_a_lake_in_s3(
     ]
     assert run("sql", "--lake", s3_lake, "-o", tmp_path / "t.parquet", "FROM trials").exit_code == 0
     assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_rows == 5
-    for name in ("s3://bucket/other.csv", f"{s3_lake}/../../other.csv"):
-        assert refusal("sql", "--lake", s3_lake, f"FROM '{name}'").startswith(
-            f"error: {name!r} is a file; "
-        )
+    assert refusal("sql", "--lake", s3_lake, "FROM 's3://bucket/other.csv'").startswith(
+        'error: Permission Error: Cannot access file "s3://bucket/other.csv"'
+    )
     verdict = output("verify", "--lake", s3_lake).splitlines()[-1]
     assert verdict.startswith(f"{s3_lake}: ")
     assert verdict.endswith(" files read, no problems")
@@ -170,5 +169,5 @@ def test_a_lake_in_s3(
 @pytest.mark.network
 def test_a_lake_in_s3_without_a_catalog(s3_lake: str) -> None:
     assert refusal("sql", "--lake", f"{s3_lake}/none", "SELECT 1", code=1) == (
-        f"error: {s3_lake}/none has no catalog.duckdb. Make it with `vblake catalog --lake {s3_lake}/none`."
+        f"error: {s3_lake}/none has no catalog.duckdb. Build it with `vblake catalog --lake {s3_lake}/none`."
     )

@@ -150,7 +150,7 @@ def test_a_failed_query_leaves_the_output_as_it_was(lake: Path, tmp_path: Path) 
         (["--format", "parquet"], "--format parquet needs a file to write to. Give --output FILE."),
         (
             ["-o", "a.xlsx"],
-            "a.xlsx does not end in .csv, .json, .parquet. Say what to write with --format.",
+            "a.xlsx does not end in .csv, .json, .parquet. Choose the format with --format.",
         ),
         (
             ["-o", "a.csv", "--format", "table"],
@@ -165,7 +165,8 @@ def test_formats_that_cannot_be(lake: Path, args: list[str], message: str) -> No
 def test_an_output_in_a_folder_that_is_not_there(lake: Path, tmp_path: Path) -> None:
     file = tmp_path / "no" / "a.csv"
     assert refusal("sql", "--lake", lake, "-o", file, "SELECT 1") == (
-        f"error: {file} cannot be written: there is no folder {tmp_path}/no. Make it, or give another --output."
+        f"error: {file} cannot be written: the folder {tmp_path}/no does not exist. "
+        "Create it, or give another --output."
     )
 
 
@@ -224,5 +225,5 @@ def test_statements_that_read(lake: Path, statement: str, first: list[str]) -> N
 def test_a_plan(lake: Path, statement: str, kind: str, part: str) -> None:
     assert part in output("sql", "--lake", lake, statement)
     assert refusal("sql", "--lake", lake, "--format", "csv", statement) == (
-        f"error: {kind} gives a plan to read, not rows for csv. Leave --format and --output away."
+        f"error: {kind} returns a plan to read, not rows for csv. Leave out --format and --output."
     )
