@@ -25,7 +25,7 @@ demo: $(READY) ## Write a small synthetic bucket, ingest it through Dagster, ans
 
 test: $(READY) ## All tests, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest tests
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -46,15 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Limits a bare `pytest` to the unit tests and runs them on all cores.
-
-    With paths or `-m` pytest runs what they select, in one process unless `-n` is given.
-    """
-    bare = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.markexpr
-    if bare and not hasattr(config, "workerinput"):
-        config.option.markexpr = "unit"
-        if config.option.numprocesses is None and not config.option.usepdb:
-            config.option.numprocesses = "auto"
+    """Runs a bare `pytest` on all cores; with paths it stays in one process unless `-n` is given."""
+    if hasattr(config, "workerinput"):
+        return  # a worker of pytest-xdist, which calls this too and must not start workers
+    bare = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if bare and config.option.numprocesses is None and not config.option.usepdb:
+        config.option.numprocesses = "auto"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
