@@ -1,9 +1,10 @@
-"""Dagster resources: the options of a run, and what a run shares with the command that it records."""
+"""Dagster resources: the options of a run, and what the process that starts a run adds to it."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin
 
@@ -11,7 +12,8 @@ import dagster as dg
 from rich.text import Text
 
 from pipelines.cli.options import IngestOptions, option_info, option_types
-from pipelines.ingest import MouseReport, Prepared
+from pipelines.ingest import OnFile, OnMouse, Prepared, ignore, prepare
+from pipelines.request import IngestRequest
 
 
 def _config_type(kind: Any) -> Any:
@@ -37,17 +39,17 @@ def ingest_options(context: dg.InitResourceContext) -> IngestOptions:
 
 
 @dataclass(frozen=True)
-class SharedRun:
-    """The ingest of a command that a run records; empty for runs started from the UI, which ingest themselves.
+class IngestHooks:
+    """What the process that starts a run adds to it. `vblake ui` adds nothing.
 
     Attributes:
-        prepared: the command's plan.
-        reports: what the ingest has done, as soon as it is done.
+        prepare: makes the plan of a request; `vblake ingest` has one already.
+        on_file: called for each converted or failed file, for a progress display.
+        on_mouse: called after a mouse's files are in the lake.
+        signals: who handles signals during an ingest; Dagster by default.
     """
 
-    prepared: Prepared | None = None
-    reports: Future[list[MouseReport]] = field(default_factory=Future[list[MouseReport]])
-
-    def resource(self) -> dg.ResourceDefinition:
-        """As the resource `shared`."""
-        return dg.ResourceDefinition.hardcoded_resource(self)
+    prepare: Callable[[IngestRequest], Prepared] = prepare
+    on_file: OnFile = ignore
+    on_mouse: OnMouse = ignore
+    signals: Callable[[], AbstractContextManager[None]] = nullcontext

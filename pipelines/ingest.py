@@ -149,20 +149,17 @@ def mice_of_release(source: SourceSpec, release: str) -> set[int]:
     return set(project.tables["behavior_sessions"].column("mouse_id").to_pylist())
 
 
-def refresh_project_tables(request: IngestRequest) -> Mapping[str, pa.Table]:
+def publish_project(prepared: Prepared) -> Mapping[str, pa.Table]:
     """Publishes the project tables of the release, and nothing else.
 
     Returns:
         The tables by name.
     """
-    source = open_source(request.source)
-    release = load_release(source, request.release)
-    project = read_project_tables(source, release)
-    store = open_store(request.lake)
-    create_lake(store, release.version)
+    store, tables = prepared.store, prepared.project.tables
+    create_lake(store, prepared.release.version)
     with writing(store):
-        publish_project_tables(store, project.tables, release.version)
-    return project.tables
+        publish_project_tables(store, tables, prepared.release.version)
+    return tables
 
 
 @dataclass(frozen=True)
@@ -191,16 +188,16 @@ OnFile = Callable[[FileResult], None]
 OnMouse = Callable[[MouseReport], None]
 
 
-def _ignore(_: object) -> None:
-    pass
+def ignore(_: object) -> None:
+    """Does nothing."""
 
 
 def ingest(
     prepared: Prepared,
     *,
     mice: Iterable[int] | None = None,
-    on_file: OnFile = _ignore,
-    on_mouse: OnMouse = _ignore,
+    on_file: OnFile = ignore,
+    on_mouse: OnMouse = ignore,
 ) -> list[MouseReport]:
     """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
 

@@ -1,6 +1,6 @@
-"""The `vblake` application: commands, common behaviour, and what becomes of errors.
+"""The `vblake` application: its commands, and how their errors become messages and exit codes.
 
-`assets.cli` adds `ingest` and `ui`, which need Dagster; `assets.__main__` is the entry point.
+`assets.commands` adds `ingest` and `ui`, which need Dagster; `assets.__main__` is the entry point.
 """
 
 from __future__ import annotations
@@ -50,16 +50,19 @@ def say_error(message: str) -> None:
 
 
 def _no_output() -> None:
-    """Drops what has not reached stdout; Python would try once more at its end."""
+    """Drops what has not reached stdout, which Python would try to write again at exit."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class Commands(TyperGroup):
-    """The commands, in the order in which people need them. Errors meant for the user become a message and an exit code."""
+    """The commands, in the order in which people need them.
+
+    Errors that are meant for the user become a message and an exit code.
+    """
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """Names of the commands, those that others added last."""
+        """Names of the commands; those that are not in our list come last."""
         names = list(self.commands)
         return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
@@ -73,7 +76,7 @@ class Commands(TyperGroup):
                 USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR
             ) from None
         except BrokenPipeError:
-            # Nobody reads the rest, as in `vblake sql ... | head`. A program without a handler would be ended by SIGPIPE.
+            # Nobody reads the rest, as in `vblake sql ... | head`. SIGPIPE would end other programs.
             _no_output()
             raise typer.Exit(BROKEN_PIPE) from None
         except OSError as error:
@@ -84,10 +87,10 @@ class Commands(TyperGroup):
             say_error(f"{error.filename or 'the output'}: {error.strerror}")
             raise typer.Exit(OTHER_ERROR) from None
         except (KeyboardInterrupt, Exception) as error:
-            # Whatever a library makes of it: after a signal it is the signal.
+            # After a signal, the error is the signal, whatever a library makes of it.
             if interrupt.received() is None and not is_interrupt(error):
                 raise
-            say_error(interrupt.farewell())
+            say_error(interrupt.farewell("".join(getattr(error, "__notes__", []))))
             raise typer.Exit(interrupt.exit_code()) from None
 
 
@@ -96,7 +99,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=True,
-    # A traceback with the values of all variables helps nobody who typed a command; `main` shows a plain one.
+    # Typer's traceback shows the values of all variables. `main` shows a plain one.
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -154,7 +157,7 @@ def _run(application: typer.Typer) -> None:
             code = interrupt.exit_code()
     else:
         return
-    # At once: neither DuckDB's threads nor Dagster's are waited for.
+    # At once: DuckDB's and Dagster's threads may be busy for long.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -163,21 +166,20 @@ def _run(application: typer.Typer) -> None:
 def main(application: typer.Typer = app) -> None:
     """Runs the command line and exits.
 
-    Exit codes: 0 done; 2 the arguments are wrong; 1 any other error; 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP; 141 nobody
-    read the output; commands may add their own.
+    Exit codes: 0 done; 2 the arguments are wrong; 1 any other error; 130 interrupted; 143 and 129
+    stopped by SIGTERM and SIGHUP; 141 nobody read the output. Commands may add their own.
     """
     try:
         with interrupt.listening():
             _run(application)
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, it is reported and nothing goes on
-        if isinstance(error, OSError) and is_limit(
-            error
-        ):  # before any command: the version, a help page
+    except Exception as error:  # noqa: BLE001 - the last resort: it is reported, and nothing goes on
+        if isinstance(error, OSError) and is_limit(error):  # of the version or a help page
             _no_output()
             say_error(f"the output: {error.strerror}")
             sys.exit(OTHER_ERROR)
         say_error(
-            f"Sorry, this should not have happened ({type(error).__name__}). Please report it with what follows."
+            f"Sorry, this should not have happened ({type(error).__name__}). "
+            "Please report it with what follows."
         )
         say(traceback.format_exc().rstrip(), err=True)
         sys.exit(OTHER_ERROR)

@@ -1,4 +1,4 @@
-"""How an ingest shows what it does: a bar on a terminal, a line per file elsewhere, and a summary at the end."""
+"""What an ingest shows: a bar on a terminal, a line per file elsewhere, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pipelines.ingest import MouseReport, Prepared
 
 SOME_QUARANTINED = 3
-"""Exit code of `ingest` where some files could not be ingested and the rest is done."""
+"""Exit code of `ingest` if some files could not be ingested and the rest is done."""
 
 
 class Progress:
-    """Shows the files of an ingest as they are done. Use it in a `with` statement, so that an error leaves the terminal in order.
+    """Shows the files of an ingest as they are done. Use it in a `with` statement.
 
-    On a terminal: a bar with files done and in all, bytes, rate, the mouse of the last file and the time left. Elsewhere, as in logs:
-    a line per file and mouse.
+    On a terminal it is a bar with the number of files, bytes, rate, the mouse of the last file and
+    the remaining time. Elsewhere, as in logs, it is a line per file and mouse.
 
     Args:
-        stream: where to; stderr by default.
+        stream: where to write; stderr by default.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -51,9 +51,12 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self.finish()
+        interrupt.tell(None)
+        if error is not None:
+            error.add_note(self.so_far())  # the last line of a stopped command
 
     def start(self, files: int, total_bytes: int) -> None:
-        """Begins.
+        """Shows how much there is to do.
 
         Args:
             files: files to convert.
@@ -87,38 +90,37 @@ class Progress:
         self._bar.start()
 
     def file_done(self, result: FileResult) -> None:
-        """A file was converted, or could not be."""
+        """Shows a file that was converted, or could not be."""
         self._done += 1
         self._converted += result.error is None
         task = result.task
-        name = task.object.key.rsplit("/", 1)[-1]
         if self._bar is None or self._task is None:
-            outcome = (
-                f"quarantined: {result.error}"
-                if result.error
-                else f"{size(task.bytes or 0)} in {result.seconds:.1f} s"
-            )
-            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {name} {outcome}")
+            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {_outcome(result)}")
             return
         if result.error:
             self._bar.console.print(
-                one_line(f"quarantined: {name}: {result.error}"),
+                one_line(_outcome(result)),
                 style="red",
                 markup=False,
                 highlight=False,
+                soft_wrap=True,
             )
         self._bar.update(
             self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}"
         )
 
     def mouse_done(self, report: MouseReport) -> None:
-        """All files of a mouse are in the lake."""
-        self._in_lake += len(report.entries) - len(report.quarantined)
-        if self._bar is None:
-            rows = sum(report.row_counts.values())
-            self._say(
-                f"mouse {report.mouse_id} is in the lake: {counted(len(report.entries), 'file')}, {counted(rows, 'row')}"
-            )
+        """Shows a mouse whose files are published."""
+        bad = len(report.quarantined)
+        good = len(report.entries) - bad
+        self._in_lake += good
+        if self._bar is not None:
+            return
+        rows = sum(report.row_counts.values())
+        parts = [f"is in the lake: {counted(good, 'file')}, {counted(rows, 'row')}"] if good else []
+        if bad:
+            parts.append(f"{counted(bad, 'file')} could not be ingested")
+        self._say(f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}")
 
     def so_far(self) -> str:
         """What an ingest that is stopped now has done."""
@@ -128,7 +130,7 @@ class Progress:
         return f"{', '.join(parts)}; the same command goes on from there"
 
     def finish(self) -> None:
-        """Ends; may be called more than once."""
+        """Ends the display; may be called more than once."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -141,8 +143,36 @@ class Progress:
         self._stream.flush()
 
 
+def _outcome(result: FileResult) -> str:
+    """What became of a file, in one line."""
+    key = result.task.object.key
+    if result.error:
+        return f"quarantined: {_named(key, result.error)}"
+    return f"{key.rsplit('/', 1)[-1]} {size(result.task.bytes or 0)} in {result.seconds:.1f} s"
+
+
+def _named(name: str, error: str) -> str:
+    """An error with the file's name before it, once; many errors name their file themselves.
+
+    >>> _named("a/b.nwb", "file a/b.nwb: table trials: it is broken")
+    'a/b.nwb: table trials: it is broken'
+    >>> _named("a/b.nwb", "a/b.nwb (version 3) in s3://bucket: HTTP 503")
+    'a/b.nwb (version 3) in s3://bucket: HTTP 503'
+    """
+    error = error.removeprefix(f"file {name}: ")
+    return error if error.startswith(name) else f"{name}: {error}"
+
+
+def print_nothing_to_do(prepared: Prepared) -> None:
+    """Prints why an ingest had no file to convert."""
+    parts = [f"{counted(len(prepared.done), 'selected file')} already in the lake"]
+    if missing := len(prepared.missing):
+        parts.append(f"{missing:,} missing in the source")
+    say(f"Nothing to do: {', '.join(parts)}")
+
+
 def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
-    """Prints what an ingest did, a line for each file that is not in the lake, and where to go on.
+    """Prints what an ingest did, each file that is not in the lake, and what to do next.
 
     Returns:
         The exit code: 0, or 3 if files are quarantined or missing.
@@ -162,16 +192,14 @@ def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
         parts.append(f"{len(prepared.done):,} already there")
     say(", ".join(parts))
     for e in bad:
-        say(
-            one_line(
-                f"{e.status.value}: {e.object_key or f'{e.file_kind.value} {e.file_key}'}: {e.error}"
-            )
-        )
+        name = e.object_key or f"{e.file_kind.value} {e.file_key}"
+        say(one_line(f"{e.status.value}: {_named(name, str(e.error))}"))
     root = prepared.store.root
     say(f"catalog: {root}/{CATALOG}")
     if bad:
         say(
-            f"Next: vblake status --lake {quote(root)}; the files above are tried again by the next ingest."
+            f"Next: vblake status --lake {quote(root)}; "
+            "the next ingest tries the files above again."
         )
     else:
         say(f'Next: vblake sql --lake {quote(root)} "SELECT * FROM behavior_sessions"')

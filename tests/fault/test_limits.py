@@ -191,7 +191,7 @@ def jumping():
     calls += 1
     return real() + (3600 if calls % 2 else -3600) - 86400 * (calls > 50)
 time.time = jumping
-from assets.cli import main
+from assets.commands import main
 sys.argv = ['vblake', *sys.argv[1:]]
 main()
 """

@@ -227,9 +227,7 @@ PROGRAM = """
 import logging, os, sys
 from pathlib import Path
 logging.basicConfig(level=logging.DEBUG, filename="debug.log")
-import assets.run
-from assets.cli import main
-assets.run.dagster_home = lambda: Path("home")
+from assets.commands import main
 main()
 """
 
@@ -244,10 +242,10 @@ def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) ->
             return Fault(status=403, code="SignatureDoesNotMatch")
         return Fault(reset="before") if request.key == lost else None
 
-    (tmp_path / "home").mkdir()
     environment = {
         k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy")
-    } | SECRETS
+    }
+    environment |= SECRETS | {"DAGSTER_HOME": str(tmp_path / "home")}
     with S3Server(sample_bucket, faults=faults) as server:
         options = [
             "--lake",

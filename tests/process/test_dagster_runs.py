@@ -1,33 +1,34 @@
-"""The main job as Dagster runs it: which partitions it marks, what a bad file does to them, subsets, the UI's view of it."""
+"""Dagster runs: which partitions they mark and when, bad files, stops, checks, schedule, sensor."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import threading
-import time
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from builders.lakes import behavior_file, contents, file_key, query
 
-from assets.automation import range_tags
-from assets.checks import lake_verified
-from assets.definitions import defs
-from assets.lake import MICE, catalog, nwb_tables, project_tables, register_mice
-from assets.recording import recorded
-from assets.resources import SharedRun, ingest_options
-from assets.run import open_instance
-from assets.storage import EventLog
+from assets.definitions import definitions, defs
+from assets.instance import dagster_home
+from assets.jobs import run_config
+from assets.partitions import MICE, range_tags, register_mice
+from assets.resources import IngestHooks, ingest_options
+from assets.run import run_in_this_process
+from assets.schedules import weekly
+from assets.sensors import mice_in_release
+from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import MouseReport, ignore, prepare
 from schemas import TABLES, Subject
+from schemas.errors import LakeError, VblakeError
 
 FROM_NWB = {
     t.name for t in TABLES.values() if t.subject is not Subject.PROJECT and not t.by_name_only
 }
+PROJECT = {t.name for t in TABLES.values() if t.subject is Subject.PROJECT}
 
 
 @pytest.fixture
@@ -36,240 +37,296 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def _mice(lake: Path) -> list[int]:
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for Dagster's settings and runs."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def mice_of(lake: Path) -> list[int]:
     return [m for (m,) in query(lake, "SELECT DISTINCT mouse_id FROM behavior_sessions ORDER BY 1")]
 
 
-def _run(
+def run_job(
     instance: dg.DagsterInstance,
-    bucket: Path,
-    lake: Path,
-    asked: list[int],
-    selection: set[str],
-    **options: object,
+    options: IngestOptions,
+    mice: list[int],
+    tables: set[str] = FROM_NWB,
+    hooks: IngestHooks | None = None,
 ) -> dg.ExecuteInProcessResult:
-    register_mice(instance, asked)
-    return dg.materialize(
-        [project_tables, nwb_tables, catalog],
-        selection=dg.AssetSelection.assets(*selection),
+    """A run over these mice, as the UI starts it."""
+    register_mice(instance, mice)
+    job = definitions(hooks or IngestHooks()).resolve_job_def("ingest")
+    return job.execute_in_process(
+        run_config=run_config(options),
         instance=instance,
-        resources={"options": ingest_options, "shared": SharedRun().resource()},
-        run_config={
-            "resources": {
-                "options": {
-                    "config": {"source": str(bucket), "lake": str(lake), "workers": 2, **options}
-                }
-            },
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        },
-        tags=range_tags(instance, {str(m) for m in asked}),
+        asset_selection=[dg.AssetKey(table) for table in tables],
+        tags=range_tags(instance, mice),
         raise_on_error=False,
     )
 
 
-def _marked(instance: dg.DagsterInstance, table: str) -> set[str]:
+def marked(instance: dg.DagsterInstance, table: str) -> set[str]:
     return set(instance.get_materialized_partitions(dg.AssetKey(table)))
 
 
-def test_the_graph_has_an_asset_per_table_and_the_catalog_after_all() -> None:
-    graph = defs.resolve_asset_graph()
-    names = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    assert names == {*TABLES, "catalog"}
-    assert {key.to_user_string() for key in graph.get(dg.AssetKey("catalog")).parent_keys} == set(
-        TABLES
+def failure(result: dg.ExecuteInProcessResult) -> str | None:
+    """What a failed run says, in one line."""
+    (event,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    data = event.step_failure_data
+    return (
+        data.user_failure_data.description if data.user_failure_data else data.error_display_string
     )
-    partitioned = {
-        key.to_user_string()
-        for key in graph.get_all_asset_keys()
-        if graph.get(key).partitions_def is not None
-    }
-    assert partitioned == {t.name for t in TABLES.values() if t.subject is not Subject.PROJECT}
+
+
+# --- what Dagster loads --------------------------------------------------------------------------
+
+
+def test_there_is_an_asset_per_table_and_the_catalog_comes_after_all() -> None:
+    graph = defs.resolve_asset_graph()
+    keys = graph.get_all_asset_keys()
+    assert {key.to_user_string() for key in keys} == {*TABLES, "catalog"}
+    parents = graph.get(dg.AssetKey("catalog")).parent_keys
+    assert {key.to_user_string() for key in parents} == set(TABLES)
+    partitioned = {k.to_user_string() for k in keys if graph.get(k).partitions_def is not None}
+    assert partitioned == set(TABLES) - PROJECT
     assert graph.get(dg.AssetKey("trials")).partitions_def == MICE
 
 
 def test_everything_that_the_ui_loads_resolves() -> None:
     repository = defs.get_repository_def()
-    assert "lake" in {job.name for job in repository.get_all_jobs()}
     assert [s.name for s in repository.schedule_defs] == ["weekly"]
     assert [s.name for s in repository.sensor_defs] == ["mice_in_release"]
-    selected = {
-        key.to_user_string() for key in repository.get_job("lake").asset_layer.executable_asset_keys
+    tables = {
+        name: {
+            k.to_user_string() for k in repository.get_job(name).asset_layer.executable_asset_keys
+        }
+        for name in ("lake", "ingest")
     }
-    assert selected == {
-        *FROM_NWB,
-        *(t.name for t in TABLES.values() if t.subject is Subject.PROJECT),
-        "catalog",
-    }
+    assert tables == {"lake": FROM_NWB | PROJECT, "ingest": set(TABLES)}
 
 
-def test_one_run_over_all_mice_marks_every_partition(
+# --- runs from the UI ----------------------------------------------------------------------------
+
+
+def test_a_run_over_all_mice_marks_each_as_soon_as_it_is_in_the_lake(
     instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:
-    lake = tmp_path / "lake"
-    mice = _mice(sample_lake)
-    result = _run(instance, sample_bucket, lake, mice, {*FROM_NWB, "catalog"})
-    assert result.success
+    lake, mice = tmp_path / "lake", mice_of(sample_lake)
+    seen: list[set[str]] = []
+    hooks = IngestHooks(on_mouse=lambda _: seen.append(marked(instance, "trials")))
+    options = IngestOptions(source=str(sample_bucket), lake=str(lake), workers=2)
+    assert run_job(instance, options, mice, hooks=hooks).success
     assert contents(lake) == contents(sample_lake)
+    assert [len(marks) for marks in seen] == list(range(1, len(mice) + 1))
     for table in FROM_NWB:
-        assert _marked(instance, table) == {str(m) for m in mice}
+        assert marked(instance, table) == {str(m) for m in mice}
     assert instance.get_latest_materialization_event(dg.AssetKey("catalog")) is not None
     assert len(instance.get_runs()) == 1
 
 
-def test_a_bad_file_marks_all_but_its_mouse_and_fails_the_run(
+def test_a_bad_file_leaves_only_its_mouse_unmarked_and_fails_the_run(
     instance: dg.DagsterInstance, bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:
-    lake = tmp_path / "lake"
-    mice = _mice(sample_lake)
-    bad = behavior_file(bucket)
+    lake, mice, bad = tmp_path / "lake", mice_of(sample_lake), behavior_file(bucket)
     bad.write_bytes(b"")
     ((bad_mouse,),) = query(
         sample_lake, f"SELECT mouse_id FROM source_files WHERE file_key = {file_key(bad)}"
     )
-    result = _run(instance, bucket, lake, mice, {*FROM_NWB, "catalog"})
+    options = IngestOptions(source=str(bucket), lake=str(lake), workers=2)
+    result = run_job(instance, options, mice)
     assert not result.success
+    assert failure(result) == "1 files of 1 mice are not in the lake; all others are."
     for table in FROM_NWB:
-        assert _marked(instance, table) == {str(m) for m in mice if m != bad_mouse}
-    assert query(lake, "SELECT status, count(*) FROM source_files GROUP BY 1 ORDER BY 1")[1] == (
-        "quarantined",
-        1,
-    )
-    (failure,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
-    assert failure.step_failure_data.user_failure_data is not None
-    assert (
-        failure.step_failure_data.user_failure_data.description
-        == "1 files of 1 mice were quarantined; all others are in the lake"
-    )
+        assert marked(instance, table) == {str(m) for m in mice if m != bad_mouse}
+    assert query(lake, "SELECT count(*) FROM source_files WHERE status = 'quarantined'") == [(1,)]
 
 
-def test_a_selection_of_mice_marks_only_those_of_its_range(
+def test_options_leave_mice_of_the_range_out(
     instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:
-    mice = _mice(sample_lake)
-    result = _run(
-        instance,
-        sample_bucket,
-        tmp_path / "lake",
-        mice,
-        {"trials", "source_files", "catalog"},
-        mouse=mice[:1],
+    lake, mice = tmp_path / "lake", mice_of(sample_lake)
+    options = IngestOptions(
+        source=str(sample_bucket), lake=str(lake), workers=1, mouse=[mice[0], 999]
     )
-    assert result.success
-    assert _marked(instance, "trials") == {str(mice[0])}
-    assert query(tmp_path / "lake", "SELECT DISTINCT mouse_id FROM trials") == [(mice[0],)]
-    assert query(tmp_path / "lake", "SELECT count(*) FROM licks") == [(0,)]
+    assert run_job(instance, options, mice, {"trials", "source_files"}).success
+    assert marked(instance, "trials") == {str(mice[0])}
+    assert query(lake, "SELECT DISTINCT mouse_id FROM trials") == [(mice[0],)]
+    assert query(lake, "SELECT count(*) FROM licks") == [(0,)]
+    result = run_job(instance, options, mice[1:], {"trials"})
+    assert failure(result) == "None of the run's partitions is among the mice of its options."
 
 
-def _at_home_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project's own settings, with runs kept in a folder of the test."""
-    shutil.copy(Path(__file__).resolve().parents[2] / "dagster.yaml", folder)
-    monkeypatch.setattr("assets.run.dagster_home", lambda: folder)
-
-
-def test_the_event_log_keeps_what_several_instances_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mouse_that_is_in_the_lake_already_is_marked(
+    instance: dg.DagsterInstance, sample_bucket: Path, lake: Path
 ) -> None:
-    _at_home_in(tmp_path, monkeypatch)
-    with open_instance() as first, open_instance() as second:
-        assert isinstance(first.event_log_storage, EventLog)
-        for number in range(6):
-            for each in (first, second):
-                each.report_runless_asset_event(
-                    dg.AssetMaterialization("trials", partition=str(number))
-                )
-        assert _marked(first, "trials") == _marked(second, "trials") == {str(n) for n in range(6)}
-        assert len(second.fetch_materializations(dg.AssetKey("trials"), limit=100).records) == 12
-
-
-def test_an_ingest_is_recorded_as_it_went(
-    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _at_home_in(tmp_path, monkeypatch)
-    lake, broken = tmp_path / "lake", behavior_file(bucket)
-    broken.write_bytes(broken.read_bytes()[:1000])
-    options = IngestOptions(source=str(bucket), lake=str(lake), workers=2)
-    prepared = prepare(options.request())
-    with recorded(prepared, options) as outcome:
-        outcome.set_result(ingest(prepared))
-    with open_instance() as instance:
-        (run,) = instance.get_runs()
-        assert run.status is dg.DagsterRunStatus.FAILURE
-        bad = {str(e.mouse_id) for r in outcome.result() for e in r.quarantined}
-        assert len(bad) == 1
-        assert _marked(instance, "trials") == {str(m) for m in _mice(lake)} - bad
-
-
-def test_a_command_keeps_its_output_while_dagster_records(
-    sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Dagster captures what a step prints by taking stdout and stderr away from the process; what a stopped command said last was lost."""
-    _at_home_in(tmp_path, monkeypatch)
-    options = IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake"), workers=2)
-    prepared = prepare(options.request())
-
-    def outputs() -> list[int]:
-        return [os.fstat(descriptor).st_ino for descriptor in (1, 2)]
-
-    def is_in_a_step() -> bool:
-        with open_instance() as instance:
-            events = [e for run in instance.get_runs() for e in instance.all_logs(run.run_id)]
-        return any(
-            e.is_dagster_event
-            and e.get_dagster_event().event_type is dg.DagsterEventType.STEP_START
-            for e in events
-        )
-
-    with open_instance():
-        pass  # makes the databases; two that make them at a time get into each other's way
-    before, latest = outputs(), time.monotonic() + 60
-    with recorded(prepared, options) as outcome:
-        while not is_in_a_step():
-            assert time.monotonic() < latest
-            time.sleep(0.05)
-        assert outputs() == before
-        outcome.set_result(ingest(prepared))
-
-
-def test_an_ingest_that_is_stopped_is_recorded_as_failed(
-    sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _at_home_in(tmp_path, monkeypatch)
-    monkeypatch.setattr("assets.recording._A_MOMENT", 60.0)
-    options = IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake"), workers=2)
-    prepared = prepare(options.request())
-
-    def stop() -> None:
-        (recorder,) = [thread for thread in threading.enumerate() if thread.name == "dagster"]
-        while not getattr(recorder, "begun", True):  # before, there is no run to record
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), recorded(prepared, options):
-        stop()
-    with open_instance() as instance:
-        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
-        assert _marked(instance, "trials") == set()
+    mouse = mice_of(lake)[0]
+    options = IngestOptions(source=str(sample_bucket), lake=str(lake))
+    assert run_job(instance, options, [mouse], {"trials"}).success
+    assert marked(instance, "trials") == {str(mouse)}
 
 
 def test_project_tables_make_the_partitions(
     instance: dg.DagsterInstance, sample_bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:
-    result = dg.materialize(
-        [project_tables],
+    options = IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake"))
+    result = defs.resolve_job_def("ingest").execute_in_process(
+        run_config=run_config(options),
         instance=instance,
-        resources={
-            "options": IngestOptions(source=str(sample_bucket), lake=str(tmp_path / "lake")),
-            "shared": SharedRun().resource(),
-        },
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        asset_selection=[dg.AssetKey(table) for table in PROJECT],
     )
     assert result.success
-    assert instance.get_dynamic_partitions("mouse") == [str(m) for m in _mice(sample_lake)]
+    assert instance.get_dynamic_partitions("mouse") == [str(m) for m in mice_of(sample_lake)]
 
 
-def test_checks_report_per_table(sample_lake: Path) -> None:
-    checks = {
-        r.asset_key.to_user_string(): r.passed
-        for r in lake_verified(options=IngestOptions(lake=str(sample_lake)))
-    }
-    assert checks == dict.fromkeys(TABLES, True)
+def test_checks_report_the_selected_tables(instance: dg.DagsterInstance, lake: Path) -> None:
+    def checked(*tables: str) -> dict[str, bool]:
+        selection = dg.AssetSelection.checks(
+            *(dg.AssetCheckKey(dg.AssetKey(table), "verified") for table in tables)
+        )
+        job = dg.Definitions(
+            assets=defs.assets,
+            asset_checks=defs.asset_checks,
+            jobs=[dg.define_asset_job("check", selection=selection)],
+            resources={"options": ingest_options, "hooks": IngestHooks()},
+        ).resolve_job_def("check")
+        done = job.execute_in_process(
+            run_config=run_config(IngestOptions(lake=str(lake))), instance=instance
+        )
+        return {e.asset_key.to_user_string(): e.passed for e in done.get_asset_check_evaluations()}
+
+    assert checked("trials") == {"trials": True}
+    next((lake / "licks").rglob("*.parquet")).write_bytes(b"")
+    assert checked(*TABLES) == {name: name != "licks" for name in TABLES}
+
+
+def test_the_schedule_runs_all_mice_and_the_sensor_adds_new_ones(
+    home: Path, sample_bucket: Path, sample_lake: Path
+) -> None:
+    mice = [str(m) for m in mice_of(sample_lake)]
+    resources = {"options": IngestOptions(source=str(sample_bucket))}
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("mouse", mice[:1])
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            found = mice_in_release(context)
+        assert isinstance(found, dg.SensorResult)
+        (request,) = found.dynamic_partitions_requests or ()
+        assert list(request.partition_keys) == mice[1:]
+        with dg.build_schedule_context(instance=instance, resources=resources) as context:
+            tick = weekly(context)
+        assert isinstance(tick, dg.RunRequest)
+        assert instance.get_dynamic_partitions("mouse") == mice
+        assert set(tick.tags.values()) == {mice[0], mice[-1]}
+
+
+# --- the run of the command ----------------------------------------------------------------------
+
+
+def command(
+    bucket: Path, lake: Path, *, on_mouse: Callable[[MouseReport], None] = ignore
+) -> list[MouseReport]:
+    """The run of `vblake ingest` in this process."""
+    options = IngestOptions(source=str(bucket), lake=str(lake), workers=1)
+    prepared = prepare(options.request())
+    return run_in_this_process(options, prepared, on_file=ignore, on_mouse=on_mouse)
+
+
+def test_the_run_of_a_command_is_recorded_as_it_goes(
+    bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    lake, broken = tmp_path / "lake", behavior_file(bucket)
+    broken.write_bytes(broken.read_bytes()[:1000])
+    live: list[set[str]] = []
+
+    def look(_: MouseReport) -> None:
+        with dg.DagsterInstance.get() as other:
+            live.append(marked(other, "trials"))
+
+    reports = command(bucket, lake, on_mouse=look)
+    bad = {str(report.mouse_id) for report in reports if report.quarantined}
+    good = {str(m) for m in mice_of(lake)} - bad
+    assert len(bad) == 1
+    assert live[-1] == good
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert (run.job_name, run.status) == ("ingest", dg.DagsterRunStatus.FAILURE)
+        assert marked(instance, "trials") == good
+        for table in PROJECT - {"ophys_cells"}:
+            assert instance.get_latest_materialization_event(dg.AssetKey(table)) is not None
+    assert home.is_dir()
+
+
+def test_the_command_keeps_its_output_while_an_asset_runs(
+    sample_bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    """Dagster can redirect the output of a step, which would take the terminal from the command."""
+
+    def outputs() -> list[int]:
+        return [os.fstat(descriptor).st_ino for descriptor in (1, 2)]
+
+    before, during = outputs(), list[list[int]]()
+    command(sample_bucket, tmp_path / "lake", on_mouse=lambda _: during.append(outputs()))
+    assert during
+    assert all(found == before for found in during)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_is_recorded_as_failed(
+    sample_bucket: Path, tmp_path: Path, home: Path, number: signal.Signals
+) -> None:
+    def stop(_: MouseReport) -> None:
+        os.kill(os.getpid(), number)
+
+    with interrupt.listening(), pytest.raises(KeyboardInterrupt):
+        command(sample_bucket, tmp_path / "lake", on_mouse=stop)
+    with dg.DagsterInstance.get() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+        assert len(marked(instance, "trials")) == 1
+
+
+def test_an_error_of_the_ingest_is_the_error_of_the_run(
+    sample_bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    def fail(_: MouseReport) -> None:
+        raise LakeError("the disk is full")
+
+    with pytest.raises(LakeError, match="the disk is full"):
+        command(sample_bucket, tmp_path / "lake", on_mouse=fail)
+    with dg.DagsterInstance.get() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+
+
+def test_a_record_that_cannot_be_written_is_one_line(
+    sample_bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    (home / "history").mkdir(parents=True)
+    (home / "history" / "runs.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(VblakeError, match=rf"^Dagster cannot write its record in {home} \(.*"):
+        command(sample_bucket, tmp_path / "lake")
+
+
+# --- Dagster's folder ----------------------------------------------------------------------------
+
+
+def test_the_settings_of_the_project_are_put_where_dagster_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Path(__file__).parents[2] / "dagster.yaml"
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    assert dagster_home() == tmp_path / "home"
+    assert (tmp_path / "home/dagster.yaml").read_text() == ours.read_text()
+    (tmp_path / "home/dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    dagster_home()
+    assert (tmp_path / "home/dagster.yaml").read_text() == "telemetry:\n  enabled: false\n"
+
+
+def test_without_a_clone_the_folder_is_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("assets.instance._PROJECT", tmp_path / "nowhere")
+    assert dagster_home() == tmp_path / ".local/share/vblake"
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / ".local/share/vblake")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,16 +41,56 @@ def test_imports_run_one_way(folder: str, forbidden: set[str]) -> None:
     assert wrong == {}
 
 
+@pytest.mark.parametrize(
+    "folder", ["assets", "benchmarks", "pipelines", "schemas", "tests", "vblake"]
+)
+def test_nothing_private_of_dagster_is_imported(folder: str) -> None:
+    private = re.compile(r"^\s*(?:from|import)\s+dagster\w*(?:\.\w+)*\._", re.MULTILINE)
+    files = list((ROOT / folder).rglob("*.py"))
+    assert files
+    assert [str(p.relative_to(ROOT)) for p in files if private.search(p.read_text())] == []
+
+
+LOADED = """
+import sys
+from assets.__main__ import main
+try:
+    main()
+except SystemExit as leaving:
+    print(leaving.code or 0)
+print(sorted({*sys.argv.pop().split(",")} & set(sys.modules)))
+"""
+
+
+def loaded(modules: set[str], *command: str | Path) -> tuple[str, str]:
+    """The exit code of a command, and which of these modules it imports."""
+    program = LOADED.replace("sys.argv.pop()", repr(",".join(sorted(modules))))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    code, found = done.stdout.splitlines()[-2:]
+    return code, found
+
+
 @pytest.mark.process
 @pytest.mark.parametrize(
     "command", [["--help"], ["sql", "--help"], ["describe", "trials"], ["status", "--help"]]
 )
 def test_quick_commands_do_not_load_dagster(command: list[str]) -> None:
-    program = f"import sys; sys.argv = ['vblake', *{command!r}]\nfrom assets.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\nprint('dagster' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout.splitlines()[-1] == "False"
+    assert loaded({"dagster"}, *command) == ("0", "[]")
+
+
+def test_an_ingest_with_nothing_to_do_does_not_load_dagster(
+    sample_bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "lake"
+    shutil.copytree(sample_lake, copy)
+    command = ("ingest", "--source", sample_bucket, "--lake", copy)
+    assert loaded({"dagster"}, *command) == ("0", "[]")
 
 
 def test_pandas_is_refused_and_arrow_does_without() -> None:
@@ -69,25 +111,12 @@ def test_pandas_is_refused_and_arrow_does_without() -> None:
     ]
 
 
-def test_an_ingest_loads_only_what_it_needs(sample_bucket: Path, tmp_path: Path) -> None:
-    # What the command loads, it loads before the first file is read: h5py and the readers are for the workers, pandas is what DuckDB
-    # imports for registered tables and for parameters of a query.
-    command = [
-        "ingest",
-        "--source",
-        str(sample_bucket),
-        "--lake",
-        str(tmp_path / "lake"),
-        "--workers",
-        "1",
-        "--no-record",
-    ]
-    program = (
-        f"import sys; sys.argv = ['vblake', *{[*command, '--where', 'mouse_id > 0']!r}]\nfrom assets.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as leaving:\n    print(leaving.code)\n"
-        "print(sorted({'pandas', 'scipy', 'polars', 'dagster', 's3fs', 'h5py', 'pipelines.nwb'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout.splitlines()[-2:] == ["0", "[]"]
+def test_an_ingest_loads_only_what_it_needs(
+    sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # h5py and the readers are for the workers. DuckDB imports pandas for registered tables and for
+    # parameters of a query, if it is there.
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    command = ("ingest", "--source", sample_bucket, "--lake", tmp_path / "lake", "--workers", "1")
+    unwanted = {"pandas", "scipy", "polars", "s3fs", "h5py", "pipelines.nwb"}
+    assert loaded(unwanted, *command, "--where", "mouse_id > 0") == ("0", "[]")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders.lake import entry
 
-from pipelines.cli.progress import Progress, print_summary
+from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport, Prepared
 from pipelines.lake.ledger import Entry, Status
@@ -18,6 +18,8 @@ from pipelines.release.project_tables import ProjectTables
 from pipelines.release.selection import FileKind, FileTask, Plan
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
+
+KEY = "visual-behavior-ophys/behavior_sessions/behavior_session"
 
 
 class Terminal(io.StringIO):
@@ -37,9 +39,7 @@ def result(session: int, *, error: str | None = None) -> FileResult:
         ophys_session_id=None,
         ophys_experiment_id=None,
         gives_behavior=True,
-        object=ReleaseObject(
-            f"visual-behavior-ophys/behavior_sessions/behavior_session_{session}.nwb", None, None
-        ),
+        object=ReleaseObject(f"{KEY}_{session}.nwb", None, None),
         tables=("trials",),
         bytes=1_500_000,
     )
@@ -67,13 +67,17 @@ def test_a_log_gets_a_line_per_file_and_mouse() -> None:
     with Progress(log) as progress:
         progress.start(2, 3_000_000)
         progress.file_done(result(1001))
-        progress.file_done(result(1002, error="table trials: it is broken"))
+        progress.file_done(result(1002, error=f"file {KEY}_1002.nwb: table trials: it is broken"))
         progress.mouse_done(report(Status.INGESTED, Status.QUARANTINED))
+        progress.mouse_done(report(Status.INGESTED))
+        progress.mouse_done(report(Status.QUARANTINED))
     assert log.getvalue() == (
         "2 files to convert, 3.0 MB\n"
         "[1/2] mouse 101 behavior_session_1001.nwb 1.5 MB in 2.0 s\n"
-        "[2/2] mouse 101 behavior_session_1002.nwb quarantined: table trials: it is broken\n"
-        "mouse 101 is in the lake: 2 files, 2,000 rows\n"
+        f"[2/2] mouse 101 quarantined: {KEY}_1002.nwb: table trials: it is broken\n"
+        "mouse 101 is in the lake: 1 file, 2,000 rows; 1 file could not be ingested\n"
+        "mouse 101 is in the lake: 1 file, 2,000 rows\n"
+        "mouse 101: 1 file could not be ingested\n"
     )
 
 
@@ -99,7 +103,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         "2/2 files",
         "3.0/3.0 MB",
         "mouse 101",
-        "quarantined: behavior_session_1002.nwb: table [trials]: it is broken",
+        f"quarantined: {KEY}_1002.nwb: table [trials]: it is broken",
     ):
         assert part in after
     assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
@@ -158,10 +162,21 @@ def test_the_summary_names_every_file_that_is_not_in_the_lake(
         "quarantined: visual-behavior-ophys/behavior_session_1002.nwb: it is broken\n"
         "skipped: behavior_session 1003: it is broken\n"
         "catalog: /data/lake/catalog.duckdb\n"
-        "Next: vblake status --lake /data/lake; the files above are tried again by the next ingest.\n"
+        "Next: vblake status --lake /data/lake; the next ingest tries the files above again.\n"
     )
 
 
-def test_the_summary_of_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_summary(prepared(done=3), []) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "0 files ingested, 3 already there"
+def test_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    print_nothing_to_do(prepared(done=3))
+    assert capsys.readouterr().out == "Nothing to do: 3 selected files already in the lake\n"
+
+
+def test_a_file_that_its_error_names_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    key = "visual-behavior-ophys/behavior_session_1001.nwb"
+    for error, line in (
+        (f"file {key}: table trials: it is broken", f"{key}: table trials: it is broken"),
+        (f"{key} (version 3) in s3://b: HTTP 503", f"{key} (version 3) in s3://b: HTTP 503"),
+    ):
+        bad = entry(FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, Status.QUARANTINED, error=error)
+        print_summary(prepared(), [MouseReport(101, (bad,))])
+        assert capsys.readouterr().out.splitlines()[1] == f"quarantined: {line}"

@@ -141,7 +141,7 @@ def test_ctrl_c_while_the_command_is_still_being_read_leaves_no_traceback() -> N
         "import runpy, sys\n"
         "class Interrupted:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'assets.cli':\n"
+        "        if name == 'assets.commands':\n"
         "            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Interrupted())\n"
         "runpy.run_module('assets', run_name='__main__')\n"
@@ -149,4 +149,4 @@ def test_ctrl_c_while_the_command_is_still_being_read_leaves_no_traceback() -> N
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr.strip()) == (130, "interrupted before it began")
+    assert (done.returncode, done.stderr.strip()) == (130, "error: interrupted")

@@ -1,0 +1,90 @@
+"""The two commands that need Dagster, `ingest` and `ui`, and the entry point of `vblake`.
+
+Dagster takes a second to import, so it is imported only once one of the two has work to do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import app as cli
+from pipelines.cli.app import BUILD_PANEL, USE_PANEL
+from pipelines.cli.options import (
+    DEFAULT_LAKE,
+    DEFAULT_SOURCE,
+    IngestOptions,
+    LakeOption,
+    SourceOption,
+    absolute,
+    with_options,
+)
+
+
+@cli.app.command(rich_help_panel=BUILD_PANEL)
+@with_options
+def ingest(options: IngestOptions) -> None:
+    """Bring the selected files into the lake. Files that are there already are not read again.
+
+    The work is a Dagster run, which `vblake ui` shows while it goes on. Exit code
+    0: all is done; 3: some files are quarantined, the rest is done; 2: bad
+    arguments; 1: anything else.
+
+    Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre'" --tables trials
+    """
+    from pipelines.no_pandas import refuse_pandas
+
+    refuse_pandas()
+
+    from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
+    from pipelines.ingest import ingest as refresh
+    from pipelines.ingest import prepare
+
+    prepared = prepare(options.request())
+    if not prepared.mice:
+        refresh(prepared)  # project tables and catalog
+        print_nothing_to_do(prepared)
+        return
+    with Progress() as progress:
+        progress.start(len(prepared.todo), sum(task.bytes or 0 for task in prepared.todo))
+        from assets.run import run_in_this_process
+
+        reports = run_in_this_process(
+            options, prepared, on_file=progress.file_done, on_mouse=progress.mouse_done
+        )
+    raise typer.Exit(print_summary(prepared, reports))
+
+
+@cli.app.command(rich_help_panel=USE_PANEL)
+def ui(
+    lake: LakeOption = DEFAULT_LAKE,
+    source: SourceOption = DEFAULT_SOURCE,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
+) -> None:
+    """Start Dagster's web interface: assets, partitions, runs, checks, schedules.
+
+    Example: vblake ui --lake lake
+    """
+    from assets.instance import dagster_home
+
+    home = dagster_home()
+    os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
+    command = [sys.executable, "-m", "dagster", "dev", "--module-name", "assets.definitions"]
+    command += ["--host", host, "--port", str(port)]
+    os.chdir(home)
+    sys.stdout.flush()
+    # Replaces this process, so that stopping it stops Dagster.
+    os.execv(sys.executable, command)
+
+
+def main() -> None:
+    """Entry point of `vblake`."""
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
