@@ -55,13 +55,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with the kind of its folder."""
+    """Marks each test with the kind of its folder; doctests are unit tests."""
     for item in items:
-        kind = item.path.relative_to(ROOT / "tests").parts[0]
-        if {"sample_bucket", "sample_lake"} & set(getattr(item, "fixturenames", ())):
-            kind = "process" if kind == "unit" else kind
-        if not any(item.get_closest_marker(other) for other in KINDS):
-            item.add_marker(kind)
+        kind = item.path.relative_to(ROOT).parts[1]
+        item.add_marker(kind if kind in KINDS else "unit")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -388,48 +386,6 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
         problem("running_speed", content)
         == f"{PATH}/processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
     )
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("good", range(4))
-def test_a_source_that_fails_while_hdf5_opens_it_does_not_crash_the_process_when_it_ends(
-    good: int,
-) -> None:
-    """The error is kept, as one does with errors, and with its traceback what h5py had in hand."""
-    program = f"""
-import io
-import h5py
-from pipelines.nwb.hdf5.values import open_hdf5
-
-whole = io.BytesIO()
-h5py.File(whole, "w").close()
-
-class Gone(Exception):
-    pass
-
-class Broken(io.BytesIO):
-    reads = 0
-    def readinto(self, buffer):
-        self.reads += 1
-        if self.reads > {good}:
-            raise Gone("gone")
-        return super().readinto(buffer)
-
-try:
-    with open_hdf5(Broken(whole.getvalue()), "name"):
-        print("opened")
-except Gone as error:
-    kept = error
-    print(error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr
 
 
 def test_what_is_read_once_belongs_to_one_function() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -252,20 +250,6 @@ def test_schemas_do_no_io(path: Path) -> None:
         assert "pyarrow" not in modules
 
 
-@pytest.mark.process
-@pytest.mark.parametrize(
-    "module", ["schemas", "schemas.dictionary", "schemas.layout", "schemas.errors"]
-)
-def test_talking_about_tables_does_not_import_arrow(module: str) -> None:
-    code = (
-        f"import sys, {module}; print(sorted({{'pyarrow', 'numpy', 'pandas'}} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout == "[]\n"
-
-
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_arrow_schemas_carry_the_declaration(table: Table) -> None:
     schema = arrow_schema(table, {"release": "1.1.0"})
@@ -356,13 +340,6 @@ def test_the_page_of_tables_is_not_stale() -> None:
     assert page.read_text(encoding="utf-8") == dictionary_markdown(), (
         f"docs/tables.md is stale; run: {COMMAND}"
     )
-
-
-@pytest.mark.process
-def test_the_command_writes_the_page() -> None:
-    command = [sys.executable, *COMMAND.partition(" >")[0].split()[1:]]
-    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
-    assert done.stdout.decode() == dictionary_markdown()
 
 
 def anchors(markdown: str) -> set[str]:

@@ -48,10 +48,6 @@ def test_a_good_lake_has_no_problems_and_every_file_is_read(store: LocalStore, d
     )
 
 
-def test_the_ingested_sample_has_no_problems(sample_lake: Path) -> None:
-    assert verify(LocalStore(sample_lake)) == []
-
-
 def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LakeError) as caught:
         verify(LocalStore(tmp_path))

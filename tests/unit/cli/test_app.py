@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -133,20 +132,3 @@ def test_errors_are_red_on_a_terminal(
     with pytest.raises(SystemExit):
         main(failing(LakeError("no lake")))
     assert capsys.readouterr().err == expected
-
-
-@pytest.mark.process
-def test_ctrl_c_while_the_command_is_still_being_read_leaves_no_traceback() -> None:
-    program = (
-        "import runpy, sys\n"
-        "class Interrupted:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'assets.commands':\n"
-        "            raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Interrupted())\n"
-        "runpy.run_module('assets', run_name='__main__')\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr.strip()) == (130, "error: interrupted")

@@ -138,16 +138,6 @@ def test_plan_of_a_remote_source_bounds_what_is_fetched(
     )
 
 
-def test_plan_counts_what_is_done(sample_bucket: Path, sample_lake: Path) -> None:
-    found = json.loads(output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json"))
-    assert (found["todo"], found["bytes"], found["missing"]) == (0, 0, 0)
-    assert found["done"] == found["files"] > 0
-    again = json.loads(
-        output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json", "--force")
-    )
-    assert (again["todo"], again["done"]) == (found["done"], 0)
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [
