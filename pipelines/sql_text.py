@@ -1,8 +1,11 @@
-"""Writes names and values as SQL text."""
+"""Writes SQL: names, values, and the files of a table."""
 
 from __future__ import annotations
 
 import re
+
+from schemas import Table
+from schemas.layout import glob_pattern
 
 LAKE_ROOT = "lake_root"
 """DuckDB variable with the place of a lake that was moved: `SET VARIABLE lake_root = '/new/place'`.
@@ -34,3 +37,25 @@ def as_pattern(path: str) -> str:
     '/data/run[[]1]'
     """
     return re.sub(r"[\[*?]", r"[\g<0>]", path)
+
+
+def table_source(table: Table, root: str, *, has_files: bool) -> str:
+    """Returns what stands after FROM to read a table's files, wherever the lake is now.
+
+    Args:
+        table: the declaration.
+        root: where the lake is, unless the variable `lake_root` is set.
+        has_files: whether the lake has a file of the table. If not, the SQL returns no rows.
+    """
+    if not has_files:
+        columns = (f"CAST(NULL AS {c.type.value}) AS {identifier(c.name)}" for c in table.columns)
+        return f"(SELECT {', '.join(columns)} WHERE false)"
+    place = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(root))})"
+    path = f"{place} || {literal('/' + glob_pattern(table))}"
+    options = ["union_by_name = false"]
+    if table.partition is None:
+        options.append("hive_partitioning = false")
+    else:
+        types = f"{{{literal(table.partition.name)}: {table.partition.type.value}}}"
+        options += ["hive_partitioning = true", f"hive_types = {types}"]
+    return f"read_parquet({path}, {', '.join(options)})"

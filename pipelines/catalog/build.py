@@ -18,45 +18,17 @@ from pipelines.catalog.connect import connect_files, first_line
 from pipelines.lake.damage import DamagedError
 from pipelines.lake.store import Store
 from pipelines.os_errors import free
-from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal
+from pipelines.sql_text import identifier, literal, table_source
 from schemas import SCHEMA_VERSION, TABLES, Table
 from schemas.errors import LakeError
-from schemas.layout import CATALOG, glob_pattern
+from schemas.layout import CATALOG
 
 
-def _empty_view(table: Table) -> str:
-    """A query with all columns and no rows, for tables without a file: queries still work."""
-    columns = ", ".join(
-        f"CAST(NULL AS {c.type.value}) AS {identifier(c.name)}" for c in table.columns
-    )
-    return f"(SELECT {columns} WHERE false)"
-
-
-def _scan(table: Table, root: str) -> str:
-    place = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(root))})"
-    path = f"{place} || {literal('/' + glob_pattern(table))}"
-    options = ["union_by_name = false"]
-    if table.partition is not None:
-        options += [
-            "hive_partitioning = true",
-            f"hive_types = {{{literal(table.partition.name)}: {table.partition.type.value}}}",
-        ]
-    else:
-        options.append("hive_partitioning = false")
-    return f"read_parquet({path}, {', '.join(options)})"
-
-
-def view_sql(table: Table, root: str, *, has_files: bool) -> str:
-    """Returns `CREATE VIEW` for a table: declared columns, then the aliases of newer releases.
-
-    Args:
-        table: the declaration.
-        root: where the lake is at build time.
-        has_files: whether the lake has a file of the table.
-    """
-    source = _scan(table, root) if has_files else _empty_view(table)
+def _view(table: Table, root: str, *, has_files: bool) -> str:
+    """Returns `CREATE VIEW` for a table: declared columns, then the aliases of newer releases."""
     columns = [identifier(c.name) for c in table.columns]
     columns += [f"{identifier(c.name)} AS {identifier(c.alias)}" for c in table.columns if c.alias]
+    source = table_source(table, root, has_files=has_files)
     return f"CREATE VIEW {identifier(table.name)} AS SELECT {', '.join(columns)} FROM {source}"
 
 
@@ -198,7 +170,7 @@ def _value(value: Any) -> str:
 def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str]:
     """The statements that make a catalog, in order."""
     for table in TABLES.values():
-        yield view_sql(table, root, has_files=table.name in filled)
+        yield _view(table, root, has_files=table.name in filled)
         yield from _comments(table)
     for name, source, lists, clock in _LONG_VIEWS:
         yield from _long_view(name, TABLES[source], lists, clock)

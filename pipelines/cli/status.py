@@ -27,29 +27,30 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
     found = lake_status(open_store(lake))
     if as_json:
         print_json(_status_json(found))
-        return
+    else:
+        _print_status(found)
+
+
+def _print_status(found: LakeStatus) -> None:
     say(f"release {found.release} in {found.root}")
     if not found.has_catalog:
         say(f"There is no catalog yet: vblake catalog --lake {quote(found.root)}")
     header = (">rows", ">size", ">files", ">done", ">quarantined", ">skipped", ">missing")
     print_table(
         ("table", *header),
-        [(name, *_counts_row(c)) for name, c in found.tables.items() if c != type(c)()],
+        [(name, *_cells(c)) for name, c in found.tables.items() if any(asdict(c).values())],
     )
     print_table(
         (">mouse", *header),
-        [(str(mouse), *_counts_row(c)) for mouse, c in sorted(found.mice.items())],
-        footer=("all", *_counts_row(found.sources)),
+        [(str(mouse), *_cells(c)) for mouse, c in sorted(found.mice.items())],
+        footer=("all", *_cells(found.sources)),
     )
     for p in found.problems:
-        say(
-            one_line(
-                f"{p.status.value}: {p.object_key or f'{p.kind.value} {p.file_key}'} (mouse {p.mouse_id}): {p.error}"
-            )
-        )
+        file = p.object_key or f"{p.kind} {p.file_key}"
+        say(one_line(f"{p.status}: {file} (mouse {p.mouse_id}): {p.error}"))
 
 
-def _counts_row(counts: Counts) -> tuple[str, ...]:
+def _cells(counts: Counts) -> tuple[str, ...]:
     numbers = (counts.files, counts.done, counts.quarantined, counts.skipped, counts.missing)
     return (f"{counts.rows:,}", size(counts.bytes), *(f"{n:,}" for n in numbers))
 

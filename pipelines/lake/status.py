@@ -1,40 +1,37 @@
-"""What a lake holds, by table and by mouse, from the ledger and listings; no data file but the project tables is read."""
+"""Counts what a lake holds, by table and by mouse: SQL over the ledger and the project tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.lake.ledger import Entry, Status, read_ledger
+import duckdb
+
+from pipelines.catalog.connect import connect_files, first_line, lake_root
 from pipelines.lake.store import Store, require_lake
+from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.selection import FileKind
-from schemas import TABLES, Storage, Subject, Table
+from pipelines.sql_text import literal, table_source
+from schemas import TABLES
 from schemas.errors import LakeError
-from schemas.layout import CATALOG, relative_path
+from schemas.layout import CATALOG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class ReleasedFile:
-    """An NWB file that the project tables in the lake speak of."""
-
-    kind: FileKind
-    file_key: int
-    mouse_id: int
-    gives_behavior: bool
-
-
-@dataclass(slots=True)
 class Counts:
-    """Rows and files of the lake, and NWB files by what became of them.
+    """Rows and files of the lake, and NWB files by the outcome of the last attempt to ingest them.
 
     Attributes:
         rows, bytes, files: of the lake's Parquet files.
-        done: sources whose rows are in the lake, as of the last attempt.
-        quarantined: sources whose last attempt failed; rows of an earlier one may be in the lake.
-        skipped: sources that the release names but the bucket did not have.
-        missing: sources that nobody has tried to ingest.
+        done: NWB files whose rows are in the lake.
+        quarantined: NWB files that failed; rows of an earlier attempt may be in the lake.
+        skipped: NWB files that the release names but the bucket did not have.
+        missing: NWB files that were not tried yet.
     """
 
     rows: int = 0
@@ -45,23 +42,13 @@ class Counts:
     skipped: int = 0
     missing: int = 0
 
-    def note(self, status: Status) -> None:
-        """Counts a source that the ledger knows."""
-        match status:
-            case Status.INGESTED:
-                self.done += 1
-            case Status.QUARANTINED:
-                self.quarantined += 1
-            case Status.SKIPPED:
-                self.skipped += 1
-
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A file that is not in the lake, or not in its present version, and why."""
+    """An NWB file that is not in the lake, or not in its present version, and the reason."""
 
-    status: Status
-    kind: FileKind
+    status: str
+    kind: str
     file_key: int
     mouse_id: int
     object_key: str
@@ -74,8 +61,9 @@ class LakeStatus:
 
     Attributes:
         sources: counts over all files.
-        tables, mice: counts by table and by mouse. A source counts for a table if the table is read from files like it.
-        cells: counts by table and mouse; project tables and templates belong to no mouse and are left out.
+        tables, mice: counts by table and by mouse. An NWB file counts for the tables that are read
+            from files like it.
+        cells: counts by table and mouse, without the tables that belong to no mouse.
         problems: files that are quarantined or were skipped.
     """
 
@@ -86,90 +74,132 @@ class LakeStatus:
     tables: dict[str, Counts]
     mice: dict[int, Counts]
     cells: dict[tuple[str, int], Counts]
-    problems: list[FileProblem] = field(default_factory=list["FileProblem"])
+    problems: list[FileProblem]
 
 
 def lake_status(store: Store) -> LakeStatus:
-    """Looks at a lake.
+    """Counts what a lake holds. Of the data files only names and sizes are read.
 
     Raises:
         LakeError: there is no lake, or one of its project tables or ledger files cannot be read.
     """
     release = require_lake(store)
-    ledger = read_ledger(store)
-    status = LakeStatus(
-        root=store.root,
-        release=release,
-        has_catalog=store.exists(CATALOG),
-        sources=Counts(),
-        tables={name: Counts() for name in TABLES},
-        mice={},
-        cells={},
-    )
-    _count_files(status, store)
-    for entry in ledger.values():
-        _count_entry(status, entry)
-    for file in released_files(store):
-        if (release, file.kind.value, file.file_key) not in ledger:
-            _count_missing(status, file)
-    status.problems.extend(
-        FileProblem(
-            e.status, e.file_kind, e.file_key, e.mouse_id, e.object_key or "", e.error or ""
+    listed = {name: store.files(name) for name in TABLES}
+    with connect_files(store) as con:
+        _load(con, store, listed)
+        _add_released_files(con)
+        con.execute(_SOURCES.format(release=literal(release)))
+        con.execute(_PARTS)
+        tables = {name: Counts() for name in TABLES}
+        tables |= {name: counts for (name,), counts in _counted(con, _BY_TABLE, 1)}
+        return LakeStatus(
+            root=store.root,
+            release=release,
+            has_catalog=store.exists(CATALOG),
+            sources=_counted(con, _ALL, 0)[0][1],
+            tables=tables,
+            mice={mouse: counts for (mouse,), counts in _counted(con, _BY_MOUSE, 1)},
+            cells={(name, mouse): counts for (name, mouse), counts in _counted(con, _CELLS, 2)},
+            problems=[FileProblem(*row) for row in con.execute(_PROBLEMS).fetchall()],
         )
-        for e in sorted(ledger.values(), key=lambda e: (e.mouse_id, e.identity))
-        if e.status is not Status.INGESTED
+
+
+# --- what is counted --------------------------------------------------------------------------
+
+_LOADED = {
+    "source_files": "mouse_id, release, file_kind, file_key, gives_behavior, status, object_key, "
+    "error, row_counts",
+    "behavior_sessions": "behavior_session_id, mouse_id, ophys_experiment_id, file_id",
+    "ophys_sessions": "ophys_session_id",
+    "ophys_experiments": "ophys_experiment_id, mouse_id, behavior_session_id",
+    "ophys_cells": "cell_roi_id",
+    "stimulus_templates": "image_name",
+}
+"""The tables whose rows are read, with the columns. The ledger counts the rows of all others: to open
+30,000 files would take minutes in S3."""
+
+_SOURCES = """
+CREATE VIEW sources AS
+SELECT file_kind, mouse_id, gives_behavior, status, row_counts FROM source_files
+UNION ALL
+SELECT file_kind, mouse_id, gives_behavior, 'missing', []
+FROM released ANTI JOIN (FROM source_files WHERE release = {release}) USING (file_kind, file_key)
+"""
+"""A row per NWB file."""
+
+_PARTS = """
+CREATE VIEW parts AS
+SELECT table_name, mouse_id, NULL AS outcome, 0 AS rows, bytes, files FROM held
+UNION ALL
+SELECT table_name, mouse_id,
+    CASE WHEN status <> 'ingested' OR list_contains([c.table_name for c in row_counts], table_name)
+        THEN status
+        WHEN NOT by_name_only THEN 'missing' END, 0, 0, 0
+FROM sources JOIN tables ON subject = 'ophys' AND file_kind = 'ophys_experiment'
+    OR subject = 'behavior' AND gives_behavior
+WHERE NOT (status = 'missing' AND by_name_only)
+UNION ALL
+SELECT table_name, mouse_id, NULL, row_count, 0, 0
+FROM (SELECT mouse_id, unnest(row_counts, recursive := true) FROM source_files)
+JOIN tables USING (table_name) WHERE subject <> 'stimulus'
+UNION ALL
+SELECT 'source_files', mouse_id, NULL, count(*), 0, 0 FROM source_files GROUP BY mouse_id
+""" + "".join(
+    f"UNION ALL SELECT '{name}', NULL, NULL, count(*), 0, 0 FROM {name}\n"
+    for name in _LOADED
+    if name != "source_files"
+)
+"""What the counts of a table and a mouse add up from: rows, files, and outcomes of NWB files."""
+
+_COUNTS = """
+coalesce(sum(rows), 0), coalesce(sum(bytes), 0), coalesce(sum(files), 0),
+count(*) FILTER (outcome = 'ingested'), count(*) FILTER (outcome = 'quarantined'),
+count(*) FILTER (outcome = 'skipped'), count(*) FILTER (outcome = 'missing')
+"""
+_BY_TABLE = f"SELECT table_name, {_COUNTS} FROM parts GROUP BY table_name"
+_CELLS = (
+    f"SELECT table_name, mouse_id, {_COUNTS} FROM parts WHERE mouse_id IS NOT NULL "
+    "GROUP BY table_name, mouse_id"
+)
+# An NWB file counts once for its mouse, but for several tables.
+_FILES_AND_PARTS = """(
+SELECT mouse_id, NULL AS outcome, rows, bytes, files FROM parts
+UNION ALL SELECT mouse_id, status, 0, 0, 0 FROM sources
+)"""
+_BY_MOUSE = (
+    f"SELECT mouse_id, {_COUNTS} FROM {_FILES_AND_PARTS} WHERE mouse_id IS NOT NULL "
+    "GROUP BY mouse_id"
+)
+_ALL = f"SELECT {_COUNTS} FROM {_FILES_AND_PARTS}"
+_PROBLEMS = """
+SELECT status, file_kind, file_key, mouse_id, coalesce(object_key, ''), coalesce(error, '')
+FROM source_files WHERE status <> 'ingested' ORDER BY mouse_id, release, file_kind, file_key
+"""
+
+
+def _load(
+    con: duckdb.DuckDBPyConnection, store: Store, listed: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Loads the ledger, the project tables, the declarations, and the listing of the files."""
+    for name, columns in _LOADED.items():
+        source = table_source(TABLES[name], lake_root(store), has_files=bool(listed[name]))
+        try:
+            con.execute(f"CREATE TABLE {name} AS SELECT {columns} FROM {source}")
+        except duckdb.Error as error:
+            raise LakeError(
+                f"The table {name} of {store.root} cannot be read ({first_line(error)}). "
+                f"See `vblake verify --lake {quote(store.root)}`."
+            ) from error
+    con.execute("CREATE TABLE tables (table_name VARCHAR, subject VARCHAR, by_name_only BOOLEAN)")
+    _insert(con, "tables", ((t.name, t.subject.value, t.by_name_only) for t in TABLES.values()))
+    held: dict[tuple[str, int | None], list[int]] = defaultdict(list)
+    for name, files in listed.items():
+        for path, size in files.items():
+            held[name, _mouse_of(path)].append(size)
+    con.execute(
+        "CREATE TABLE held (table_name VARCHAR, mouse_id BIGINT, bytes BIGINT, files BIGINT)"
     )
-    return status
-
-
-def released_files(store: Store) -> list[ReleasedFile]:
-    """The files that the project tables in the lake speak of, by mouse; none if the tables are not there.
-
-    A session's behaviour comes from its own file if it has one, else from the first experiment it lists.
-    """
-    sessions = _columns(
-        store,
-        "behavior_sessions",
-        ("behavior_session_id", "mouse_id", "ophys_experiment_id", "file_id"),
-    )
-    experiments = list(_columns(store, "ophys_experiments", ("ophys_experiment_id", "mouse_id")))
-    found: list[ReleasedFile] = []
-    givers: set[int] = set()
-    for session, mouse, planes, file_id in sessions:
-        if file_id is not None and file_id > 0:
-            found.append(ReleasedFile(FileKind.BEHAVIOR_SESSION, session, mouse, True))
-        elif planes:
-            givers.add(planes[0])
-    found += [
-        ReleasedFile(FileKind.OPHYS_EXPERIMENT, key, mouse, key in givers)
-        for key, mouse in experiments
-    ]
-    return sorted(found, key=lambda f: (f.mouse_id, f.kind, f.file_key))
-
-
-def subjects(kind: FileKind, *, gives_behavior: bool) -> set[Subject]:
-    """Which tables a file is read for."""
-    found = {Subject.OPHYS} if kind is FileKind.OPHYS_EXPERIMENT else set[Subject]()
-    return found | {Subject.BEHAVIOR} if gives_behavior else found
-
-
-def _columns(store: Store, table: str, names: tuple[str, ...]) -> Iterable[tuple[Any, ...]]:
-    path = relative_path(TABLES[table])
-    try:
-        file = store.parquet(path)
-        if file is None:
-            return []
-        read = file.read(list(names))
-        return list(zip(*(read.column(n).to_pylist() for n in names), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise LakeError(
-            f"{store.root}/{path} cannot be read ({error}). See `vblake verify --lake {quote(store.root)}`."
-        ) from error
-
-
-def _tables_of(kind: FileKind, *, gives_behavior: bool) -> Iterator[Table]:
-    wanted = subjects(kind, gives_behavior=gives_behavior)
-    return (t for t in TABLES.values() if t.subject in wanted)
+    _insert(con, "held", ((*key, sum(sizes), len(sizes)) for key, sizes in held.items()))
 
 
 def _mouse_of(path: str) -> int | None:
@@ -177,62 +207,50 @@ def _mouse_of(path: str) -> int | None:
     return int(value) if name == "mouse_id" and value.isdecimal() else None
 
 
-def _count_files(status: LakeStatus, store: Store) -> None:
-    for name, table in TABLES.items():
-        for path, size in store.files(name).items():
-            counts = [status.tables[name], status.sources]
-            if (mouse := _mouse_of(path)) is not None:
-                counts += [
-                    status.mice.setdefault(mouse, Counts()),
-                    status.cells.setdefault((name, mouse), Counts()),
-                ]
-            # The ledger counts the rows of all others; opening 30,000 files for it would take minutes in S3.
-            rows = (
-                _rows(store, path)
-                if table.storage in (Storage.PROJECT, Storage.IMAGE_SET)
-                or table.subject is Subject.LEDGER
-                else 0
-            )
-            for count in counts:
-                count.files += 1
-                count.bytes += size
-                count.rows += rows
+def _add_released_files(con: duckdb.DuckDBPyConnection) -> None:
+    """Makes the table `released`: the NWB files that the project tables name."""
+    sessions = con.execute(f"SELECT {_LOADED['behavior_sessions']} FROM behavior_sessions")
+    sessions = sessions.fetchall()
+    experiments = con.execute(f"SELECT {_LOADED['ophys_experiments']} FROM ophys_experiments")
+    experiments = experiments.fetchall()
+    sources = behavior_sources(
+        ((session, file_id, listed) for session, _, listed, file_id in sessions),
+        ((experiment, session) for experiment, _, session in experiments),
+    )
+    own, imaged = FileKind.BEHAVIOR_SESSION, FileKind.OPHYS_EXPERIMENT
+    givers = {source.file_key for source in sources.values() if source.kind is imaged}
+    released = [
+        (own.value, session, mouse, True)
+        for session, mouse, _, _ in sessions
+        if sources[session].kind is own
+    ]
+    released += [(imaged.value, key, mouse, key in givers) for key, mouse, _ in experiments]
+    con.execute(
+        "CREATE TABLE released "
+        "(file_kind VARCHAR, file_key BIGINT, mouse_id BIGINT, gives_behavior BOOLEAN)"
+    )
+    _insert(con, "released", released)
 
 
-def _rows(store: Store, path: str) -> int:
-    try:
-        file = store.parquet(path)
-    except (OSError, ValueError) as error:
-        raise LakeError(
-            f"{store.root}/{path} cannot be read ({error}). See `vblake verify --lake {quote(store.root)}`."
-        ) from error
-    return file.metadata.num_rows if file else 0
+def _insert(
+    con: duckdb.DuckDBPyConnection, table: str, rows: Iterable[tuple[str | int | None, ...]]
+) -> None:
+    # As text: for parameters of a statement, DuckDB imports pandas (0.3 s).
+    values = [f"({', '.join(_value(value) for value in row)})" for row in rows]
+    if values:
+        con.execute(f"INSERT INTO {table} VALUES {', '.join(values)}")
 
 
-def _count_entry(status: LakeStatus, entry: Entry) -> None:
-    mouse = status.mice.setdefault(entry.mouse_id, Counts())
-    for count in (status.sources, mouse):
-        count.note(entry.status)
-    for table in _tables_of(entry.file_kind, gives_behavior=entry.gives_behavior):
-        cell = status.cells.setdefault((table.name, entry.mouse_id), Counts())
-        for count in (status.tables[table.name], cell):
-            if entry.status is not Status.INGESTED or table.name in entry.row_counts:
-                count.note(entry.status)
-            elif not table.by_name_only:
-                count.missing += 1
-    for table_name, rows in entry.row_counts.items():
-        if TABLES[table_name].subject is Subject.STIMULUS:
-            continue  # counted from the files
-        cell = status.cells.setdefault((table_name, entry.mouse_id), Counts())
-        for count in (status.sources, mouse, status.tables[table_name], cell):
-            count.rows += rows
+def _value(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    return literal(value) if isinstance(value, str) else str(value)
 
 
-def _count_missing(status: LakeStatus, file: ReleasedFile) -> None:
-    status.sources.missing += 1
-    status.mice.setdefault(file.mouse_id, Counts()).missing += 1
-    for table in _tables_of(file.kind, gives_behavior=file.gives_behavior):
-        if table.by_name_only:
-            continue
-        status.tables[table.name].missing += 1
-        status.cells.setdefault((table.name, file.mouse_id), Counts()).missing += 1
+def _counted(
+    con: duckdb.DuckDBPyConnection, query: str, keys: int
+) -> list[tuple[tuple[Any, ...], Counts]]:
+    """The rows of a query: as many key columns, and the counts."""
+    return [
+        (row[:keys], Counts(*(int(n) for n in row[keys:]))) for row in con.execute(query).fetchall()
+    ]

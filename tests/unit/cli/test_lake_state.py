@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from builders.lake import replaced, rewrite, write_rows
 from pipelines.cli.app import app
 from pipelines.lake.store import LocalStore
 
-# --- catalog -----------------------------------------------------------------------------------------------------------------
+# --- catalog ------------------------------------------------------------------------------------
 
 
 def test_catalog_is_built_from_the_files(lake: Path) -> None:
@@ -36,7 +37,7 @@ def test_a_command_that_an_error_tells_can_be_typed_as_it_stands(tmp_path: Path)
     )
 
 
-# --- verify ------------------------------------------------------------------------------------------------------------------
+# --- verify -------------------------------------------------------------------------------------
 
 
 def test_verify_a_good_lake(lake: Path) -> None:
@@ -86,40 +87,55 @@ def test_verify_exits_with_0_where_there_are_only_warnings(lake: Path) -> None:
     assert lines[1].endswith("files read, 1 warning")
 
 
-# --- status ------------------------------------------------------------------------------------------------------------------
+# --- status -------------------------------------------------------------------------------------
+
+
+def numbers(text: str, first: str) -> list[str]:
+    """Rows, files, done, quarantined, skipped and missing of a line; size and unit are left out."""
+    _, rows, _, _, *counts = cells(text, first)
+    return [rows, *counts]
 
 
 def test_status(lake: Path) -> None:
     text = output("status", "--lake", lake)
     assert text.splitlines()[0] == f"release 1.1.0 in {lake}"
-    # rows, size and its unit, files, done, quarantined, skipped, missing
-    assert cells(text, "trials")[1:2] + cells(text, "trials")[4:] == ["5", "1", "2", "1", "1", "1"]
-    assert cells(text, "dff_traces")[1:2] + cells(text, "dff_traces")[4:] == [
-        "2",
-        "2",
-        "2",
-        "1",
-        "0",
-        "0",
-    ]
-    assert cells(text, "rewards") == ["rewards", "0", "0", "B", "0", "0", "1", "1", "3"], (
-        "files that were ingested without it"
+    assert numbers(text, "trials") == ["5", "1", "2", "1", "1", "1"]
+    assert numbers(text, "dff_traces") == ["2", "2", "2", "1", "0", "0"]
+    assert numbers(text, "rewards") == ["0", "0", "0", "1", "1", "3"], (
+        "ingested without it: missing"
     )
-    assert cells(text, "behavior_sessions")[1:2] + cells(text, "behavior_sessions")[4:] == [
-        "5",
-        "1",
-        "0",
-        "0",
-        "0",
-        "0",
-    ]
-    assert cells(text, "101")[1:2] + cells(text, "101")[4:] == ["29", "11", "3", "0", "0", "0"]
-    assert cells(text, "102")[1:2] + cells(text, "102")[4:] == ["2", "1", "0", "1", "1", "1"]
-    assert cells(text, "all")[4:] == ["17", "3", "1", "1", "1"]
+    assert numbers(text, "behavior_sessions") == ["5", "1", "0", "0", "0", "0"]
+    assert numbers(text, "101") == ["29", "11", "3", "0", "0", "0"]
+    assert numbers(text, "102") == ["2", "1", "0", "1", "1", "1"]
+    assert numbers(text, "all")[1:] == ["17", "3", "1", "1", "1"]
     assert text.splitlines()[-2:] == [
         "skipped: behavior_session 1004 (mouse 102): not there",
-        "quarantined: visual-behavior-ophys/ophys_experiment_3003.nwb (mouse 102): table trials, column go: it is broken",
+        "quarantined: visual-behavior-ophys/ophys_experiment_3003.nwb (mouse 102): "
+        "table trials, column go: it is broken",
     ]
+
+
+def test_status_of_a_lake_without_files_from_the_bucket(lake: Path) -> None:
+    for folder in lake.iterdir():
+        if folder.is_dir() and folder.name not in ("behavior_sessions", "ophys_experiments"):
+            shutil.rmtree(folder)
+    text = output("status", "--lake", lake)
+    assert numbers(text, "trials") == ["0", "0", "0", "0", "0", "5"]
+    assert numbers(text, "all") == ["8", "2", "0", "0", "0", "6"]
+
+
+def test_status_reads_the_behaviour_of_a_session_as_planning_does(lake: Path) -> None:
+    # 3003 belongs to session 1003, so session 1002 has no file to read its behaviour from.
+    listed = [None, [3003, 3001], [3003], None, None]
+    rewrite(
+        LocalStore(lake),
+        "behavior_sessions/behavior_sessions.parquet",
+        lambda rows: replaced(rows, "ophys_experiment_id", listed),
+    )
+    shutil.rmtree(lake / "source_files")
+    text = output("status", "--lake", lake)
+    assert numbers(text, "trials")[2:] == ["0", "0", "0", "5"], "1002 is one of them"
+    assert numbers(text, "all")[2:] == ["0", "0", "0", "7"]
 
 
 def test_status_is_whole_on_a_narrow_terminal(
@@ -171,7 +187,8 @@ def test_status_of_a_lake_with_a_damaged_project_table(lake: Path) -> None:
     path = "behavior_sessions/behavior_sessions.parquet"
     (lake / path).write_bytes(b"PAR1")
     message = refusal("status", "--lake", lake, code=1)
-    assert message.startswith(f"error: {lake}/{path} cannot be read (")
+    assert message.startswith(f"error: The table behavior_sessions of {lake} cannot be read (")
+    assert f"{lake}/{path}" in message
     assert message.endswith(f"). See `vblake verify --lake {lake}`.")
 
 
