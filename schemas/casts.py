@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.arrow import arrow_schema, arrow_type, from_numpy, string_array
+from schemas.arrow import arrow_schema, arrow_type
 from schemas.errors import CastError, IntegrityError
 from schemas.lists import Ragged, to_list
 from schemas.lossless import HINT, NDArray, exact, exact_objects, first, misfit, misfit_value, plain
@@ -85,7 +85,9 @@ def _to_numbers(
 
 
 def _to_float(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
-    return from_numpy(*_to_numbers(column, values, _FLOAT64, "a number that is exact as a double"))
+    expected = "a number that is exact as a double"
+    numbers, missing = _to_numbers(column, values, _FLOAT64, expected)
+    return pa.array(numbers, mask=missing)
 
 
 def _to_int(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
@@ -94,7 +96,7 @@ def _to_int(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
     for sentinel in column.sentinels:
         is_sentinel = integers == sentinel
         missing = is_sentinel if missing is None else missing | is_sentinel
-    return from_numpy(integers, missing)
+    return pa.array(integers, mask=missing)
 
 
 def _to_bool(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
@@ -107,28 +109,28 @@ def _to_bool(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
             ):
                 raise misfit_value(column, row, value, expected)
         missing = np.fromiter((v is None for v in objects), bool, len(objects))
-        return from_numpy(np.fromiter((v == 1 for v in objects), bool, len(objects)), missing)
+        return pa.array([None if v is None else v == 1 for v in objects], pa.bool_())
     array = np.asarray(values)
     missing = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(len(array), dtype=bool)
     bad = (array != 0) & (array != 1) & ~missing
     if bad.any():
         raise misfit_value(column, first(bad), array[first(bad)], expected)
-    return from_numpy(array == 1, missing)
+    return pa.array(array == 1, mask=missing)
 
 
 def _to_string(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
     items = values.tolist() if isinstance(values, np.ndarray) else values
     try:
-        return string_array([None if v in _NO_TEXT else v for v in items])
-    except (TypeError, UnicodeError):
+        return pa.array([None if v in _NO_TEXT else v for v in items], pa.string())
+    except (TypeError, ValueError):
         # Something is no text: missing values as NaN, or an error to be named.
         objects = _objects(items)
     for row, value in enumerate(objects):
         try:
-            string_array([value])
-        except (TypeError, UnicodeError):
+            pa.array([value], pa.string())
+        except (TypeError, ValueError):
             raise misfit_value(column, row, value, "text in UTF-8") from None
-    return string_array(objects)
+    return pa.array(objects, pa.string())
 
 
 def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
@@ -151,7 +153,7 @@ def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[A
             (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
         ) // timedelta(microseconds=1)
     missing = np.fromiter((v is None for v in objects), bool, len(objects))
-    return from_numpy(out, missing, arrow_type(column))
+    return pa.array(out, arrow_type(column), mask=missing)
 
 
 def _nulls(column: Column, rows: int) -> pa.Array[Any]:

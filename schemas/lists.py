@@ -9,7 +9,7 @@ from typing import Any, TypeGuard, cast
 import numpy as np
 import pyarrow as pa
 
-from schemas.arrow import STRUCT_FIELDS, arrow_type, from_numpy, list_array, string_array
+from schemas.arrow import STRUCT_FIELDS, arrow_type
 from schemas.errors import CastError, IntegrityError
 from schemas.lossless import HINT, NDArray, exact, exact_objects, misfit, misfit_value, plain, shown
 from schemas.model import Column, Type
@@ -124,7 +124,7 @@ def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
 def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
     flat, offsets = _checked(column, lists)
     if column.type is Type.LIST_STRING:
-        return list_array(offsets, _texts(column, flat.tolist(), offsets), arrow_type(column))
+        return _lists(column, offsets, _texts(column, flat.tolist(), offsets))
     if not _is_numeric(flat) or column.type not in _ITEM_DTYPES:
         raise misfit(column, "list items are not numbers", f"dtype {flat.dtype}")
     dtype = _ITEM_DTYPES[column.type]
@@ -133,19 +133,19 @@ def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
         raise misfit_value(
             column, _row_of(bad, offsets), flat[bad], f"numbers that are exact as {dtype}"
         )
-    return list_array(offsets, from_numpy(converted), arrow_type(column))
+    return _lists(column, offsets, pa.array(converted))
 
 
 def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
     """List items of text, kept as they are; words that mean nothing stay words."""
     for index, item in enumerate(items):
         try:
-            string_array([item])
-        except (TypeError, UnicodeError):
+            pa.array([item], pa.string())
+        except (TypeError, ValueError):
             raise misfit_value(
                 column, _row_of(index, offsets), item, "lists of text in UTF-8"
             ) from None
-    return string_array(items)
+    return pa.array(items, pa.string())
 
 
 def _structs(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
@@ -163,9 +163,7 @@ def _structs(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array
     arrays: list[pa.Array[Any]] = []
     for name, kind in kinds.items():
         values = [item[name] for item in items]
-        arrays.append(
-            string_array(values) if kind is str else from_numpy(np.array(values, dtype=np.int64))
-        )
+        arrays.append(pa.array(values, pa.string() if kind is str else pa.int64()))
     return cast(Any, pa.StructArray).from_arrays(arrays, fields=fields)
 
 
@@ -183,7 +181,15 @@ def _numbers_of(column: Column, rows: Sequence[Any]) -> pa.Array[Any]:
         if bad is not None:
             raise misfit_value(column, row, items[bad], f"numbers that are exact as {dtype}")
         parts.append(part)
-    return from_numpy(np.concatenate(parts))
+    return pa.array(np.concatenate(parts))
+
+
+def _lists(
+    column: Column, offsets: NDArray, items: pa.Array[Any], missing: NDArray | None = None
+) -> pa.Array[Any]:
+    mask = None if missing is None else pa.array(missing)
+    make: Any = pa.ListArray.from_arrays
+    return make(offsets.astype(np.int32), items, type=arrow_type(column), mask=mask)
 
 
 def to_list(column: Column, values: Ragged | Sequence[Any] | NDArray) -> pa.Array[Any]:
@@ -212,4 +218,4 @@ def to_list(column: Column, values: Ragged | Sequence[Any] | NDArray) -> pa.Arra
     else:
         flat = [x for r in rows for x in r]
         items = (_texts if column.type is Type.LIST_STRING else _structs)(column, flat, offsets)
-    return list_array(offsets, items, arrow_type(column), missing)
+    return _lists(column, offsets, items, missing)

@@ -18,7 +18,7 @@ from pipelines.check.rows import UnitValues, runs
 from pipelines.lake.damage import brief
 from pipelines.lake.store import Store
 from schemas import Subject, Table
-from schemas.arrow import arrow_schema, to_numpy
+from schemas.arrow import arrow_schema
 
 
 @dataclass
@@ -220,7 +220,7 @@ class _Rows:
         """Hands the rows of each session or experiment to its checks."""
         key = self._table.unit_key
         for unit, start, length in (
-            [(0, 0, batch.num_rows)] if key is None else runs(to_numpy(batch.column(key)))
+            [(0, 0, batch.num_rows)] if key is None else runs(batch.column(key).to_numpy())
         ):
             self._checked.values.setdefault(unit, UnitValues(self._table)).take(
                 batch.slice(start, length)

@@ -66,7 +66,7 @@ def numbers(array: pa.Array[Any]) -> tuple[NDArray, NDArray | None]:
 def lists(array: pa.Array[Any]) -> tuple[NDArray, NDArray]:
     """Flat items of a list column and where each row's start: row i is `items[offsets[i]:offsets[i + 1]]`."""
     column: Any = array
-    return np.from_dlpack(column.values), np.from_dlpack(column.offsets)
+    return column.values.to_numpy(), column.offsets.to_numpy()
 
 
 def _is_ascending(times: NDArray) -> bool:

@@ -30,7 +30,6 @@ from pipelines.nwb.templates import signature
 from pipelines.release.selection import FileTask
 from pipelines.source.base import ReplacedError, Traffic
 from schemas import TABLES, Storage, Subject, Table
-from schemas.arrow import from_numpy, to_numpy
 from schemas.casts import Values, conform
 from schemas.errors import DataError, LakeError, SourceError
 
@@ -47,7 +46,7 @@ def _keys(task: FileTask, table: Table) -> dict[str, Values]:
 
 def _ascending(column: pa.ChunkedArray[Any]) -> bool:
     if pa.types.is_primitive(column.type):
-        values = to_numpy(column)
+        values = column.to_numpy()
         return bool(np.all(values[1:] >= values[:-1]))
     texts = column.to_pylist()
     return texts == sorted(texts)
@@ -66,7 +65,7 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     if len(names) == 1 and _ascending(rows.column(names[0])):
         return rows
     # Arrow's sort is not stable: the row number decides ties.
-    numbered = rows.append_column("_row", from_numpy(np.arange(rows.num_rows)))
+    numbered = rows.append_column("_row", pa.array(np.arange(rows.num_rows)))
     return numbered.sort_by(
         [*((n, "ascending") for n in names), ("_row", "ascending")]
     ).drop_columns(["_row"])

@@ -13,7 +13,7 @@ from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.store import Store
 from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
 from schemas import Table
-from schemas.arrow import arrow_schema, to_numpy
+from schemas.arrow import arrow_schema
 from schemas.errors import LakeError
 
 
@@ -147,4 +147,4 @@ def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _ids(file: pq.ParquetFile, key: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return to_numpy(file.read([key]).column(key))
+    return file.read([key]).column(key).to_numpy()

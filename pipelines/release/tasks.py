@@ -16,7 +16,6 @@ from pipelines.release.project_tables import ProjectTables, rows_of
 from pipelines.release.selection import FileKind, FileTask, MissingFile, Plan, Selection
 from pipelines.release.where import matching_files
 from schemas import TABLES, Subject
-from schemas.arrow import to_numpy
 from schemas.errors import UsageError
 
 
@@ -185,7 +184,7 @@ def _tasks(
     rois = (
         None
         if cells is None
-        else [to_numpy(cells.column(name)) for name in ("ophys_experiment_id", "cell_roi_id")]
+        else [cells.column(name).to_numpy() for name in ("ophys_experiment_id", "cell_roi_id")]
     )
     known = {
         key.columns[0]: (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +10,6 @@ import pyarrow as pa
 import pytest
 
 from schemas import TABLES, Column, Type
-from schemas.arrow import from_numpy
 from schemas.casts import NULL_WORDS, Ragged, Values, cast, conform
 from schemas.errors import CastError, DataError, IntegrityError
 from schemas.model import Storage, Subject, Table
@@ -203,16 +201,6 @@ def test_numbers_are_not_copied() -> None:
     assert cast(column(Type.FLOAT64), values, 5).buffers()[1].address == values.ctypes.data
     lists = cast(column(Type.LIST_FLOAT64), Ragged.one(values), 1)
     assert lists.values.buffers()[1].address == values.ctypes.data
-
-
-def test_unaligned_and_sliced_arrays() -> None:
-    raw = np.frombuffer(b"\0" + struct.pack("<4d", 1, 2, 3, 4), dtype=np.uint8)
-    unaligned = raw[1:].view(np.float64)
-    assert not unaligned.flags.aligned
-    array = from_numpy(unaligned)
-    assert array.to_pylist() == [1.0, 2.0, 3.0, 4.0]
-    assert array.buffers()[1].address % 8 == 0
-    assert from_numpy(unaligned[::-2], np.array([True, False])).to_pylist() == [None, 2.0]
 
 
 MISFITS: list[tuple[Type, Values, int, str, str]] = [

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from schemas import Column, Type
-from schemas.arrow import string_array
 from schemas.casts import NULL_WORDS, Ragged, Values, cast
 from schemas.errors import CastError
 
@@ -92,7 +91,6 @@ def test_texts_come_back_but_for_the_null_words(values: list[str]) -> None:
     expected = [None if v in NULL_WORDS else v for v in values]
     assert given_back(Type.STRING, values, len(values)) == expected
     assert given_back(Type.STRING, objects([v.encode() for v in values]), len(values)) == expected
-    assert string_array(values).to_pylist() == values
 
 
 @given(st.sets(st.integers(-100, 100), max_size=3), st.lists(st.integers(-101, 101)))

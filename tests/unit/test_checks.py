@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pipelines.check.finding import Violation
 from pipelines.check.rows import Frames, UnitValues, against_clock, numbers
 from schemas import TABLES, Table
-from schemas.arrow import from_numpy
 from schemas.checks import Check, Clock, InClock, PerFrame
 from schemas.known_defects import Rule
 
@@ -122,7 +121,7 @@ def test_numbers_are_taken_out_of_slices_with_and_without_nulls(
 
     missing = np.array([v is None for v in values], dtype=bool)
     kind = bool if any(isinstance(v, bool) for v in values) else np.int64
-    array = from_numpy(np.array([v or 0 for v in values], dtype=kind), missing)
+    array = pa.array(np.array([v or 0 for v in values], dtype=kind), mask=missing)
     start = data.draw(st.integers(0, len(values)))
     part = array.slice(start)
     found, present = numbers(part)
