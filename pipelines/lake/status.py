@@ -115,8 +115,8 @@ _LOADED = {
     "ophys_cells": "cell_roi_id",
     "stimulus_templates": "image_name",
 }
-"""The tables whose rows are read, with the columns. The ledger counts the rows of all others: to open
-30,000 files would take minutes in S3."""
+"""The tables whose rows are read, with the columns. The ledger has the row counts of all others:
+to open 30,000 files would take minutes in S3."""
 
 _SOURCES = """
 CREATE VIEW sources AS

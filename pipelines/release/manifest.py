@@ -1,4 +1,4 @@
-"""Releases: which object versions a manifest says belong together."""
+"""Reads the manifest of a release: which versions of which objects belong to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.source.base import Source
 from schemas.errors import IntegrityError, ReleaseError, UsageError
 
 PROJECT = "visual-behavior-ophys"
-"""The dataset's name: first part of every key and `project_name` of every manifest."""
+"""The dataset's name: the first part of every key, and `project_name` in every manifest."""
 
 MANIFESTS = f"{PROJECT}/manifests/"
 
@@ -36,12 +36,13 @@ _FILE_ID = re.compile(r"0|[1-9]\d{0,17}")
 
 @dataclass(frozen=True, slots=True)
 class ReleaseObject:
-    """One object as the manifest pins it.
+    """An object as the manifest pins it.
 
     Attributes:
         key: key in the bucket, without a leading `/`.
-        version_id: version of the object; None where the manifest names none.
-        file_hash: BLAKE2b-512 of the whole file, 128 lower-case hexadecimal digits; None where the manifest names none.
+        version_id: version of the object; None if the manifest has none.
+        file_hash: BLAKE2b-512 of the whole file, 128 lower-case hexadecimal digits; None if the
+            manifest has none.
     """
 
     key: str
@@ -49,10 +50,10 @@ class ReleaseObject:
     file_hash: str | None
 
     def check(self, found_hash: str) -> None:
-        """Compares the hash of what was read with the manifest's.
+        """Compares the hash of what was read with that of the manifest, if it has one.
 
         Raises:
-            IntegrityError: they differ. Where the manifest names no hash there is nothing to compare.
+            IntegrityError: they differ.
         """
         if self.file_hash is not None and found_hash != self.file_hash:
             raise IntegrityError(
@@ -60,13 +61,20 @@ class ReleaseObject:
                 file=self.key,
                 expected=f"BLAKE2b-512 {self.file_hash}",
                 found=found_hash,
-                hint="The copy is damaged or of another version: fetch it again, or read from the released bucket.",
+                hint="The copy is damaged or of another version: fetch it again, "
+                "or read from the released bucket.",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release: the objects of its project tables, by the manifest's names, and of its NWB files, by file_id."""
+    """The objects of a release.
+
+    Attributes:
+        version: X.Y.Z.
+        tables: project tables, by the manifest's names.
+        files: NWB files, by file_id.
+    """
 
     version: str
     tables: Mapping[str, ReleaseObject]
@@ -74,11 +82,11 @@ class Release:
 
 
 def versions(source: Source) -> list[str]:
-    """The releases of a source, oldest first, in the order of semantic versions.
+    """Lists the releases of a source in the order of their versions, the oldest first.
 
     Raises:
-        UsageError: the source holds no manifest, so it is not a copy of the bucket.
-        ReleaseError: none of the manifests has a version X.Y.Z.
+        UsageError: the source has no manifest, so it is not a copy of the bucket.
+        ReleaseError: no manifest has a version X.Y.Z.
         SourceError: the source could not be listed.
     """
     names = [
@@ -86,26 +94,32 @@ def versions(source: Source) -> list[str]:
     ]
     if not names:
         raise UsageError(
-            f"{source.spec.url} holds no release: expected {MANIFESTS}{PROJECT}_project_manifest_vX.Y.Z.json, "
-            f"found no such object. Give the bucket, or the folder that holds {PROJECT!r}, as the source."
+            f"{source.spec.url} has no release: expected "
+            f"{MANIFESTS}{PROJECT}_project_manifest_vX.Y.Z.json, found no such object. "
+            f"Give the bucket, or the folder that contains {PROJECT!r}, as the source."
         )
     usable = [name for name in names if _VERSION.fullmatch(name)]
     if not usable:
+        shown = ", ".join(n if n.isprintable() else repr(n) for n in sorted(names))
         raise ReleaseError(
-            f"{source.spec.url}/{MANIFESTS}: expected manifests of versions X.Y.Z, found only "
-            f"{', '.join(name if name.isprintable() else repr(name) for name in sorted(names))}. Check the file names."
+            f"{source.spec.url}/{MANIFESTS}: expected manifests of versions X.Y.Z, "
+            f"found only {shown}. Check the file names."
         )
     return sorted(usable, key=semantic)
 
 
 def _shown(url: str) -> str:
-    """A URL for an error: without what can be a password or a signature, and without what can steer a terminal."""
+    """A URL for an error message, without passwords, signatures and control characters."""
     address, mark, _ = re.sub(r"//[^/]*@", "//…@", url).replace("#", "?").partition("?")
     return repr(address + (f"{mark}…" if mark else ""))
 
 
 def semantic(version: str) -> tuple[int, ...]:
-    """The numbers of a version X.Y.Z, for comparing: as text, 0.10.0 would come before 0.9.0."""
+    """Returns the numbers of a version X.Y.Z, for comparisons.
+
+    >>> semantic("0.10.0") > semantic("0.9.0")
+    True
+    """
     return tuple(int(part) for part in version.split("."))
 
 
@@ -117,8 +131,8 @@ def load_release(source: Source, version: str = "latest") -> Release:
         version: `latest` or one of `versions(source)`.
 
     Raises:
-        UsageError: there is no such release; lists what there is.
-        ReleaseError: the manifest is not what it should be; says which entry.
+        UsageError: there is no such release; the message lists those that exist.
+        ReleaseError: an entry of the manifest is missing or wrong.
         SourceError: the manifest could not be read.
     """
     known = versions(source)
@@ -126,7 +140,8 @@ def load_release(source: Source, version: str = "latest") -> Release:
         version = known[-1]
     elif version not in known:
         raise UsageError(
-            f"There is no release {version!r} in {source.spec.url}. Give latest or one of {', '.join(known)}."
+            f"There is no release {version!r} in {source.spec.url}. "
+            f"Give latest or one of {', '.join(known)}."
         )
     key = f"{MANIFESTS}{PROJECT}_project_manifest_v{version}.json"
     return _Manifest(key).parse(source.read(key, None), version)
@@ -134,7 +149,7 @@ def load_release(source: Source, version: str = "latest") -> Release:
 
 @dataclass(slots=True)
 class _Manifest:
-    """One manifest being read. Keys from it become local paths and requests, so nothing in it is believed unchecked."""
+    """Parses a manifest and checks all of it: its keys become local paths and requests."""
 
     file: str
     bucket: str | None = None
@@ -173,7 +188,7 @@ class _Manifest:
         return Release(version, tables, {int(file_id): obj for file_id, obj in data_files.items()})
 
     def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # json keeps the last of two equal names; which of two objects a file_id means must not depend on that.
+        # json would keep the last of two equal names, so a file_id could mean either object.
         names = dict(pairs)
         if len(names) != len(pairs):
             seen: set[str] = set()
@@ -217,7 +232,7 @@ class _Manifest:
         if not isinstance(url, str):
             raise self._wrong(where, "a URL", repr(url))
         if not url.isprintable() or " " in url or "\\" in url:
-            # urlsplit drops tabs and line ends in silence.
+            # urlsplit drops tabs and line ends silently.
             raise self._wrong(
                 where, "a URL without blanks, control characters and backslashes", _shown(url)
             )
@@ -269,5 +284,6 @@ class _Manifest:
         found = found if len(found) <= 300 else f"{found[:300]}…"
         return ReleaseError(
             f"manifest {self.file}, {where}: expected {expected}; found {found}. "
-            "Nothing of this release was read: compare the manifest with the one in the released bucket."
+            "Nothing of this release was read: "
+            "compare the manifest with the one in the released bucket."
         )

@@ -1,4 +1,4 @@
-"""The project tables of a release: its CSV files as Arrow tables of exactly the declared schema."""
+"""Reads the project tables of a release: CSV files to Arrow tables of the declared schema."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANIFEST_NAMES = {
     "ophys_experiments": "ophys_experiment_table",
     "ophys_cells": CELLS_TABLE,
 }
-"""The lake's names of the project tables and the manifest's."""
+"""The names of the project tables: in the lake, and in the manifest."""
 
 _INTEGER = re.compile(
     r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII
@@ -45,16 +45,19 @@ _BOOLEANS = {
     "0.0": False,
 }
 _LONGEST_LITERAL = 10_000
-"""Characters of a list cell; the longest real one has 100. It bounds the depth of what `ast.literal_eval` is given."""
+"""Characters of a list cell; the longest real one has 100. Bounds the depth for `ast.literal_eval`.
+"""
 _LARGEST_EXACT = 2**53 - 1
 _INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectTables:
-    """The project tables by the lake's names, and what in the CSV files is not in them.
+    """The project tables of a release.
 
-    `ophys_cells` is missing before release 1.0.0.
+    Attributes:
+        tables: by the lake's names; `ophys_cells` is missing before release 1.0.0.
+        warnings: what the CSV files have but the lake does not.
     """
 
     tables: Mapping[str, pa.Table]
@@ -62,27 +65,28 @@ class ProjectTables:
 
 
 def read_project_tables(source: Source, release: Release) -> ProjectTables:
-    """Reads the CSV files of a release (NWB_TABLES.md 7.4), sorted in the declared order.
+    """Reads the CSV files of a release (NWB_TABLES.md 7.4) and sorts them in the declared order.
 
     Raises:
-        IntegrityError: a file is not the one the manifest pins, is no table, has no rows, lacks a column or value, or
-            its keys repeat.
+        IntegrityError: a file is not the one that the manifest pins, is not a table, has no rows,
+            lacks a column or a value, or its keys repeat.
         CastError: a value does not fit its declared type.
         SourceError: a file could not be read.
     """
     tables: dict[str, pa.Table] = {}
     warnings = [
-        f"release {release.version} has the table {name!r}, which vblake does not know: it is not in the lake"
+        f"release {release.version} has the table {name!r}, which vblake does not know: "
+        "it is not in the lake"
         for name in release.tables
         if name not in MANIFEST_NAMES.values()
     ]
     for name, manifest_name in MANIFEST_NAMES.items():
         if (obj := release.tables.get(manifest_name)) is None:
-            continue  # a manifest that must have it was refused when it was loaded
+            continue  # optional in this release; a manifest without a required table is refused
         content = _checked(source, obj)
         if obj.file_hash is None:
             warnings.append(
-                f"{obj.key}: the manifest gives no hash, so the content was not checked"
+                f"{obj.key}: the manifest has no hash for it, so the content was not checked"
             )
         try:
             tables[name] = _table(TABLES[name], content, obj, warnings)
@@ -93,12 +97,12 @@ def read_project_tables(source: Source, release: Release) -> ProjectTables:
 
 
 def _checked(source: Source, obj: ReleaseObject) -> bytes:
-    """The content of an object, equal to what the manifest pins."""
+    """Reads an object and compares its hash with the manifest's."""
     content = source.read(obj.key, obj.version_id)
     try:
         obj.check(hashlib.blake2b(content).hexdigest())
     except IntegrityError:
-        # Once more: a transfer can be damaged. A second time it is the object.
+        # Once more, in case the transfer was damaged. If it fails twice, the object differs.
         content = source.read(obj.key, obj.version_id)
         obj.check(hashlib.blake2b(content).hexdigest())
     return content
@@ -117,7 +121,8 @@ def _table(table: Table, content: bytes, obj: ReleaseObject, warnings: list[str]
     unknown = [name for name in header if name not in declared]
     if unknown:
         warnings.append(
-            f"{obj.key}: columns that the lake's table {table.name} does not have were left out: {', '.join(map(repr, unknown))}"
+            f"{obj.key}: columns that the lake's table {table.name} does not have were left out: "
+            f"{', '.join(map(repr, unknown))}"
         )
     cells = dict(zip(header, zip(*rows, strict=True), strict=True))
     for column in table:
@@ -139,7 +144,7 @@ def _table(table: Table, content: bytes, obj: ReleaseObject, warnings: list[str]
 
 
 def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a CSV file, all cells as text."""
+    """Returns the header and the rows of a CSV file, all cells as text."""
     hint = "Compare it with the file in the released bucket."
     try:
         text = content.decode("utf-8-sig")
@@ -148,7 +153,7 @@ def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
         ] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise IntegrityError(
-            "the file is no CSV table", expected="CSV in UTF-8", found=str(error), hint=hint
+            "the file is not a CSV table", expected="CSV in UTF-8", found=str(error), hint=hint
         ) from None
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise IntegrityError(
@@ -169,7 +174,7 @@ def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
 
 
 def rows_of(table: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
-    """The rows of a small table as Python values of the named columns."""
+    """Returns the rows of a small table as tuples of the named columns."""
     lists: list[list[Any]] = [table.column(name).to_pylist() for name in columns]
     return list(zip(*lists, strict=True))
 
@@ -188,7 +193,7 @@ def _check_unique(table: Table, made: pa.Table) -> None:
 
 
 def _check_mice(tables: Mapping[str, pa.Table], release: Release) -> None:
-    """One session, one mouse: the mouse decides into which partition the rows of a file go."""
+    """Checks that each session has one mouse, the partition of the session's rows."""
     mouse_of: dict[int, int] = dict(
         rows_of(tables["behavior_sessions"], "behavior_session_id", "mouse_id")
     )
@@ -212,7 +217,8 @@ def _bad(column: Column, row: int, cell: object, expected: str) -> CastError:
         column=column.name,
         expected=expected,
         found=text if len(text) <= 200 else f"{text[:200]}…",
-        hint="No value is guessed or dropped: compare the file with the one in the released bucket.",
+        hint="No value is guessed or dropped: "
+        "compare the file with the one in the released bucket.",
     )
 
 
@@ -231,7 +237,7 @@ def _integers(column: Column, cells: Sequence[str]) -> np.ndarray[Any, Any]:
     ]
     if None not in numbers:
         return np.array(numbers, dtype=np.int64)
-    # NaN says "no value" to `conform`; as doubles, integers are exact below 2^53 only.
+    # For `conform`, NaN means "no value"; a double represents integers exactly only below 2^53.
     for row, number in enumerate(numbers):
         if number is not None and abs(number) > _LARGEST_EXACT:
             raise _bad(column, row, cells[row], "a whole number below 2^53 in a column with gaps")
@@ -262,9 +268,8 @@ def _text(column: Column, cells: Sequence[str]) -> Sequence[str]:
 
 
 def _lists(column: Column, cells: Sequence[str]) -> list[list[Any] | None]:
-    known: dict[str, list[Any] | None] = dict.fromkeys(
-        NULL_WORDS
-    )  # cells repeat: every session of a mouse has its driver lines
+    # Cells repeat: every session of a mouse has the mouse's driver lines.
+    known: dict[str, list[Any] | None] = dict.fromkeys(NULL_WORDS)
     for row, cell in enumerate(cells):
         if cell not in known:
             known[cell] = _list(column, row, cell.strip())
@@ -272,14 +277,14 @@ def _lists(column: Column, cells: Sequence[str]) -> list[list[Any] | None]:
 
 
 def _list(column: Column, row: int, cell: str) -> list[Any]:
-    """A Python list literal, or one item where a list should be. Anything else, code included, is refused unrun."""
+    """Parses a Python list literal, or a single item in place of a list. Never runs code."""
     integers = column.type is Type.LIST_INT64
     expected = "a list of whole numbers" if integers else "a list of texts"
     if integers and _INTEGER.fullmatch(cell):
         return [_whole(column, row, cell)]
     if not integers and _BARE_WORD.fullmatch(cell):
         return [cell]
-    # Backslashes could make the parser warn of bad escapes; no name of a line has one.
+    # The parser warns of invalid escapes; no name of a driver line has a backslash.
     if len(cell) > _LONGEST_LITERAL or "\\" in cell:
         raise _bad(column, row, cell, expected)
     try:
@@ -312,4 +317,4 @@ _READERS: dict[Type, Callable[[Column, Sequence[str]], Values]] = {
     Type.LIST_INT64: _lists,
     Type.LIST_STRING: _lists,
 }
-"""How the cells of each type are read; what they give is checked once more, and cast, by `conform`."""
+"""The reader of cells for each type; `conform` checks and casts what it returns."""

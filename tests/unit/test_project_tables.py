@@ -206,32 +206,25 @@ def test_lists_of_texts(tmp_path: Path, cell: str, items: list[str]) -> None:
     assert sessions[1003]["driver_line"] == items
 
 
-HOSTILE = [
-    "__import__('os').system('touch owned')",
-    "[__import__('os').getcwd()]",
-    "[x for x in (1, 2)]",
-    "'; DROP TABLE behavior_sessions; --",
-    "1); DROP TABLE behavior_sessions",
-    "=HYPERLINK(1)",
-    "[1, [2]]",
-    "[True]",
-    "[None]",
-    "[1, 'a']",
-    "{1, 2}",
-    "{'a': 1}",
-    "[1, 2",
-    "[1e400]",
-    "[b'a']",
-    "['\\d']",
-    "(" * 5000,
-    "-" * 9000 + "1",
-    "[" + "1," * 6000 + "]",
-    "1+1j",
-]
+HOSTILE = {
+    "call": "__import__('os').system('touch owned')",
+    "comprehension": "[x for x in (1, 2)]",
+    "SQL": "'; DROP TABLE behavior_sessions; --",
+    "nested list": "[1, [2]]",
+    "boolean": "[True]",
+    "mixed": "[1, 'a']",
+    "set": "{1, 2}",
+    "cut off": "[1, 2",
+    "infinite": "[1e400]",
+    "bytes": "[b'a']",
+    "escape": "['\\d']",
+    "deep": "(" * 5000,
+    "long": "[" + "1," * 6000 + "]",
+}
 
 
 @pytest.mark.parametrize("column", ["ophys_experiment_id", "driver_line"])
-@pytest.mark.parametrize("cell", HOSTILE)
+@pytest.mark.parametrize("cell", HOSTILE.values(), ids=HOSTILE)
 def test_lists_that_are_code_are_refused_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, cell: str
 ) -> None:
@@ -335,11 +328,11 @@ def test_keys_are_unique_and_not_null(tmp_path: Path, table: str, key: str) -> N
     ("content", "problem"),
     [
         (b"", "the table has no rows"),
-        (b"\xff\xfe\x00", "the file is no CSV table"),
-        (b'a,b\n"1,2\n', "the file is no CSV table"),
+        (b"\xff\xfe\x00", "the file is not a CSV table"),
+        (b'a,b\n"1,2\n', "the file is not a CSV table"),
         (b"a,b\n1,2,3\n", "row 0 has the wrong number of cells"),
         (b"a,a\n1,2\n", "column names repeat"),
-        (b"a\n" + b"x" * 200_000, "the file is no CSV table"),
+        (b"a\n" + b"x" * 200_000, "the file is not a CSV table"),
         (b"<html>not found</html>", "the table has no rows"),
     ],
 )
@@ -377,7 +370,7 @@ def test_table_without_a_hash_is_reported(tmp_path: Path) -> None:
     manifest["metadata_files"]["ophys_cells_table"]["file_hash"] = None
     source = bucket.write(tmp_path, manifest)
     assert read_project_tables(source, load_release(source)).warnings == (
-        f"{PROJECT}/project_metadata/ophys_cells_table.csv: the manifest gives no hash, so the content was not checked",
+        f"{PROJECT}/project_metadata/ophys_cells_table.csv: the manifest has no hash for it, so the content was not checked",
     )
 
 
