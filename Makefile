@@ -15,7 +15,7 @@ help: ## Show this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev]'
-	@$(BIN)/python -m compileall -q assets pipelines schemas vblake # else each start compiles them where Python may not write its cache
+	@$(BIN)/python -m compileall -q assets pipelines schemas vblake
 	@touch $@
 
 setup: $(READY) ## Make the virtual environment with everything in it
@@ -23,13 +23,13 @@ setup: $(READY) ## Make the virtual environment with everything in it
 demo: $(READY) ## Write a small synthetic bucket, ingest it through Dagster, answer a question from the lake
 	@$(BIN)/python -m assets.demo demo
 
-test: $(READY) ## All tests, with coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests
+test: $(READY) ## All tests on all cores, with coverage
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests schemas pipelines vblake -q -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-test-unit: $(READY) ## The tests that take seconds
+test-unit: $(READY) ## The unit tests, in less than a minute
 	$(BIN)/python -m pytest -q
 
 soak: $(READY) ## The fault tests with their full number of cases (SEED=n for others); prints the figures of docs/reliability.md

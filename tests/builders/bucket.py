@@ -1,4 +1,6 @@
-"""A hand-made bucket in the released layout. All rows are invented; the NWB files are a few bytes that no test opens.
+"""A hand-made bucket in the released layout.
+
+All rows are invented; the NWB files are a few bytes that no test opens.
 
 Mouse 100001: training session 1001 (own file), session 1002 with the one experiment 5001.
 Mouse 100002: training session 1004 (own file), session 1003 with three planes, listed as 5003, 5002, 5004.
@@ -59,44 +61,20 @@ def _session(session: str, mouse: str, session_type: str, date: str, **more: str
     }
 
 
-def _tables() -> dict[str, list[Row]]:
-    imaged = {
-        "ophys_session_id": "2002.0",
-        "ophys_container_id": "[7001]",
-        "ophys_experiment_id": "[5001]",
-    }
-    planes = {
-        "ophys_session_id": "2003.0",
-        "ophys_container_id": "[7002, 7003, 7004]",
-        "ophys_experiment_id": "[5003, 5002, 5004]",
-    }
+def _behavior_rows(first: Row, second: Row) -> list[Row]:
     none = {"ophys_session_id": "", "ophys_container_id": "", "ophys_experiment_id": ""}
-    first = _session("1002", "100001", "OPHYS_1_images_A", "2020-01-02 10:00:00.250000", **imaged)
-    second = _session("1003", "100002", "OPHYS_3_images_A", "2020-01-03 10:00:00+02:00", **planes)
-    behavior = [
-        _session(
-            "1004",
-            "100002",
-            "TRAINING_1_gratings",
-            "2020-01-04T10:00:00",
-            **none,
-            file_id="22",
-            trial_count="300",
-        ),
-        _session(
-            "1001",
-            "100001",
-            "TRAINING_0_gratings",
-            "2020-01-01 10:00:00",
-            **none,
-            file_id="21",
-            trial_count="100",
-        ),
+    gratings = _session("1004", "100002", "TRAINING_1_gratings", "2020-01-04T10:00:00", **none)
+    training = _session("1001", "100001", "TRAINING_0_gratings", "2020-01-01 10:00:00", **none)
+    return [
+        {**gratings, "file_id": "22", "trial_count": "300"},
+        {**training, "file_id": "21", "trial_count": "100"},
         {**first, "file_id": "-999", "trial_count": "400"},
         {**second, "file_id": "-999", "trial_count": "500"},
     ]
-    sessions = [{**first, "ophys_session_id": "2002"}, {**second, "ophys_session_id": "2003"}]
-    experiments: list[Row] = []
+
+
+def _experiment_rows(first: Row, second: Row) -> list[Row]:
+    rows: list[Row] = []
     for session, experiment, container, depth, structure, file_id in (
         (first, "5001", "7001", "275", "VISp", "0"),
         (second, "5002", "7002", "150", "VISp", "2"),
@@ -113,20 +91,39 @@ def _tables() -> dict[str, list[Row]]:
             "passive": "False",
             "file_id": file_id,
         }
-        experiments.append({**session, **own})
-    cells = [
-        {"cell_roi_id": roi, "cell_specimen_id": cell, "ophys_experiment_id": experiment}
-        for roi, cell, experiment in (
-            ("9003", "", "5002"),
-            ("9001", "1091957586.0", "5001"),
-            ("9002", "8002.0", "5001"),
-        )
-    ]
+        rows.append({**session, **own})
+    return rows
+
+
+def _tables() -> dict[str, list[Row]]:
+    one = {
+        "ophys_session_id": "2002.0",
+        "ophys_container_id": "[7001]",
+        "ophys_experiment_id": "[5001]",
+    }
+    three = {
+        "ophys_session_id": "2003.0",
+        "ophys_container_id": "[7002, 7003, 7004]",
+        "ophys_experiment_id": "[5003, 5002, 5004]",
+    }
+    first = _session("1002", "100001", "OPHYS_1_images_A", "2020-01-02 10:00:00.250000", **one)
+    second = _session("1003", "100002", "OPHYS_3_images_A", "2020-01-03 10:00:00+02:00", **three)
+    cells = (
+        ("9003", "", "5002"),
+        ("9001", "1091957586.0", "5001"),
+        ("9002", "8002.0", "5001"),
+    )
     return {
-        "behavior_session_table": behavior,
-        "ophys_session_table": sessions,
-        "ophys_experiment_table": experiments,
-        "ophys_cells_table": cells,
+        "behavior_session_table": _behavior_rows(first, second),
+        "ophys_session_table": [
+            {**first, "ophys_session_id": "2002"},
+            {**second, "ophys_session_id": "2003"},
+        ],
+        "ophys_experiment_table": _experiment_rows(first, second),
+        "ophys_cells_table": [
+            {"cell_roi_id": roi, "cell_specimen_id": cell, "ophys_experiment_id": experiment}
+            for roi, cell, experiment in cells
+        ],
     }
 
 
@@ -206,7 +203,7 @@ class Bucket:
         }
 
     def write(self, folder: Path, manifest: object = None) -> Source:
-        """Writes everything into a folder and opens it. A manifest may be given as JSON or as bytes."""
+        """Writes everything into a folder and opens it; `manifest` is JSON or bytes."""
         objects = self.objects()
         content = (
             manifest

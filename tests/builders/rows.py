@@ -85,55 +85,57 @@ def drawn(draw: st.DrawFn, table: Table) -> Drawn:
                 else list(range(count))
             )
     for check in table.checks:
-        match check:
-            case ClockAscending(name) if table[name].type.is_list:
-                columns[name] = [_times(draw, draw(st.integers(1, 6))) for _ in range(count)]
-            case ClockAscending(name):
-                columns[name] = _times(draw, count)
-            case Finite(name):
-                columns[name] = draw(
-                    st.lists(
-                        st.lists(st.floats(-1e6, 1e6), max_size=4), min_size=count, max_size=count
-                    )
-                )
-            case InClock(name):
-                missing = st.nothing() if table[name].required else st.none()
-                columns[name] = draw(
-                    st.lists(st.integers(0, frames - 1) | missing, min_size=count, max_size=count)
-                )
-            case PerFrame(_, str(name)):
-                columns[name] = [[draw(st.floats())] * frames for _ in range(count)]
-            case PerFrame():
-                pass
-            case OneTrue(names):
-                chosen = [draw(st.sampled_from(names)) for _ in range(count)]
-                columns |= {name: [c == name for c in chosen] for name in names}
-            case AllTrue(name):
-                columns[name] = [True] * count
-            case NotBefore(name, start):
-                columns[start] = draw(st.lists(st.floats(0, 1e6), min_size=count, max_size=count))
-                columns[name] = [t + draw(st.floats(0, 1e3)) for t in columns[start]]
-            case Area(name, height, width):
-                columns |= {
-                    height: [draw(st.integers(0, 3)) for _ in range(count)],
-                    width: [draw(st.integers(0, 3)) for _ in range(count)],
-                }
-                for other in table.checks:
-                    if isinstance(other, Area):
-                        columns[other.column] = [
-                            [1] * (h * w)
-                            for h, w in zip(columns[height], columns[width], strict=True)
-                        ]
-            case Inside(name, height, width):
-                columns |= {
-                    height: [draw(st.integers(1, 3)) for _ in range(count)],
-                    width: [draw(st.integers(1, 3)) for _ in range(count)],
-                }
-                columns[name] = [
-                    sorted(draw(st.sets(st.integers(0, h * w - 1))))
-                    for h, w in zip(columns[height], columns[width], strict=True)
-                ]
+        columns |= _kept(draw, table, check, columns, count, frames)
     return Drawn(table, columns, count, frames)
+
+
+def _kept(
+    draw: st.DrawFn,
+    table: Table,
+    check: Check,
+    columns: dict[str, list[Any]],
+    count: int,
+    frames: int,
+) -> dict[str, list[Any]]:
+    """Columns that keep a check, in place of those drawn without a thought of it."""
+
+    def some(strategy: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(strategy, min_size=count, max_size=count))
+
+    match check:
+        case ClockAscending(name) if table[name].type.is_list:
+            return {name: [_times(draw, draw(st.integers(1, 6))) for _ in range(count)]}
+        case ClockAscending(name):
+            return {name: _times(draw, count)}
+        case Finite(name):
+            return {name: some(st.lists(st.floats(-1e6, 1e6), max_size=4))}
+        case InClock(name):
+            missing = st.nothing() if table[name].required else st.none()
+            return {name: some(st.integers(0, frames - 1) | missing)}
+        case PerFrame(_, str(name)):
+            return {name: [[draw(st.floats())] * frames for _ in range(count)]}
+        case OneTrue(names):
+            chosen = some(st.sampled_from(names))
+            return {name: [c == name for c in chosen] for name in names}
+        case AllTrue(name):
+            return {name: [True] * count}
+        case NotBefore(name, start):
+            starts = some(st.floats(0, 1e6))
+            return {start: starts, name: [t + draw(st.floats(0, 1e3)) for t in starts]}
+        case Area(_, height, width):
+            heights, widths = some(st.integers(0, 3)), some(st.integers(0, 3))
+            areas = [[1] * (h * w) for h, w in zip(heights, widths, strict=True)]
+            images = [other.column for other in table.checks if isinstance(other, Area)]
+            return {height: heights, width: widths} | dict.fromkeys(images, areas)
+        case Inside(name, height, width):
+            heights, widths = some(st.integers(1, 3)), some(st.integers(1, 3))
+            pixels = [
+                sorted(draw(st.sets(st.integers(0, h * w - 1))))
+                for h, w in zip(heights, widths, strict=True)
+            ]
+            return {height: heights, width: widths, name: pixels}
+        case _:
+            return {}
 
 
 def broken(draw: st.DrawFn, good: Drawn, check: Check) -> Drawn:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("assets", "pipelines", "schemas", "vblake")
 
 
 def test_this_installation_has_the_command() -> None:
@@ -26,30 +29,29 @@ def test_this_installation_has_the_command() -> None:
 def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "assets", "pipelines", "schemas"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", *PACKAGES):
         subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(tmp_path),
-        str(source),
-    ]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    command = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
+    subprocess.run(
+        [sys.executable, *command, str(tmp_path), str(source)], check=True, capture_output=True
+    )
     (wheel,) = tmp_path.glob("vblake-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {
-        "schemas/__init__.py",
-        "pipelines/ingest.py",
-        "assets/__main__.py",
-        "assets/cli.py",
-        "pipelines/nwb/readers.py",
-        "pipelines/sample/__init__.py",
-    } <= set(names)
-    assert not [n for n in names if n.startswith("tests/")]
-    (entry,) = [n for n in names if n.endswith("entry_points.txt")]
-    assert "vblake = assets.__main__:main" in zipfile.ZipFile(wheel).read(entry).decode()
+    content = zipfile.ZipFile(wheel)
+    names = content.namelist()
+    modules = [p.relative_to(ROOT).as_posix() for f in PACKAGES for p in (ROOT / f).rglob("*.py")]
+    assert set(modules) <= set(names)
+    assert {name.partition("/")[0] for name in names} == {*PACKAGES, "vblake-0.1.0.dist-info"}
+
+    def text(end: str) -> str:
+        (name,) = [name for name in names if name.endswith(end)]
+        return content.read(name).decode()
+
+    assert "vblake = assets.__main__:main" in text("/entry_points.txt")
+    assert text("/LICENSE") == (ROOT / "LICENSE").read_text()
+    assert "License-Expression: BSD-3-Clause\n" in text("/METADATA")
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version("vblake")
+    assert citation["license"] == "BSD-3-Clause"
