@@ -35,7 +35,13 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
     """
     from contextlib import closing
 
-    from pipelines.nwb.prefetch import NEEDS, byte_ranges, find_datasets, is_text, text_ranges
+    from pipelines.nwb.prefetch import (
+        PATHS,
+        byte_ranges,
+        find_datasets,
+        has_plain_references,
+        string_ranges,
+    )
     from pipelines.nwb.recording import open_recording
     from pipelines.release.manifest import load_release
     from pipelines.release.project_tables import read_project_tables
@@ -67,7 +73,7 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
             file.seek(start)
             return file.read(stop - start)
 
-        patterns = [p for table in task.tables if table != TEMPLATES for p in NEEDS[table]]
+        patterns = [p for table in task.tables if table != TEMPLATES for p in PATHS[table]]
         with (
             content,
             closing(RangeFile(fetch, local.stat().st_size)) as remote,
@@ -75,7 +81,9 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
         ):
             datasets = find_datasets(recording.hdf, patterns).values()
             needed = merged(r for d in datasets for r in byte_ranges(d))
-            texts = merged(r for d in datasets if is_text(d) for r in text_ranges(d, remote))
+            texts = merged(
+                r for d in datasets if has_plain_references(d) for r in string_ranges(d, remote)
+            )
         sizes = [sum(stop - start for start, stop in ranges) for ranges in (needed, texts)]
         files.append(
             {
@@ -152,7 +160,7 @@ def s3fs_h5py(task: FileTask, url: str, work: Path) -> dict[str, Any]:
     """Reads the same datasets as vblake, whole and in the same order, and discards them."""
     import s3fs
 
-    from pipelines.nwb.prefetch import NEEDS, find_datasets
+    from pipelines.nwb.prefetch import PATHS, find_datasets
     from pipelines.nwb.recording import open_recording
 
     filesystem = s3fs.S3FileSystem(
@@ -166,7 +174,7 @@ def s3fs_h5py(task: FileTask, url: str, work: Path) -> dict[str, Any]:
         seen: set[str] = set()
         for name in task.tables:
             if name != TEMPLATES:
-                for path, dataset in find_datasets(recording.hdf, NEEDS[name]).items():
+                for path, dataset in find_datasets(recording.hdf, PATHS[name]).items():
                     if path not in seen:
                         seen.add(path)
                         values += dataset[()].size if dataset.shape else 1

@@ -1,7 +1,8 @@
-"""Which bytes of a file each table is read from.
+"""Which bytes of a remote file each table is read from.
 
-What is missing here costs requests, never a value: the readers then get it block by block. Nor does a damaged file fail here: the reader
-that comes to the damaged place says so, as it does for a local file.
+A path that is missing here costs requests, never a value: the readers then fetch it block by block.
+A damaged file does not fail here either: the reader that reaches the damage reports it, as it does
+for a local file.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-import h5py as _h5py  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.hdf5.headers import HEADER, load_objects
 from pipelines.nwb.hdf5.storage import STRING_REFERENCE, is_variable_string
+from pipelines.nwb.hdf5.tree import HdfError, h5py, hdf5_errors
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
 from pipelines.nwb.templates import Line, sampled_lines
 from pipelines.source.range_file import BLOCK, GAP, Range, RangeFile, merged
 from schemas.errors import DataError
-
-h5py: Any = _h5py
 
 _T = TypeVar("_T")
 
@@ -36,11 +35,11 @@ _EYE = "/acquisition/EyeTracking"
 _SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
 
 _IDS = ("/general/subject/subject_id", METADATA)
-"""What tells whose file it is, whatever is read from it."""
+"""Tells which session the file is of; read whatever the tables."""
 
 _IMAGES = "stimulus_templates"
 
-NEEDS: Mapping[str, tuple[str, ...]] = {
+PATHS: Mapping[str, tuple[str, ...]] = {
     "behavior_metadata": _SUBJECT,
     "experiment_metadata": (
         *_SUBJECT,
@@ -106,7 +105,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
         f"{CELL_TABLE}/image_mask",
     ),
 }
-"""Patterns of the groups and datasets each table is read from, a part of the path at a time. Of a group, that is its attributes."""
+"""The groups and datasets that each table is read from, as patterns that match one member at a
+time. For a group, its attributes are meant."""
 
 _NEVER_READ = (
     "tags",
@@ -119,35 +119,40 @@ _NEVER_READ = (
 """Members of presentation groups that are ignored or recomputed."""
 
 _NEAR = 1 << 20
-"""Headers closer than this are fetched with what lies between them. In the released layout the columns of a table follow each other, 40 to
-490 kB apart and with their headers between, and most of that is needed; the next long series is 2 MB away."""
+"""Headers closer than this are fetched together with what lies between them. In the released layout
+the columns of a table follow each other, 40 to 490 kB apart with their headers between, and most of
+that is needed; the next long series is 2 MB away."""
 
 _INTERVALS = ("/intervals", 512 << 10, 4 << 20)
-"""The tables in this group are fetched with what lies between them up to 4 MB, and half a megabyte of the last. Their headers are strewn
-over 5 MB, of which 4 are needed: asked for one after the other, each names the next, they take a second at 30 ms a request."""
+"""The tables in this group are fetched together with what lies between them up to 4 MB, and half a
+megabyte of the last. Their headers are scattered over 5 MB, of which 4 are needed. Fetched one
+after the other, as each names the next, they take a second at 30 ms a request."""
 
 _INDEX = 1 << 20
-"""Bytes from the header of event detection in which the index of its chunks lies, between the chunks: 630 to 800 kB."""
+"""Bytes after the header of event detection in which the index of its chunks lies, between the
+chunks: 630 to 800 kB."""
 
 _SMALL = 64 << 10
-"""Datasets up to this size stay: they lie together in clusters, and some serve several tables."""
+"""Datasets up to this size stay in memory: they lie together in clusters, and some serve several
+tables."""
 
 _HEAP_COLLECTION = 64 << 10
-"""Size to which HDF5 grows a collection of texts unless a single text is larger; what lies beyond is read by block."""
+"""Size to which HDF5 grows a collection of strings unless a single string is larger; what lies
+beyond is read by block."""
 
 
 def _if_readable(read: Callable[[], _T], otherwise: _T) -> _T:
-    """What `read` gives, or something else where the file is damaged."""
+    """Returns `read()`, or `otherwise` where the file is damaged."""
     try:
         return read()
-    except (DataError, OSError, RuntimeError, ValueError, TypeError, KeyError):
+    except (DataError, HdfError):
         return otherwise
 
 
 def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
     """Names in a group that a pattern matches."""
-    used = [n for n in hdf.members(path or "/") if fnmatchcase(n, pattern)]
-    return [n for n in used if n not in _NEVER_READ] if path.endswith("_presentations") else used
+    names = [n for n in hdf.members(path) if fnmatchcase(n, pattern)]
+    return [n for n in names if n not in _NEVER_READ] if path.endswith("_presentations") else names
 
 
 def _fits(path: str, pattern: str) -> bool:
@@ -158,23 +163,24 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 def _header(hdf: HdfFile, path: str) -> Range:
-    """Where the header of an object lies, found without opening the object. Empty for a soft link."""
+    """Where an object's header lies, found without opening the object; empty for a soft link."""
     folder, name = posixpath.split(path)
-    group = hdf.group(folder)  # h5py's links need it alive
-    link = group.id.links.get_info(name.encode())
+    group = hdf.group(folder)
+    with hdf5_errors():
+        link = group.id.links.get_info(name.encode())
     return (link.u, link.u + HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
 
 
 def find_datasets(
     hdf: HdfFile, patterns: Iterable[str], file: RangeFile | None = None
 ) -> dict[str, Any]:
-    """The datasets that patterns match, by path.
+    """Returns the datasets that patterns match, by path.
 
     Args:
         hdf: the file.
-        patterns: as in `NEEDS`.
-        file: what `hdf` was opened from if it is remote: it is told of the headers of a whole level of the tree before any is read, else
-            HDF5 would ask for one after the other.
+        patterns: as in `PATHS`.
+        file: what `hdf` was opened from if it is remote. The headers of a whole level of the tree
+            are fetched at once before any is read; HDF5 would ask for one after the other.
     """
     found: dict[str, Any] = {}
     level: dict[str, set[tuple[str, ...]]] = {
@@ -199,44 +205,49 @@ def find_datasets(
 
 
 def _load_headers(hdf: HdfFile, file: RangeFile, paths: Mapping[str, bool]) -> None:
-    """Fetches the headers of the objects of one level, and the names in those groups that will be listed."""
+    """Fetches the headers of the objects of one level of the tree.
+
+    Args:
+        hdf: the file.
+        file: what it was opened from.
+        paths: the objects; whether each is a group that will be listed, so that its names are
+            needed.
+    """
     headers = {path: _if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in paths}
-    tables = [
-        header for path, header in headers.items() if posixpath.dirname(path) == _INTERVALS[0]
-    ]
-    _, last, gap = _INTERVALS
-    file.load(
-        [
-            *headers.values(),
-            *merged(((start, start + last) for start, stop in tables if stop), gap),
-        ],
-        gap=_NEAR,
-    )
+    folder, last, gap = _INTERVALS
+    tables = [header for path, header in headers.items() if posixpath.dirname(path) == folder]
+    intervals = merged(((start, start + last) for start, stop in tables if stop), gap)
+    file.load([*headers.values(), *intervals], gap=_NEAR)
     load_objects(
         file, {headers[path][0]: listed for path, listed in paths.items() if headers[path][1]}
     )
 
 
 def byte_ranges(dataset: Any) -> list[Range]:
-    """Where a dataset's data lies in the file: its extent, or its chunks; of text, the references to it."""
-    if dataset.chunks is None:
-        offset = dataset.id.get_offset()
-        return [] if offset is None else [(offset, offset + dataset.id.get_storage_size())]
-    chunks: list[Range] = []
-    # Not get_chunk_info(number), which walks the index from its start for every chunk.
-    dataset.id.chunk_iter(
-        lambda chunk: chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
-    )
-    return chunks
+    """Where a dataset's data lies in the file: its extent, or its chunks.
+
+    Of strings of variable length, these are the references to them.
+    """
+    with hdf5_errors():
+        if dataset.chunks is None:
+            offset = dataset.id.get_offset()
+            return [] if offset is None else [(offset, offset + dataset.id.get_storage_size())]
+        chunks: list[Range] = []
+        # Not get_chunk_info(number), which walks the index from its start for every chunk.
+        dataset.id.chunk_iter(
+            lambda chunk: chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
+        )
+        return chunks
 
 
-def is_text(dataset: Any) -> bool:
-    """Whether a dataset holds references to texts of variable length, as they are."""
-    return is_variable_string(dataset) and not dataset.id.get_create_plist().get_nfilters()
+def has_plain_references(dataset: Any) -> bool:
+    """Whether a dataset's data is references to strings, uncompressed."""
+    with hdf5_errors():
+        return is_variable_string(dataset) and not dataset.id.get_create_plist().get_nfilters()
 
 
-def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
-    """Where the texts lie that a dataset refers to: collections of the global heap."""
+def string_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
+    """Where the strings lie that a dataset refers to: collections of the global heap."""
     for start, stop in byte_ranges(dataset):
         content = file.peek(start, stop)
         references = np.frombuffer(
@@ -250,10 +261,12 @@ def text_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
 def _line_range(line: Line) -> Range:
     """Where a line of pixels lies; empty where the images are not stored in one piece."""
     offset = line.dataset.id.get_offset() if line.dataset.chunks is None else None
+    if offset is None:
+        return 0, 0
     _, height, width = line.dataset.shape
     size = width * line.dataset.dtype.itemsize
-    start = 0 if offset is None else offset + (line.image * height + line.line) * size
-    return (0, 0) if offset is None else (start, start + size)
+    start = offset + (line.image * height + line.line) * size
+    return start, start + size
 
 
 def prefetch(
@@ -265,52 +278,40 @@ def prefetch(
         recording: the open file.
         tables: the tables, in the order in which they will be read.
         file: what the recording was opened from.
-        signature: the digest of the image set will be read after the tables.
+        signature: whether the digest of the image set will be read after the tables.
 
     Raises:
         SourceError: the metadata cannot be fetched.
     """
     hdf = recording.hdf
-    patterns = {table: NEEDS[table] for table in (*tables, *([_IMAGES] if signature else ()))}
-    everything = find_datasets(hdf, [*_IDS, *(p for own in patterns.values() for p in own)], file)
-    chunked = [
-        path
-        for path, dataset in everything.items()
-        if _if_readable(lambda d=dataset: d.chunks, None)
-    ]
-    file.load(
-        [
-            (start, start + _INDEX)
-            for start, stop in (
-                _if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in chunked
-            )
-            if stop
-        ]
-    )
+    patterns = [p for t in (*tables, *([_IMAGES] if signature else ())) for p in PATHS[t]]
+    datasets = find_datasets(hdf, [*_IDS, *patterns], file)
+    chunked = [path for path, dataset in datasets.items() if dataset.chunks is not None]
+    headers = [_if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in chunked]
+    file.load([(start, start + _INDEX) for start, stop in headers if stop])
     extents = {
         path: _if_readable(lambda d=dataset: byte_ranges(d), [])
-        for path, dataset in everything.items()
+        for path, dataset in datasets.items()
     }
-    texts = [
+    strings = [
         path
-        for path, dataset in everything.items()
-        if _if_readable(lambda d=dataset: is_text(d), False)
+        for path, dataset in datasets.items()
+        if _if_readable(lambda d=dataset: has_plain_references(d), False)
     ]
     small = {
         path
         for path, ranges in extents.items()
-        if path in texts or sum(b - a for a, b in ranges) <= _SMALL
+        if path in strings or sum(b - a for a, b in ranges) <= _SMALL
     }
     file.load([r for path in small for r in extents[path]], gap=BLOCK)
-    file.load([r for path in texts for r in text_ranges(everything[path], file)], gap=GAP)
+    file.load([r for path in strings for r in string_ranges(datasets[path], file)], gap=GAP)
     for table in tables:
         own = [
             path
             for path in extents
-            if path not in small and any(_fits(path, pattern) for pattern in NEEDS[table])
+            if path not in small and any(_fits(path, pattern) for pattern in PATHS[table])
         ]
         file.prefetch([r for path in own for r in extents[path]])
     if signature:
-        file.prefetch(
-            [_line_range(line) for line in _if_readable(lambda: sampled_lines(recording), [])]
-        )
+        lines = _if_readable(lambda: sampled_lines(recording), [])
+        file.prefetch([_line_range(line) for line in lines])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -13,12 +12,9 @@ import numpy as np
 import pytest
 from builders.lakes import behavior_file, experiment_file
 from builders.nwb import read
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipelines.nwb import prefetch as needs
-from pipelines.nwb.hdf5.headers import HEADER, load_objects, messages
-from pipelines.nwb.prefetch import NEEDS, byte_ranges, find_datasets, prefetch
+from pipelines.nwb import prefetch as prefetching
+from pipelines.nwb.prefetch import PATHS, byte_ranges, find_datasets, prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import sampled_lines, signature
@@ -70,21 +66,7 @@ def tables_of(path: Path) -> list[str]:
     return list(READERS) if "experiment" in path.name else [*BEHAVIOR, TEMPLATES]
 
 
-@pytest.fixture(params=[0, 1, 4], ids=lambda n: f"behavior {n}")
-def a_behavior_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
-    return behavior_file(sample_bucket, request.param)
-
-
-@pytest.fixture(
-    params=[
-        "behavior 0",
-        "behavior 1",
-        "behavior 4",
-        "experiment 0",
-        "experiment 3",
-        "experiment 7",
-    ]
-)
+@pytest.fixture(params=["behavior 0", "behavior 1", "experiment 0", "experiment 3"])
 def a_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
     kind, nth = request.param.split()
     return (behavior_file if kind == "behavior" else experiment_file)(sample_bucket, int(nth))
@@ -92,19 +74,19 @@ def a_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
 
 @pytest.fixture
 def spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample's files are small: with all distances in proportion they are fetched like real ones, not as a few large pieces."""
+    """Scales all distances to the sample's small files, so that they are fetched like real ones."""
     monkeypatch.setattr(ranges, "BLOCK", 2 << 10)
     monkeypatch.setattr(ranges, "BEFORE", 256)
     monkeypatch.setattr(ranges, "GAP", 1 << 10)
     monkeypatch.setattr(ranges, "PART", 64 << 10)
-    monkeypatch.setattr(needs, "_NEAR", 16 << 10)
-    monkeypatch.setattr(needs, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
-    monkeypatch.setattr(needs, "_SMALL", 1 << 10)
-    monkeypatch.setattr(needs, "_INDEX", 32 << 10)
+    monkeypatch.setattr(prefetching, "_NEAR", 16 << 10)
+    monkeypatch.setattr(prefetching, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
+    monkeypatch.setattr(prefetching, "_SMALL", 1 << 10)
+    monkeypatch.setattr(prefetching, "_INDEX", 32 << 10)
 
 
-def test_every_reader_has_its_needs() -> None:
-    assert set(NEEDS) == set(READERS)
+def test_every_reader_has_its_paths() -> None:
+    assert set(PATHS) == set(READERS)
 
 
 @pytest.mark.parametrize("proportions", ["real", "small"])
@@ -127,8 +109,8 @@ def test_every_table_is_the_same_as_read_locally(
 
 
 ON_DEMAND = 3
-"""Requests that may still be made while a table is read: for texts of attributes, which lie apart from them. At real scale there are none;
-here all pieces are smaller in proportion, but not HDF5's own."""
+"""Requests that reading a table may still make, for strings of attributes, which lie apart from
+them. At real scale there are none; HDF5's own pieces do not shrink with the sample."""
 
 
 def test_hardly_anything_is_fetched_that_was_not_announced(a_file: Path, spread: None) -> None:
@@ -166,7 +148,7 @@ def test_images_that_are_known_cost_a_few_lines(sample_bucket: Path, spread: Non
         lines = sampled_lines(recording)
         arrays = merged(
             r
-            for d in find_datasets(recording.hdf, NEEDS[TEMPLATES]).values()
+            for d in find_datasets(recording.hdf, PATHS[TEMPLATES]).values()
             if len(d.shape) == 3
             for r in byte_ranges(d)
         )
@@ -203,15 +185,15 @@ def test_trials_alone_cost_little(a_file: Path, spread: None) -> None:
         prefetch(recording, ["trials"], file)
         for _ in READERS["trials"](recording):
             pass
-        needed = sum(d.nbytes for d in find_datasets(recording.hdf, NEEDS["trials"]).values())
-    # Blocks around the metadata, what tells whose file it is, and texts. 220 kB is a third to an eighth of these files.
+        needed = sum(d.nbytes for d in find_datasets(recording.hdf, PATHS["trials"]).values())
+    # Blocks around the metadata and strings: 220 kB is a third to an eighth of these files.
     assert file.bytes_fetched < needed + 220_000
     assert len(local.asked) <= 40
 
 
-def test_needs_of_planes_hold_no_behavior() -> None:
+def test_planes_are_read_without_behavior() -> None:
     """Planes 2..n of a session are read for their own tables only."""
-    patterns = [p for table in OPHYS for p in NEEDS[table]]
+    patterns = [p for table in OPHYS for p in PATHS[table]]
     assert patterns
     assert {p.split("/")[1] for p in patterns} <= {"processing", "general", "session_start_time"}
     assert {p.split("/")[2] for p in patterns if p.startswith("/processing")} == {"ophys"}
@@ -301,100 +283,3 @@ def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
         assert recording.hdf.read_string("/intervals/trials/one") == "text"
         if not chunked:
             assert file.requests == asked
-
-
-# ---- what HDF5 reads to list groups
-
-
-def _many(path: Path, libver: str, *, groups: int = 12, members: int = 20) -> None:
-    """Groups whose names, entries and headers were written at different times, so that they are strewn over the file."""
-    with h5py.File(path, "w", libver=libver) as h5:
-        for member in range(members):
-            for group in range(groups):
-                h5.require_group(f"group {group}").create_group(
-                    f"member {member} with a name of some length"
-                )
-                if member % 3 == 0:
-                    h5[f"group {group}"].attrs[f"attribute {member}"] = "x" * 200
-            h5[f"between {member}"] = np.zeros(20_000)
-
-
-def _addresses(h5: h5py.File) -> dict[str, int]:
-    return {name: h5.id.links.get_info(name.encode()).u for name in h5 if name.startswith("group")}
-
-
-def _listed(h5: h5py.File, names: list[str]) -> dict[str, tuple[list[str], int]]:
-    return {name: (list(h5[name]), len(dict(h5[name].attrs))) for name in names}
-
-
-def test_names_of_many_groups_are_fetched_at_once(tmp_path: Path) -> None:
-    _many(path := tmp_path / "a.h5", "earliest")
-    local = Local(path)
-    with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
-        addresses = _addresses(h5)
-        file.load([(a, a + HEADER) for a in addresses.values()])
-        load_objects(file, dict.fromkeys(addresses.values(), True))
-        asked = len(file._asides)  # pyright: ignore[reportPrivateUsage]
-        listed = _listed(h5, list(addresses))
-        assert len(file._asides) == asked  # pyright: ignore[reportPrivateUsage]
-    with h5py.File(path) as h5:
-        assert listed == _listed(h5, list(addresses))
-        assert len(listed) == 12
-
-
-def test_without_it_hdf5_asks_for_one_after_the_other(tmp_path: Path) -> None:
-    """Else the test above would show nothing."""
-    _many(path := tmp_path / "a.h5", "earliest")
-    local = Local(path)
-    with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
-        asked = len(file._asides)  # pyright: ignore[reportPrivateUsage]
-        _listed(h5, list(_addresses(h5)))
-        assert len(file._asides) > asked + 10  # pyright: ignore[reportPrivateUsage]
-
-
-@pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_other_kinds_of_objects_are_left_to_hdf5(libver: str, tmp_path: Path) -> None:
-    """Any address may be asked for: of datasets, of groups of the second kind, of anything."""
-    _many(path := tmp_path / "a.h5", libver)
-    local = Local(path)
-    with RangeFile(local.fetch, local.size) as file, h5py.File(file) as h5:
-        load_objects(
-            file,
-            dict.fromkeys([*range(0, local.size, 4097), local.size - 1, local.size, 2**63], True),
-        )
-        names = list(_addresses(h5))
-        listed = _listed(h5, names)
-        assert file.failure is None
-    with h5py.File(path) as h5:
-        assert listed == _listed(h5, names)
-
-
-@given(st.binary(max_size=600), st.booleans())
-def test_any_bytes_are_a_header_or_none(content: bytes, continued: bool) -> None:
-    found = list(messages(b"\1" + content, continued=continued))
-    assert all(kind in (0x10, 0x11) for kind, _, _ in found)
-    assert len(found) <= len(content) // 24
-
-
-@pytest.mark.parametrize(
-    ("target", "length"),
-    [
-        pytest.param(100_000, 2**40, id="longer than the file"),
-        pytest.param(40, 2000, id="that all refer to each other"),
-        pytest.param(2**64 - 1, 2**64 - 1, id="nowhere"),
-    ],
-)
-def test_damaged_continuations_fetch_no_more_than_their_bound(target: int, length: int) -> None:
-    message = struct.pack("<HHIQQ", 0x10, 16, 0, target, length)
-    content = struct.pack("<BBHII4x", 1, 0, 1, 1, 24) + 80 * message
-    content += bytes(MB - len(content))
-    asked: list[Range] = []
-
-    def fetch(start: int, stop: int) -> bytes:
-        asked.append((start, stop))
-        return content[start:stop]
-
-    with RangeFile(fetch, MB) as file:
-        load_objects(file, {0: True})
-    assert asked
-    assert sum(stop - start for start, stop in asked) < 100_000

@@ -1,0 +1,116 @@
+"""Headers and names of many objects are fetched at once; what is damaged fetches little."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.nwb.hdf5.headers import HEADER, load_objects, messages
+from pipelines.source.range_file import Range, RangeFile
+
+MB = 1 << 20
+
+
+def _open(path: Path) -> RangeFile:
+    def fetch(start: int, stop: int) -> bytes:
+        with path.open("rb") as file:
+            return os.pread(file.fileno(), stop - start, start)
+
+    return RangeFile(fetch, path.stat().st_size)
+
+
+def _many(path: Path, libver: str, *, groups: int = 12, members: int = 20) -> None:
+    """Writes groups whose names, entries and headers are scattered over the file."""
+    with h5py.File(path, "w", libver=libver) as h5:
+        for member in range(members):
+            for group in range(groups):
+                h5.require_group(f"group {group}").create_group(
+                    f"member {member} with a name of some length"
+                )
+                if member % 3 == 0:
+                    h5[f"group {group}"].attrs[f"attribute {member}"] = "x" * 200
+            h5[f"between {member}"] = np.zeros(20_000)
+
+
+def _addresses(h5: h5py.File) -> dict[str, int]:
+    return {name: h5.id.links.get_info(name.encode()).u for name in h5 if name.startswith("group")}
+
+
+def _listed(h5: h5py.File, names: list[str]) -> dict[str, tuple[list[str], int]]:
+    return {name: (list(h5[name]), len(dict(h5[name].attrs))) for name in names}
+
+
+def test_names_of_many_groups_are_fetched_at_once(tmp_path: Path) -> None:
+    _many(path := tmp_path / "a.h5", "earliest")
+    with _open(path) as file, h5py.File(file) as h5:
+        addresses = _addresses(h5)
+        file.load([(a, a + HEADER) for a in addresses.values()])
+        load_objects(file, dict.fromkeys(addresses.values(), True))
+        asked = file.requests
+        listed = _listed(h5, list(addresses))
+        assert file.requests <= asked + 2  # where HDF5 alone makes more than 10, see below
+    with h5py.File(path) as h5:
+        assert listed == _listed(h5, list(addresses))
+        assert len(listed) == 12
+
+
+def test_without_it_hdf5_asks_for_one_after_the_other(tmp_path: Path) -> None:
+    """Else the test above would show nothing."""
+    _many(path := tmp_path / "a.h5", "earliest")
+    with _open(path) as file, h5py.File(file) as h5:
+        asked = file.requests
+        _listed(h5, list(_addresses(h5)))
+        assert file.requests > asked + 10
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_other_kinds_of_objects_are_left_to_hdf5(libver: str, tmp_path: Path) -> None:
+    """Any address may be asked for: of datasets, of groups of the second kind, of anything."""
+    _many(path := tmp_path / "a.h5", libver)
+    with _open(path) as file, h5py.File(file) as h5:
+        size = path.stat().st_size
+        addresses = [*range(0, size, 4097), size - 1, size, 2**63]
+        load_objects(file, dict.fromkeys(addresses, True))
+        names = list(_addresses(h5))
+        listed = _listed(h5, names)
+        assert file.failure is None
+    with h5py.File(path) as h5:
+        assert listed == _listed(h5, names)
+
+
+@given(st.binary(max_size=600), st.booleans())
+def test_any_bytes_are_a_header_or_none(content: bytes, continued: bool) -> None:
+    found = list(messages(b"\1" + content, continued=continued))
+    assert all(kind in (0x10, 0x11) for kind, _, _ in found)
+    assert len(found) <= len(content) // 24
+
+
+@pytest.mark.parametrize(
+    ("target", "length"),
+    [
+        pytest.param(100_000, 2**40, id="longer than the file"),
+        pytest.param(40, 2000, id="that all refer to each other"),
+        pytest.param(2**64 - 1, 2**64 - 1, id="nowhere"),
+    ],
+)
+def test_damaged_continuations_fetch_no_more_than_their_bound(target: int, length: int) -> None:
+    message = struct.pack("<HHIQQ", 0x10, 16, 0, target, length)
+    content = struct.pack("<BBHII4x", 1, 0, 1, 1, 24) + 80 * message
+    content += bytes(MB - len(content))
+    asked: list[Range] = []
+
+    def fetch(start: int, stop: int) -> bytes:
+        asked.append((start, stop))
+        return content[start:stop]
+
+    with RangeFile(fetch, MB) as file:
+        load_objects(file, {0: True})
+    assert asked
+    assert sum(stop - start for start, stop in asked) < 100_000
