@@ -1,8 +1,8 @@
-"""Exact casts from what the files hold to what the declarations say.
+"""Exact casts from what the files hold to the declared types.
 
-Null rule, the only one: a scalar without a value is NULL. NaN and infinities, the integers a column names as sentinels,
-and the words of `NULL_WORDS` all mean "no value". Numbers inside lists are kept bit for bit. Any other value that does
-not fit is a `CastError`, never a NULL.
+There is one null rule: a scalar without a value is NULL. NaN, infinities, the sentinels that a
+column declares and the words of `NULL_WORDS` all mean "no value". Numbers inside lists are kept bit
+for bit. Any other value that does not fit is a `CastError`, never a NULL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ __all__ = ["NULL_WORDS", "NDArray", "Ragged", "Values", "cast", "conform"]
 NULL_WORDS = frozenset(("", "N/A", "None", "null", "NaN", "nan", "NaT", "<NA>"))
 
 _NO_TEXT = NULL_WORDS | {w.encode() for w in NULL_WORDS}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUB_MICROSECOND = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
@@ -38,7 +37,7 @@ Values = NDArray | Ragged | Sequence[Any] | int | float | str | bytes | bool | d
 
 
 def _objects(values: Sequence[Any] | NDArray) -> list[Any]:
-    """Python values, with words and numbers that mean nothing turned into None."""
+    """Converts to Python values; words and numbers that mean "no value" become None."""
     out: list[Any] = []
     for value in values:
         value = plain(value)
@@ -51,7 +50,7 @@ def _objects(values: Sequence[Any] | NDArray) -> list[Any]:
 
 
 def _is_objects(column: Column, values: Sequence[Any] | NDArray) -> bool:
-    """Whether numbers come as Python objects; text and other dtypes are refused."""
+    """Whether numbers come as Python objects. Text and other dtypes are refused."""
     if not isinstance(values, np.ndarray) or values.dtype.kind == "O":
         return True
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
@@ -62,7 +61,7 @@ def _is_objects(column: Column, values: Sequence[Any] | NDArray) -> bool:
 def _to_numbers(
     column: Column, values: Sequence[Any] | NDArray, dtype: np.dtype[Any], expected: str
 ) -> tuple[NDArray, NDArray | None]:
-    """Numbers in a dtype, and which are missing."""
+    """Converts numbers to a dtype; also returns which are missing."""
     if _is_objects(column, values):
         objects = _objects(values)
         numbers, bad = exact_objects(objects, dtype)
@@ -123,7 +122,7 @@ def _to_string(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]
     try:
         return pa.array([None if v in _NO_TEXT else v for v in items], pa.string())
     except (TypeError, ValueError):
-        # Something is no text: missing values as NaN, or an error to be named.
+        # Not all text: there are missing values as NaN, or a misfit to be found below.
         objects = _objects(items)
     for row, value in enumerate(objects):
         try:
@@ -134,9 +133,9 @@ def _to_string(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]
 
 
 def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
-    """Microseconds since 1970 in UTC; no offset means UTC, as the released reader has it."""
+    """A time without an offset is UTC, as in the released reader."""
     objects = _objects(values)
-    out = np.zeros(len(objects), dtype=np.int64)
+    moments: list[datetime | None] = [None] * len(objects)
     for row, value in enumerate(objects):
         if value is None:
             continue
@@ -149,11 +148,8 @@ def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[A
             moment = None
         if not isinstance(moment, datetime):
             raise misfit_value(column, row, value, "an ISO 8601 date and time, to the microsecond")
-        out[row] = (
-            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-        ) // timedelta(microseconds=1)
-    missing = np.fromiter((v is None for v in objects), bool, len(objects))
-    return pa.array(out, arrow_type(column), mask=missing)
+        moments[row] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return pa.array(moments, arrow_type(column))
 
 
 def _nulls(column: Column, rows: int) -> pa.Array[Any]:
@@ -167,7 +163,7 @@ def _repeated(array: pa.Array[Any], rows: int) -> pa.Array[Any]:
 
 
 def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
-    """The values of one column as an Arrow array of its declared type.
+    """Casts the values of one column to an Arrow array of its declared type.
 
     Args:
         column: the declaration.
@@ -176,7 +172,7 @@ def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
 
     Raises:
         CastError: a value does not fit; names column, row and value.
-        IntegrityError: the number of values is not the number of rows, or a required value is missing.
+        IntegrityError: there are more or fewer values than rows, or a required value is missing.
     """
     if values is None:
         array = _nulls(column, rows)
@@ -234,17 +230,17 @@ def _cast_many(
 
 
 def conform(table: Table, columns: Mapping[str, Values], rows: int) -> pa.Table:
-    """A table of exactly the declared schema.
+    """Makes a table of exactly the declared schema.
 
     Args:
         table: the declaration.
-        columns: values by column name; the Hive column is not among them. Optional columns may be left out.
+        columns: values by column name, without the Hive column. Optional columns may be left out.
         rows: number of rows.
 
     Raises:
         CastError: a value does not fit.
-        IntegrityError: a column that is not optional is missing, a name is not declared, lengths disagree, or a value
-            that is required is missing.
+        IntegrityError: a column that is not optional is missing, a name is not declared, lengths
+            disagree, or a required value is missing.
     """
     declared = {c.name for c in table.stored}
     for name in columns:

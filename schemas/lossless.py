@@ -1,4 +1,4 @@
-"""Numbers that keep their value: conversion between dtypes with the first one that would change, and how to say so."""
+"""Conversion of numbers between dtypes that finds the first value that would change."""
 
 from __future__ import annotations
 
@@ -13,45 +13,62 @@ from schemas.model import Column
 
 NDArray = np.ndarray[Any, Any]
 
-HINT = "Nothing is changed or dropped; the file is left out until the source or the declaration is corrected."
+HINT = (
+    "Nothing is changed or dropped; the file is left out until the source or the declaration is "
+    "corrected."
+)
 
 _LARGEST_EXACT = 2**53
 
 
 def plain(value: Any) -> Any:
-    """The Python value behind a NumPy scalar."""
+    """Returns the Python value of a NumPy scalar, and any other value as it is.
+
+    >>> plain(np.int16(3)), plain("a")
+    (3, 'a')
+    """
     if isinstance(value, np.generic):
         return cast(Any, value).item()
     return value
 
 
 def shown(value: Any) -> str:
-    """A value as an error message shows it: the plain Python value, cut at 100 characters."""
+    """Returns a value as error messages show it: the plain Python value, cut to 100 characters.
+
+    >>> shown(np.float64(2.5)), shown(b"im065")
+    ('2.5', "'im065'")
+    """
     value = plain(value)
     text = repr(value.decode(errors="backslashreplace") if isinstance(value, bytes) else value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def misfit_value(column: Column, row: int, value: object, expected: str) -> CastError:
-    """The error for one value of a column."""
+    """Makes the error for one value of a column."""
     problem = f"a value does not fit its declared type {column.type.value} (row {row})"
     return CastError(problem, column=column.name, expected=expected, found=shown(value), hint=HINT)
 
 
 def misfit(column: Column, problem: str, found: str) -> CastError:
-    """The error for a column as a whole."""
+    """Makes the error for a column as a whole."""
     return CastError(
         problem, column=column.name, expected=column.type.value, found=found, hint=HINT
     )
 
 
 def first(bad: NDArray) -> int:
-    """Index of the first true element; there must be one."""
+    """Index of the first true element, of which there must be one."""
     return int(np.flatnonzero(bad)[0])
 
 
 def exact(values: NDArray, dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
-    """A numeric or bool array in another dtype, and the first index whose value would change."""
+    """Converts a numeric or bool array; also returns the first index whose value would change.
+
+    >>> exact(np.array([1.0, 2.5]), np.dtype(np.int64))[1]
+    1
+    >>> exact(np.array([1.0, 2.0]), np.dtype(np.int64))
+    (array([1, 2]), None)
+    """
     if values.dtype == dtype:
         return values, None
     source = values.dtype.kind
@@ -63,7 +80,8 @@ def exact(values: NDArray, dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
             if source == "f":
                 bad = (converted != values) & ~np.isnan(values)
             else:
-                # Beyond, floats skip integers; casting back and comparing would miss those at the ends of the range.
+                # Beyond this limit floats skip integers. Casting back and comparing would miss
+                # those at the ends of the range.
                 limit = 2 ** (np.finfo(dtype).nmant + 1)
                 bad = (values > limit) | (values < -limit)
     else:
@@ -85,7 +103,7 @@ def exact(values: NDArray, dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
 
 
 def _fits(dtype: np.dtype[Any]) -> Callable[[Any], bool]:
-    """Whether a Python value is a number, and exact in a dtype."""
+    """Returns a test of whether a Python value is a number that is exact in a dtype."""
     if dtype.kind == "f":
         limit = 2 ** (int(np.finfo(dtype).nmant) + 1)
         largest = float(np.finfo(dtype).max)
@@ -110,7 +128,10 @@ def _fits(dtype: np.dtype[Any]) -> Callable[[Any], bool]:
 
 
 def exact_objects(items: Sequence[Any], dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
-    """Python numbers in a dtype, and the first index whose value is no number or would change; None counts as 0."""
+    """Converts Python numbers; also returns the first index that is no number or would change.
+
+    None becomes 0.
+    """
     fits = _fits(dtype)
     for index, item in enumerate(items):
         if item is not None and not fits(item):

@@ -1,5 +1,5 @@
-"""Reading NWB files of the dataset: HDF5 in, columns of the lake's tables out.
+"""Reads NWB files of the dataset: HDF5 in, columns of the lake's tables out.
 
-`recording.Recording` is one open file; each module reads the tables of one subject from it; `readers.READERS` says which function
-reads which table.
+`recording.Recording` is one open file. Each module reads the tables of one subject from it, and
+`readers.READERS` says which function reads which table.
 """

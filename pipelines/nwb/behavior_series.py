@@ -14,13 +14,13 @@ _RUNNING = "/processing/running"
 
 
 def licks(recording: Recording) -> Iterator[Rows]:
-    """Licks; none where the session has no licking module."""
+    """Licks; none if the session has no licking module."""
     times, frames = recording.licks
     yield Rows({"timestamps": times, "frame": frames}, len(times))
 
 
 def rewards(recording: Recording) -> Iterator[Rows]:
-    """Rewards; none where the session has no rewards module."""
+    """Rewards; none if the session has no rewards module."""
     volume, times, free = read_rewards(recording)
     yield Rows({"volume": volume, "timestamps": times, "autorewarded": free}, len(times))
 
@@ -38,7 +38,8 @@ def read_rewards(recording: Recording) -> tuple[NDArray, NDArray, NDArray]:
 def _running(recording: Recording, series: str) -> Iterator[Rows]:
     times = recording.hdf.read_times(f"{_RUNNING}/{series}/timestamps")
     speed = recording.hdf.read_numbers(f"{_RUNNING}/{series}/data", rows=len(times))
-    # The encoder of some rigs was wired the other way round; the released reader flips each table on its own.
+    # The encoders of some rigs were wired in reverse; the released reader flips each table
+    # independently.
     present = speed[~np.isnan(speed)]
     if len(present) and np.mean(present) < -1:
         speed = -speed

@@ -14,7 +14,7 @@ from schemas.casts import NDArray, Ragged, Values
 CELL_TABLE = f"{OPHYS}/image_segmentation/cell_specimen_table"
 _IMAGES = f"{OPHYS}/images"
 
-# The attribute holds a tenth of the pixel size in mm, whatever its description says.
+# The attribute holds a tenth of the pixel size in mm, contrary to its description.
 _MM_PER_RESOLUTION = 10
 
 _PLAIN = (
@@ -36,9 +36,10 @@ class Cells:
     """The ROI table of a plane.
 
     Attributes:
-        roi_ids: cell_roi_id of every ROI of the file, valid or not, in file order, shape (n_roi,).
+        roi_ids: cell_roi_id of every ROI, valid or not, in file order, shape (n_roi,).
         valid: rows of the valid ROIs, ascending by cell_roi_id, shape (n_valid,).
-        specimen_ids: cell_specimen_id of the valid ROIs, in the order of `valid`; -1 or NaN where not matched.
+        specimen_ids: cell_specimen_id of the valid ROIs, in the order of `valid`; -1 or NaN where
+            the ROI was not matched to a cell.
     """
 
     roi_ids: NDArray
@@ -47,7 +48,7 @@ class Cells:
 
 
 def read_cells(recording: Recording) -> Cells:
-    """Ids of all ROIs and which of them are cells.
+    """Reads the ids of all ROIs, and which of them are valid.
 
     Raises:
         DataError: the plane has no ROI, or an id repeats.
@@ -89,7 +90,7 @@ def read_masks(recording: Recording) -> Masks:
     cells = recording.once(read_cells)
     path = f"{CELL_TABLE}/image_mask"
     dataset = recording.hdf.numeric_dataset(path, ndim=3, rows=len(cells.roi_ids))
-    # One mask at a time: all masks of a plane are 50 MB and more, their true pixels a few hundred kB.
+    # One mask at a time: all masks of a plane take 50 MB and more, their true pixels some 100 kB.
     found = [np.flatnonzero(recording.hdf.read_part(path, (int(row),))) for row in cells.valid]
     lengths = np.array([len(f) for f in found], dtype=np.int64)
     flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
@@ -138,7 +139,10 @@ def _spacing(recording: Recording, image: str) -> float | None:
 
 
 def projections(recording: Recording) -> Iterator[Rows]:
-    """The three images of the plane; the segmentation is made from the masks of the valid ROIs, as the released reader does."""
+    """The three images of the plane.
+
+    The segmentation is made from the masks of the valid ROIs, as in the released reader.
+    """
     masks = recording.once(read_masks)
     segmentation = np.zeros(masks.height * masks.width, dtype=np.float32)
     segmentation[masks.pixels.values] = 1
@@ -164,7 +168,7 @@ def projections(recording: Recording) -> Iterator[Rows]:
 
 
 def motion_correction(recording: Recording) -> Iterator[Rows]:
-    """Shift of each imaging frame, px."""
+    """Shift of each imaging frame in pixels."""
     x = recording.hdf.read_numbers(f"{OPHYS}/ophys_motion_correction_x/data")
     y = recording.hdf.read_numbers(f"{OPHYS}/ophys_motion_correction_y/data", rows=len(x))
     yield Rows(

@@ -17,7 +17,13 @@ _DILATION_FRAMES = 2
 
 
 def outliers(area: NDArray) -> NDArray:
-    """Frames whose area is missing or more than 3 population standard deviations from the mean; a constant area has none."""
+    """Frames whose area is missing, or more than 3 population standard deviations from the mean.
+
+    A constant area has no outliers.
+
+    >>> outliers(np.array([1.0, np.nan, 1.0])).tolist()
+    [False, True, False]
+    """
     missing = np.isnan(area)
     present = area[~missing]
     if not len(present):
@@ -33,6 +39,10 @@ def likely_blink(eye_area: NDArray, pupil_area: NDArray) -> NDArray:
     Args:
         eye_area: raw eye area, shape (n,), px^2.
         pupil_area: raw pupil area, shape (n,), px^2.
+
+    >>> area = np.ones(7)
+    >>> likely_blink(area, np.where(np.arange(7) == 3, np.nan, area)).tolist()
+    [False, True, True, True, True, True, False]
     """
     bad = outliers(eye_area) | outliers(pupil_area)
     blink = bad.copy()
@@ -43,7 +53,7 @@ def likely_blink(eye_area: NDArray, pupil_area: NDArray) -> NDArray:
 
 
 def eye_tracking(recording: Recording) -> Iterator[Rows]:
-    """One row per video frame; none where the session has no eye tracking."""
+    """One row per video frame; none if the session has no eye tracking."""
     hdf = recording.hdf
     if not hdf.has(_EYE_TRACKING):
         names = [c.name for c in TABLES["eye_tracking"].stored if c.name != "behavior_session_id"]

@@ -1,6 +1,10 @@
-"""The inverse of the normal distribution, bit for bit as SciPy's `ndtri`, without SciPy's 0.3 s and 60 MB of import.
+"""The inverse of the normal distribution, bit for bit as SciPy's `ndtri`.
 
-Rational approximations of the Cephes library (S. L. Moshier, ndtri.c), evaluated in the same order of operations.
+SciPy itself takes 0.3 s and 60 MB to import.
+
+Coefficients and order of evaluation are those of ndtri.c of the Cephes Math Library, Release 2.1,
+Copyright 1984, 1987, 1989 by Stephen L. Moshier, as distributed in SciPy under the BSD 3-Clause
+License (Copyright 2001-2002 Enthought, Inc. 2003, SciPy Developers); see LICENSE.
 """
 
 from __future__ import annotations
@@ -84,7 +88,11 @@ def normal_quantile(p: NDArray) -> NDArray:
     """Inverse of the cumulative normal distribution.
 
     Args:
-        p: probabilities between 1e-13 and 1 - 1e-13, or NaN, shape (n,). A session has a few hundred different ones at most.
+        p: probabilities between 1e-13 and 1 - 1e-13, or NaN, shape (n,). A session has at most a
+            few hundred different ones.
+
+    >>> normal_quantile(np.array([0.5, 0.975])).round(6).tolist()
+    [0.0, 1.959964]
     """
     distinct, index = np.unique(p, return_inverse=True)
     return np.array([_quantile(float(v)) for v in distinct], dtype=np.float64)[index]

@@ -1,6 +1,6 @@
-"""Reward rate, rolling performance and session metrics, bit for bit as the released reader computes them.
+"""Reward rate, rolling performance and session metrics, bit for bit as in the released reader.
 
-Formulas: docs/formulas.md. All arrays have one value per trial unless they say otherwise.
+Formulas: docs/formulas.md. Arrays have one value per trial unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _ENGAGED_RATE = 2.0
 
 
 def response_latencies(lick_times: Ragged, change_time: NDArray, window_start: float) -> NDArray:
-    """Time from the change to the first lick later than the start of the response window; +inf where there is none.
+    """Time from the change to the first lick after the start of the response window.
+
+    +inf where there is no such lick.
 
     Args:
         lick_times: seconds, one list per trial.
@@ -37,13 +39,15 @@ def response_latencies(lick_times: Ragged, change_time: NDArray, window_start: f
     delay = lick_times.values - change_time[trial]
     latency = np.full(len(change_time), np.inf)
     late = np.flatnonzero(delay > window_start)[::-1]
-    # Assigned from the last lick to the first, so the first one stays.
+    # Assigned from the last lick to the first, so that the first one stays.
     latency[trial[late]] = delay[late]
     return latency
 
 
 def reward_rate(start_time: NDArray, latency: NDArray) -> NDArray:
-    """Responses per minute in a window of 25 trials back and 25 forward; NaN for the first ten trials.
+    """Responses per minute in a window of 25 trials before and 25 after each trial.
+
+    NaN for the first ten trials.
 
     Args:
         start_time: start of each trial, seconds.
@@ -66,11 +70,18 @@ def reward_rate(start_time: NDArray, latency: NDArray) -> NDArray:
 
 
 def rolling_rate(yes: NDArray, no: NDArray) -> tuple[NDArray, NDArray]:
-    """Share of `yes` among `yes` and `no` over the last 100 rows, raw and kept within 1/(2N) of 0 and 1.
+    """Share of `yes` among `yes` and `no` over the last 100 rows.
+
+    Returns:
+        The share, and the share clipped to [1/(2N), 1 - 1/(2N)], N being the rows that count.
 
     Args:
         yes: shape (n,) bool.
         no: shape (n,) bool.
+
+    >>> raw, clipped = rolling_rate(np.array([True, True]), np.array([False, False]))
+    >>> raw.tolist(), clipped.tolist()
+    ([1.0, 1.0], [0.5, 0.75])
     """
     ends = np.arange(1, len(yes) + 1)
     starts = np.maximum(0, ends - _ROLLING_TRIALS)
@@ -88,7 +99,11 @@ def rolling_rate(yes: NDArray, no: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
-    """Difference of the normal quantiles of the two rates, each clipped to [0.01, 0.99]."""
+    """Difference of the normal quantiles of the two rates, each clipped to [0.01, 0.99].
+
+    >>> dprime(np.array([0.5]), np.array([0.5])).tolist()
+    [0.0]
+    """
     hit, alarm = (
         normal_quantile(np.clip(rate, *_DPRIME_LIMITS)) for rate in (hit_rate, false_alarm_rate)
     )
@@ -96,7 +111,7 @@ def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
 
 
 def read_performance(recording: Recording) -> dict[str, NDArray]:
-    """The columns of `rolling_performance`, one value per trial."""
+    """Computes the columns of `rolling_performance`, one value per trial."""
     table: Trials = recording.once(read_trials)
     window_start = durations(recording, "response_window_sec")[0]
     start_time = table.numbers("start_time")
@@ -140,20 +155,27 @@ def rolling_performance(recording: Recording) -> Iterator[Rows]:
 
 
 def mean(values: NDArray) -> float:
-    """Mean without NaN as pandas has it: NaN becomes 0 in place, then NumPy's pairwise sum. Another order differs in the last bits."""
+    """Mean without NaN, as in pandas.
+
+    NaN becomes 0 in place, then follows NumPy's pairwise sum: another order of summation differs in
+    the last bits.
+
+    >>> mean(np.array([1.0, np.nan, 2.0]))
+    1.5
+    """
     present = ~np.isnan(values)
     count = int(present.sum())
     return float(np.where(present, values, 0.0).sum() / count) if count else np.nan
 
 
 def largest(values: NDArray) -> float:
-    """Maximum without NaN, NaN if there is nothing else."""
+    """Maximum without NaN; NaN if there is no other value."""
     present = values[~np.isnan(values)]
     return float(present.max()) if len(present) else np.nan
 
 
 def performance_metrics(recording: Recording) -> Iterator[Rows]:
-    """The 23 figures of the session, one row."""
+    """The 23 figures of the session, in one row."""
     table = recording.once(read_trials)
     rolling = recording.once(read_performance)
     volume, _, _ = read_rewards(recording)

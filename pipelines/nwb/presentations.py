@@ -1,6 +1,6 @@
-"""Stimulus presentations: the groups of the file put together, in time order, with what the reader recomputes.
+"""Stimulus presentations: all groups of the file in time order, with the recomputed columns.
 
-Formulas: docs/formulas.md; they follow the released reader step by step.
+The formulas follow the released reader step by step: docs/formulas.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _RECOMPUTED = frozenset(("is_change", "flashes_since_change"))
 _NO_TRIAL = -99
 
 _MAY_BE_MISSING = _RECOMPUTED | {"index", "image_set", "trials_id", "active", "end_frame"}
-"""Columns of every lake that a file may lack: made up for here, or, the end_frame of sessions of one image, all null."""
+"""Columns of every lake that a file may lack. They are computed here, except for the end_frame of
+sessions of one image, which is NULL."""
 
 
 def _declared() -> dict[str, Column]:
@@ -42,7 +43,7 @@ def _groups(recording: Recording) -> list[str]:
 def _read_group(
     recording: Recording, group: str, declared: dict[str, Column]
 ) -> tuple[dict[str, NDArray], int]:
-    """The known columns of a group and its number of rows; text as bytes."""
+    """Reads the declared columns of a group, text as bytes, and its number of rows."""
     hdf = recording.hdf
     start = hdf.read_numbers(f"{group}/start_time")
     columns: dict[str, NDArray] = {"start_time": start}
@@ -51,7 +52,8 @@ def _read_group(
             continue
         if name not in declared:
             recording.warn(
-                f"stimulus_presentations.{name}: the file has a column that this version of vblake does not know; it is not in the lake"
+                f"stimulus_presentations.{name}: the file has a column that this version of "
+                "vblake does not know; it is not in the lake"
             )
             continue
         read = hdf.read_strings if declared[name].type is Type.STRING else hdf.read_numbers
@@ -60,7 +62,10 @@ def _read_group(
 
 
 def _stack(parts: list[NDArray | None], counts: list[int], column: Column) -> NDArray:
-    """One column over all groups; None where a group lacks it, because it was all null when the file was written."""
+    """Joins one column of all groups.
+
+    A group lacks a column that was all null when the file was written.
+    """
     present = [p for p in parts if p is not None]
     if len(present) == len(parts) and len({p.dtype.kind for p in present}) == 1:
         return np.concatenate(present)
@@ -80,7 +85,10 @@ def _stack(parts: list[NDArray | None], counts: list[int], column: Column) -> ND
 
 
 def _text(recording: Recording, name: str, values: NDArray) -> NDArray:
-    """Text as str; None where there is no value. The word N/A reads as empty text, which still counts as a name."""
+    """Decodes text; None where there is no value.
+
+    The word N/A becomes empty text, which still counts as a name.
+    """
     path = f"/intervals/*_presentations/{name}"
     out = np.empty(len(values), dtype=object)
     for i, value in enumerate(values.tolist()):
@@ -91,17 +99,21 @@ def _text(recording: Recording, name: str, values: NDArray) -> NDArray:
 
 
 def is_change(image_name: NDArray, omitted: NDArray) -> NDArray:
-    """Rows whose image differs from that of the last row before them that was shown.
+    """Rows whose image differs from that of the last image shown before them.
 
     Args:
         image_name: shape (n,), text or None, in time order.
-        omitted: shape (n,), float, NaN where it does not apply (gray screen, movie). Only rows with 0 are considered; the first of
-            them is no change.
+        omitted: shape (n,), float, NaN where it does not apply (gray screen, movie). Only rows with
+            0 are considered; the first of them is no change.
+
+    >>> names = np.array(["a", "a", None, "b"], dtype=object)
+    >>> is_change(names, np.array([0.0, 0.0, np.nan, 0.0])).tolist()
+    [False, False, False, True]
     """
     shown = np.flatnonzero(omitted == 0)
     change = np.zeros(len(image_name), dtype=bool)
     names = image_name[shown]
-    # No name equals no other, not even none: pandas compares missing values so.
+    # A missing name differs from every other, even a missing one, as in pandas.
     change[shown[1:]] = (names[1:] != names[:-1]) | np.array(
         [n is None for n in names[1:]], dtype=bool
     )
@@ -109,12 +121,16 @@ def is_change(image_name: NDArray, omitted: NDArray) -> NDArray:
 
 
 def flashes_since_change(image_name: NDArray, omitted: NDArray, change: NDArray) -> NDArray:
-    """Count of presentations since the last change; omissions keep the value before them.
+    """Number of presentations since the last change; omissions keep the value before them.
 
     Args:
         image_name: shape (n,), text or None, in time order.
         omitted: shape (n,), float, NaN where it does not apply.
         change: shape (n,), from `is_change`.
+
+    >>> names, shown = np.array(["a", "a", "b", "b"], dtype=object), np.zeros(4)
+    >>> flashes_since_change(names, shown, is_change(names, shown)).tolist()
+    [0, 1, 0, 1]
     """
     if not len(change):
         return np.zeros(0, dtype=np.int64)
@@ -127,7 +143,9 @@ def flashes_since_change(image_name: NDArray, omitted: NDArray, change: NDArray)
 
 
 def trials_of(start_time: NDArray, named: NDArray, trials: Trials) -> NDArray:
-    """Id of the last trial, in table order, that started before each presentation; -99 where there is none.
+    """Id of the last trial, in table order, that started before each presentation.
+
+    -99 where there is none.
 
     Args:
         start_time: shape (n,), seconds.
@@ -146,7 +164,7 @@ def trials_of(start_time: NDArray, named: NDArray, trials: Trials) -> NDArray:
 def active_rows(
     start_time: NDArray, named: NDArray, block: NDArray | None, trials: Trials
 ) -> NDArray:
-    """Presentations within the task; a block with one such row counts whole.
+    """Presentations within the task. A block with one such row counts as a whole.
 
     Args:
         start_time: shape (n,), seconds.
@@ -169,7 +187,10 @@ def sham_changes(start_frame: NDArray, trials_id: NDArray, trials: Trials) -> ND
 def _image_sets(
     recording: Recording, columns: dict[str, NDArray | None], named: NDArray, count: int
 ) -> NDArray | None:
-    """Image set of each presentation where the file does not store it: the template whose name its stimulus_name begins."""
+    """Image set of each presentation, for files that do not store it.
+
+    It is the template whose name starts with the presentation's stimulus_name.
+    """
     template = recording.image_set
     if template is None:
         return None
@@ -177,7 +198,7 @@ def _image_sets(
     if stimulus is None:
         is_image = named
     else:
-        # The writer spells TRAINING in lower case where it makes names of stimuli.
+        # The writer spells TRAINING in lower case in names of stimuli.
         start = template.split(".", maxsplit=1)[0].lower()
         is_image = np.array(
             [
@@ -192,10 +213,10 @@ def _image_sets(
 
 
 def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
-    """All presentations of the session in time order.
+    """All presentations of the session, in time order.
 
     Raises:
-        DataError: a column is in no group, of another length, or text where numbers should be.
+        DataError: a column is in no group, of another length, or text instead of numbers.
     """
     declared = _declared()
     parts = [_read_group(recording, group, declared) for group in _groups(recording)]
@@ -242,7 +263,9 @@ def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
 def _add_trials(
     recording: Recording, columns: dict[str, NDArray | None], start_time: NDArray, named: NDArray
 ) -> None:
-    """Fills active, trials_id and is_sham_change where the file, of an older release, lacks them."""
+    """Computes active, trials_id and is_sham_change if the file, of an older release, lacks
+    them.
+    """
     if all(columns[name] is not None for name in ("active", "trials_id", "is_sham_change")):
         return
     trials = recording.once(read_trials) if recording.hdf.has(TRIALS) else None

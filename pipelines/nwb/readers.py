@@ -47,4 +47,4 @@ READERS: Mapping[str, Reader] = {
         cells.projections,
     )
 }
-"""Readers by table; each yields the rows of one file in the table's order, without the keys."""
+"""Readers by table. Each yields the rows of one file, without the keys."""

@@ -1,4 +1,4 @@
-"""One NWB file of the release, opened, with what several tables need read once."""
+"""One open NWB file of the release; what several tables need is read once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPHYS = "/processing/ophys"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some rows of a table: values by column name, the keys left out."""
+    """Some rows of a table: values by column name, without the keys."""
 
     columns: dict[str, Values]
     count: int
@@ -79,7 +79,9 @@ class Recording:
 
     @cached_property
     def mouse_id(self) -> int | str:
-        """The mouse by the file itself: a number, which files hold as text; or whatever else stands there."""
+        """Id of the mouse, which files hold as text; a text that is no number is returned as it
+        is.
+        """
         path = "/general/subject/subject_id"
         text = (
             self.hdf.read_string(path)
@@ -95,7 +97,10 @@ class Recording:
 
     @cached_property
     def licks(self) -> tuple[NDArray, NDArray]:
-        """Lick times in seconds and stimulus frames, each shape (n_licks,); empty where the session has none."""
+        """Lick times in seconds, and their stimulus frames, each of shape (n_licks,).
+
+        Empty if the session has no licks.
+        """
         if not self.hdf.has("/processing/licking"):
             return np.empty(0), np.empty(0, dtype=np.int64)
         times = self.hdf.read_times("/processing/licking/licks/timestamps")
@@ -114,15 +119,15 @@ class Recording:
 
     @cached_property
     def session_type(self) -> str:
-        """Stage of the task."""
+        """Stage of the training, such as TRAINING_5_images_A_epilogue."""
         return self.hdf.attribute_string(METADATA, "session_type")
 
     @cached_property
     def image_set(self) -> str | None:
-        """Name of the file's image templates, None where it has none.
+        """Name of the file's image templates, or None if it has none.
 
         Raises:
-            DataError: there is more than one; the release never has that.
+            DataError: there are several, which no released file has.
         """
         sets = [s for s in self.hdf.members("/stimulus/templates") if "movie" not in s.lower()]
         if len(sets) > 1:
@@ -158,8 +163,12 @@ class Recording:
 def open_recording(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[Recording]:
     """Opens a file of the release.
 
+    Args:
+        source: a path, or a file-like object that h5py can read.
+        name: what to call the file in errors, its object key.
+
     Raises:
-        NotNwbError: not HDF5, or HDF5 without what every NWB file of this dataset has.
+        NotNwbError: not HDF5, or not an NWB file of this dataset.
     """
     with open_hdf5(source, name) as hdf:
         for path in ("/identifier", METADATA):

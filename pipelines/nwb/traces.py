@@ -1,4 +1,4 @@
-"""Traces and events: stored time by ROI, delivered one list per cell."""
+"""Traces and events: stored as (time, ROI) arrays, returned as one list per cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CELLS_PER_BATCH = 16
 """Cells per row group: bounds memory, and one cell's trace is found by reading one group."""
 
 _TRANSPOSED_FRAMES = 1024
-"""Frames transposed at a time: a block fits the cache, which halves the time of a plain transpose."""
+"""Frames transposed at a time: a block fits in the cache, which halves the time of a transpose."""
 
 _FILTER_FRAMES = 20
 _EVENTS = f"{OPHYS}/event_detection"
@@ -27,10 +27,10 @@ def read_ophys_timestamps(recording: Recording) -> NDArray:
 
 
 def _frames(recording: Recording) -> int:
-    """Frames of the plane's movie, those of dF/F. The clock may go on after them.
+    """Number of frames of the plane, which is that of dF/F. The clock may continue after them.
 
     Raises:
-        DataError: there are none, or more than times.
+        DataError: there are no frames, or more frames than times.
     """
     path = f"{OPHYS}/dff/traces/data"
     frames, times = (
@@ -48,13 +48,19 @@ def _frames(recording: Recording) -> int:
 
 
 def ophys_timestamps(recording: Recording) -> Iterator[Rows]:
-    """The imaging clock as one list, which may go on after the last frame but not end before it."""
+    """The imaging clock as one list. It may continue after the last frame, but not end before
+    it.
+    """
     recording.once(_frames)
     yield Rows({"timestamps": Ragged.one(recording.once(read_ophys_timestamps))}, 1)
 
 
 def transposed(data: NDArray, columns: NDArray) -> NDArray:
-    """Some columns of a (time, ROI) array as contiguous rows, shape (len(columns), time)."""
+    """Copies some columns of a (time, ROI) array to contiguous rows, shape (len(columns), time).
+
+    >>> transposed(np.array([[1, 2, 3], [4, 5, 6]]), np.array([2, 0])).tolist()
+    [[3, 6], [1, 4]]
+    """
     out = np.empty((len(columns), len(data)), dtype=data.dtype)
     adjacent = len(columns) > 0 and bool(np.all(np.diff(columns) == 1))
     selection = slice(int(columns[0]), int(columns[-1]) + 1) if adjacent else columns
@@ -65,10 +71,11 @@ def transposed(data: NDArray, columns: NDArray) -> NDArray:
 
 
 def _read_traces(recording: Recording, interface: str) -> NDArray:
-    """A (time, ROI) array whose columns are the rows of the ROI table.
+    """Reads a (time, ROI) array whose columns are the rows of the ROI table.
 
     Raises:
-        DataError: it has other frames than dF/F, dF/F more than the clock, or other columns than the ROI table has rows.
+        DataError: its frames are not those of dF/F, or its columns are not those of the ROI table,
+            or dF/F has more frames than the clock.
     """
     hdf = recording.hdf
     path = f"{OPHYS}/{interface}/traces/data"
@@ -105,13 +112,13 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
 def _batches(
     recording: Recording, data: NDArray, columns: NDArray, cells: NDArray
 ) -> Iterator[tuple[dict[str, Values], NDArray, slice]]:
-    """Key columns, transposed traces and positions of `CELLS_PER_BATCH` cells at a time.
+    """Yields key columns, transposed traces and positions of `CELLS_PER_BATCH` cells at a time.
 
     Args:
         recording: the file.
         data: shape (time, n_columns).
         columns: column of `data` for each cell.
-        cells: position in `Cells.valid` of each cell.
+        cells: position of each cell in `Cells.valid`.
     """
     table = recording.once(read_cells)
     for start in range(0, len(columns), CELLS_PER_BATCH):
@@ -128,8 +135,8 @@ def _traces(
 ) -> Iterator[Rows]:
     data = _read_traces(recording, interface)
     cells = recording.once(read_cells)
-    everyone = np.arange(len(cells.valid))
-    for keys, traces, part in _batches(recording, data, cells.valid, everyone):
+    positions = np.arange(len(cells.valid))
+    for keys, traces, part in _batches(recording, data, cells.valid, positions):
         columns: dict[str, Values] = {
             **keys,
             column: Ragged.matrix(traces),
@@ -144,7 +151,7 @@ def dff_traces(recording: Recording) -> Iterator[Rows]:
 
 
 def corrected_fluorescence_traces(recording: Recording) -> Iterator[Rows]:
-    """Corrected fluorescence of each valid ROI, with r and RMSE where the release has both."""
+    """Corrected fluorescence of each valid ROI, with r and RMSE if the release has both."""
     cells = recording.once(read_cells)
     at = f"{OPHYS}/corrected_fluorescence"
     extra: dict[str, NDArray] = {}
@@ -175,10 +182,14 @@ def _traces_since_1_1(recording: Recording, name: str) -> Iterator[Rows]:
 
 
 def filter_weights(rate: float) -> NDArray:
-    """Half-normal weights over 20 frames that sum to 1; the scale is 2/31 s at any frame rate.
+    """Half-normal weights over 20 frames, which sum to 1. The scale is 2/31 s at any frame rate.
 
     Args:
         rate: frame rate, Hz.
+
+    >>> weights = filter_weights(31.0)
+    >>> len(weights), round(float(weights.sum()), 12), round(float(weights[0]), 4)
+    (20, 1.0, 0.3326)
     """
     scale = (2.0 / 31.0) * rate
     k = np.arange(_FILTER_FRAMES) / scale
@@ -189,7 +200,7 @@ def filter_weights(rate: float) -> NDArray:
 def events(recording: Recording) -> Iterator[Rows]:
     """Events and filtered events of the valid ROIs that have them.
 
-    Cells without a lambda or noise_std are left out, as the released reader does.
+    Cells without a lambda or noise_std are left out, as in the released reader.
     """
     hdf = recording.hdf
     cells = recording.once(read_cells)

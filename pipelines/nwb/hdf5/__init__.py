@@ -1,1 +1,1 @@
-"""HDF5 values, and the checks of how a file stores them."""
+"""Checked access to HDF5 files: `values.HdfFile` is one open file."""
