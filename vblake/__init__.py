@@ -3,7 +3,7 @@
     import vblake
 
     lake = vblake.open("lake")
-    lake.sql("SELECT count(*) FROM trials WHERE hit").fetchone()
+    lake.sql("SELECT count(*) FROM trials WHERE hit").fetchall()
     lake.scan("licks").filter(mouse_id=403014).collect()
     traces = vblake.read_traces("lake", 801108141)
 

@@ -23,6 +23,8 @@ _SETTINGS = (
     # Times in the lake are UTC; by default DuckDB shows them in the machine's time zone.
     "TimeZone = 'UTC'",
 )
+# DESCRIBE, SHOW and SUMMARIZE are SELECT to DuckDB.
+_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 class Lake:
@@ -60,27 +62,25 @@ class Lake:
         """Runs a query on the catalog, which is attached read-only.
 
         Args:
-            query: one SELECT, or another statement that returns rows, such as DESCRIBE.
+            query: one SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
             params: values for `?` or `$name` in the query.
 
         Returns:
             A DuckDB relation. `.pl()`, `.df()`, `.fetchnumpy()` and `.fetchall()` return its rows;
-            printed, it shows the first of them.
+            printed, it shows the first of them. DuckDB runs the query when it needs rows.
 
         Raises:
             duckdb.Error: the query is wrong; DuckDB names similar tables and columns.
-            ValueError: the statement returns no rows.
+            ValueError: the query is not one statement of these types.
 
         Example:
             >>> lake.sql("SELECT 6 * 7 AS answer").fetchall()
             [(42,)]
         """
-        result: Any = self._connection.sql(query, params=params)
-        if result is None:
-            raise ValueError(
-                f"Lake.sql runs statements that return rows. This one does not: {query}"
-            )
-        return result
+        statements = self._connection.extract_statements(query)
+        if [s.type for s in statements if s.type not in _READING] or len(statements) != 1:
+            raise ValueError(f"Lake.sql runs one SELECT, DESCRIBE, SHOW or EXPLAIN, not: {query}")
+        return self._connection.sql(query, params=params)
 
     @property
     def tables(self) -> pl.DataFrame:
@@ -128,7 +128,7 @@ class Lake:
         """
         names = self.describe(table)["column_name"].to_list()
         where = "SELECT partition_column FROM _tables WHERE table_name = ?"
-        partition = (self.sql(where, [table]).fetchone() or (None,))[0]
+        ((partition,),) = self.sql(where, [table]).fetchall()
         empty = self.sql(f'SELECT * FROM "{table}" LIMIT 0').pl().select(names)
         if not self._files.paths(table):
             return empty.lazy()
@@ -154,8 +154,8 @@ def open(lake: str | Path) -> Lake:  # noqa: A001 - read as vblake.open
 
     Example:
         >>> with vblake.open(folder) as lake:
-        ...     lake.sql("SELECT max(timestamps) FROM licks").fetchone()
-        (3.0,)
+        ...     lake.sql("SELECT max(timestamps) FROM licks").fetchall()
+        [(3.0,)]
     """
     files = find_files(lake)
     connection = duckdb.connect(":memory:")

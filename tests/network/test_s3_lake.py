@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from builders.lakes import query
 
+import vblake
 from pipelines.catalog.connect import connect
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
@@ -76,6 +78,14 @@ def test_a_lake_in_s3_equals_a_local_one(
                 ), name
     assert [p for p in verify(store) if p.severity == "error"] == []
     assert not store.staging.exists()
+    with vblake.open(remote_lake) as there, vblake.open(sample_lake) as here:
+        assert there.sql("SELECT count(*) FROM licks").fetchall() == [
+            (len(here.scan("licks").collect()),)
+        ]
+        assert there.scan("licks").collect().equals(here.scan("licks").collect())
+        ((experiment,),) = here.sql("SELECT min(ophys_experiment_id) FROM dff_traces").fetchall()
+    remote = vblake.read_traces(remote_lake, experiment)
+    assert np.array_equal(remote.values, vblake.read_traces(sample_lake, experiment).values)
 
 
 def test_large_files_in_s3_are_read_in_ranges(

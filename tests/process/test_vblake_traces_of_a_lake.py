@@ -13,7 +13,7 @@ from vblake.traces import read_traces
 
 def _experiment(lake: Path) -> tuple[int, int]:
     sql = f"SELECT ophys_experiment_id, count(*) FROM '{lake}/dff_traces/**/*.parquet' GROUP BY 1 ORDER BY 1 LIMIT 1"
-    found = duckdb.sql(sql).fetchone()
+    found = duckdb.execute(sql).fetchone()
     assert found is not None
     return found
 
