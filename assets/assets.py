@@ -18,6 +18,7 @@ from pipelines.ingest import MouseReport, ingest, publish_project
 from pipelines.lake.ledger import LEDGER
 from pipelines.lake.lock import writing
 from pipelines.lake.store import open_store, require_lake
+from pipelines.request import IngestRequest
 from schemas import TABLES, Subject, Table
 from schemas.layout import CATALOG
 
@@ -77,29 +78,28 @@ def nwb_tables(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Every table that comes from NWB files, for the mice of the run.
 
-    Each partition is reported as soon as its mouse is in the lake. The asset yields no results:
-    Dagster would apply a result to every partition in the run's range, even to those of failed
-    mice and of mice that the options leave out.
+    A run of partitions is over their mice, any other run over those that its options select.
+    Each mouse is reported as soon as it is in the lake. The asset yields no results: Dagster would
+    apply a result to every partition of the run, even to those of failed mice and of mice that the
+    options leave out.
     """
     request = options.request()
-    mice = {int(key) for key in context.partition_keys}
-    if request.selection.mice:
-        mice &= set(request.selection.mice)
-    if not mice:
-        raise dg.Failure("None of the run's partitions is among the mice of its options.")
+    partitions = _partitions(context, request)
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     tables = [t.name for t in _FROM_NWB if t.name in selected and t.subject is not Subject.LEDGER]
-    chosen = replace(request.selection, mice=tuple(sorted(mice)), tables=tuple(tables))
+    selection = replace(
+        request.selection, mice=partitions or request.selection.mice, tables=tuple(tables)
+    )
 
     def on_mouse(report: MouseReport) -> None:
         if not report.quarantined:
             _mark(context, report.mouse_id, report)
         hooks.on_mouse(report)
 
-    prepared = hooks.prepare(replace(request, selection=chosen))
+    prepared = hooks.prepare(replace(request, selection=selection))
     with hooks.signals():
-        reports = ingest(prepared, mice=mice, on_file=hooks.on_file, on_mouse=on_mouse)
-    for mouse in sorted(mice - {report.mouse_id for report in reports}):
+        reports = ingest(prepared, on_file=hooks.on_file, on_mouse=on_mouse)
+    for mouse in sorted(set(partitions) - {report.mouse_id for report in reports}):
         _mark(context, mouse)  # the lake held all of its files already
     context.log_event(dg.AssetMaterialization("catalog"))  # `ingest` rebuilds it
     yield from ()
@@ -113,6 +113,18 @@ def nwb_tables(
                 for e in files
             },
         )
+
+
+def _partitions(context: dg.AssetExecutionContext, request: IngestRequest) -> tuple[int, ...]:
+    """The mice of the run's partitions that its options select; none if it has no partitions."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        return ()
+    mice = {int(key) for key in context.partition_keys}
+    if request.selection.mice:
+        mice &= set(request.selection.mice)
+    if not mice:
+        raise dg.Failure("None of the run's partitions is among the mice of its options.")
+    return tuple(sorted(mice))
 
 
 def _mark(context: dg.AssetExecutionContext, mouse: int, report: MouseReport | None = None) -> None:

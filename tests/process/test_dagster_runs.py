@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from builders.lakes import behavior_file, contents, file_key, query
 from assets.definitions import definitions, defs
 from assets.instance import dagster_home
 from assets.jobs import run_config
-from assets.partitions import MICE, range_tags, register_mice
+from assets.partitions import MICE, register_mice
 from assets.resources import IngestHooks, ingest_options
 from assets.run import run_in_this_process
 from assets.schedules import weekly
@@ -28,6 +29,7 @@ from schemas.errors import LakeError, VblakeError
 FROM_NWB = {
     t.name for t in TABLES.values() if t.subject is not Subject.PROJECT and not t.by_name_only
 }
+RANGE = {"start": 0, "end": -1}
 PROJECT = {t.name for t in TABLES.values() if t.subject is Subject.PROJECT}
 
 
@@ -55,14 +57,17 @@ def run_job(
     tables: set[str] = FROM_NWB,
     hooks: IngestHooks | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """A run over these mice, as the UI starts it."""
-    register_mice(instance, mice)
+    """A run over a range of partitions, as the UI starts it, or over none."""
+    tags = {}
+    if mice:
+        register_mice(instance, mice)
+        tags = {f"dagster/asset_partition_range_{end}": str(mice[i]) for end, i in RANGE.items()}
     job = definitions(hooks or IngestHooks()).resolve_job_def("ingest")
     return job.execute_in_process(
         run_config=run_config(options),
         instance=instance,
         asset_selection=[dg.AssetKey(table) for table in tables],
-        tags=range_tags(instance, mice),
+        tags=tags,
         raise_on_error=False,
     )
 
@@ -201,9 +206,20 @@ def test_checks_report_the_selected_tables(instance: dg.DagsterInstance, lake: P
     assert checked(*TABLES) == {name: name != "licks" for name in TABLES}
 
 
-def test_the_schedule_runs_all_mice_and_the_sensor_adds_new_ones(
-    home: Path, sample_bucket: Path, sample_lake: Path
+def test_a_run_of_the_schedule_marks_the_mice_that_had_something_to_do(
+    instance: dg.DagsterInstance, sample_bucket: Path, lake: Path
 ) -> None:
+    context = dg.build_schedule_context(instance=instance)
+    assert weekly(context) == dg.RunRequest()
+    mice = mice_of(lake)
+    shutil.rmtree(lake / f"source_files/mouse_id={mice[0]}")
+    options = IngestOptions(source=str(sample_bucket), lake=str(lake), workers=1)
+    assert run_job(instance, options, [], FROM_NWB | PROJECT).success
+    assert instance.get_dynamic_partitions("mouse") == [str(m) for m in mice]
+    assert marked(instance, "trials") == {str(mice[0])}
+
+
+def test_the_sensor_adds_new_mice(home: Path, sample_bucket: Path, sample_lake: Path) -> None:
     mice = [str(m) for m in mice_of(sample_lake)]
     resources = {"options": IngestOptions(source=str(sample_bucket))}
     dagster_home()
@@ -211,14 +227,9 @@ def test_the_schedule_runs_all_mice_and_the_sensor_adds_new_ones(
         instance.add_dynamic_partitions("mouse", mice[:1])
         with dg.build_sensor_context(instance=instance, resources=resources) as context:
             found = mice_in_release(context)
-        assert isinstance(found, dg.SensorResult)
-        (request,) = found.dynamic_partitions_requests or ()
-        assert list(request.partition_keys) == mice[1:]
-        with dg.build_schedule_context(instance=instance, resources=resources) as context:
-            tick = weekly(context)
-        assert isinstance(tick, dg.RunRequest)
-        assert instance.get_dynamic_partitions("mouse") == mice
-        assert set(tick.tags.values()) == {mice[0], mice[-1]}
+    assert isinstance(found, dg.SensorResult)
+    (request,) = found.dynamic_partitions_requests or ()
+    assert list(request.partition_keys) == mice[1:]
 
 
 # --- the run of the command ----------------------------------------------------------------------
