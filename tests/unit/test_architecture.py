@@ -33,6 +33,9 @@ STAGES = (
 )
 """Folders and modules of pipelines/; each imports only those that stand before it."""
 
+BACKWARDS = {("pipelines.lake.status", "catalog"): "status reads the ledger as the catalog does"}
+"""Imports against that order, and why."""
+
 MOST_LINES = 60
 """The longest that a function may be."""
 
@@ -99,7 +102,9 @@ def test_stages_import_one_way() -> None:
         own = _module(path).split(".")[1:2]
         for name in _imported(path):
             other = name.split(".")[1:2] if name.startswith("pipelines.") else []
-            if own and other and STAGES.index(other[0]) > STAGES.index(own[0]):
+            if not own or not other or (_module(path), other[0]) in BACKWARDS:
+                continue
+            if STAGES.index(other[0]) > STAGES.index(own[0]):
                 wrong.append(f"{_module(path)} imports {name}")
     assert wrong == []
 
