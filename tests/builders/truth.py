@@ -147,11 +147,8 @@ class Comparison:
 
     def _lake(self, table: str, where: str, order: Sequence[str] = ()) -> Rows:
         by = f" ORDER BY {', '.join(order)}" if order else ""
-        return (
-            self._con.execute(f"SELECT * FROM {table} WHERE {where}{by}")
-            .to_arrow_table()
-            .to_pydict()
-        )
+        rows = self._con.sql(f"SELECT * FROM {table} WHERE {where}{by}")
+        return rows.to_arrow_table().to_pydict()
 
     def _compare(self, table: str, got: Rows, expected: Rows) -> None:
         for name, values in expected.items():
