@@ -23,7 +23,8 @@ from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
 from pipelines.release.selection import FileKind, FileTask, Selection
 from pipelines.release.tasks import plan
 from pipelines.source.base import SourceSpec
-from pipelines.source.open import open_source
+from pipelines.source.folder import FolderSource
+from pipelines.source.object_store import ObjectStoreSource
 
 BUCKET = "visual-behavior-ophys-data"
 
@@ -47,7 +48,7 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
     from pipelines.release.project_tables import read_project_tables
     from pipelines.source.range_file import RangeFile, merged
 
-    source = open_source(SourceSpec(str(bucket)))
+    source = FolderSource(SourceSpec(str(bucket)))
     release = load_release(source, "latest")
     tasks = plan(
         read_project_tables(source, release),
@@ -65,8 +66,7 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
     for name, task in chosen.items():
         path = work / f"{name.replace(', ', '-')}.task"
         path.write_bytes(pickle.dumps(task))
-        local = source.local_path(task.object.key)
-        assert local is not None
+        local = source.path(task.object.key)
         content = local.open("rb")
 
         def fetch(start: int, stop: int, file: Any = content) -> bytes:
@@ -137,7 +137,9 @@ def download_6(task: FileTask, url: str, work: Path) -> dict[str, Any]:
     to = work / "output" / "whole.nwb"
     to.parent.mkdir(parents=True)
     return {
-        "bytes_fetched": open_source(_spec(url)).fetch(task.object.key, task.object.version_id, to)
+        "bytes_fetched": ObjectStoreSource(_spec(url)).fetch(
+            task.object.key, task.object.version_id, to
+        )
     }
 
 

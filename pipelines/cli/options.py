@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -96,19 +97,45 @@ class IngestOptions:
         str | None,
         typer.Option(
             "--endpoint-url",
+            envvar=["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
             metavar="URL",
-            help="Address of an S3-compatible server for the source.",
+            help="Address of an S3-compatible server for the source. "
+            "AWS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY are honoured, too.",
             rich_help_panel=_SOURCE_PANEL,
         ),
     ] = None
-    no_anon: Annotated[
-        bool,
+    anon: Annotated[
+        bool | None,
         typer.Option(
-            "--no-anon",
-            help="Sign requests to the source with the usual AWS credentials.",
+            "--anon/--no-anon",
+            help="Send unsigned requests to the source, whatever credentials there are, or signed "
+            "ones. Credentials are found as by the AWS CLI: AWS_PROFILE, AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, ~/.aws, SSO, role of the machine. "
+            "[dim]\\[default: unsigned, signed with --profile][/dim]",
+            show_default=False,
             rich_help_panel=_SOURCE_PANEL,
         ),
-    ] = False
+    ] = None
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="Sign requests to the source with the credentials of this AWS profile.",
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = None
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
+            metavar="NAME",
+            help="AWS region of the source. [dim]\\[default: ask S3 for it][/dim]",
+            show_default=False,
+            rich_help_panel=_SOURCE_PANEL,
+        ),
+    ] = None
     timeout: Annotated[
         float,
         typer.Option(
@@ -140,15 +167,6 @@ class IngestOptions:
             rich_help_panel=_SOURCE_PANEL,
         ),
     ] = ATTEMPTS - 1
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            "-v",
-            help="Show each repeated request.",
-            rich_help_panel=_SOURCE_PANEL,
-        ),
-    ] = False
     verify_hash: Annotated[
         bool,
         typer.Option(
@@ -262,9 +280,10 @@ class IngestOptions:
         """
         found: dict[str, Any] = {}
         for name, annotation in option_types().items():
-            variable = option_info(annotation).envvar
-            if isinstance(variable, str) and os.environ.get(variable):
-                found[name] = _parsed(variable, os.environ[variable], annotation)
+            named = option_info(annotation).envvar or []
+            for variable in [named] if isinstance(named, str) else named:
+                if name not in found and os.environ.get(variable):
+                    found[name] = _parsed(variable, os.environ[variable], annotation)
         options = cls(**(found | dict(given)))
         for name, annotation in option_types().items():
             least, value = option_info(annotation).min, getattr(options, name)
@@ -290,7 +309,9 @@ class IngestOptions:
             source=SourceSpec(
                 self.source,
                 endpoint_url=self.endpoint_url,
-                anonymous=not self.no_anon,
+                anonymous=self.profile is None if self.anon is None else self.anon,
+                profile=self.profile,
+                region=self.region,
                 connect_timeout_s=self.connect_timeout,
                 read_timeout_s=self.timeout,
                 attempts=self.retries + 1,
@@ -346,7 +367,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         from pipelines import log
 
         options = IngestOptions(**{name: given.pop(name) for name in shared})
-        log.show(log.DETAILS if options.verbose else log.WARNINGS)
+        log.show(logging.WARNING)
         command(options=options, **given)
 
     parameters = [

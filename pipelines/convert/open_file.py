@@ -12,8 +12,8 @@ from pipelines.nwb.prefetch import prefetch
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.release.selection import FileTask
 from pipelines.source.base import Traffic
+from pipelines.source.folder import FolderSource
 from pipelines.source.open import open_source
-from pipelines.source.range_file import RangeFile
 
 
 @contextmanager
@@ -46,8 +46,8 @@ def opened(
         IntegrityError: with `verify_hash`, its content is not what the manifest pins.
     """
     source, obj = open_source(settings.source, traffic), task.object
-    local = source.local_path(obj.key)
-    if local is not None:
+    if isinstance(source, FolderSource):
+        local = source.path(obj.key)
         if settings.verify_hash:
             obj.check(_digest(local))
         with open_recording(local, obj.key) as recording:
@@ -62,19 +62,14 @@ def opened(
         finally:
             whole.unlink(missing_ok=True)
     else:
-        pinned = source.pin(obj.key, obj.version_id)
-        remote = RangeFile(
-            lambda start, stop: source.read_range(pinned, start, stop),
-            pinned.size,
-            abandon=source.close,
-        )
+        remote = source.open(obj.key, obj.version_id)
         try:
-            # The file object is closed last: h5py still asks it while it closes its own.
+            # The remote file is closed last: h5py still reads from it while it closes its own.
             with closing(remote), open_recording(remote, obj.key) as recording:
                 prefetch(recording, tables, remote, signature=signature)
                 yield recording
         finally:
-            # Whatever a reader made of it: what could not be fetched was not missing in the file.
+            # Readers may take bytes that could not be fetched for something missing in the file.
             if remote.failure is not None:
                 raise remote.failure from None
 

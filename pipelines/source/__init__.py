@@ -1,1 +1,1 @@
-"""Where the released files are, and how their bytes come here."""
+"""Where the released files are, and how their bytes are read."""

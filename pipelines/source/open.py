@@ -1,23 +1,30 @@
-"""From a source's address to the source."""
+"""Opens the source that an address names."""
 
 from __future__ import annotations
 
-from pipelines.source.base import Source, SourceSpec, Traffic
-from pipelines.source.folder import LocalSource
+from typing import TYPE_CHECKING
+
+from pipelines.source.base import SourceSpec, Traffic
+from pipelines.source.folder import FolderSource
+
+if TYPE_CHECKING:
+    from pipelines.source.object_store import ObjectStoreSource
 
 
-def open_source(spec: SourceSpec, traffic: Traffic | None = None) -> Source:
-    """The source a spec describes.
+def open_source(
+    spec: SourceSpec, traffic: Traffic | None = None
+) -> FolderSource | ObjectStoreSource:
+    """Opens the source that a spec describes.
 
     Args:
         spec: how to reach it.
-        traffic: what it is to add its traffic to.
+        traffic: counts the bytes that are read from a bucket.
 
     Raises:
-        UsageError: the folder does not exist. A bucket is first asked when it is first read.
+        UsageError: the folder does not exist. A bucket is first contacted when it is first read.
     """
     if spec.url.startswith("s3://"):
-        from pipelines.source.object_store import S3Source
+        from pipelines.source.object_store import ObjectStoreSource
 
-        return S3Source(spec, traffic)
-    return LocalSource(spec)
+        return ObjectStoreSource(spec, traffic)
+    return FolderSource(spec)

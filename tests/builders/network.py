@@ -1,26 +1,37 @@
-"""Buckets behind bad networks: what the tests of them share."""
+"""Buckets behind bad networks: what their tests share."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from servers.s3 import BUCKET, S3Server
 
 from builders.lakes import query
 from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
+from pipelines.source import object_store
 from pipelines.source.base import SourceSpec
 
 PATIENCE_S = 0.7
 """The tests' time-out; `servers.chaos.STALL_S` is longer."""
 
 
+def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the waits between attempts of this process short."""
+    short = timedelta(milliseconds=5)
+    monkeypatch.setattr(
+        object_store, "BACKOFF", {"init_backoff": short, "max_backoff": short, "base": 2}
+    )
+
+
 def source_of(server: S3Server, **spec: Any) -> SourceSpec:
-    """How to reach a server, with little patience."""
+    """Returns how to reach a server, with short time-outs."""
     return SourceSpec(
         f"s3://{BUCKET}",
         server.url,
@@ -36,7 +47,7 @@ def ingest_from(
     selection: Selection | None = None,
     **more: Any,
 ) -> list[MouseReport]:
-    """An ingest, by default in this process."""
+    """Runs an ingest, by default in this process."""
     return ingest(
         prepare(
             IngestRequest(
@@ -47,7 +58,7 @@ def ingest_from(
 
 
 def quarantined(lake: Path) -> dict[str, tuple[str, int]]:
-    """Error and bytes fetched by object key, as the ledger has them."""
+    """Returns error and bytes fetched by object key, as in the ledger."""
     rows = query(
         lake,
         "SELECT object_key, error, bytes_fetched FROM source_files WHERE status = 'quarantined'",
@@ -56,13 +67,13 @@ def quarantined(lake: Path) -> dict[str, tuple[str, int]]:
 
 
 def manifest_of(bucket: Path) -> Path:
-    """The one manifest of a bucket."""
+    """Returns the one manifest of a bucket."""
     (path,) = (bucket / "visual-behavior-ophys/manifests").glob("*.json")
     return path
 
 
 def unversioned(bucket: Path, copy: Path) -> Path:
-    """A copy of a bucket whose manifest pins no versions."""
+    """Copies a bucket; the copy's manifest pins no versions."""
     shutil.copytree(bucket, copy)
     path = manifest_of(copy)
     manifest = json.loads(path.read_text())

@@ -19,6 +19,7 @@ class Remote:
 
     Attributes:
         asked: the ranges, in the order of the requests.
+        done: how many requests have ended well.
         at_once: most requests at one time.
         fail: called with the number of the request; what it gives is raised.
     """
@@ -33,6 +34,7 @@ class Remote:
         self.content = content
         self.asked: list[Range] = []
         self.at_once = 0
+        self.done = 0
         self._seconds = seconds
         self._fail = fail
         self._open = 0
@@ -50,6 +52,8 @@ class Remote:
             assert 0 <= start < stop <= len(self.content)
             if (error := self._fail(number)) is not None:
                 raise error
+            with self._lock:
+                self.done += 1
             return self.content[start:stop]
         finally:
             with self._lock:
@@ -57,6 +61,10 @@ class Remote:
 
     def open(self, **settings: int) -> RangeFile:
         return RangeFile(self.fetch, len(self.content), **settings)
+
+    def moved(self) -> int:
+        """Returns how many bytes were requested."""
+        return sum(stop - start for start, stop in self.asked)
 
     def times(self) -> Counter[int]:
         """How often each byte was fetched."""
@@ -74,10 +82,10 @@ def read(file: RangeFile, start: int, stop: int) -> bytes:
     return file.read(stop - start)
 
 
-def settled(file: RangeFile, requests: int) -> None:
-    """Waits until so many requests are done, which others make."""
+def settled(remote: Remote, requests: int) -> None:
+    """Waits until other threads have completed this many requests."""
     for _ in range(2000):
-        if file.requests >= requests:
+        if remote.done >= requests:
             return
         time.sleep(0.005)
-    raise AssertionError(f"{file.requests} requests, expected {requests}")
+    raise AssertionError(f"{remote.done} requests, expected {requests}")

@@ -119,8 +119,7 @@ def test_a_folder_gives_nothing_beside_it(place: Path, way: str) -> None:
     for key in {url, url.removeprefix(f"{HOST}/{PROJECT}/"), url.removeprefix(HOST)}:
         for read in (
             lambda k: source.read(k, None),
-            source.local_path,
-            lambda k: source.pin(k, None),
+            source.path,
         ):
             with pytest.raises(SourceError) as caught:
                 read(key)
@@ -158,7 +157,7 @@ def test_random_keys_stay_inside(place: Path, seed: int, soak: bool) -> None:
     for case in range(20_000 if soak else 2_000):
         key = "/".join(rng.choices(parts, k=rng.randint(1, 4)))
         try:
-            path = source.local_path(key)
+            path = source.path(key)
         except SourceError:
             continue
         opened += 1

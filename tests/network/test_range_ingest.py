@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import h5py
 import pytest
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
-from servers.s3 import BUCKET, Counters, Fault, RequestInfo, S3Server
+from servers.s3 import BUCKET, Counters, S3Server
 
 from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.nwb import prefetch as needs
@@ -255,126 +254,3 @@ def test_verify_hash_fetches_whole_objects_and_checks_them(
     assert not list((tmp_path / "lake").rglob("whole.nwb"))
     rows = f"SELECT COLUMNS(*)::VARCHAR FROM trials WHERE behavior_session_id <> {file_key(damaged)} ORDER BY ALL"
     assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
-
-
-PASSING = {
-    "slow down": Fault(status=503, code="SlowDown"),
-    "internal error": Fault(status=500),
-    "reset before the answer": Fault(reset="before"),
-    "reset in the answer": Fault(reset="middle"),
-    "a byte is missing": Fault(missing=1),
-}
-
-
-@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_faults_that_pass_leave_no_trace(
-    fault: Fault, sample_bucket: Path, sample_lake: Path, tmp_path: Path
-) -> None:
-    """Of what is asked of a file every third thing goes wrong the first time."""
-    session = file_key(behavior_file(sample_bucket, 1))
-    struck: list[RequestInfo] = []
-
-    def faults(request: RequestInfo, before: int) -> Fault | None:
-        if (
-            before
-            or request.number % 3
-            or request.method != "GET"
-            or not request.key.endswith(".nwb")
-        ):
-            return None
-        struck.append(request)
-        return fault
-
-    with S3Server(sample_bucket, faults=faults) as server:
-        assert (
-            errors(
-                run(
-                    server,
-                    tmp_path / "lake",
-                    behavior_sessions=(session,),
-                    tables=("running_speed", "trials"),
-                )
-            )
-            == []
-        )
-    assert len(struck) > 1
-    for table in ("running_speed", "trials"):
-        sql = f"SELECT COLUMNS(*)::VARCHAR FROM {table} WHERE behavior_session_id = {session} ORDER BY ALL"
-        assert query(tmp_path / "lake", sql) == query(sample_lake, sql)
-
-
-STAYING = {
-    "slow down": (
-        Fault(status=503, code="SlowDown"),
-        "the server answered HTTP 503 SlowDown (1 attempt). Try again later.",
-    ),
-    "access denied": (Fault(status=403, code="AccessDenied"), "unsigned requests may not read it"),
-    "no such key": (
-        Fault(status=404, code="NoSuchKey"),
-        "the bucket has no such version of it, which the manifest pins",
-    ),
-    "reset in the answer": (Fault(reset="middle"), "broke off the connection (1 attempt)"),
-    "short, and says so": (Fault(missing=10, declared=False), "the transfer broke off after"),
-    "whole instead of a range": (Fault(whole=True), "the server does not answer range requests"),
-    "another version": (
-        Fault(version="other"),
-        "the server sent other; it does not keep versions as S3 does",
-    ),
-}
-
-
-@pytest.mark.parametrize(("fault", "text"), STAYING.values(), ids=STAYING)
-@pytest.mark.parametrize("after", [0, 5])
-def test_faults_that_stay_name_the_object_and_lose_nothing_else(
-    fault: Fault, text: str, after: int, bucket: Path, tmp_path: Path, spread: None
-) -> None:
-    """Whatever the reader was at, it is the network that is named, and the other files come in."""
-    struck = behavior_file(bucket, 1)
-    key = str(struck.relative_to(bucket))
-    (bucket / "other").write_bytes(struck.read_bytes())
-    count, lock = 0, threading.Lock()
-
-    def faults(request: RequestInfo, before: int) -> Fault | None:
-        nonlocal count
-        if request.key != key or request.method != "GET":
-            return None
-        with lock:
-            count += 1
-            return fault if count > after else None
-
-    sessions = (file_key(struck), file_key(behavior_file(bucket, 0)))
-    with S3Server(
-        bucket, faults=faults, versions={key: {pinned(bucket)[key]: key, "other": "other"}}
-    ) as server:
-        found = errors(
-            run(
-                server,
-                tmp_path / "lake",
-                attempts=1,
-                behavior_sessions=sessions,
-                tables=("running_speed", "trials"),
-            )
-        )
-    assert count > after
-    assert len(found) == 1
-    assert found[0].startswith(f"{key} (version {pinned(bucket)[key]}) in s3://{BUCKET}")
-    assert text in found[0]
-    assert query(tmp_path / "lake", "SELECT DISTINCT behavior_session_id FROM trials") == [
-        (sessions[1],)
-    ]
-
-
-def test_a_stalled_server_is_given_up(sample_bucket: Path, tmp_path: Path) -> None:
-    session = file_key(behavior_file(sample_bucket, 1))
-    with S3Server(
-        sample_bucket, faults=lambda r, _: Fault(stall_s=2.0) if r.key.endswith(".nwb") else None
-    ) as server:
-        source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=1, read_timeout_s=0.3)
-        request = IngestRequest(
-            source,
-            str(tmp_path / "lake"),
-            selection=Selection(behavior_sessions=(session,), tables=("trials",)),
-            workers=0,
-        )
-        (found,) = errors(ingest(prepare(request)))
-    assert "sent nothing for 0.3 s, or too slowly (1 attempt)" in found

@@ -120,13 +120,13 @@ def test_hardly_anything_is_fetched_that_was_not_announced(a_file: Path, spread:
         with remote(a_file) as (recording, file, _):
             known = TEMPLATES not in chosen
             prefetch(recording, chosen, file, signature=known)
-            before = len(file._asides)  # pyright: ignore[reportPrivateUsage]
+            before = file.on_demand
             for table in chosen:
                 for _ in READERS[table](recording):
                     pass
             if known:
                 signature(recording)
-            more[", ".join(chosen)] = len(file._asides) - before  # pyright: ignore[reportPrivateUsage]
+            more[", ".join(chosen)] = file.on_demand - before
     assert {name: n for name, n in more.items() if n > ON_DEMAND} == {}
 
 
@@ -187,7 +187,7 @@ def test_trials_alone_cost_little(a_file: Path, spread: None) -> None:
             pass
         needed = sum(d.nbytes for d in find_datasets(recording.hdf, PATHS["trials"]).values())
     # Blocks around the metadata and strings: 220 kB is a third to an eighth of these files.
-    assert file.bytes_fetched < needed + 220_000
+    assert sum(b - a for a, b in local.asked) < needed + 220_000
     assert len(local.asked) <= 40
 
 
@@ -205,12 +205,12 @@ def test_a_failed_request_is_never_taken_for_something_missing(
 ) -> None:
     path = (behavior_file if kind == "behavior" else experiment_file)(sample_bucket, 1)
     tables = tables_of(path)
-    with remote(path) as (recording, file, _):
-        opened = file.requests
+    with remote(path) as (recording, file, local):
+        opened = len(local.asked)
         prefetch(recording, tables, file, signature=True)
         for table in tables:
             read(table, recording)
-        total = file.requests
+        total = len(local.asked)
     for failing in range(opened, total, 5):
         with remote(path, failing) as (recording, file, local):
             with suppress(TransientSourceError, DataError):
@@ -271,9 +271,9 @@ def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
         trials.create_dataset("none", shape=(0,), maxshape=(None,), dtype=h5py.string_dtype())
         trials.create_dataset("never written", shape=(100,), dtype=h5py.string_dtype())
         trials.create_dataset("one", data="text")
-    with remote(path) as (recording, file, _):
+    with remote(path) as (recording, file, local):
         prefetch(recording, ["trials"], file)
-        asked = file.requests
+        asked = len(local.asked)
         for name in ("of any length", "fixed"):
             assert [
                 w.decode() for w in recording.hdf.read_strings(f"/intervals/trials/{name}").tolist()
@@ -282,4 +282,4 @@ def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
             recording.hdf.read_strings("/intervals/trials/never written")
         assert recording.hdf.read_string("/intervals/trials/one") == "text"
         if not chunked:
-            assert file.requests == asked
+            assert len(local.asked) == asked

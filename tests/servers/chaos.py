@@ -1,4 +1,6 @@
-"""Faults by seed: which request goes wrong, and how, is decided by the seed and the request alone, whatever the order of requests."""
+"""Faults by seed: the seed and the request decide whether and how a request fails, not the order
+of requests.
+"""
 
 from __future__ import annotations
 
@@ -11,70 +13,50 @@ from servers.objects import Fault, RequestInfo
 STALL_S = 1.2
 """Longer than the time-out that the tests give."""
 
-REFUSED = {
+ANY = {
     "500": Fault(status=500),
     "503 SlowDown": Fault(status=503, code="SlowDown"),
-    "403": Fault(status=403, code="AccessDenied"),
-    "404": Fault(status=404, code="NoSuchKey"),
+    "429": Fault(status=429, code="TooManyRequests"),
     "reset before the answer": Fault(reset="before"),
     "stall": Fault(stall_s=STALL_S),
 }
-"""What may befall any request."""
+"""What can happen to any request and passes."""
 
 BODY = {
     "reset in the body": Fault(reset="middle"),
     "short body": Fault(missing=7),
-    "short body that says so": Fault(missing=7, declared=False),
-}
-
-OBJECT = {
-    "another version": Fault(replaced=True),
-    "another object under the same version": Fault(replaced=True, lie=True),
-}
-
-RANGE = {
-    "whole object": Fault(whole=True),
-    "wrong Content-Range": Fault(content_range="bytes 1-2/3"),
-    "Content-Range of a shorter object": Fault(content_range="bytes 0-99/100"),
 }
 
 LISTING = {
     "garbage": Fault(listing=lambda _: b"<<garbage>>\x00\xff"),
-    "another document": Fault(
-        listing=lambda _: b"<html><body>Welcome to the hotel's network</body></html>"
-    ),
     "nothing": Fault(listing=lambda _: b""),
     "cut XML": Fault(listing=lambda xml: xml[: len(xml) * 2 // 3]),
-    "an entry lost": Fault(
-        listing=lambda xml: xml.replace(b"<Contents>", b"<Lost>", 1).replace(
-            b"</Contents>", b"</Lost>", 1
-        )
-    ),
-    "sizes that are none": Fault(listing=lambda xml: xml.replace(b"<Size>", b"<Size>x")),
-    "cut off": Fault(listing=lambda xml: xml.replace(b"<IsTruncated>false", b"<IsTruncated>true")),
 }
+
+DEFINITE = {
+    "403": Fault(status=403, code="AccessDenied"),
+    "404": Fault(status=404, code="NoSuchKey"),
+    "another version": Fault(replaced=True, matches=False),
+    "another object under the same version": Fault(replaced=True, lie=True),
+    "whole object": Fault(whole=True),
+    "short body that says so": Fault(missing=7, declared=False),
+}
+"""Wrong answers, which a client must not take; servers of networks that fail do not give them."""
 
 
 def kinds(request: RequestInfo) -> dict[str, Fault]:
-    """The faults that make sense for a request."""
+    """Returns the faults that can happen to a request and pass."""
     if request.kind == "list":
-        return REFUSED | BODY | LISTING
-    if request.kind == "head":
-        # Of what is not pinned, another object would be as good.
-        return (
-            REFUSED
-            | (OBJECT if request.version_id else {})
-            | {"wrong length": Fault(missing=7, declared=False)}
-        )
-    return REFUSED | BODY | OBJECT | (RANGE if request.kind == "range" else {})
+        return ANY | BODY | LISTING
+    return ANY if request.kind == "head" else ANY | BODY
 
 
 class Chaos:
-    """Some of all requests go wrong, each time they are made anew.
+    """Makes a share of all requests fail; a repeated request is drawn again.
 
     Args:
-        seed: which, and how.
-        rate: how many of all.
+        seed: decides which requests fail, and how.
+        rate: the share.
 
     Attributes:
         struck: faults so far, by kind.

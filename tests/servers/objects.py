@@ -50,6 +50,7 @@ class Fault:
         version: serve this version instead of the one asked for, and say so, as servers do that keep no versions.
         replaced: serve other bytes of the same length, with another ETag and version id, as if the object had been replaced.
         lie: say that it is the version asked for; the ETag tells.
+        matches: whether If-Match is heeded; some servers ignore it.
         listing: answer a listing with this instead; a function makes it from the right answer.
     """
 
@@ -65,6 +66,7 @@ class Fault:
     version: str | None = None
     replaced: bool = False
     lie: bool = False
+    matches: bool = True
     listing: Callable[[bytes], bytes] | None = None
 
 

@@ -258,7 +258,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(404, "NoSuchVersion")
         found = s3.objects.find(key, fault.version or version_id)
         etag = f'"{found.etag[-2:0:-1]}"' if fault.replaced else found.etag
-        if self.headers.get("If-Match", etag) != etag:
+        if fault.matches and self.headers.get("If-Match", etag) != etag:
             raise RefusedError(412, "PreconditionFailed")
         if span and (span[0] >= found.size or span[0] >= span[1]):
             raise RefusedError(416, "InvalidRange")

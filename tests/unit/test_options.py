@@ -22,11 +22,12 @@ EVERY = IngestOptions(
     lake="/l",
     source="s3://other",
     endpoint_url="http://localhost:9000",
-    no_anon=True,
+    anon=False,
+    profile="lab",
+    region="eu-west-1",
     timeout=7.5,
     connect_timeout=1.5,
     retries=2,
-    verbose=True,
     verify_hash=True,
     release="1.0.1",
     mouse=[1, 2],
@@ -40,9 +41,6 @@ EVERY = IngestOptions(
     dask="tcp://x:1",
 )
 """Every option with a value that is not its default."""
-
-NOT_OPTIONS = {"region"}
-"""Fields of a request that no option sets."""
 
 
 def recorded(options: IngestOptions) -> IngestOptions:
@@ -73,8 +71,9 @@ def test_every_option_has_a_value_here_that_is_not_its_default() -> None:
 
 def test_every_field_of_a_request_is_set_by_an_option() -> None:
     defaults = leaves(IngestOptions().request())
-    same = {name for name, value in leaves(EVERY.request()).items() if value == defaults[name]}
-    assert same == NOT_OPTIONS
+    assert [
+        name for name, value in leaves(EVERY.request()).items() if value == defaults[name]
+    ] == []
 
 
 def test_a_recorded_run_that_is_started_again_does_the_same() -> None:
@@ -97,6 +96,8 @@ def test_the_request_of_the_options() -> None:
             "s3://other",
             endpoint_url="http://localhost:9000",
             anonymous=False,
+            profile="lab",
+            region="eu-west-1",
             connect_timeout_s=1.5,
             read_timeout_s=7.5,
             attempts=3,
@@ -127,15 +128,28 @@ def test_a_run_without_configuration_takes_its_options_from_the_environment(
         "VBLAKE_TIMEOUT": "7.5",
         "VBLAKE_CONNECT_TIMEOUT": "1.5",
         "VBLAKE_RETRIES": "2",
+        "AWS_ENDPOINT_URL": "http://general",
+        "AWS_ENDPOINT_URL_S3": "http://s3",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_PROFILE": "lab",
     }.items():
         monkeypatch.setenv(name, value)
     found = run_with({"release": "1.0.1"})
+    assert (found.endpoint_url, found.region, found.profile) == ("http://s3", "eu-west-1", None)
     assert (found.lake, found.source, found.release) == ("/l", "s3://other", "1.0.1")
     assert (found.timeout, found.connect_timeout, found.retries) == (7.5, 1.5, 2)
     assert run_with({"timeout": 3.0}).timeout == 3.0
     monkeypatch.setenv("VBLAKE_RETRIES", "many")
     with pytest.raises(UsageError, match=r"VBLAKE_RETRIES is 'many'; expected a number"):
         run_with({})
+
+
+def test_requests_are_unsigned_unless_credentials_are_asked_for() -> None:
+    assert IngestOptions().request().source.anonymous
+    assert not IngestOptions(anon=False).request().source.anonymous
+    assert not IngestOptions(profile="lab").request().source.anonymous
+    with pytest.raises(UsageError, match="A profile signs requests"):
+        IngestOptions(profile="lab", anon=True).request()
 
 
 @pytest.mark.parametrize(("name", "value"), [("retries", -1), ("workers", 0)])

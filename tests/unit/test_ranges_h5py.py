@@ -49,7 +49,7 @@ def test_h5py_reads_the_same(hdf5: bytes) -> None:
     remote = Remote(hdf5)
     with remote.open() as file:
         assert everything(file) == expected
-    assert file.bytes_fetched <= 2 * len(hdf5)
+    assert remote.moved() <= 2 * len(hdf5)
 
 
 def test_errors_pass_through_h5py_at_every_request(hdf5: bytes) -> None:
