@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipelines.check.lake import Severity, verify
+from pipelines.check.finding import Level
+from pipelines.check.lake import verify
 from pipelines.cli.options import IngestOptions
 from pipelines.lake.store import open_store
 from schemas import TABLES
@@ -26,7 +27,7 @@ def lake_verified(
     problems = verify(open_store(options.lake))
     for check in sorted(context.selected_asset_check_keys):
         table = check.asset_key.to_user_string()
-        found = [str(p) for p in problems if p.table == table and p.severity is Severity.ERROR]
+        found = [str(p) for p in problems if p.table == table and p.level is Level.ERROR]
         metadata = {"problems": dg.MetadataValue.json(found[:20]), "count": len(found)}
         yield dg.AssetCheckResult(
             check_name=check.name, asset_key=check.asset_key, passed=not found, metadata=metadata

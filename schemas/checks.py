@@ -33,6 +33,7 @@ class Rule(StrEnum):
     FRAME_IN_CLOCK = "frame_in_clock"
     ONE_PER_FRAME = "one_per_frame"
     # Only a lake can break these
+    KNOWN_DEFECT = "known_defect"
     FILE_READABLE = "file_readable"
     FILE_PLACE = "file_place"
     ROW_ORDER = "row_order"

@@ -1,20 +1,20 @@
-"""The errors vblake raises on purpose.
+"""The errors that vblake raises on purpose.
 
-Each says what was expected, what was found and what to do, and carries the file, table and column as attributes.
-`retryable` tells whether the same call may succeed later without anyone changing anything.
+Each says what was expected, what was found and what to do, and carries file, table and column as
+attributes. `retryable` tells whether the same call may succeed later without any change.
 """
 
 from __future__ import annotations
 
 
 class VblakeError(Exception):
-    """Root of the tree; its text is meant for the user."""
+    """Base of all errors of vblake; its text is written for the user."""
 
     retryable = False
 
 
 class UsageError(VblakeError):
-    """The user asked for something that does not exist or does not make sense (exit code 2)."""
+    """The user asked for something that does not exist or makes no sense (exit code 2)."""
 
 
 class SourceError(VblakeError):
@@ -28,15 +28,15 @@ class TransientSourceError(SourceError):
 
 
 class ReleaseError(VblakeError):
-    """A manifest or project table is missing or not what it should be."""
+    """A manifest or project table is missing or malformed."""
 
 
 class LakeError(VblakeError):
-    """The lake folder cannot be used."""
+    """The lake cannot be used."""
 
 
 class DataError(VblakeError):
-    """A file's content is not what the contract says. The file is quarantined, the others go on.
+    """The content of a file breaks the contract. The file is quarantined; the others continue.
 
     Args:
         problem: one sentence on what is wrong.
@@ -69,35 +69,49 @@ class DataError(VblakeError):
         self.hint = hint
 
     def located(self, *, file: str | None = None, table: str | None = None) -> DataError:
-        """The same error with the file and table filled in where they were not known at the place it was raised."""
+        """The same error, with file and table added if they were not known where it was raised."""
         self.file = self.file or file
         self.table = self.table or table
         return self
 
     def __str__(self) -> str:
-        where = ", ".join(
-            f"{name} {value}"
-            for name, value in (("file", self.file), ("table", self.table), ("column", self.column))
-            if value
-        )
-        parts = [f"{where}: {self.problem}" if where else self.problem]
-        if self.expected is not None:
-            parts.append(f"expected {self.expected}")
-        if self.found is not None:
-            parts.append(f"found {self.found}")
-        text = "; ".join(parts)
-        return f"{text}. {self.hint}" if self.hint else text
+        return describe(self.problem, **self._details())
+
+    def _details(self) -> dict[str, str | None]:
+        names = ("file", "table", "column", "expected", "found", "hint")
+        return {name: getattr(self, name) for name in names}
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders; keyword-only arguments need this.
-        fields = {
-            k: getattr(self, k) for k in ("file", "table", "column", "expected", "found", "hint")
-        }
-        return (_rebuild, (type(self), self.problem, fields))
+        # Workers send errors to their parent; pickle cannot pass keyword-only arguments by itself.
+        return (_rebuild, (type(self), self.problem, self._details()))
 
 
-def _rebuild(cls: type[DataError], problem: str, fields: dict[str, str | None]) -> DataError:
-    return cls(problem, **fields)
+def _rebuild(cls: type[DataError], problem: str, details: dict[str, str | None]) -> DataError:
+    return cls(problem, **details)
+
+
+def describe(
+    problem: str,
+    *,
+    file: str | None = None,
+    table: str | None = None,
+    column: str | None = None,
+    expected: str | None = None,
+    found: str | None = None,
+    hint: str | None = None,
+) -> str:
+    """The text of an error or finding.
+
+    >>> describe("it is broken", table="trials", expected="true", found="false", hint="Fix it.")
+    'table trials: it is broken; expected true; found false. Fix it.'
+    """
+    places = (("file", file), ("table", table), ("column", column))
+    where = ", ".join(f"{name} {value}" for name, value in places if value)
+    parts = [f"{where}: {problem}" if where else problem]
+    parts += [] if expected is None else [f"expected {expected}"]
+    parts += [] if found is None else [f"found {found}"]
+    text = "; ".join(parts)
+    return f"{text}. {hint}" if hint else text
 
 
 class NotNwbError(DataError):
@@ -109,4 +123,4 @@ class CastError(DataError):
 
 
 class IntegrityError(DataError):
-    """Keys repeat, lengths disagree, or rows are missing where they were expected."""
+    """A rule of the declarations is broken: keys repeat, lengths disagree, rows are missing."""

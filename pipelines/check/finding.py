@@ -1,68 +1,86 @@
-"""What a check found."""
+"""What a check finds: one record for a file before publication and for a lake (`vblake verify`)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas.checks import Rule
+from schemas.errors import IntegrityError, describe
+
+_SHOWN = 5
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    """Results can be wrong."""
+    WARNING = "warning"
+    """Results are right; an interrupted run left something behind."""
+    KNOWN = "known exception"
+    """A known defect of the released data (`schemas.known_defects`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
-    """What of the declaration does not hold.
+class Finding:
+    """One violation of one rule.
 
     Attributes:
-        column: columns of the table, or None for whole rows.
-        problem, expected, found: as in an error.
-        rule: the rule whose known exceptions may let it pass.
+        rule: the rule.
+        table: table of the lake, None for the catalog.
+        message: one sentence on what is wrong, and on what to do where that is not obvious.
+        column: columns of the table, None for whole rows.
+        expected: what the declaration asks for.
+        found: what is there instead.
+        file: NWB file, or path below the lake; None for a table as a whole.
+        hint: what else the user should know.
+        level: how bad it is.
+        defect: name of the known defect, for findings of level `KNOWN`.
     """
 
-    column: str | None
-    problem: str
-    expected: str
-    found: str
-    rule: Rule | None = None
-
-
-class Severity(StrEnum):
-    """Whether the lake is wrong, only untidy, or as wrong as the released data are known to be."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    KNOWN = "known exception"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is not as the contract says.
-
-    Attributes:
-        severity: whether results can be wrong.
-        table: table of the lake; None for the catalog.
-        file: path below the lake; None for what concerns a table as a whole.
-        column: column of the table.
-        message: one sentence on what is wrong, and on what to do where that is not clear.
-        expected, found: what the contract asks for, and what is there.
-    """
-
-    severity: Severity
+    rule: Rule
     table: str | None
-    file: str | None
-    column: str | None
     message: str
+    column: str | None = None
     expected: str | None = None
     found: str | None = None
+    file: str | None = None
+    hint: str | None = None
+    level: Level = Level.ERROR
+    defect: str | None = None
 
     def __str__(self) -> str:
-        where = ", ".join(
-            f"{name} {value}"
-            for name, value in (("file", self.file), ("table", self.table), ("column", self.column))
-            if value
+        return describe(
+            self.message,
+            file=self.file,
+            table=self.table,
+            column=self.column,
+            expected=self.expected,
+            found=self.found,
+            hint=self.hint,
         )
-        parts = [f"{where}: {self.message}" if where else self.message]
-        if self.expected is not None:
-            parts.append(f"expected {self.expected}")
-        if self.found is not None:
-            parts.append(f"found {self.found}")
-        return "; ".join(parts)
+
+    def as_error(self, file: str) -> IntegrityError:
+        """The error that quarantines an NWB file."""
+        return IntegrityError(
+            self.message,
+            file=file,
+            table=self.table,
+            column=self.column,
+            expected=self.expected,
+            found=self.found,
+            hint=self.hint,
+        )
+
+
+def some(items: Iterable[object], separator: str = ", ") -> str:
+    """The first five of several items, and how many more there are.
+
+    >>> some(range(7))
+    '0, 1, 2, 3, 4 and 2 more'
+    """
+    listed = list(items)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return separator.join(map(str, listed[:_SHOWN])) + more

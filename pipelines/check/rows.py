@@ -1,20 +1,22 @@
-"""The declared checks, carried out: on the rows of one session or plane, batch by batch. See `schemas.checks`.
+"""The rules of one table, applied to its rows of one session, plane or image set, batch by batch.
 
-Workers and `vblake verify` both use `UnitValues`; what it cannot tell alone, since it takes another table's clock, is left as an extent and
-judged by `against_clock`.
+Workers (`pipelines.check.file`) and `vblake verify` (`pipelines.check.lake`) both use `TableRows`.
+Rules that need another table's keys or clock are applied in `pipelines.check.recording`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.check.finding import Violation
+from pipelines.check.finding import Finding
+from pipelines.nwb.clock import MESSAGE, goes_back
 from schemas import TABLES, Table
+from schemas.arrow import arrow_schema
 from schemas.casts import NDArray
 from schemas.checks import (
     AllTrue,
@@ -30,225 +32,333 @@ from schemas.checks import (
     PerFrame,
     Rule,
 )
+from schemas.known_defects import KNOWN, Evidence
 
 Extent = tuple[int, int]
 """Smallest and largest value, or length of a list."""
 
-
-def _violation(check: Check, problem: str, found: str, expected: str | None = None) -> Violation:
-    return Violation(", ".join(check.columns) or None, problem, expected or check.expected, found)
+Columns = dict[str, "pa.Array[Any]"]
 
 
-def _bits(buffer: Any, offset: int, count: int) -> NDArray:
-    bits = np.unpackbits(
-        np.frombuffer(buffer, dtype=np.uint8), bitorder="little", count=offset + count
-    )
-    return bits[offset:].astype(bool)
+# --- Arrow columns as NumPy ----------------------------------------------------------------------
 
 
 def numbers(array: pa.Array[Any]) -> tuple[NDArray, NDArray | None]:
-    """Numbers or booleans of a column and which of them are there; None if all are. Arrow's own way imports pandas.
+    """Numbers or booleans, and which of them are not NULL; None if all are.
 
-    Args:
-        array: int64, float64 or bool, shape (n,).
+    >>> numbers(pa.array([1, None]))
+    (array([1, 0]), array([ True, False]))
     """
-    buffers, offset, count = array.buffers(), array.offset, len(array)
-    validity, data = buffers
-    present = None if validity is None or not array.null_count else _bits(validity, offset, count)
-    if pa.types.is_boolean(array.type):
-        return _bits(data, offset, count), present
-    dtype = np.float64 if pa.types.is_floating(array.type) else np.int64
-    return np.frombuffer(cast("Any", data), dtype=dtype, count=offset + count)[
-        offset:
-    ] if count else np.empty(0, dtype), present
+    if not array.null_count:
+        return array.to_numpy(zero_copy_only=False), None
+    filled: Any = array.fill_null(False if pa.types.is_boolean(array.type) else 0)
+    present: Any = array.is_valid()
+    return filled.to_numpy(zero_copy_only=False), present.to_numpy(zero_copy_only=False)
 
 
 def lists(array: pa.Array[Any]) -> tuple[NDArray, NDArray]:
-    """Flat items of a list column and where each row's start: row i is `items[offsets[i]:offsets[i + 1]]`."""
+    """Items and offsets of a list column: row i is `items[offsets[i]:offsets[i + 1]]`."""
     column: Any = array
     return column.values.to_numpy(), column.offsets.to_numpy()
 
 
-def _is_ascending(times: NDArray) -> bool:
-    # NaN compares false, and what ascends between finite ends is finite.
-    return bool(np.all(times[1:] >= times[:-1])) and bool(
-        np.isfinite(times[0]) and np.isfinite(times[-1])
-    )
+def runs(ids: NDArray) -> Iterator[tuple[int, int, int]]:
+    """Id, start and length of each run of equal ids.
+
+    >>> list(runs(np.array([7, 7, 9])))
+    [(7, 0, 2), (9, 2, 1)]
+    """
+    if len(ids):
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(ids)) + 1))
+        for start, end in zip(starts, np.append(starts[1:], len(ids)), strict=True):
+            yield int(ids[start]), int(start), int(end - start)
 
 
-def _first(wrong: NDArray) -> int:
-    return int(wrong.argmax())
+# --- keys of a table -----------------------------------------------------------------------------
 
 
-class UnitValues:
-    """Takes the rows of one session, plane or image set in their order and keeps what is wrong with them, the first case of each check.
+def own_key(table: Table) -> tuple[str, ...]:
+    """The columns of the primary key that tell the rows of one recording apart."""
+    outer = (table.unit_key, table.partition.name if table.partition else None)
+    return tuple(name for name in table.primary_key if name not in outer)
+
+
+def parents(table: Table) -> Iterator[tuple[str, Table, bool]]:
+    """The tables of the same recording that rows refer to.
+
+    Yields:
+        The referring column, the table, and whether each of its rows must be referred to.
+    """
+    for key in table.foreign_keys:
+        parent = TABLES[key.table]
+        if parent.subject is table.subject and len(key.columns) > 1:
+            yield key.columns[-1], parent, key.complete
+
+
+def _kept_columns(table: Table) -> set[str]:
+    """The columns whose values are needed after the batch: own key and references."""
+    return {*own_key(table), *(key.columns[-1] for key in table.foreign_keys)}
+
+
+def _distinct(values: NDArray) -> NDArray:
+    """The values without repeats, at little cost where they are all equal or sorted already."""
+    if len(values) and values.dtype != object and (values == values[0]).all():
+        return values[:1]
+    return np.unique(values)
+
+
+def _repeated(columns: Sequence[NDArray]) -> str | None:
+    """A key that occurs twice."""
+    if len(columns) == 1 and columns[0].dtype != object:
+        (keys,) = columns
+        if bool(np.all(keys[1:] > keys[:-1])):
+            return None
+        values, counts = np.unique(keys, return_counts=True)
+        return str(values[counts > 1][0]) if (counts > 1).any() else None
+    seen: set[tuple[object, ...]] = set()
+    for key in zip(*(column.tolist() for column in columns), strict=True):
+        if key in seen:
+            return ", ".join(map(str, key))
+        seen.add(key)
+    return None
+
+
+# --- rules of single batches ---------------------------------------------------------------------
+
+
+@cache
+def declared_schema(table: str) -> pa.Schema:
+    """The Arrow schema that files of a table have."""
+    return arrow_schema(TABLES[table])
+
+
+def schema_findings(table: Table, found: pa.Schema) -> Iterator[Finding]:
+    """Rule `schema`: the declared columns, types and nullability, in the declared order."""
+    declared = declared_schema(table.name)
+    if found.equals(declared):
+        return
+
+    def finding(
+        column: str | None, message: str, expected: str | None = None, has: str | None = None
+    ) -> Finding:
+        return Finding(Rule.SCHEMA, table.name, message, column, expected, has)
+
+    for field in declared:
+        positions = found.get_all_field_indices(field.name)
+        if len(positions) != 1:
+            times = "is missing" if not positions else "is there more than once"
+            yield finding(field.name, f"the column {times}")
+            continue
+        has = found.field(positions[0])
+        if has.type != field.type:
+            message = "the column has another type"
+            yield finding(field.name, message, str(field.type), str(has.type))
+        elif has.nullable != field.nullable:
+            expected, actual = ("may be NULL" if f.nullable else "never NULL" for f in (field, has))
+            yield finding(field.name, "the file declares another nullability", expected, actual)
+    for name in found.names:
+        if name not in declared.names:
+            yield finding(name, "the file has a column that is not declared")
+    if found.names != declared.names and sorted(found.names) == sorted(declared.names):
+        orders = (", ".join(declared.names), ", ".join(found.names))
+        yield finding(None, "the columns are in another order", *orders)
+
+
+def null_findings(table: Table, rows: pa.Table) -> Iterator[Finding]:
+    """Rule `not_null`: required columns have a value in every row."""
+    for column in table.stored:
+        if not column.required or column.name not in rows.column_names:
+            continue
+        if nulls := rows.column(column.name).null_count:
+            message, expected = "a required value is missing", "a value in every row"
+            found = f"{nulls} NULLs in {rows.num_rows} rows"
+            yield Finding(Rule.NOT_NULL, table.name, message, column.name, expected, found)
+
+
+class TableRows:
+    """Applies the rules of a table to the rows of one recording and keeps what other rules need.
+
+    Of each rule, only the first violation is reported.
 
     Attributes:
         rows: number of rows taken.
-        violations: by check.
-        extents: of the checks that need a clock: smallest and largest frame number or length.
-        frames: items of the list, if the table is a clock.
+        extents: smallest and largest frame number or length, by check that needs a clock.
+        frames: times of the clock, if the table is one.
+        evidence: what the rows show that rules out known defects.
     """
 
     def __init__(self, table: Table) -> None:
+        self.table = table
         self.rows = 0
-        self.violations: dict[Check, Violation] = {}
-        self.extents: dict[Check, Extent] = {}
+        self.extents: dict[InClock | PerFrame, Extent] = {}
         self.frames: int | None = None
-        self._table = table
-        self._is_clock = table.name in [clock.value for clock in Clock]
+        self.evidence: set[Evidence] = set()
+        self._broken: set[Check] = set()
         self._last: dict[str, float] = {}
+        self._own_key = own_key(table)
+        self._kept = {name: list[NDArray]() for name in _kept_columns(table)}
+        self._wanted = {d.unless for d in KNOWN if d.unless and d.unless.table == table.name}
 
-    def take(self, rows: pa.Table) -> None:
-        """The next rows, which have the declared schema."""
+    def take(self, rows: pa.Table) -> list[Finding]:
+        """Checks the next rows, which have the declared schema and no missing values."""
+        findings: list[Finding] = []
         for batch in rows.to_batches():
             if not batch.num_rows:
                 continue
-            for check in self._table.checks:
-                if check in self.violations:
-                    continue
-                violation = self._look(
-                    check, {name: batch.column(name) for name in check.columns}, batch.num_rows
-                )
-                if violation is not None:
-                    self.violations[check] = violation
-            if self._is_clock:
+            for check in self.table.checks:
+                if check not in self._broken:
+                    columns = {name: batch.column(name) for name in check.columns}
+                    if (finding := self._apply(check, columns, batch.num_rows)) is not None:
+                        self._broken.add(check)
+                        findings.append(finding)
+            if self.table.name in tuple(Clock):
                 self.frames = int(np.diff(lists(batch.column("timestamps"))[1]).sum())
             self.rows += batch.num_rows
+        for name, parts in self._kept.items():
+            values = rows.column(name).drop_null().to_numpy()
+            parts.append(values if name in self._own_key else _distinct(values))
+        self.evidence |= {e for e in self._wanted if shows(rows.column(e.column), e)}
+        return findings
 
-    def _look(
-        self, check: Check, columns: dict[str, pa.Array[Any]], count: int
-    ) -> Violation | None:
+    def values(self, name: str) -> NDArray:
+        """The values of a key or of a referring column; the latter may be without repeats."""
+        parts = self._kept[name]
+        if len(parts) > 1:
+            self._kept[name] = parts = [np.concatenate(parts)]
+        return parts[0] if parts else np.empty(0, np.int64)
+
+    def repeated_key(self) -> Finding | None:
+        """Rule `primary_key`: no key occurs twice."""
+        if not self._own_key:
+            return None
+        repeated = _repeated([self.values(name) for name in self._own_key])
+        if repeated is None:
+            return None
+        name = ", ".join(self._own_key)
+        return Finding(
+            Rule.PRIMARY_KEY,
+            self.table.name,
+            "a primary key repeats",
+            name,
+            "unique keys",
+            f"{name} {repeated} twice",
+        )
+
+    def forget(self, *needed: str) -> None:
+        """Drops the values of all columns but those needed."""
+        self._kept = {name: parts for name, parts in self._kept.items() if name in needed}
+
+    def _finding(
+        self, check: Check, message: str, found: str, expected: str | None = None
+    ) -> Finding:
+        column = ", ".join(check.columns) or None
+        return Finding(
+            check.rule, self.table.name, message, column, expected or check.expected, found
+        )
+
+    def _apply(self, check: Check, columns: Columns, count: int) -> Finding | None:
         match check:
             case ClockAscending(column):
-                return self._ascending(check, columns[column])
+                return self._clock_ascending(check, columns[column])
             case Finite(column):
                 items, offsets = lists(columns[column])
                 wrong = ~np.isfinite(items[offsets[0] : offsets[-1]])
-                return self._in_list(
-                    check, "a list holds values that are no numbers", items, offsets, wrong
-                )
+                message = "a list holds values that are not numbers"
+                return self._in_list(check, message, items, offsets, wrong)
             case InClock(column):
-                values, present = numbers(columns[column])
-                self._extend(check, values if present is None else values[present])
-            case PerFrame(_, column):
-                self._extend(
-                    check,
-                    np.diff(lists(columns[column])[1]) if column else np.array([self.rows + count]),
-                )
+                values, kept = numbers(columns[column])
+                self._extend(check, values if kept is None else values[kept])
+            case PerFrame():
+                if check.column is None:
+                    self.extents[check] = (self.rows + count, self.rows + count)
+                else:
+                    self._extend(check, np.diff(lists(columns[check.column])[1]))
             case OneTrue(names):
-                true = sum(
-                    (numbers(columns[name])[0].astype(np.int64) for name in names),
-                    np.zeros(count, dtype=np.int64),
-                )
-                wrong = true != 1
-                return self._in_row(
-                    check,
-                    "flags exclude each other",
-                    wrong,
-                    lambda row: f"{true[row]} of them true",
-                )
+                true = np.zeros(count, dtype=np.int64)
+                for name in names:
+                    true += numbers(columns[name])[0]
+                message = "flags exclude each other"
+                return self._in_row(check, message, true != 1, lambda n: f"{true[n]} of them true")
             case AllTrue(column):
                 wrong = ~numbers(columns[column])[0]
                 return self._in_row(check, "a flag is not true", wrong, lambda _: "false")
             case NotBefore(column, start):
                 return self._not_before(check, columns[column], columns[start])
             case Area(column, height, width):
-                items, offsets = lists(columns[column])
-                lengths, pixels = (
-                    np.diff(offsets),
-                    numbers(columns[height])[0] * numbers(columns[width])[0],
-                )
-                wrong = lengths != pixels
-                return self._in_row(
-                    check,
-                    "an image is not whole",
-                    wrong,
-                    lambda row: f"{lengths[row]} of {pixels[row]} pixels",
-                )
+                return self._area(check, columns[column], _pixels(columns, height, width))
             case Inside(column, height, width):
-                return self._inside(
-                    check, columns[column], numbers(columns[height])[0] * numbers(columns[width])[0]
-                )
+                return self._inside(check, columns[column], _pixels(columns, height, width))
         return None
 
-    def _extend(self, check: Check, values: NDArray) -> None:
+    def _extend(self, check: InClock | PerFrame, values: NDArray) -> None:
         if len(values):
             low, high = int(values.min()), int(values.max())
-            before = self.extents.get(check)
-            if isinstance(check, PerFrame) and check.column is None:
-                before = None  # rows counted so far, not lengths of several lists
-            self.extents[check] = (
-                (low, high) if before is None else (min(low, before[0]), max(high, before[1]))
-            )
+            before = self.extents.get(check, (low, high))
+            self.extents[check] = (min(low, before[0]), max(high, before[1]))
 
     def _in_row(
-        self, check: Check, problem: str, wrong: NDArray, found: Callable[[int], str]
-    ) -> Violation | None:
+        self, check: Check, message: str, wrong: NDArray, found: Callable[[int], str]
+    ) -> Finding | None:
         if not wrong.any():
             return None
-        row = _first(wrong)
-        return _violation(check, problem, f"{found(row)} in row {self.rows + row}")
+        row = int(wrong.argmax())
+        return self._finding(check, message, f"{found(row)} in row {self.rows + row}")
 
     def _in_list(
-        self, check: Check, problem: str, items: NDArray, offsets: NDArray, wrong: NDArray
-    ) -> Violation | None:
+        self, check: Check, message: str, items: NDArray, offsets: NDArray, wrong: NDArray
+    ) -> Finding | None:
         if not wrong.any():
             return None
-        item = _first(wrong) + int(offsets[0])
+        item = int(wrong.argmax()) + int(offsets[0])
         row = int(np.searchsorted(offsets, item, side="right")) - 1
-        return _violation(
-            check,
-            problem,
-            f"{items[item]} as item {item - int(offsets[row])} in row {self.rows + row}",
-        )
+        place = f"item {item - int(offsets[row])} in row {self.rows + row}"
+        return self._finding(check, message, f"{items[item]} as {place}")
 
-    def _ascending(self, check: ClockAscending, array: pa.Array[Any]) -> Violation | None:
-        problem = "times are not in order"
+    def _clock_ascending(self, check: ClockAscending, array: pa.Array[Any]) -> Finding | None:
+        """A clock never goes back: in each list, or over the rows."""
         if pa.types.is_list(array.type):
             items, offsets = lists(array)
-            if (np.diff(offsets) == 0).any():
-                return _violation(
-                    check,
-                    "a clock is empty",
-                    f"no times in row {self.rows + _first(np.diff(offsets) == 0)}",
-                )
+            lengths = np.diff(offsets)
+            if not lengths.all():
+                row = self.rows + int((lengths == 0).argmax())
+                return self._finding(check, "a clock is empty", f"no times in row {row}")
             times = items[offsets[0] : offsets[-1]]
-            if len(offsets) == 2 and _is_ascending(times):
-                return None
-            wrong = ~np.isfinite(times)
-            back = times[1:] < times[:-1]
             starts = offsets[1:-1] - offsets[0]
-            back[starts - 1] = False  # from one list to the next
-            wrong[1:] |= back
-            return self._in_list(check, problem, items, offsets, wrong)
-        times, present = numbers(array)
-        times = times if present is None else times[present]
+            return self._in_list(check, MESSAGE, items, offsets, goes_back(times, starts))
+        times, kept = numbers(array)
+        times = times if kept is None else times[kept]
         if not len(times):
             return None
         last = self._last.get(check.column, -np.inf)
         self._last[check.column] = float(times[-1])
-        if _is_ascending(times) and times[0] >= last:
-            return None
-        before = np.concatenate(([last], times[:-1]))
-        wrong = ~(times >= before) | ~np.isfinite(times)
-        return self._in_row(check, problem, wrong, lambda row: f"{times[row]} after {before[row]}")
+        wrong = goes_back(times)
+        wrong[0] |= times[0] < last
+
+        def found(row: int) -> str:
+            return f"{times[row]} after {times[row - 1] if row else last}"
+
+        return self._in_row(check, MESSAGE, wrong, found)
 
     def _not_before(
         self, check: NotBefore, array: pa.Array[Any], other: pa.Array[Any]
-    ) -> Violation | None:
-        (ends, some), (starts, others) = numbers(array), numbers(other)
+    ) -> Finding | None:
+        (ends, has_end), (starts, has_start) = numbers(array), numbers(other)
         wrong = ends < starts
-        for present in (some, others):
-            wrong = wrong if present is None else wrong & present
+        for kept in (has_end, has_start):
+            wrong = wrong if kept is None else wrong & kept
+        message = "an end lies before its start"
+        return self._in_row(check, message, wrong, lambda row: f"{ends[row]} before {starts[row]}")
+
+    def _area(self, check: Area, array: pa.Array[Any], pixels: NDArray) -> Finding | None:
+        lengths = np.diff(lists(array)[1])
         return self._in_row(
             check,
-            "an end lies before its start",
-            wrong,
-            lambda row: f"{ends[row]} before {starts[row]}",
+            "an image is incomplete",
+            lengths != pixels,
+            lambda row: f"{lengths[row]} of {pixels[row]} pixels",
         )
 
-    def _inside(self, check: Inside, array: pa.Array[Any], pixels: NDArray) -> Violation | None:
+    def _inside(self, check: Inside, array: pa.Array[Any], pixels: NDArray) -> Finding | None:
         items, offsets = lists(array)
         flat = items[offsets[0] : offsets[-1]].astype(np.int64)
         wrong = flat >= np.repeat(pixels, np.diff(offsets))
@@ -256,71 +366,19 @@ class UnitValues:
         starts = offsets[1:-1] - offsets[0]
         back[starts[(starts > 0) & (starts < len(flat))] - 1] = False
         wrong[1:] |= back
-        return self._in_list(
-            check, "a mask is not made of pixels of its image", items, offsets, wrong
-        )
+        message = "a mask holds something else than pixels of its image"
+        return self._in_list(check, message, items, offsets, wrong)
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """How many frames a session or plane has.
-
-    Attributes:
-        clock: times of its clock, None if not known.
-        traces: frames of dF/F, for planes; None if not known. The clock may go on after them, which is a known exception.
-    """
-
-    clock: int | None
-    traces: int | None = None
+def _pixels(columns: Columns, height: str, width: str) -> NDArray:
+    return numbers(columns[height])[0] * numbers(columns[width])[0]
 
 
-def against_clock(check: Check, extent: Extent, frames: Frames) -> Violation | None:
-    """Judges frame numbers, lengths and row counts.
-
-    Args:
-        check: an `InClock` or `PerFrame`.
-        extent: of its values, from `UnitValues.extents`.
-        frames: of the same session or plane.
-    """
-    low, high = extent
-    if isinstance(check, InClock):
-        if frames.clock is not None and (low < 0 or high >= frames.clock):
-            found = f"frame {low if low < 0 else high}"
-            return _violation(
-                check,
-                "a frame lies outside of the clock",
-                found,
-                f"0 to {frames.clock - 1}, {check.expected}",
-            )
-        return None
-    problem = "lengths and clock do not match"
-    if low != high:
-        return _violation(check, problem, f"lists of {low} to {high} items")
-    if frames.traces is not None and high != frames.traces:
-        return _violation(check, problem, str(high), f"{frames.traces}, the frames of dF/F")
-    if frames.clock is not None and high != frames.clock:
-        violation = _violation(check, problem, str(high), f"{frames.clock}, {check.expected}")
-        return replace(violation, rule=Rule.ONE_PER_FRAME) if high < frames.clock else violation
-    return None
-
-
-def runs(ids: NDArray) -> Iterator[tuple[int, int, int]]:
-    """Id, start and length of each run of equal ids."""
-    if len(ids):
-        starts = np.concatenate(([0], np.flatnonzero(np.diff(ids)) + 1))
-        for start, end in zip(starts, np.append(starts[1:], len(ids)), strict=True):
-            yield int(ids[start]), int(start), int(end - start)
-
-
-def in_file(table: Table) -> tuple[str, ...]:
-    """Columns of the primary key that tell the rows of one source apart."""
-    outer = (table.unit_key, table.partition.name if table.partition else None)
-    return tuple(name for name in table.primary_key if name not in outer)
-
-
-def parents_in_file(table: Table) -> Iterator[tuple[str, Table, bool]]:
-    """Tables that rows refer to within the same file: column that refers, table, and whether all of its rows must be referred to."""
-    for key in table.foreign_keys:
-        parent = TABLES[key.table]
-        if parent.subject is table.subject and len(key.columns) > 1:
-            yield key.columns[-1], parent, key.complete
+def shows(column: pa.ChunkedArray[Any] | pa.Array[Any], evidence: Evidence) -> bool:
+    """Whether a column of some rows holds evidence against a known defect."""
+    chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    if evidence.equals is not None:
+        return evidence.equals in chunked.to_pylist()
+    if pa.types.is_list(chunked.type):
+        return any(len(chunk.flatten()) > 0 for chunk in cast("list[Any]", chunked.chunks))
+    return bool((chunked.drop_null().to_numpy() > 0).any())

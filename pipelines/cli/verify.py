@@ -29,16 +29,17 @@ def verify(
 
     [dim]Example:[/dim]  vblake verify --lake lake --quick
     """
-    from pipelines.check.lake import Problem, Severity, verify
+    from pipelines.check.finding import Finding, Level
+    from pipelines.check.lake import verify
     from pipelines.lake.store import open_store
 
     store = open_store(lake)
     read: list[str] = []
-    exceptions: list[Problem] = []
+    exceptions: list[Finding] = []
     problems = verify(store, deep=not quick, on_file=read.append, on_known=exceptions.append)
     for problem in (*exceptions, *problems):
-        say(one_line(f"{problem.severity.value}: {problem}"))
-    errors = sum(p.severity is Severity.ERROR for p in problems)
+        say(one_line(f"{problem.level.value}: {problem}"))
+    errors = sum(p.level is Level.ERROR for p in problems)
     say(_verdict(store.root, len(read), errors, len(problems) - errors, quick=quick))
     if errors:
         raise typer.Exit(1)

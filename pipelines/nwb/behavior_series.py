@@ -30,13 +30,13 @@ def read_rewards(recording: Recording) -> tuple[NDArray, NDArray, NDArray]:
     hdf = recording.hdf
     if not hdf.has(_REWARDS):
         return np.empty(0), np.empty(0), np.empty(0, dtype=bool)
-    times = hdf.read_times(f"{_REWARDS}/autorewarded/timestamps")
+    times = hdf.read_numbers(f"{_REWARDS}/autorewarded/timestamps")
     volume = hdf.read_numbers(f"{_REWARDS}/volume/data", rows=len(times))
     return volume, times, hdf.read_numbers(f"{_REWARDS}/autorewarded/data", rows=len(times))
 
 
 def _running(recording: Recording, series: str) -> Iterator[Rows]:
-    times = recording.hdf.read_times(f"{_RUNNING}/{series}/timestamps")
+    times = recording.hdf.read_numbers(f"{_RUNNING}/{series}/timestamps")
     speed = recording.hdf.read_numbers(f"{_RUNNING}/{series}/data", rows=len(times))
     # The encoders of some rigs were wired in reverse; the released reader flips each table
     # independently.

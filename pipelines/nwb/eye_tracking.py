@@ -59,7 +59,7 @@ def eye_tracking(recording: Recording) -> Iterator[Rows]:
         names = [c.name for c in TABLES["eye_tracking"].stored if c.name != "behavior_session_id"]
         yield Rows({name: np.empty(0) for name in names}, 0)
         return
-    times = hdf.read_times(f"{_EYE_TRACKING}/eye_tracking/timestamps")
+    times = hdf.read_numbers(f"{_EYE_TRACKING}/eye_tracking/timestamps")
     n = len(times)
     columns: dict[str, Values] = {"frame": np.arange(n), "timestamps": times}
     raw: dict[str, NDArray] = {}

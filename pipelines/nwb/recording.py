@@ -93,7 +93,7 @@ class Recording:
     @cached_property
     def stimulus_timestamps(self) -> NDArray:
         """Stimulus clock, seconds, shape (n_frames,)."""
-        return self.hdf.read_times("/processing/stimulus/timestamps/timestamps")
+        return self.hdf.read_numbers("/processing/stimulus/timestamps/timestamps")
 
     @cached_property
     def licks(self) -> tuple[NDArray, NDArray]:
@@ -103,7 +103,7 @@ class Recording:
         """
         if not self.hdf.has("/processing/licking"):
             return np.empty(0), np.empty(0, dtype=np.int64)
-        times = self.hdf.read_times("/processing/licking/licks/timestamps")
+        times = self.hdf.read_numbers("/processing/licking/licks/timestamps")
         path = "/processing/licking/licks/data"
         frames = self.hdf.read_numbers(path, rows=len(times))
         back = np.flatnonzero(frames[1:] < frames[:-1])

@@ -23,7 +23,7 @@ _EVENTS = f"{OPHYS}/event_detection"
 
 def read_ophys_timestamps(recording: Recording) -> NDArray:
     """Imaging clock, seconds, shape (n_frames,)."""
-    return recording.hdf.read_times(f"{OPHYS}/dff/traces/timestamps")
+    return recording.hdf.read_numbers(f"{OPHYS}/dff/traces/timestamps")
 
 
 def _frames(recording: Recording) -> int:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.nwb.clock import MESSAGE, goes_back
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import Recording, Rows
 from schemas import TABLES, Type
 from schemas.casts import NDArray, Ragged, Values
+from schemas.checks import ClockAscending
 
 TRIALS = "/intervals/trials"
 
@@ -116,6 +118,23 @@ def _lick_times(recording: Recording, start_times: NDArray) -> Ragged:
     return _licks_by_time(recording, start_times, stored)
 
 
+def _start_times(recording: Recording, rows: int) -> NDArray:
+    """The start of each trial. Licks, presentations and reward rates are computed from them."""
+    path = f"{TRIALS}/start_time"
+    times = recording.hdf.read_numbers(path, rows=rows)
+    wrong = goes_back(times)
+    if wrong.any():
+        row = int(wrong.argmax())
+        found = f"{times[row]} after {times[row - 1]}" if row else f"{times[row]}"
+        raise recording.hdf.error(
+            path,
+            MESSAGE,
+            expected=ClockAscending("start_time").expected,
+            found=f"{found} in row {row}",
+        )
+    return times
+
+
 def read_trials(recording: Recording) -> Trials:
     """All trials of the session, in file order.
 
@@ -156,7 +175,7 @@ def read_trials(recording: Recording) -> Trials:
                 expected=column.source,
                 found="no such name in colnames",
             )
-    licks = _lick_times(recording, hdf.read_times(f"{TRIALS}/start_time", rows=len(ids)))
+    licks = _lick_times(recording, _start_times(recording, len(ids)))
     columns["lick_times"] = licks
     return Trials(columns, licks, len(ids))
 

@@ -65,6 +65,7 @@ REWARDS = Table(
     primary_key=(),
     order=("behavior_session_id", "timestamps"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
+    checks=(ClockAscending("timestamps"),),
 )
 
 

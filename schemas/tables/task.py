@@ -106,6 +106,7 @@ TRIALS = Table(
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     checks=(
         OneTrue(("hit", "false_alarm", "miss", "correct_reject", "aborted", "auto_rewarded")),
+        ClockAscending("start_time"),
         NotBefore("stop_time", "start_time"),
         InClock("change_frame", Clock.STIMULUS),
         Finite("lick_times"),

@@ -14,7 +14,8 @@ import duckdb
 import polars as pl
 
 from pipelines.catalog.connect import connect
-from pipelines.check.lake import Severity, verify
+from pipelines.check.finding import Level
+from pipelines.check.lake import verify
 from pipelines.lake.ledger import Status, read_ledger
 from pipelines.lake.store import LocalStore
 from pipelines.sql_text import identifier
@@ -143,7 +144,7 @@ class Reference:
             problems = [
                 str(p)
                 for p in verify(LocalStore(lake))
-                if p.severity is Severity.ERROR or older is self.seen
+                if p.level is Level.ERROR or older is self.seen
             ]
             assert problems == []
         else:

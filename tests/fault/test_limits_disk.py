@@ -18,7 +18,8 @@ from builders.machine import modes, read_only, small_disk, small_files, without_
 from conftest import Figure
 
 from pipelines.catalog.build import build_catalog
-from pipelines.check.lake import Severity, verify
+from pipelines.check.finding import Level
+from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore
 from pipelines.request import IngestRequest
@@ -37,7 +38,7 @@ def check_whole(lake: Path) -> None:
     for file in lake.glob("[!_]*/**/*.parquet"):
         pq.ParquetFile(file).read()
     if (lake / "catalog.duckdb").exists():
-        assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR] == []
+        assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR] == []
 
 
 def finish(bucket: Path, lake: Path, expected: Path) -> None:

@@ -21,7 +21,8 @@ from builders.command import COMMAND, Started, start
 from builders.lakes import contents
 from conftest import Figure
 
-from pipelines.check.lake import Severity, verify
+from pipelines.check.finding import Level
+from pipelines.check.lake import verify
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Status
@@ -43,7 +44,7 @@ def converting(bucket: Path, lake: Path, workers: int = 2, **options: object) ->
 
 
 def check_whole(lake: Path) -> None:
-    assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR] == []
+    assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR] == []
 
 
 WAYS = [

@@ -9,7 +9,8 @@ import pytest
 from builders.lakes import contents, query
 from conftest import Ingest
 
-from pipelines.check.lake import Severity, verify
+from pipelines.check.finding import Level
+from pipelines.check.lake import verify
 from pipelines.lake.store import LocalStore
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
@@ -44,10 +45,10 @@ def test_a_damaged_file_is_put_there_anew(
     table: str, sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
 ) -> None:
     _cut(_first(lake, table))
-    assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR]
+    assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR]
     run_ingest(sample_bucket, lake, force=True)
     assert contents(lake) == contents(sample_lake)
-    assert [p for p in verify(LocalStore(lake)) if p.severity is Severity.ERROR] == []
+    assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR] == []
 
 
 def test_a_damaged_file_of_another_mouse_keeps_the_old_catalog_and_no_files_out(

@@ -17,7 +17,6 @@ from builders.nwb import (
     problem,
     recording,
     series,
-    whole_file,
     without,
 )
 from hypothesis import given, settings
@@ -66,47 +65,11 @@ def test_licks_of_disagreeing_lengths() -> None:
     )
 
 
-def test_a_lick_must_have_a_time() -> None:
-    content = (
-        metadata() | licks() | {"/processing/licking/licks/timestamps": np.array([2.75, NAN, 5.5])}
-    )
-    assert problem("licks", content) == (
-        f"file {NAME}, column /processing/licking/licks/timestamps: a time is missing; "
-        "expected a number of seconds in every row; found nan in row 1"
-    )
-
-
 def test_frames_of_licks_go_with_their_times() -> None:
     path = "/processing/licking/licks/data"
     assert problem("licks", metadata() | licks() | {path: np.array([11, 22, 12])}) == (
         f"file {NAME}, column {path}: frames go backwards; expected frames that ascend with the times; found 12 after 22, row 2"
     )
-
-
-CLOCKS = {
-    "licks": "/processing/licking/licks/timestamps",
-    "running_speed": "/processing/running/speed/timestamps",
-    "raw_running_speed": "/processing/running/speed_unfiltered/timestamps",
-    "stimulus_timestamps": "/processing/stimulus/timestamps/timestamps",
-    "eye_tracking": "/acquisition/EyeTracking/eye_tracking/timestamps",
-    "ophys_timestamps": "/processing/ophys/dff/traces/timestamps",
-    "trials": "/intervals/trials/start_time",
-}
-
-
-@pytest.mark.parametrize("table", CLOCKS)
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (-1e3, "times go backwards; expected ascending times; found -1000.0 after"),
-        (NAN, "a time is missing"),
-    ],
-)
-def test_clocks_are_whole_and_never_go_back(table: str, change: float, error: str) -> None:
-    content = whole_file()
-    times = content[CLOCKS[table]].copy()
-    times[1] = change
-    assert f"column {CLOCKS[table]}: {error}" in problem(table, content | {CLOCKS[table]: times})
 
 
 def test_times_of_rewards_are_those_of_autorewarded() -> None:

@@ -295,33 +295,6 @@ class HdfFile:
         """
         return float(self.read_numbers(path, ndim=0))
 
-    def read_times(self, path: str, *, rows: int | None = None) -> NDArray:
-        """Reads a whole dataset of times in seconds.
-
-        Raises:
-            DataError: as for `read_numbers`, or a time is missing or earlier than the one before.
-        """
-        values = self.read_numbers(path, rows=rows)
-        missing = ~np.isfinite(values)
-        if missing.any():
-            row = int(np.argmax(missing))
-            raise self.error(
-                path,
-                "a time is missing",
-                expected="a number of seconds in every row",
-                found=f"{values[row]} in row {row}",
-            )
-        back = values[1:] < values[:-1]
-        if back.any():
-            row = int(np.argmax(back)) + 1
-            raise self.error(
-                path,
-                "times go backwards",
-                expected="ascending times",
-                found=f"{values[row]} after {values[row - 1]}, row {row}",
-            )
-        return values
-
     def is_string(self, path: str) -> bool:
         """Whether the dataset at the path holds strings."""
         return storage.is_string(self.dataset(path))
