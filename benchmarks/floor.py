@@ -159,9 +159,10 @@ def _trials(h5: Any, out: Path) -> None:
     ignored = ("tags", "timeseries", "lick_events", "lick_times")
     names = [n for n in trials.attrs["colnames"] if n not in ignored]
     columns: dict[str, Any] = {"trials_id": trials["id"][()], **{n: trials[n][()] for n in names}}
-    columns["lick_times"] = _lists(
-        trials["lick_times"][()], np.append(0, trials["lick_times_index"][()])
-    )
+    licks = trials["lick_times"][()]
+    if licks.dtype.kind == "O":  # the release stores one empty text where there is no lick
+        licks = np.empty(0)
+    columns["lick_times"] = _lists(licks, np.append(0, trials["lick_times_index"][()]))
     _write(out, "trials", columns)
 
 

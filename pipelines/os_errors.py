@@ -1,4 +1,4 @@
-"""What a full disk, a read-only folder and other limits of the machine mean for whoever runs vblake."""
+"""Explains errors of the machine: a full disk, a read-only folder and other limits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _AGAIN = "run the same command again: what is finished is kept"
 _MAKE_ROOM = f"Make room there and {_AGAIN}."
 _NOT_ALLOWED = "Give a folder that you may write to, or get the right to write to this one."
 _FILES = f"Raise the limit on open files (ulimit -n) or use fewer --workers, and {_AGAIN}."
-_FAULT = f"The disk or the file server has a fault. See to it and {_AGAIN}."
+_FAULT = f"The disk or the file server has a fault. Repair it and {_AGAIN}."
 
 _MEANING = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
-    errno.EFBIG: f"Raise the limit on the size of a file (ulimit -f, or that of the file system) and {_AGAIN}.",
+    errno.EFBIG: (
+        f"Raise the limit on the size of a file (ulimit -f, or that of the file system) and {_AGAIN}."
+    ),
     errno.EROFS: _NOT_ALLOWED,
     errno.EACCES: _NOT_ALLOWED,
     errno.EPERM: _NOT_ALLOWED,
@@ -36,28 +38,29 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_limit(error: OSError) -> bool:
-    """Whether the machine said no, as against a mistake in the program."""
+    """Whether the error is a limit of the machine, not a mistake in the program."""
     return error.errno in _MEANING
 
 
 def free(folder: Path) -> str:
-    """Room on the disk of a folder, which need not exist yet, for people."""
+    """Returns the free space of a folder's disk as text. The folder need not exist yet."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
 
 
 def unwritable(error: OSError, folder: Path) -> LakeError:
-    """What to tell the user of a file that cannot be written.
+    """Returns the error for a file that cannot be written.
 
     Args:
-        error: what the system said; PyArrow and others do not name the file.
-        folder: where was to be written.
+        error: the system's error; PyArrow and others do not name the file.
+        folder: the folder that was being written to.
     """
     number = error.errno or 0
     room = f", {free(folder)}" if number in _FULL else ""
     return LakeError(
-        f"{error.filename or folder} cannot be written: {os.strerror(number)}{room}. {_MEANING.get(number, _NOT_ALLOWED)}"
+        f"{error.filename or folder} cannot be written: {os.strerror(number)}{room}. "
+        f"{_MEANING.get(number, _NOT_ALLOWED)}"
     )
 
 

@@ -21,7 +21,8 @@ def writing(store: Store) -> Generator[None]:
     A lake in S3 has no lock; run one ingest at a time there.
 
     Raises:
-        LakeError: another process is writing to the lake, or the disk is full, read-only or the like.
+        LakeError: another process is writing to the lake, or the disk is full, read-only or the
+            like.
     """
     if not isinstance(store, LocalStore):
         with within_limits(store.staging):
@@ -35,7 +36,8 @@ def writing(store: Store) -> Generator[None]:
             file.seek(0)
             owner = file.read().strip() or "unknown"
             raise LakeError(
-                f"{store.root} is being written to by another vblake process (pid {owner}). Wait until it has finished."
+                f"{store.root} is being written to by another vblake process (pid {owner}). "
+                "Wait until it has finished."
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

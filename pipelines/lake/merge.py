@@ -1,4 +1,6 @@
-"""Small tables: the rows of new sources are merged into the mouse's file, which stays sorted and is replaced as a whole."""
+"""Small tables: the rows of new sources are merged into the mouse's file, which stays sorted and is
+replaced as a whole.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ def merge_mouse(
         table: declaration; its `order` starts with its `unit_key`.
         store: the lake.
         path: the mouse's present file in the lake, which may be missing.
-        sources: by session or experiment id, the staged file with all its rows, or None if it has no rows any more.
+        sources: by session or experiment id, the staged file with all its rows, or None if it has
+            no rows any more.
         target: local file to write; not needed where one staged file holds all rows already.
         release: kept in the file's metadata.
         held: the session or experiment ids that the ledger says the present file has rows of.
@@ -103,7 +106,8 @@ def merge_mouse(
         if lost := sorted({*held} - {*sources}):
             mouse = path.split("mouse_id=")[1].split("/")[0]
             raise LakeError(
-                f"{error}. It has rows of {key} {', '.join(map(str, lost))} too, which this run does not read. "
+                f"{error}. It has rows of {key} {', '.join(map(str, lost))} too, "
+                "which this run does not read. "
                 f"Ingest all files of the mouse again: --mouse {mouse} --force."
             ) from error
         present = ids = None
@@ -138,7 +142,9 @@ def _in_full_groups(path: Path) -> bool:
 
 
 def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with the declared schema; a cast, which would import pandas, only where they have another one."""
+    """Rows with the declared schema; a cast, which would import pandas, only where they have
+    another one.
+    """
     return (
         rows.replace_schema_metadata(schema.metadata)
         if rows.schema.equals(schema)

@@ -1,13 +1,17 @@
-"""A Parquet file that takes the place of another one, without harm to those who are still reading the other.
+"""Replaces a Parquet file without misleading readers of the old version.
 
-Readers open a file by name more than once: for the footer, then for the data (DuckDB 1.5 and Polars 2.1 do, a Polars frame keeps the first
-footer for as long as it lives). If the name stands for other bytes in between, they decode the data of one version by the footer of
-another: mostly an error, but a wrong answer for the first column, and in Polars a query that never ends. A new name is no way out: DuckDB
-passes over a name that is gone when it lists a folder, so that rows are missing without a word.
+Readers open a file by name more than once: for the footer, then for the data. DuckDB 1.5 and Polars
+2.1 do so, and a Polars frame keeps the first footer for as long as it lives. If the name refers to
+other bytes in between, they decode the data of one version with the footer of another. Mostly that
+is an error, but it can be a wrong answer for the first column and, in Polars, a query that never
+ends. A new name is no solution: DuckDB skips a name that has disappeared when it lists a folder, so
+that rows are missing silently.
 
-A Parquet footer says where each column's data begin, so bytes that it does not speak of are nobody's. The file that takes the place of
-another keeps the name, has its own data where the other had none, and the other's bytes, if they are few, where they were: who has the old
-footer reads the old version. Otherwise there are zeros (a hole, which takes no room), which every reader refuses as a page.
+A Parquet footer says where each column's data begin, so bytes that it does not mention belong to
+nothing. The new file keeps the name. It has its own data where the old file had none, and keeps the
+old file's bytes in place if they are few: a reader with the old footer reads the old version.
+Otherwise there are zeros in their place (a hole, which takes no room), which every reader refuses
+as a page.
 """
 
 from __future__ import annotations
@@ -29,11 +33,13 @@ from schemas.errors import LakeError
 
 _MAGIC = b"PAR1"
 _KEPT = 8 << 20
-"""Bytes of earlier versions that are kept. More would double a lake whose traces are replaced."""
+"""Bytes kept of earlier versions. More would double a lake whose traces are replaced."""
 _RECENT_S = 60.0
-"""For so long all earlier versions are kept, not the last one only: a query may be older than two replacements."""
+"""For this long all earlier versions are kept, not only the last: a query may be older than two
+replacements.
+"""
 _AGED_S = 86_400.0
-"""For so long no place is used again: a Polars frame in a notebook may be that old."""
+"""Space is not reused for this long: a Polars frame in a notebook may be that old."""
 _COPY = 4 << 20
 
 _OFFSETS = frozenset(
@@ -44,7 +50,9 @@ _OFFSETS = frozenset(
         (4, 1, 3, 11),  # ColumnMetaData.dictionary_page_offset
     }
 )
-"""Places in a file that a footer names, as field numbers of https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift."""
+"""Offsets that a footer contains, as field numbers of parquet.thrift in
+https://github.com/apache/parquet-format.
+"""
 _INDEXES = frozenset(
     {
         (4, 1, 4),  # ColumnChunk.offset_index_offset
@@ -53,18 +61,18 @@ _INDEXES = frozenset(
         (4, 1, 3, 14),  # ColumnMetaData.bloom_filter_offset
     }
 )
-"""Places of what names places in its turn. The lake's writer makes none of these."""
+"""Offsets of structures that contain offsets themselves. The lake's writer makes none of these."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the parts of a Parquet file lie.
+    """The positions of a Parquet file's parts.
 
     Attributes:
         path: the file.
-        start: first byte of the data of its footer's columns.
+        start: first byte of the columns' data.
         end: first byte after them.
-        size: of the file.
+        size: size of the file.
         footer: its thrift bytes.
     """
 
@@ -82,7 +90,7 @@ class _Layout:
             for g in range(metadata.num_row_groups)
             for c in range(metadata.num_columns)
         ]
-        chunks = [c for c in chunks if c.total_compressed_size]  # those of no rows lie nowhere
+        chunks = [c for c in chunks if c.total_compressed_size]  # chunks without rows have no data
         starts = [
             c.data_page_offset if c.dictionary_page_offset is None else c.dictionary_page_offset
             for c in chunks
@@ -107,25 +115,26 @@ class _Layout:
 
 
 def supersede(new: Path, standing: Path, target: Path) -> bool:
-    """Writes the file that is to take the place of a standing one.
+    """Writes the file that will replace another one.
 
     Args:
-        new: a Parquet file with the rows to come.
+        new: a Parquet file with the new rows.
         standing: the file that has the name now.
-        target: is written: the rows, schema and metadata of `new`, in such a place that readers of `standing` are not misled.
+        target: file to write: the rows, schema and metadata of `new`, placed so that readers of
+            `standing` are not misled.
 
     Returns:
-        False, and nothing is written, if the standing file says the same, byte for byte.
+        False, and nothing is written, if the content of both is the same, byte for byte.
 
     Raises:
-        LakeError: `new` has indexes, which hold places themselves.
+        LakeError: `new` has indexes, which contain offsets themselves.
     """
     fresh = _Layout.of(new)
     try:
         old = _Layout.of(standing)
     except PermissionError:
         raise
-    except (pa.ArrowException, OSError):  # it is damaged: nobody can have begun to read it
+    except (pa.ArrowException, OSError):  # it is damaged, so nobody is reading it
         shutil.copyfile(new, target)
         return True
     if _same(old, fresh):
@@ -155,7 +164,10 @@ def supersede(new: Path, standing: Path, target: Path) -> bool:
 
 
 def _place(length: int, old: _Layout, *, reuse: bool) -> int:
-    """Where data of a length go: where no version has had any, or below the standing footer where only forgotten ones had."""
+    """Returns where data of this length go.
+
+    That is where no version has had any, or only versions of more than a day ago.
+    """
     if reuse:
         if len(_MAGIC) + length <= old.start:
             return len(_MAGIC)
@@ -165,7 +177,7 @@ def _place(length: int, old: _Layout, *, reuse: bool) -> int:
 
 
 def _same(one: _Layout, other: _Layout) -> bool:
-    """Whether two files have the same bytes, but for their place."""
+    """Whether two files have the same bytes, apart from their offsets."""
     if one.data != other.data:
         return False
     with one.path.open("rb") as first, other.path.open("rb") as second:
@@ -187,7 +199,9 @@ def _copy(layout: _Layout, start: int, end: int, target: BinaryIO, shift: int = 
 
 
 def _moved(footer: bytes, by: int) -> bytes:
-    """A footer, all of whose offsets are larger; what this module does not know stays as it is."""
+    """Returns a footer with all offsets increased; fields that this module does not know are
+    unchanged.
+    """
     target = TMemoryBuffer()
     _rewrite(
         TCompactProtocol(TMemoryBuffer(footer)), TCompactProtocol(target), TType.STRUCT, (), by
@@ -206,12 +220,12 @@ _PLAIN = {
 
 
 def _rewrite(source: Any, target: Any, type_: int, field: tuple[int, ...], by: int) -> None:
-    """Copies one value of the thrift protocol; `field` are the numbers of the fields that it lies in."""
+    """Copies one value of the thrift protocol; `field` holds the numbers of its enclosing fields."""
     if type_ == TType.STRUCT:
         source.readStructBegin()
         target.writeStructBegin(None)
-        while (begun := source.readFieldBegin())[1] != TType.STOP:
-            _, inner, number = begun
+        while (header := source.readFieldBegin())[1] != TType.STOP:
+            _, inner, number = header
             target.writeFieldBegin(None, inner, number)
             _rewrite(source, target, inner, (*field, number), by)
             target.writeFieldEnd()
@@ -230,9 +244,10 @@ def _rewrite(source: Any, target: Any, type_: int, field: tuple[int, ...], by: i
         value = source.readI64()
         if field in _INDEXES:
             raise LakeError(
-                "a Parquet file with page indexes or Bloom filters cannot take the place of another; write it without"
+                "a Parquet file with page indexes or Bloom filters cannot replace another; "
+                "write it without them"
             )
-        # 0 is what writers put where they say nothing.
+        # Writers store 0 for an unknown offset.
         target.writeI64(value + by if value and field in _OFFSETS else value)
     else:
         name = _PLAIN[type_]

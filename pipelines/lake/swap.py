@@ -1,4 +1,4 @@
-"""Putting files in place in a folder of a local lake, all at once where the file system can."""
+"""Puts files into a folder of a local lake, all at once where the file system can."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _AT_FDCWD = -100
 _EXCHANGE = 2
 """RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS."""
 _KEEP_S = 5.0
-"""A reader may be about to list a folder that was exchanged; it is to find the names there, not nothing."""
+"""A reader may be about to open names in a folder that was exchanged, so it keeps them this long.
+"""
 _UNSUPPORTED = (
     errno.EINVAL,
     errno.ENOSYS,
@@ -26,19 +27,20 @@ _UNSUPPORTED = (
     errno.EPERM,
     errno.EXDEV,
 )
-"""What file systems answer that know no exchange or no hard links."""
+"""The errors of file systems without exchange or hard links."""
 
 
 def put(folder: Path, files: Mapping[str, Path | None], staging: Path) -> None:
-    """Puts finished Parquet files into a folder of a lake; a file that is there is superseded under its own name.
+    """Puts finished Parquet files into a folder of a lake, replacing files under their own names.
 
-    Nothing happens to a file whose new content is its old one. One file changes by a rename, several by an exchange of the folder; on a
-    file system that cannot exchange folders (NFS, SMB, some FUSE) they change one after the other. Staged files stay where they are.
+    A file whose content would not change is left alone. One file changes by a rename, several by an
+    exchange of the folder. On a file system that cannot exchange folders (NFS, SMB, some FUSE),
+    they change one after another. Staged files stay where they are.
 
     Args:
         folder: made if it is missing.
-        files: by name, the staged file, on the same file system; None removes.
-        staging: folder for what is made on the way, and for what was exchanged until `forget`.
+        files: by name, the staged file, on the same file system; None removes the file.
+        staging: folder for intermediate files, and for exchanged folders until `forget`.
     """
     forget(staging)
     changed = staging / f"replaced-{uuid.uuid4().hex}"
@@ -65,7 +67,7 @@ def _put(folder: Path, files: Mapping[str, Path | None], changed: Path) -> None:
         for path in others:
             _link(path, changed / path.name)
         if _exchange(changed, folder):
-            _hollow(changed)
+            _empty_files(changed)
             return
     for name in fresh:
         (changed / name).replace(folder / name)
@@ -75,7 +77,7 @@ def _put(folder: Path, files: Mapping[str, Path | None], changed: Path) -> None:
 
 
 def _prepare(staged: Path, standing: Path, target: Path) -> None:
-    """Makes the file that is to stand where there may be one; none if it would be the same."""
+    """Makes the replacement of a file; makes none if it would be the same."""
     from pipelines.lake.new_version import (
         supersede,  # pyarrow.parquet: 0.16 s, which `vblake sql` need not pay
     )
@@ -90,7 +92,7 @@ def _prepare(staged: Path, standing: Path, target: Path) -> None:
 
 
 def _link(path: Path, other: Path) -> None:
-    """A second name for a file, or a copy where the file system has no such thing."""
+    """Gives a file a second name, or copies it where the file system has no hard links."""
     try:
         other.hardlink_to(path)
     except OSError as error:
@@ -102,7 +104,7 @@ def _link(path: Path, other: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Has two folders change places in one step; False where that is not possible."""
+    """Exchanges two folders in one step; returns False where that is not possible."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     try:
@@ -117,8 +119,8 @@ def _exchange(one: Path, other: Path) -> bool:
     return not failed
 
 
-def _hollow(folder: Path) -> None:
-    """Leaves the names in a folder that was exchanged: who is about to list it needs no more, and the disk is free."""
+def _empty_files(folder: Path) -> None:
+    """Empties the files of an exchanged folder: a reader that is listing it only needs names."""
     empty = folder / ".empty"
     for path in [*folder.iterdir()]:
         empty.touch()
@@ -126,14 +128,17 @@ def _hollow(folder: Path) -> None:
 
 
 def forget(staging: Path) -> None:
-    """Removes folders that were exchanged some time ago."""
+    """Removes folders that were exchanged more than `_KEEP_S` seconds ago."""
     for folder in staging.glob("replaced-*"):
         if not _recent(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def tidy(staging: Path) -> None:
-    """Empties the staging folder at the end of a run, but for what was exchanged a moment ago; that is for the next run."""
+    """Empties the staging folder at the end of a run, except for recently exchanged folders.
+
+    The next run removes those.
+    """
     for path in [*staging.iterdir()] if staging.is_dir() else []:
         if not path.is_dir():
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The commands of `pipelines.cli` run in this process, and what is read from their output."""
+"""Runs the commands of `pipelines.cli` in this process and reads their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `vblake` command in a process of its own, as a shell, a terminal or a scheduler starts it."""
+"""Runs the `vblake` command in another process, as a shell, a terminal or a scheduler would."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Started:
         raise AssertionError(f"no {part!r} in {self.said}")
 
     def end(self, seconds: float) -> int:
-        """Waits for its end; returns the exit code. All its processes must be gone by then."""
+        """Waits for the end; returns the exit code. All its processes must have ended too."""
         try:
             rest, _ = self.process.communicate(
                 timeout=seconds

@@ -1,4 +1,4 @@
-"""Calls in a process of their own, with a bound on time and memory: what is called may crash, loop for ever or take all memory."""
+"""Runs calls in other processes, with bounds on time and memory: they may crash or loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 _POLL_S = 0.02
 _BACKSTOP = 8 << 30
-"""Bound on address space, well above the bound on memory, which is watched from outside: it must not turn a large allocation into an error
-that no user would see."""
+"""Bound on address space, well above the bound on memory, which is watched from outside: it must
+not turn a large allocation into an error that no user would see."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def _memory(pid: int | str) -> int:
-    """Most memory a process has held, bytes; 0 if it is gone."""
+    """Returns the peak memory of a process in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

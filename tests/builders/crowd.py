@@ -1,4 +1,5 @@
-"""Readers of a lake in processes of their own, who ask again and again while somebody writes, and compare every answer with what was published."""
+"""Readers of a lake in processes of their own, who ask again and again while somebody writes, and
+compare every answer with what was published."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ RETRYABLE: tuple[tuple[type[Exception], str], ...] = (
     (duckdb.Error, "TProtocolException: Invalid data"),
     (pl.exceptions.ComputeError, "Invalid thrift"),
 )
-"""What a query may fail with, once in a while: a large file was replaced between its footer and its data. Asked again, it succeeds."""
+"""What a query may fail with, once in a while: a large file was replaced between its footer and its
+data. Asked again, it succeeds."""
 
 TRIES = 50
 
@@ -47,7 +49,8 @@ class Published:
 
     Attributes:
         units: rows and digest of each unit.
-        states: the sets of units that were published one after the other; None where units come one by one.
+        states: the sets of units that were published one after the other; None where units come one
+            by one.
         grows: whether what was there once stays there.
     """
 
@@ -56,7 +59,7 @@ class Published:
     grows: bool = True
 
     def problem(self, found: Units, seen: frozenset[Any]) -> str | None:
-        """What is wrong with an answer, after an answer with the units `seen`."""
+        """Returns what is wrong with an answer that follows one with the units `seen`."""
         if wrong := [unit for unit, digest in found.items() if self.units.get(unit) != digest]:
             return f"{wrong} are not as published"
         if self.states is not None and frozenset(found) not in self.states:
@@ -68,7 +71,8 @@ class Published:
 
 @dataclass
 class Report:
-    """What a reader has to say: answers, failures of the retryable kind by their text, and what was wrong."""
+    """What a reader has to say: answers, failures of the retryable kind by their text, and what was
+    wrong."""
 
     kind: Kind
     answers: int = 0
@@ -207,7 +211,8 @@ def crowd(
         published: what each table may hold; other tables are not asked for.
         seed: of their choice of questions.
         readers: one process each.
-        pause: seconds between two questions of a reader; eight that never pause leave a small machine no time to write.
+        pause: seconds between two questions of a reader; eight that never pause leave a small
+            machine no time to write.
     """
     context = get_context("spawn")
     stop, out = context.Event(), context.Queue()
@@ -241,7 +246,8 @@ def published_by_state(
 
     Args:
         reference: the units of the lake that holds all.
-        sessions_of: by table, the session of each unit; tables whose units are not of one session are not in it.
+        sessions_of: by table, the session of each unit; tables whose units are not of one session
+            are not in it.
         states: the sessions in the lake, one state after the other.
     """
     result: dict[str, Published] = {}

@@ -1,4 +1,4 @@
-"""What holds for the staged tables of any file that was converted without an error, whatever is in it."""
+"""Invariants of the staged tables of any file that was converted without an error."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Ingests in a process group of their own that are killed (SIGKILL) at a chosen moment: after some time, or at the n-th line of publication.
+"""Ingests in a process group of their own that are killed (SIGKILL) at a chosen moment: after some
+time, or at the n-th line of publication.
 
-As a program this module is the ingest that dies by itself: it counts the lines that are executed in the modules that write to the lake.
+As a program this module is the ingest that dies by itself: it counts the lines that are executed in
+the modules that write to the lake.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Command:
         lake, source, endpoint_url: where to and where from.
         sessions: what to ingest.
         force: convert again.
-        phase, line: the process group is killed before the n-th line, from 1, that is executed in the modules of a phase; 0 for never. Without
+        phase, line: the process group is killed before the n-th line, from 1, that is executed in
+        the modules of a phase; 0 for never. Without
             a phase lines are not counted.
         dagster: as `vblake ingest`, which counts no lines.
     """
@@ -106,7 +109,8 @@ class End:
     Attributes:
         code: -9 if it was killed.
         output: what it printed.
-        where: the line before which it was killed, `publish.py:120`; empty if it was not killed at a line.
+        where: the line before which it was killed, `publish.py:120`; empty if it was not killed at
+            a line.
     """
 
     code: int
@@ -123,7 +127,8 @@ def run(command: Command, home: Path, moment: Callable[[], bool] = lambda: False
         time.sleep(0.002)
     with suppress(ProcessLookupError):  # all of it has ended
         os.killpg(process.pid, signal.SIGKILL)
-    # The pipe is at its end when every process of the group is gone, so that nothing writes any more.
+    # The pipe is at its end when every process of the group is gone, so that nothing writes any
+    # more.
     output, _ = process.communicate()
     note = Path(command.lake).with_suffix(".killed")
     where = note.read_text() if note.exists() else ""
@@ -135,7 +140,8 @@ def run(command: Command, home: Path, moment: Callable[[], bool] = lambda: False
 
 
 class _Lines:
-    """Counts executed lines of `WATCHED` by phase, in all threads; kills the process group before one of them."""
+    """Counts executed lines of `WATCHED` by phase, in all threads; kills the process group before
+    one of them."""
 
     def __init__(self, phase: str, last: int, note: Path) -> None:
         self._last = (phase, last)

@@ -1,7 +1,8 @@
 """A hand-made lake, and ways to damage it. All rows are invented.
 
-Mouse 101: training session 1001 (own file), session 1002 with the experiments 3001 (gives the behaviour) and 3002.
-Mouse 102: session 1003 with the experiment 3003 (quarantined), training sessions 1004 (skipped) and 1005 (nobody tried).
+Mouse 101: training session 1001 (own file), session 1002 with the experiments 3001 (gives the
+behaviour) and 3002. Mouse 102: session 1003 with the experiment 3003 (quarantined), training
+sessions 1004 (skipped) and 1005 (nobody tried).
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def _filled(column: Column, row: Row) -> Any:
 
 
 def write_rows(store: Store, table: str, rows: list[Row], **ids: Any) -> str:
-    """Writes one file of a table. What a row does not give is NULL, or something where there must be something.
+    """Writes one file of a table. What a row does not give is NULL, or something where there must
+    be something.
 
     Returns:
         The file's path below the lake.

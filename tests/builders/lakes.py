@@ -50,7 +50,7 @@ def behavior_file(bucket: Path, nth: int = 0) -> Path:
 
 
 def file_key(path: Path) -> int:
-    """The id in a file's name."""
+    """Returns the id in a file's name."""
     return int(path.stem.rsplit("_", 1)[1])
 
 

@@ -1,4 +1,5 @@
-"""Limits that a process can be put under: rights that are taken away, small disks, read-only folders."""
+"""Limits that a process can be put under: rights that are taken away, small disks, read-only
+folders."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ def small_files(size: int) -> Callable[[], None]:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Generator[Callable[[int], None]]:
-    """A disk of `size` bytes at a folder; gives a function that sets another size. Skips the test where mounting is not allowed."""
+    """Mounts a disk of `size` bytes at a folder; yields a function that resizes it.
+
+    Skips the test where mounting is not allowed.
+    """
     folder.mkdir()
     _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
@@ -43,7 +47,8 @@ def small_disk(folder: Path, size: int) -> Generator[Callable[[int], None]]:
 
 @contextmanager
 def read_only(folder: Path) -> Generator[None]:
-    """A folder on a file system that is mounted read-only. Skips the test where mounting is not allowed."""
+    """A folder on a file system that is mounted read-only. Skips the test where mounting is not
+    allowed."""
     _mount("--bind", folder, folder)
     try:
         _mount("-o", "remount,bind,ro", folder)

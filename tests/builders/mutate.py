@@ -1,4 +1,4 @@
-"""Random damage to HDF5 files, by seed: to their bytes, and to what is in them."""
+"""Damages HDF5 files at random, by seed: their bytes, and their contents."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ _ODD: tuple[Any, ...] = (
 
 
 def _paths(h5: h5py.File) -> list[str]:
-    """Objects by path, those behind soft links too, without what nobody reads."""
+    """Returns the objects that readers use by path, those behind soft links too."""
     found: list[str] = []
     h5.visit_links(lambda name: None if name.startswith(_UNREAD) else found.append(name))
     return sorted(found)

@@ -9,7 +9,7 @@ import duckdb
 from builders.lake import build_lake
 
 CANARY = "c4n4ry"
-"""What the files beside the lake hold. It must not come out."""
+"""The content of the files beside the lake. No output may contain it."""
 
 
 def lake_beside_secrets(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the S3 server serves, what can go wrong with it on demand, and what it counts."""
+"""The objects that the S3 server serves, the faults that it injects, and its counters."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What a client asked for.
+    """A client's request.
 
     Attributes:
-        number: requests before this one, of any kind.
+        number: number of earlier requests, of any kind.
         kind: see `Counters.requests`.
-        method: of HTTP.
+        method: HTTP method.
         key: object key, or the prefix of a listing.
-        version_id: version asked for, None for the newest.
-        range: bytes [start, stop) asked for; None for the whole.
+        version_id: requested version, None for the newest.
+        range: requested bytes [start, stop); None for the whole object.
     """
 
     number: int
@@ -36,22 +36,25 @@ class RequestInfo:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong with one request; several may at once.
+    """The faults of one request; several may be combined.
 
     Attributes:
         status, code: answer with this error instead, e.g. 503 and SlowDown.
-        stall_s: wait so long before the answer.
-        drip_s: send the body byte by byte, waiting so long after each.
+        stall_s: seconds to wait before the answer.
+        drip_s: send the body byte by byte, waiting this long after each.
         reset: reset the connection `before` the answer, or in the `middle` of its body.
-        missing: leave so many bytes out at the end of the body.
-        declared: whether Content-Length still speaks of the whole body then; the connection is closed after it.
+        missing: number of bytes to leave out at the end of the body.
+        declared: whether Content-Length still states the whole body then; the connection is closed
+            afterwards.
         whole: answer a range request with 200 and the whole object.
         content_range: answer a range request with this Content-Range.
-        version: serve this version instead of the one asked for, and say so, as servers do that keep no versions.
-        replaced: serve other bytes of the same length, with another ETag and version id, as if the object had been replaced.
-        lie: say that it is the version asked for; the ETag tells.
-        matches: whether If-Match is heeded; some servers ignore it.
-        listing: answer a listing with this instead; a function makes it from the right answer.
+        version: serve this version instead of the requested one, and say so, as servers without
+            versions do.
+        replaced: serve other bytes of the same length, with another ETag and version id, as if the
+            object had been replaced.
+        lie: claim to serve the requested version; only the ETag differs.
+        matches: whether If-Match is respected; some servers ignore it.
+        listing: makes the answer to a listing from the right one.
     """
 
     status: int | None = None
@@ -71,20 +74,23 @@ class Fault:
 
 
 Faults = Callable[[RequestInfo, int], Fault | None]
-"""Called for each request with how often the same was asked before (method, key, version and range); gives the fault, if any."""
+"""Called for each request with the number of equal requests before it (method, key, version and
+range); returns the fault, if any.
+"""
 
 
 @dataclass
 class Counters:
-    """What was asked and sent. Whoever got a whole answer finds it counted.
+    """Counts requests and bytes. A complete answer is counted before the client has it.
 
     Attributes:
-        requests: by kind: `range`, `get` (whole object), `head`, `list`, `refused` (no such method or parameter).
-        bytes_sent: bytes of object bodies by key; listings and errors do not count.
-        ranges: bytes [start, stop) asked of each key, in the order of the requests.
-        versions: version ids asked of each key; None where none was.
-        at_once: most requests that were open at one time.
-        connections: how many clients have opened.
+        requests: by kind: `range`, `get` (whole object), `head`, `list`, `refused` (no such method or
+            parameter).
+        bytes_sent: bytes of object bodies by key, without listings and errors.
+        ranges: requested bytes [start, stop) of each key, in the order of the requests.
+        versions: requested version ids of each key; None for the newest.
+        at_once: largest number of concurrent requests.
+        connections: number of connections that clients have opened.
     """
 
     requests: Counter[str] = field(default_factory=Counter[str])
@@ -97,7 +103,7 @@ class Counters:
     connections: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """Returns the counters as plain JSON."""
         versions = {key: sorted(map(str, found)) for key, found in self.versions.items()}
         return {
             "requests": self.requests,
@@ -141,7 +147,7 @@ class Folder:
         self._pinned = pinned_versions(self._root)
 
     def find(self, key: str, version_id: str | None) -> Stored:
-        """One version of an object; the newest if none is named.
+        """Returns one version of an object, by default the newest.
 
         Raises:
             RefusedError: there is no such object, or no such version of it.
@@ -187,5 +193,5 @@ def pinned_versions(folder: Path) -> dict[str, list[str]]:
                 key = unquote(urlsplit(entry["url"]).path).lstrip("/")
                 found.setdefault(key, []).append(entry["version_id"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # a manifest that a test has damaged; the client is to find that out
+            continue  # a manifest that a test has damaged, which the client must detect
     return found

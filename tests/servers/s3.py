@@ -1,11 +1,13 @@
-"""A small strict S3 server on loopback that serves a folder: versions, byte ranges, latency, bandwidth, faults on demand, and counts.
+"""A small strict S3 server on loopback that serves a folder: versions, byte ranges, latency,
+bandwidth, faults on demand, and counts.
 
     with S3Server(folder, latency=0.03, bandwidth=40e6) as server:
         source = open_source(SourceSpec(f"s3://{server.bucket}", server.url))
 
-Read-only and path-style (`/bucket/key`). What it does not know it refuses (501), so that no client passes by an accident of a lenient
-server. Benchmarks run it in a process of its own (in theirs it would wait for the GIL); it prints its URL, under which `/_counters` gives
-the counts as JSON and `/_counters?reset` sets them to 0 after that:
+Read-only and path-style (`/bucket/key`). What it does not know it refuses (501), so that no client
+passes by an accident of a lenient server. Benchmarks run it in a process of its own (in theirs it
+would wait for the GIL); it prints its URL, under which `/_counters` gives the counts as JSON and
+`/_counters?reset` sets them to 0 after that:
 
     python -m servers.s3 FOLDER --latency 0.03 --bandwidth 40e6 --port 0
 """
@@ -39,7 +41,7 @@ __all__ = ["BUCKET", "Counters", "Fault", "Faults", "RequestInfo", "S3Server"]
 
 BUCKET = "visual-behavior-ophys-data"
 _STEP_S = 0.005
-"""With a bandwidth, a body goes out in pieces of so many seconds."""
+"""With a bandwidth, a body is sent in pieces of this many seconds."""
 _STEP = 4 << 20
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OTHER = bytes(range(255, -1, -1))
@@ -66,10 +68,12 @@ class S3Server:
         bucket: its name.
         latency: seconds between a request and the first byte of its answer.
         bandwidth: bytes a second on each connection; None for no limit.
-        versions: files of the versions of a key, by version id, the newest last; paths are relative to the folder. Keys that are not in it
-            have the version ids that the manifests in the folder pin, else one made from the name.
+        versions: files of the versions of a key, by version id, the newest last; paths are relative
+            to the folder. Keys that are not in it have the version ids that the manifests in the
+            folder pin, else one made from the name.
         faults: see `Faults`.
-        versioned: whether the bucket keeps versions; if not, no answer names one, and asking for one is refused.
+        versioned: whether the bucket keeps versions; if not, no answer names one, and asking for
+            one is refused.
         port: 0 for any that is free.
         page: keys on a page of a listing.
     """
@@ -122,7 +126,7 @@ class S3Server:
             raise self.problems[0]
 
     def reset_counters(self) -> None:
-        """Starts counting anew."""
+        """Resets the counters."""
         with self._lock:
             self.counters = Counters()
 
@@ -153,13 +157,14 @@ class S3Server:
             self.counters.connections += 1
 
     def is_open(self, change: int) -> None:
-        """Notes that a request has begun (1) or ended (-1)."""
+        """Counts a request that started (1) or ended (-1)."""
         with self._lock:
             self._open += change
             self.counters.at_once = max(self.counters.at_once, self._open)
 
     def will_send(self, key: str, count: int) -> None:
-        """Counts bytes of a body; before they are sent, so that who received them finds them counted."""
+        """Counts bytes of a body; before they are sent, so that who received them finds them
+        counted."""
         with self._lock:
             self.counters.bytes_sent[key] += count
 
@@ -196,7 +201,8 @@ class _Http(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
-        # A client may go when it likes; anything else is a fault of this server, raised when it is left.
+        # A client may go when it likes; anything else is a fault of this server, raised when it is
+        # left.
         if error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
             self.s3.problems.append(error)
 
@@ -281,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._deliver(206 if ranged else 200, headers, body, start, stop, fault, key)
 
     def _goes_on(self, fault: Fault) -> bool:
-        """Faults before the answer; whether there is to be one."""
+        """Applies faults before the answer; returns whether to answer at all."""
         if fault.stall_s:
             time.sleep(fault.stall_s)
         if fault.reset == "before":
@@ -329,7 +335,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _send(self, path: Path, start: int, stop: int) -> None:
-        """Sends bytes of a file, at no more than the bandwidth, from the page cache to the socket without a copy in between."""
+        """Sends bytes of a file within the bandwidth, from the page cache to the socket without a
+        copy.
+        """
         bandwidth = self.s3.bandwidth
         step = max(1024, int(bandwidth * _STEP_S)) if bandwidth else _STEP
         began, first = time.perf_counter(), start
@@ -348,7 +356,8 @@ class _Handler(BaseHTTPRequestHandler):
                 start += sent
 
     def _reset(self) -> None:
-        # Lingering for 0 s makes the kernel send RST instead of FIN; the reader's file is closed too, else the socket stays open.
+        # Lingering for 0 s makes the kernel send RST instead of FIN; the reader's file is closed
+        # too, else the socket stays open.
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
