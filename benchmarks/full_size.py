@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from pipelines.catalog.build import build_catalog
 from pipelines.lake.store import LocalStore, create_lake
-from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
+from pipelines.lake.writer import write_table
 from schemas import TABLES, Table
 from schemas.casts import Ragged, Values, conform
-from schemas.layout import relative_path
+from schemas.layout import ROW_GROUP_ROWS, relative_path
 
 RELEASE = "1.1.0"
 MICE, SESSIONS = 107, 4782

@@ -1,4 +1,4 @@
-"""Where the rows of a table lie in the lake. Pure names, no I/O."""
+"""Where the rows of a table lie in the lake: paths and row groups. No I/O."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ CATALOG = "catalog.duckdb"
 MARKER = "_lake.json"
 """Says that a folder is a lake, and of which release. Names with a leading underscore are no data to any reader that globs."""
 STAGING = "_staging"
+
+ROW_GROUP_ROWS = 122_880
+"""Rows of a row group, DuckDB's own size: one session's rows are found in 23 ms, against 325 ms with
+a row group per session."""
+
+CELLS_PER_ROW_GROUP = 16
+"""Rows of a row group in the tables of traces: it bounds the memory of a conversion, and one cell's
+trace is found by reading one group."""
 
 
 def relative_path(

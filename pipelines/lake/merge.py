@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from pipelines.lake.damage import DamagedError, reading
 from pipelines.lake.store import Store
-from pipelines.lake.writer import ROW_GROUP_ROWS, write_table
+from pipelines.lake.writer import write_table
 from schemas import Table
 from schemas.arrow import arrow_schema
 from schemas.errors import LakeError
+from schemas.layout import ROW_GROUP_ROWS
 
 
 def _runs(ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[tuple[int, int, int]]:

@@ -11,9 +11,7 @@ import pyarrow.parquet as pq
 
 from schemas import SCHEMA_VERSION, Encoding, Table, Type
 from schemas.arrow import arrow_schema
-
-ROW_GROUP_ROWS = 122_880
-"""DuckDB's own row group size: one session's rows are found in 23 ms against 325 ms with a row group per session."""
+from schemas.layout import ROW_GROUP_ROWS
 
 _FLOATS = (Type.FLOAT64, Type.LIST_FLOAT64, Type.LIST_FLOAT32)
 _INTEGERS = (Type.INT64, Type.LIST_INT64, Type.LIST_UINT32)

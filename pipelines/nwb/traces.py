@@ -10,9 +10,7 @@ from pipelines.nwb.cells import CELL_TABLE, read_cells
 from pipelines.nwb.metadata import frame_rate
 from pipelines.nwb.recording import OPHYS, Recording, Rows
 from schemas.casts import NDArray, Ragged, Values
-
-CELLS_PER_BATCH = 16
-"""Cells per row group: bounds memory, and one cell's trace is found by reading one group."""
+from schemas.layout import CELLS_PER_ROW_GROUP
 
 _TRANSPOSED_FRAMES = 1024
 """Frames transposed at a time: a block fits in the cache, which halves the time of a transpose."""
@@ -112,7 +110,7 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
 def _batches(
     recording: Recording, data: NDArray, columns: NDArray, cells: NDArray
 ) -> Iterator[tuple[dict[str, Values], NDArray, slice]]:
-    """Yields key columns, transposed traces and positions of `CELLS_PER_BATCH` cells at a time.
+    """Yields key columns, transposed traces and positions of `CELLS_PER_ROW_GROUP` cells at a time.
 
     Args:
         recording: the file.
@@ -121,8 +119,8 @@ def _batches(
         cells: position of each cell in `Cells.valid`.
     """
     table = recording.once(read_cells)
-    for start in range(0, len(columns), CELLS_PER_BATCH):
-        part = slice(start, start + CELLS_PER_BATCH)
+    for start in range(0, len(columns), CELLS_PER_ROW_GROUP):
+        part = slice(start, start + CELLS_PER_ROW_GROUP)
         keys: dict[str, Values] = {
             "cell_roi_id": table.roi_ids[table.valid[cells[part]]],
             "cell_specimen_id": table.specimen_ids[cells[part]],

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipelines.nwb.readers import READERS
-from pipelines.nwb.traces import CELLS_PER_BATCH, filter_weights, transposed
+from pipelines.nwb.traces import filter_weights, transposed
 
 EVENTS = f"{OPHYS}/event_detection"
 TRACES = {
@@ -123,7 +123,6 @@ def test_batches_of_cells() -> None:
     assert got["cell_specimen_id"] == [i + 8000 for i in kept]
     assert got["dff"] == [[1000.0 * frame + i for frame in range(FRAMES)] for i in kept]
     assert [rows.count for rows in READERS["dff_traces"](recording(content))] == [16, 16, 8]
-    assert CELLS_PER_BATCH == 16
     found = columns("events", content)
     assert found["cell_roi_id"] == kept
     assert found["events"] == got["dff"]
