@@ -86,9 +86,11 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
     """
     from pipelines.lake.merge import merge_mouse
     from pipelines.lake.store import LocalStore
+    from pipelines.no_pandas import refuse_pandas
     from schemas import TABLES
     from schemas.layout import relative_path
 
+    refuse_pandas()  # as in the command
     store = LocalStore(lake)
     store.staging.mkdir(parents=True, exist_ok=True)
     session = _FIRST + 10**6

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from pipelines.convert.file import convert_file, convert_templates
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
+from pipelines.no_pandas import refuse_pandas
 from pipelines.release.selection import FileKind, FileTask, Selection
 from pipelines.release.tasks import plan
 from pipelines.source.base import SourceSpec
@@ -205,8 +206,10 @@ def main() -> None:
     if options.way == "prepare":
         print(json.dumps(prepare(options.bucket, options.work)))
         return
-    if options.way != "download-1":
-        importlib.import_module("s3fs")  # a worker has it from its first file on
+    if options.way == "s3fs":
+        importlib.import_module("s3fs")
+    else:
+        refuse_pandas()  # as in a worker
     task = pickle.loads(options.task.read_bytes())
     started = time.perf_counter()
     facts = WAYS[options.way](task, options.url, options.work)
