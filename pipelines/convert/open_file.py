@@ -1,4 +1,4 @@
-"""Opens the NWB file of a task: from a folder in place, from a bucket by byte ranges or as a whole."""
+"""Opens the NWB file of a task: in place in a folder, by byte ranges or as a whole in a bucket."""
 
 from __future__ import annotations
 
