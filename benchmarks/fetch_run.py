@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from pipelines.convert.file import convert_file, convert_templates
+from pipelines.convert.file import convert_file
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
 from pipelines.no_pandas import refuse_pandas
 from pipelines.release.selection import FileKind, FileTask, Selection
@@ -45,6 +45,7 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
         string_ranges,
     )
     from pipelines.nwb.recording import open_recording
+    from pipelines.nwb.templates import image_digests
     from pipelines.release.manifest import load_release
     from pipelines.release.project_tables import read_project_tables
     from pipelines.source.range_file import RangeFile, merged
@@ -85,6 +86,8 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
             texts = merged(
                 r for d in datasets if has_plain_references(d) for r in string_ranges(d, remote)
             )
+            images = image_digests(recording).values()
+        _known_images(task, work).write_text("\n".join(images))
         sizes = [sum(stop - start for start, stop in ranges) for ranges in (needed, texts)]
         files.append(
             {
@@ -102,6 +105,11 @@ def _spec(url: str) -> SourceSpec:
     return SourceSpec(f"s3://{BUCKET}", url)
 
 
+def _known_images(task: FileTask, work: Path) -> Path:
+    """Returns the file with the digests of the images of a task."""
+    return work / f"{task.file_key}.images"
+
+
 def _settings(url: str, work: Path) -> ConvertSettings:
     return ConvertSettings(_spec(url), work / "output", False)
 
@@ -114,17 +122,15 @@ def _converted(task: FileTask, settings: ConvertSettings) -> FileResult:
 
 
 def ingest(task: FileTask, url: str, work: Path) -> dict[str, Any]:
-    """Converts a file whose image set is already in the lake."""
-    result = _converted(task, _settings(url, work))
+    """Converts a file whose image set the lake has."""
+    images = frozenset(_known_images(task, work).read_text().split())
+    result = _converted(task, replace(_settings(url, work), images=images))
     return {"rows": sum(result.row_counts.values()), "bytes_fetched": result.bytes_fetched}
 
 
 def ingest_images(task: FileTask, url: str, work: Path) -> dict[str, Any]:
     """Converts a file and its image set."""
-    settings = _settings(url, work)
-    result = _converted(task, settings)
-    if result.image_signature:
-        convert_templates(task, settings, result.image_signature)
+    result = _converted(task, _settings(url, work))
     return {"rows": sum(result.row_counts.values()), "bytes_fetched": result.bytes_fetched}
 
 

@@ -1,24 +1,27 @@
-"""The main job: from a selection to a lake that holds it."""
+"""Ingests files of a release into a lake: plan, convert, publish mouse by mouse, build the catalog.
+
+`prepare` plans, `ingest` does the rest. Files are converted in worker processes
+(`pipelines.convert`); this process publishes each mouse as soon as its last file is converted
+(`pipelines.publish`), while the workers go on with the next.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import chain
 
 import pyarrow as pa
 
 from pipelines.catalog.build import GrowingCatalog
-from pipelines.convert.pool import FilePool, workers_for
+from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
 from pipelines.lake.store import Store, create_lake, open_store, release_of
 from pipelines.lake.swap import tidy
-from pipelines.publish.background import Turns
-from pipelines.publish.image_sets import lacks_images
+from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
 from pipelines.publish.project import publish_project_tables
 from pipelines.release.manifest import Release, load_release
@@ -34,11 +37,11 @@ from schemas.layout import CATALOG
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request after the release and the lake have been looked at; nothing has been written yet.
+    """A request after the release and the lake have been read; nothing has been written yet.
 
     Attributes:
         todo: files to convert.
-        done: files of the selection that the lake holds already.
+        done: files of the selection that the lake has already.
     """
 
     request: IngestRequest
@@ -66,7 +69,7 @@ class Prepared:
         return sorted({t.mouse_id for t in self.todo} | {m.mouse_id for m in self._news()})
 
     def _news(self) -> list[MissingFile]:
-        """Missing files that the ledger does not know of yet."""
+        """Missing files that are not in the ledger yet."""
         known = {
             identity: entry.error
             for identity, entry in self.ledger.items()
@@ -79,35 +82,30 @@ class Prepared:
         ]
 
     def missing_of(self, mouse_id: int) -> list[MissingFile]:
-        """Missing files of a mouse that are to be noted in the ledger."""
+        """Missing files of a mouse that the ledger will have to note."""
         return [m for m in self._news() if m.mouse_id == mouse_id]
 
 
-def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
-    return ConvertSettings(
-        request.source,
-        store.staging,
-        request.verify_hash,
-        version("vblake"),
-    )
+@dataclass(frozen=True)
+class MouseReport:
+    """The outcome for the files of one mouse."""
 
+    mouse_id: int
+    entries: tuple[Entry, ...]
 
-def _divided(
-    tasks: Iterable[FileTask], ledger: Ledger, request: IngestRequest, store: Store
-) -> tuple[list[FileTask], list[FileTask]]:
-    """Files to convert, and those that the lake holds already."""
-    todo: list[FileTask] = []
-    done: list[FileTask] = []
-    interrupted, settings = store.staging.is_dir(), _settings(request, store)
-    for task in tasks:
-        entry = ledger.get((task.release, task.kind.value, task.file_key))
-        held = (
-            entry is not None
-            and entry.covers(task)
-            and not (interrupted and left_unpublished(task, settings, entry.ingested_at))
-        )
-        (done if held and not request.force else todo).append(task)
-    return todo, done
+    @property
+    def quarantined(self) -> list[Entry]:
+        """Entries of files that could not be converted, or that the source does not have."""
+        return [e for e in self.entries if e.status is not Status.INGESTED]
+
+    @property
+    def row_counts(self) -> Mapping[str, int]:
+        """Rows by table from the files of this run."""
+        counts: dict[str, int] = {}
+        for entry in self.entries:
+            for table, rows in entry.row_counts.items():
+                counts[table] = counts.get(table, 0) + rows
+        return counts
 
 
 def prepare(request: IngestRequest) -> Prepared:
@@ -128,60 +126,8 @@ def prepare(request: IngestRequest) -> Prepared:
     project = read_project_tables(source, release)
     chosen = plan(project, release, request.selection, source.sizes(DATA_PREFIX))
     ledger = read_ledger(store) if held is not None else {}
-    todo, done = _divided(chosen.tasks, ledger, request, store)
+    todo, done = _split(chosen.tasks, ledger, request, store)
     return Prepared(request, store, release, project, chosen, ledger, tuple(todo), tuple(done))
-
-
-def _longest_first(tasks: Sequence[FileTask]) -> list[FileTask]:
-    """Mouse by mouse, so that the first can be used while the others are converted; those with the longest files first, so that no worker
-    is left with a long file at the end.
-    """
-    longest: dict[int, int] = {}
-    for task in tasks:
-        longest[task.mouse_id] = max(longest.get(task.mouse_id, 0), task.bytes or 0)
-    return sorted(tasks, key=lambda t: (-longest[t.mouse_id], t.mouse_id, -(t.bytes or 0)))
-
-
-def mice_of_release(source: SourceSpec, release: str) -> set[int]:
-    """Ids of all mice of a release."""
-    opened = open_source(source)
-    project = read_project_tables(opened, load_release(opened, release))
-    return set(project.tables["behavior_sessions"].column("mouse_id").to_pylist())
-
-
-def publish_project(prepared: Prepared) -> Mapping[str, pa.Table]:
-    """Publishes the project tables of the release, and nothing else.
-
-    Returns:
-        The tables by name.
-    """
-    store, tables = prepared.store, prepared.project.tables
-    create_lake(store, prepared.release.version)
-    with writing(store):
-        publish_project_tables(store, tables, prepared.release.version)
-    return tables
-
-
-@dataclass(frozen=True)
-class MouseReport:
-    """What became of the files of one mouse."""
-
-    mouse_id: int
-    entries: tuple[Entry, ...]
-
-    @property
-    def quarantined(self) -> list[Entry]:
-        """Entries of files that could not be converted, or that the source does not have."""
-        return [e for e in self.entries if e.status is not Status.INGESTED]
-
-    @property
-    def row_counts(self) -> Mapping[str, int]:
-        """Rows by table that the files of this run gave."""
-        counts: dict[str, int] = {}
-        for entry in self.entries:
-            for table, rows in entry.row_counts.items():
-                counts[table] = counts.get(table, 0) + rows
-        return counts
 
 
 OnFile = Callable[[FileResult], None]
@@ -199,78 +145,142 @@ def ingest(
     on_file: OnFile = ignore,
     on_mouse: OnMouse = ignore,
 ) -> list[MouseReport]:
-    """Converts and publishes what is to do, mouse by mouse, and rebuilds the catalog.
+    """Converts and publishes the files to do, mouse by mouse, and builds the catalog.
 
     Args:
         prepared: from `prepare`.
         mice: only these.
-        on_file: called for each converted or failed file, in the caller's thread.
-        on_mouse: called after a mouse's files are in the lake, in the caller's thread.
+        on_file: called for each converted or failed file.
+        on_mouse: called for each mouse when its files are in the lake.
 
     Returns:
-        One report per mouse that had something to do. Files that fail are in the ledger as quarantined; the others go on.
+        One report per mouse that had something to do. Files that fail are quarantined in the
+        ledger; they do not stop the others.
 
     Raises:
-        LakeError: the lake cannot be written, or another process writes to it.
+        LakeError: the lake cannot be written, or another process is writing to it.
     """
-    request, store, release = prepared.request, prepared.store, prepared.release
-    wanted = prepared.mice if mice is None else [m for m in prepared.mice if m in set(mice)]
-    create_lake(store, release.version)
+    store, release = prepared.store, prepared.release.version
     reports: list[MouseReport] = []
+    create_lake(store, release)
     with writing(store):
-        publish_project_tables(store, prepared.project.tables, release.version)
-        catalog = GrowingCatalog(store, release.version)
-        finished: dict[int, list[FileResult]] = {m: [] for m in wanted}
-        # Another ingest may have been at it until a moment ago.
-        todo, _ = _divided(prepared.todo, read_ledger(store, wanted), request, store)
-        tasks = _longest_first(todo)
-        left = Counter(t.mouse_id for t in tasks)
-        # One mouse is published at a time, beside the conversion of the next.
-        workers = min(workers_for(request.workers, request.memory), max(1, len(tasks)))
-        with (
-            FilePool(prepared.settings, workers, request.dask) as files,
-            Turns[MouseReport]() as publishing,
-        ):
+        publish_project_tables(store, prepared.project.tables, release)
+        catalog = GrowingCatalog(store, release)
 
-            def publish(mouse: int) -> MouseReport:
-                missing = prepared.missing_of(mouse)
-                entries = publish_mouse(
-                    store, mouse, finished[mouse], missing, release.version, files.templates
-                )
-                catalog.keep_up()
-                return MouseReport(mouse, tuple(entries))
+        def publish(mouse: _Mouse) -> None:
+            missing = prepared.missing_of(mouse.id)
+            entries = publish_mouse(store, mouse.id, mouse.results, missing, release)
+            catalog.keep_up()
+            reports.append(MouseReport(mouse.id, tuple(entries)))
+            on_mouse(reports[-1])
 
-            def published(some: Iterable[MouseReport]) -> None:
-                for report in some:
-                    del finished[report.mouse_id]
-                    reports.append(report)
-                    on_mouse(report)
-
-            for mouse in [m for m in wanted if not left[m]]:
-                publishing.add(publish, mouse)
-            again = (
-                []
-                if request.force
-                else [r for r in (finished_before(t, prepared.settings) for t in tasks) if r]
-            )
-            seen: set[str | None] = set()
-            taken = {r.task.object.key for r in again}
-            for result in chain(
-                again, files.convert([t for t in tasks if t.object.key not in taken])
-            ):
+        unfinished = _mice_to_do(prepared, mice)
+        for mouse in [m for m in unfinished.values() if not m.tasks]:
+            publish(unfinished.pop(mouse.id))  # it has missing files only
+        tasks = _in_order(unfinished.values())
+        with closing(_convert(prepared, tasks)) as results:
+            for result in results:
                 on_file(result)
-                if result.image_signature is not None and result.image_set not in seen:
-                    seen.add(result.image_set)
-                    if lacks_images(store, result):
-                        files.begin_templates(result.task, result.image_signature)
-                mouse = result.task.mouse_id
-                finished[mouse].append(result)
-                left[mouse] -= 1
-                if not left[mouse]:
-                    publishing.add(publish, mouse)
-                published(publishing.done())
-            published(publishing.rest())
+                mouse = unfinished[result.task.mouse_id]
+                mouse.results.append(result)
+                if len(mouse.results) == len(mouse.tasks):
+                    publish(unfinished.pop(mouse.id))
         if reports or not store.exists(CATALOG):
             catalog.settle()
         tidy(store.staging)
     return reports
+
+
+@dataclass
+class _Mouse:
+    """The files of a mouse that are to be converted, and the results so far."""
+
+    id: int
+    tasks: list[FileTask] = field(default_factory=list[FileTask])
+    results: list[FileResult] = field(default_factory=list[FileResult])
+
+
+def _mice_to_do(prepared: Prepared, mice: Iterable[int] | None) -> dict[int, _Mouse]:
+    """Returns the mice with something to do, by id."""
+    chosen = prepared.mice if mice is None else [m for m in prepared.mice if m in {*mice}]
+    found = {mouse: _Mouse(mouse) for mouse in chosen}
+    # Read again: another process may have ingested some of it between `prepare` and the lock.
+    ledger = read_ledger(prepared.store, chosen)
+    todo, _ = _split(prepared.todo, ledger, prepared.request, prepared.store)
+    for task in todo:
+        if task.mouse_id in found:
+            found[task.mouse_id].tasks.append(task)
+    return found
+
+
+def _in_order(mice: Iterable[_Mouse]) -> list[FileTask]:
+    """Returns the files in the order of conversion.
+
+    Mouse by mouse, so that the first can be queried while the others are converted; mice with the
+    longest files first, so that no worker is left with a long file at the end.
+    """
+
+    def size(task: FileTask) -> int:
+        return task.bytes or 0
+
+    ordered = sorted(mice, key=lambda m: (-max(map(size, m.tasks)), m.id))
+    return [t for mouse in ordered for t in sorted(mouse.tasks, key=size, reverse=True)]
+
+
+def _convert(prepared: Prepared, tasks: Sequence[FileTask]) -> Generator[FileResult]:
+    """Yields the results of files: first what an interrupted run has finished, then the others."""
+    request = prepared.request
+    settings = replace(prepared.settings, images=images_in_lake(prepared.store))
+    left: list[FileTask] = []
+    for task in tasks:
+        result = None if request.force else finished_before(task, settings)
+        if result is None:
+            left.append(task)
+        else:
+            yield result
+    if left:
+        workers = min(workers_for(request.workers, request.memory), len(left))
+        with closing(convert_files(left, settings, workers, request.dask)) as results:
+            yield from results
+
+
+def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
+    return ConvertSettings(request.source, store.staging, request.verify_hash, version("vblake"))
+
+
+def _split(
+    tasks: Iterable[FileTask], ledger: Ledger, request: IngestRequest, store: Store
+) -> tuple[list[FileTask], list[FileTask]]:
+    """Returns the files to convert, and those that the lake has already."""
+    todo: list[FileTask] = []
+    done: list[FileTask] = []
+    interrupted, settings = store.staging.is_dir(), _settings(request, store)
+    for task in tasks:
+        entry = ledger.get((task.release, task.kind.value, task.file_key))
+        held = (
+            entry is not None
+            and entry.covers(task)
+            and not (interrupted and left_unpublished(task, settings, entry.ingested_at))
+        )
+        (done if held and not request.force else todo).append(task)
+    return todo, done
+
+
+def mice_of_release(source: SourceSpec, release: str) -> set[int]:
+    """Returns the ids of all mice of a release."""
+    opened = open_source(source)
+    project = read_project_tables(opened, load_release(opened, release))
+    return set(project.tables["behavior_sessions"].column("mouse_id").to_pylist())
+
+
+def publish_project(prepared: Prepared) -> Mapping[str, pa.Table]:
+    """Publishes the project tables of the release, and nothing else.
+
+    Returns:
+        The tables by name.
+    """
+    store, tables = prepared.store, prepared.project.tables
+    create_lake(store, prepared.release.version)
+    with writing(store):
+        publish_project_tables(store, tables, prepared.release.version)
+    return tables

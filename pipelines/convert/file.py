@@ -1,10 +1,9 @@
-"""One NWB file to staged Parquet: the work of a worker process. Holds one table of one file in memory, traces in batches."""
+"""Converts one NWB file to staged Parquet: the work of a worker process."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.check.file import FileCheck, check_ids
+from pipelines.convert.images import stage_images
 from pipelines.convert.open_file import opened
 from pipelines.convert.staged import (
     TEMPLATES,
@@ -23,13 +23,12 @@ from pipelines.convert.staged import (
     staging_folder,
 )
 from pipelines.lake.store import clear
-from pipelines.lake.writer import write_table
+from pipelines.lake.writer import TableWriter
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
-from pipelines.nwb.templates import signature
 from pipelines.release.selection import FileTask
 from pipelines.source.base import ReplacedError, Traffic
-from schemas import TABLES, Storage, Subject, Table
+from schemas import TABLES, Storage, Table
 from schemas.casts import Values, conform
 from schemas.errors import DataError, LakeError, SourceError
 
@@ -41,7 +40,7 @@ def _keys(task: FileTask, table: Table) -> dict[str, Values]:
         "ophys_experiment_id": task.ophys_experiment_id,
     }
     names = {c.name for c in table.stored}
-    return {} if table.subject is Subject.STIMULUS else {k: v for k, v in ids.items() if k in names}
+    return {k: v for k, v in ids.items() if k in names}
 
 
 def _ascending(column: pa.ChunkedArray[Any]) -> bool:
@@ -53,7 +52,7 @@ def _ascending(column: pa.ChunkedArray[Any]) -> bool:
 
 
 def _in_order(table: Table, rows: pa.Table) -> pa.Table:
-    """Rows sorted by the table's order, which most files have already; ties keep the file's order."""
+    """Returns the rows in the table's order, which most files have; ties keep the file's order."""
     names = [
         n
         for n in table.order
@@ -71,26 +70,12 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     ).drop_columns(["_row"])
 
 
-def _read(
-    table: Table, task: FileTask, recording: Recording, check: FileCheck
-) -> Iterator[pa.Table]:
-    keys = _keys(task, table)
-    for rows in READERS[table.name](recording):
-        # Before it is sorted: a clock that runs backwards is an error, not an order.
-        batch = conform(table, {**keys, **rows.columns}, rows.count)
-        check.take(table, batch)
-        yield _in_order(table, batch)
-
-
-def write_staged(
-    table: Table,
-    task: FileTask,
-    recording: Recording,
-    check: FileCheck,
-    folder: Path,
-    **key_values: str,
+def convert_table(
+    table: Table, task: FileTask, recording: Recording, check: FileCheck, folder: Path
 ) -> int:
-    """Reads one table of an open file, checks it and writes it to `<folder>/<table>.parquet`.
+    """Reads, casts, checks and writes one table of an open file to `<folder>/<table>.parquet`.
+
+    One batch is in memory at a time.
 
     Returns:
         Number of rows; there is no file if it is 0.
@@ -99,126 +84,107 @@ def write_staged(
         DataError: anything wrong in the file; names file, table and column.
         LakeError: the staged file does not hold what was written to it.
     """
-    path = folder / f"{table.name}.parquet"
-    if table.storage is not Storage.MOUSE:  # the mouse's file has rows of several objects
-        key_values["source"] = task.object.key
+    path, keys = folder / f"{table.name}.parquet", _keys(task, table)
+    # A mouse's file has rows of several objects, so it names none.
+    source = {} if table.storage is Storage.MOUSE else {"source": task.object.key}
     try:
-        rows = write_table(
-            table, path, _read(table, task, recording, check), release=task.release, **key_values
-        )
+        with TableWriter(table, path, release=task.release, **source) as writer:
+            for read in READERS[table.name](recording):
+                batch = conform(table, {**keys, **read.columns}, read.count)
+                # Before it is sorted: a clock that runs backwards is an error, not an order.
+                check.take(table, batch)
+                writer.write(_in_order(table, batch))
         check.finish(table)
     except DataError as error:
         raise error.located(file=task.object.key, table=table.name) from None
-    if rows and (problem := check_staged(path, rows)):
+    if writer.rows and (problem := check_staged(path, writer.rows)):
         raise LakeError(
             f"{path} {problem}, though it was just written. Check the disk, then ingest again."
         )
-    return rows
+    return writer.rows
 
 
 def convert_file(
     task: FileTask, settings: ConvertSettings, *, traffic: Traffic | None = None, starts: int = 3
 ) -> FileResult:
-    """Converts the selected tables of one file to staged Parquet; never raises for what is wrong with the file or the network.
+    """Converts the selected tables of one file to staged Parquet.
 
-    The image set's templates are not written here: which file gives them is decided by the process that publishes. An object that is
-    replaced while it is read is read from the start again, `starts` times in all.
+    What is wrong with the file or the network is in the result, as its error.
+
+    Args:
+        task: the file and its tables.
+        settings: where it is, and where to write.
+        traffic: counts the bytes that are fetched.
+        starts: how many times to start again if the object is replaced while it is read.
+
+    Raises:
+        OSError, LakeError: the disk of the lake, which no other file would find in a better state.
     """
     started, traffic = time.perf_counter(), traffic or Traffic()
-    folder = staging_folder(task, settings)
-    folder.mkdir(parents=True)
-    counts: dict[str, int] = {}
-    result = FileResult(task, folder)
+    result = FileResult(task, staging_folder(task, settings))
+    result.folder.mkdir(parents=True)
     try:
-        own = [name for name in task.tables if name != TEMPLATES]
-        with opened(
-            task, settings, own, traffic, folder, signature=TEMPLATES in task.tables
-        ) as recording:
-            check_ids(task, recording)
-            check = FileCheck(task, recording)
-            for name in own:
-                counts[name] = write_staged(TABLES[name], task, recording, check, folder)
-            images = signature(recording) if TEMPLATES in task.tables else None
-            if TEMPLATES in task.tables and images is None:
-                check.finish(TABLES[TEMPLATES])
-            result = replace(
-                result, image_set=recording.image_set if images else None, image_signature=images
-            )
-            result = replace(
-                result,
-                warnings=tuple(recording.warnings),
-                known_defects=tuple(recording.known_defects),
-            )
-    except (DataError, SourceError) as error:
-        clear(folder)
-        if isinstance(error, ReplacedError) and starts > 1:
+        result = _convert(result, settings, traffic)
+    except ReplacedError as error:
+        clear(result.folder)
+        if starts > 1:
             return convert_file(task, settings, traffic=traffic, starts=starts - 1)
-        text = (
-            str(error.located(file=task.object.key)) if isinstance(error, DataError) else str(error)
-        )
-        return replace(result, error=text, **_cost(started, traffic))
+        result = replace(result, error=str(error))
     except (OSError, LakeError):
-        # Reading gives a DataError or SourceError; what is left is the disk of lake or cache, which no other file will find any better.
-        clear(folder)
+        clear(result.folder)
         raise
-    except MemoryError:
-        clear(folder)
-        text = f"file {task.object.key}: it takes more memory than a worker may have. Check the file; if it is good, please report it."
-        return replace(result, error=text, **_cost(started, traffic))
-    except Exception as error:  # noqa: BLE001 - an oversight of ours with one file must not keep the others out
-        clear(folder)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = (
-            f"file {task.object.key}: vblake failed with {type(error).__name__}: {error} "
-            f"({Path(where.filename).name}, line {where.lineno}). This is a mistake in vblake; please report it with this line."
-        )
-        return replace(result, error=text, **_cost(started, traffic))
-    result = replace(result, row_counts=counts, **_cost(started, traffic))
-    remember(result, settings)
+    except Exception as error:  # noqa: BLE001 - a bug that one file meets must not stop the others
+        clear(result.folder)
+        result = replace(result, error=_described(error, task.object.key))
+    result = replace(
+        result, seconds=time.perf_counter() - started, bytes_fetched=traffic.bytes_moved
+    )
+    if result.error is None:
+        remember(result, settings)
     return result
 
 
-def _cost(started: float, traffic: Traffic) -> dict[str, Any]:
-    return {
-        "seconds": time.perf_counter() - started,
-        "bytes_fetched": traffic.bytes_moved,
-    }
-
-
-def convert_templates(
-    task: FileTask,
-    settings: ConvertSettings,
-    image_signature: str,
-    *,
-    traffic: Traffic | None = None,
-    starts: int = 3,
-) -> tuple[Path, int]:
-    """Writes the templates of the file's image set to staged Parquet. An object that is replaced meanwhile is begun anew, as above.
-
-    Returns:
-        The staged file, and the bytes moved from a remote source for it.
-
-    Raises:
-        DataError: the templates cannot be read.
-    """
-    folder = settings.staging / f"templates_{task.kind.value}_{task.file_key}"
-    clear(folder)
-    folder.mkdir(parents=True)
-    traffic = traffic or Traffic()
-    try:
-        with opened(task, settings, [TEMPLATES], traffic, folder) as recording:
-            write_staged(
-                TABLES[TEMPLATES],
-                task,
-                recording,
-                FileCheck(task, recording),
-                folder,
-                image_signature=image_signature,
-            )
-    except ReplacedError:
-        if starts == 1:
-            raise
-        return convert_templates(
-            task, settings, image_signature, traffic=traffic, starts=starts - 1
+def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) -> FileResult:
+    task = result.task
+    tables = [name for name in task.tables if name != TEMPLATES]
+    shows_images = TEMPLATES in task.tables
+    with opened(
+        task, settings, tables, traffic, result.folder, signature=shows_images
+    ) as recording:
+        check_ids(task, recording)
+        check = FileCheck(task, recording)
+        counts = {
+            name: convert_table(TABLES[name], task, recording, check, result.folder)
+            for name in tables
+        }
+        images: dict[str, str] = {}
+        if shows_images:
+            images = stage_images(task, settings, recording, check)
+            counts[TEMPLATES] = 0  # the rows belong to the set, not to the file
+        return replace(
+            result,
+            row_counts=counts,
+            image_set=recording.image_set if images else None,
+            images=images,
+            warnings=tuple(recording.warnings),
+            known_defects=tuple(recording.known_defects),
         )
-    return folder / f"{TEMPLATES}.parquet", traffic.bytes_moved
+
+
+def _described(error: Exception, key: str) -> str:
+    """Returns what to tell the user about a file that could not be converted."""
+    if isinstance(error, DataError):
+        return str(error.located(file=key))
+    if isinstance(error, SourceError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return (
+            f"file {key}: it takes more memory than a worker may have. Check the file; "
+            "if it is good, please report it."
+        )
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"file {key}: vblake failed with {type(error).__name__}: {error} "
+        f"({Path(where.filename).name}, line {where.lineno}). "
+        "This is a mistake in vblake; please report it with this line."
+    )

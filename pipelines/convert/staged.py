@@ -1,12 +1,14 @@
-"""What the conversion of one file leaves behind: staged Parquet files, and a note beside them that they are complete.
+"""What the conversion of a file leaves: staged Parquet files, and a note that they are complete.
 
-This is what the process that publishes knows of a conversion; it need not load what files are read with.
+This is all that the process that publishes knows of a conversion; it does not import the readers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,31 +28,35 @@ _RESULT = "result.json"
 
 @dataclass(frozen=True, slots=True)
 class ConvertSettings:
-    """What a worker needs to know beside the file; goes to other processes.
+    """What a worker needs to know besides the file. It is sent to other processes.
 
     Attributes:
         source: where the bucket is.
         staging: folder for staged files.
-        verify_hash: check files against the manifest's hash before they are read; those of a remote source are fetched whole for that.
-        program: version of vblake; what another one has staged is not taken over.
+        verify_hash: whether to check files against the manifest's hash before they are read; those
+            of a remote source are fetched whole for that.
+        program: version of vblake; what another version has staged is not used.
+        images: digests of the images that the lake has.
     """
 
     source: SourceSpec
     staging: Path
     verify_hash: bool
     program: str = ""
+    images: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What a worker has to say of one file.
+    """The outcome of the conversion of one file.
 
     Attributes:
         task: the file.
-        folder: where the staged tables lie, as `<table>.parquet`; tables without rows have no file.
+        folder: where the staged tables are, as `<table>.parquet`; a table without rows has no file.
         row_counts: rows of every table that was read.
-        error: why the file could not be converted, None if it was.
-        image_set: the file's image set and the digest of its templates.
+        error: why the file could not be converted; None if it was.
+        image_set: name of the file's image set.
+        images: digests of the images it shows, by name. Those that the lake lacks are staged.
         bytes_fetched: bytes moved from a remote source.
         seconds: time spent.
         warnings: what was unusual.
@@ -62,15 +68,26 @@ class FileResult:
     row_counts: dict[str, int] = field(default_factory=dict[str, int])
     error: str | None = None
     image_set: str | None = None
-    image_signature: str | None = None
+    images: dict[str, str] = field(default_factory=dict[str, str])
     bytes_fetched: int = 0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     known_defects: tuple[Occurrence, ...] = ()
 
     def staged(self, table: str) -> Path | None:
-        """Staged file of a table, None if it has no rows."""
+        """Returns the staged file of a table, None if it has no rows."""
         return self.folder / f"{table}.parquet" if self.row_counts.get(table) else None
+
+
+def staged_images(staging: Path, images: Mapping[str, str]) -> Path:
+    """Returns the staged file of some images, shared by all files of a run that show just these.
+
+    Args:
+        staging: folder for staged files.
+        images: digests by name.
+    """
+    name = hashlib.blake2b("".join(sorted(images.values())).encode(), digest_size=16).hexdigest()
+    return staging / "images" / f"{name}.parquet"
 
 
 def _prefix(task: FileTask) -> str:
@@ -78,12 +95,20 @@ def _prefix(task: FileTask) -> str:
 
 
 def staging_folder(task: FileTask, settings: ConvertSettings) -> Path:
-    """Folder for the staged tables of a file, new each time: what a killed run or a lost Dask worker still writes is kept apart."""
+    """Returns a folder for the staged tables of a file.
+
+    It is a new one each time, apart from whatever a killed run or a lost Dask worker still writes.
+    """
     return settings.staging / f"{_prefix(task)}{uuid.uuid4().hex[:12]}"
 
 
 def check_staged(path: Path, rows: int) -> str | None:
-    """What is wrong with a staged file, by its footer: it must be there, whole, and hold the rows written. None if it is good."""
+    """Returns what is wrong with a staged file according to its footer; None if it is good.
+
+    Args:
+        path: the file.
+        rows: number of rows that were written to it.
+    """
     try:
         found = pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException) as error:
@@ -96,12 +121,12 @@ def _fingerprint(task: FileTask, settings: ConvertSettings) -> str:
 
 
 def remember(result: FileResult, settings: ConvertSettings) -> None:
-    """Notes beside the staged files that they are complete, so that an interrupted run need not convert the file again."""
+    """Notes beside the staged files that they are complete, for the run after an interruption."""
     facts = {
         "fingerprint": _fingerprint(result.task, settings),
         "row_counts": result.row_counts,
         "image_set": result.image_set,
-        "image_signature": result.image_signature,
+        "images": result.images,
         "bytes_fetched": result.bytes_fetched,
         "warnings": result.warnings,
         "known_defects": [asdict(d) for d in result.known_defects],
@@ -112,7 +137,10 @@ def remember(result: FileResult, settings: ConvertSettings) -> None:
 
 
 def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | None:
-    """The result of an earlier, interrupted run for exactly this task, if it got so far. What else is left of such runs is removed."""
+    """Returns the result of an earlier, interrupted run for exactly this task, if it finished it.
+
+    Whatever else such runs have left of the file is removed.
+    """
     found: FileResult | None = None
     for folder in settings.staging.glob(f"{_prefix(task)}*"):
         result = _remembered(task, folder, settings)
@@ -124,7 +152,15 @@ def finished_before(task: FileTask, settings: ConvertSettings) -> FileResult | N
 
 
 def left_unpublished(task: FileTask, settings: ConvertSettings, since: datetime) -> bool:
-    """Whether an interrupted run has converted the file since it was published, so that its tables may be of two versions."""
+    """Returns whether an interrupted run has converted a file again after it was published.
+
+    The file's tables in the lake may then be of two versions.
+
+    Args:
+        task: the file.
+        settings: those of this run.
+        since: when the file was published, UTC without a time zone.
+    """
     found = (
         f for f in settings.staging.glob(f"{_prefix(task)}*") if _remembered(task, f, settings)
     )
@@ -144,8 +180,11 @@ def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> File
     facts["warnings"] = tuple(facts["warnings"])
     facts["known_defects"] = tuple(Occurrence(**d) for d in facts["known_defects"])
     result = FileResult(task, folder, **facts)
-    # A power cut may have kept the note and lost the data, and a run that was killed may have begun to clear the folder.
+    # A power cut may have kept the note and lost the data, and a run that was killed may already
+    # have started to clear the folder.
     staged = [
-        (path, rows) for name, rows in result.row_counts.items() if (path := result.staged(name))
+        (folder / f"{name}.parquet", rows) for name, rows in result.row_counts.items() if rows
     ]
+    if not settings.images.issuperset(result.images.values()):
+        staged.append((staged_images(settings.staging, result.images), len(result.images)))
     return None if any(check_staged(path, rows) for path, rows in staged) else result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,38 +70,61 @@ def parquet_options(table: Table) -> dict[str, Any]:
             return options | {"compression_level": 1, "use_dictionary": False}
 
 
-def write_table(
-    table: Table, path: Path, batches: Iterable[pa.Table], *, release: str, **key_values: str
-) -> int:
-    """Writes batches of a table to a local file, at most one batch in memory; each batch starts a row group.
+class TableWriter:
+    """Writes a table batch by batch to a local Parquet file. Use it in a `with` statement.
+
+    Each batch starts a row group. The file is made with the first row; without rows there is none.
 
     Args:
         table: the declaration; batches have its schema.
         path: local file, replaced if it exists; its folder must exist.
-        batches: rows in the table's order.
         release: release of the dataset, kept in the file's key-value metadata.
         key_values: further entries of the key-value metadata.
+
+    Attributes:
+        rows: number of rows written.
+    """
+
+    def __init__(self, table: Table, path: Path, *, release: str, **key_values: str) -> None:
+        facts = {"release": release, "schema_version": SCHEMA_VERSION, **key_values}
+        self._table, self._path = table, path
+        self._schema = arrow_schema(table, facts)
+        self._writer: pq.ParquetWriter | None = None
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, batch: pa.Table) -> None:
+        """Appends rows, which follow those before in the table's order."""
+        if not batch.num_rows:
+            return
+        if self._writer is None:
+            # A published file may be a second name of what an earlier run left here, which must
+            # not be written to.
+            self._path.unlink(missing_ok=True)
+            self._writer = pq.ParquetWriter(
+                self._path, self._schema, **parquet_options(self._table)
+            )
+        self._writer.write_table(
+            batch.replace_schema_metadata(self._schema.metadata), row_group_size=ROW_GROUP_ROWS
+        )
+        self.rows += batch.num_rows
+
+
+def write_table(
+    table: Table, path: Path, batches: Iterable[pa.Table], *, release: str, **key_values: str
+) -> int:
+    """Writes batches with a `TableWriter`, at most one of them in memory.
 
     Returns:
         Number of rows. If it is 0 there is no file.
     """
-    facts = {"release": release, "schema_version": SCHEMA_VERSION, **key_values}
-    schema = arrow_schema(table, facts)
-    writer: pq.ParquetWriter | None = None
-    rows = 0
-    try:
+    with TableWriter(table, path, release=release, **key_values) as writer:
         for batch in batches:
-            if not batch.num_rows:
-                continue
-            if writer is None:
-                # A published file may be another name of what an earlier run left here: it must not be written into.
-                path.unlink(missing_ok=True)
-                writer = pq.ParquetWriter(path, schema, **parquet_options(table))
-            writer.write_table(
-                batch.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP_ROWS
-            )
-            rows += batch.num_rows
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
+            writer.write(batch)
+    return writer.rows

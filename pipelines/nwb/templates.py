@@ -1,4 +1,4 @@
-"""Images of the stimulus set of a file."""
+"""Images of the stimulus set of a file: the pictures that its session showed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from pipelines.nwb.recording import Recording, Rows
 from schemas.casts import Ragged
 
 _TEMPLATES = "/stimulus/templates"
-_SAMPLES = 3
-"""Lines of pixels sampled of the warped and of the unwarped images each: from a bucket, every one is a request."""
 
 
 def _names(recording: Recording, group: str) -> list[str]:
     path = f"{group}/control_description"
     names = [recording.hdf.decode(path, name) for name in recording.hdf.read_strings(path).tolist()]
-    # Images go out one by one, so nothing later on sees two of one name.
+    # Images are written one by one, so no later check sees two of the same name.
     if len(set(names)) != len(names):
         raise recording.hdf.error(
             path, "an image name repeats", expected="unique names", found=", ".join(names)
@@ -29,7 +27,7 @@ def _names(recording: Recording, group: str) -> list[str]:
 
 
 def stimulus_templates(recording: Recording) -> Iterator[Rows]:
-    """The images of the file's image set, one at a time: at full size one is 21 MB."""
+    """Yields the images of the file's image set by name, one at a time: at full size one is 21 MB."""
     if recording.image_set is None:
         return
     group = f"{_TEMPLATES}/{recording.image_set}"
@@ -43,11 +41,12 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
             expected=str(warped.shape),
             found=str(unwarped.shape),
         )
-    for i in sorted(range(len(names)), key=names.__getitem__):
+    for name in sorted(names):
+        i = names.index(name)
         image = recording.hdf.read_part(f"{group}/data", (i,))
         yield Rows(
             {
-                "image_name": [names[i]],
+                "image_name": [name],
                 "height": int(image.shape[0]),
                 "width": int(image.shape[1]),
                 "warped": Ragged.matrix(image[np.newaxis]),
@@ -75,8 +74,11 @@ class Line:
 
 
 def sampled_lines(recording: Recording) -> list[Line]:
-    """The lines that an image set is recognised by: three of the warped and three of the unwarped images, of six images if there are as
-    many, at different heights away from the edges, which are blank in all sets. None of a file without templates, or of empty images.
+    """Returns the lines of pixels by which images are recognised.
+
+    For each image one line of the warped and one of the unwarped picture, both away from the edges,
+    which are blank in all images. From a bucket, every line is a request. There are none where the
+    file has no templates, or empty ones.
 
     Raises:
         DataError: the templates are not two arrays of images.
@@ -84,33 +86,33 @@ def sampled_lines(recording: Recording) -> list[Line]:
     if recording.image_set is None:
         return []
     found: list[Line] = []
-    for first, part in enumerate(("data", "unwarped")):
+    for thirds, part in enumerate(("data", "unwarped"), start=1):
         path = f"{_TEMPLATES}/{recording.image_set}/{part}"
         dataset = recording.hdf.numeric_dataset(path, ndim=3)
         images, height, _ = dataset.shape
-        places = [
-            ((2 * i + first) * images // (2 * _SAMPLES), (2 * i + 1) * height // (2 * _SAMPLES))
-            for i in range(_SAMPLES)
-        ]
-        found += [Line(path, dataset, image, line) for image, line in places if images and height]
+        if height:
+            found += [Line(path, dataset, image, thirds * height // 3) for image in range(images)]
     return found
 
 
-def signature(recording: Recording) -> str | None:
-    """Short digest of an image set: names, shapes and the sampled lines of pixels.
+def image_digests(recording: Recording) -> dict[str, str]:
+    """Returns a short digest of each image of the file's image set, by image name.
 
-    Two files with the same set have the same digest; it costs a few kB of a 166 MB set. None where the file has no templates.
+    It is made of the names of set and image, the size, and the sampled lines of pixels: files that
+    show the same picture under the same name have the same digest, and it costs a few kB of a set
+    of 166 MB. A session shows its set as far as it comes, so two files of one set may have
+    different images. Empty where the file has no templates.
     """
     if recording.image_set is None:
-        return None
+        return {}
     group = f"{_TEMPLATES}/{recording.image_set}"
     names = _names(recording, group)
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update("\n".join(names).encode())
+    digests = [hashlib.blake2b(digest_size=16) for _ in names]
     for part in ("data", "unwarped"):
-        dataset = recording.hdf.numeric_dataset(f"{group}/{part}", ndim=3, rows=len(names))
-        digest.update(f"{part} {dataset.shape} {dataset.dtype}".encode())
+        shape = recording.hdf.numeric_dataset(f"{group}/{part}", ndim=3, rows=len(names)).shape
+        for name, digest in zip(names, digests, strict=True):
+            digest.update(f"{recording.image_set}\n{name}\n{part} {shape[1:]}\n".encode())
     for sample in sampled_lines(recording):
         line = recording.hdf.read_part(sample.path, (sample.image, sample.line))
-        digest.update(np.ascontiguousarray(line).tobytes())
-    return digest.hexdigest()
+        digests[sample.image].update(np.asarray(line, dtype="<f8").tobytes())
+    return {name: digest.hexdigest() for name, digest in zip(names, digests, strict=True)}

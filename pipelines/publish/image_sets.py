@@ -1,70 +1,114 @@
-"""Image sets, which the lake keeps once each."""
+"""Publishes image sets. The lake has each set once: the union of the images its sessions show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from pipelines.convert.staged import TEMPLATES, FileResult
+import pyarrow.parquet as pq
+
+from pipelines.convert.staged import TEMPLATES, FileResult, staged_images
 from pipelines.lake.damage import DamagedError, reading
-from pipelines.lake.store import Store, clear
-from pipelines.release.selection import FileTask
+from pipelines.lake.store import Store
+from pipelines.lake.writer import write_table
 from schemas import TABLES
-from schemas.errors import DataError, SourceError
+from schemas.errors import IntegrityError
 from schemas.layout import relative_path
 
-ExtractTemplates = Callable[[FileTask, str], tuple[Path, int]]
-"""Writes the templates of a file's image set, with a signature, to a staged file; see `convert_templates`."""
+_TABLE = TABLES[TEMPLATES]
 
 
-def _lake_signature(store: Store, image_set: str) -> tuple[str, str] | None:
-    """Digest of an image set in the lake and the object it came from."""
-    path = relative_path(TABLES[TEMPLATES], image_set=image_set)
-    try:
-        with reading(store, path):
-            file = store.parquet(path)
-    except DamagedError:
-        return None  # they are put there anew
-    if file is None:
-        return None
-    metadata = file.schema_arrow.metadata
-    return metadata[b"image_signature"].decode(), metadata[b"source"].decode()
+class Image(NamedTuple):
+    """An image in the lake.
+
+    Attributes:
+        digest: see `pipelines.nwb.templates.image_digests`.
+        file: key of the object that it was read from.
+    """
+
+    digest: str
+    file: str
 
 
-def lacks_images(store: Store, result: FileResult) -> bool:
-    """Whether the lake lacks the image set of a file."""
-    return (
-        result.error is None
-        and result.image_set is not None
-        and _lake_signature(store, result.image_set) is None
+def images_in_lake(store: Store) -> frozenset[str]:
+    """Returns the digests of all images in the lake."""
+    return frozenset(
+        image.digest
+        for path in store.files(TEMPLATES)
+        for image in _images_at(store, path).values()
     )
 
 
-def with_templates(store: Store, result: FileResult, extract: ExtractTemplates) -> FileResult:
-    """Sees to it that the file's image set is in the lake, and that it is the same there."""
-    if result.error or TEMPLATES not in result.task.tables:
+def _images_at(store: Store, path: str) -> dict[str, Image]:
+    """Returns the images of a set in the lake by name; none if the file is missing or damaged."""
+    try:
+        with reading(store, path):
+            file = store.parquet(path)
+            return _images_of(file) if file else {}
+    except DamagedError:
+        return {}  # the images are written again
+
+
+def _images_of(file: pq.ParquetFile) -> dict[str, Image]:
+    """Returns the images of a Parquet file by name, in the order of its rows."""
+    found: dict[str, list[str]] = json.loads(file.schema_arrow.metadata.get(b"images", b"{}"))
+    return {name: Image(*fields) for name, fields in found.items()}
+
+
+def publish_images(store: Store, result: FileResult, release: str) -> FileResult:
+    """Adds the images of a file to their set in the lake.
+
+    Returns:
+        The result; with an error if the lake has another picture under the name of an image.
+    """
+    if result.error or not result.images:
         return result
-    counts = result.row_counts | {TEMPLATES: 0}
-    if result.image_set is None or result.image_signature is None:
-        return replace(result, row_counts=counts)
-    present = _lake_signature(store, result.image_set)
-    if present is None:
-        try:
-            staged, fetched = extract(result.task, result.image_signature)
-        except (DataError, SourceError) as error:
-            return replace(result, error=str(error), row_counts={})
-        store.publish(staged, relative_path(TABLES[TEMPLATES], image_set=result.image_set))
-        clear(staged.parent)
-        result = replace(result, bytes_fetched=result.bytes_fetched + fetched)
-    elif present[0] != result.image_signature:
-        error = DataError(
-            f"image set {result.image_set} differs from the one in the lake",
-            file=result.task.object.key,
-            table=TEMPLATES,
-            expected=f"the images of {present[1]}",
-            found="other names, sizes or pixels",
-            hint="An image set is kept once; these two files cannot both be right.",
-        )
-        return replace(result, error=str(error), row_counts={})
-    return replace(result, row_counts=counts)
+    path = relative_path(_TABLE, image_set=result.image_set)
+    held = _images_at(store, path)
+    for name, digest in result.images.items():
+        if name in held and held[name].digest != digest:
+            return replace(result, error=str(_other(result, name, held[name])), row_counts={})
+    new = set(result.images) - set(held)
+    if new:
+        staged = staged_images(store.staging, result.images)
+        if held:
+            staged = _union(store, path, held, staged, new, release)
+        store.publish(staged, path)
+    return result
+
+
+def _other(result: FileResult, name: str, held: Image) -> IntegrityError:
+    return IntegrityError(
+        f"image {name} of image set {result.image_set} differs from the one in the lake",
+        file=result.task.object.key,
+        table=TEMPLATES,
+        expected=f"the picture in {held.file}",
+        found="another size or other pixels",
+        hint="An image has one picture in all sessions, so one of the two files is wrong.",
+    )
+
+
+def _union(
+    store: Store,
+    path: str,
+    held: dict[str, Image],
+    staged: Path,
+    new: Collection[str],
+    release: str,
+) -> Path:
+    """Writes the images of the lake and the new ones of a staged file to another staged file."""
+    with reading(store, path):
+        present, added = store.parquet(path), pq.ParquetFile(staged)
+        assert present is not None
+        images = _images_of(added)
+        numbers = {name: (added, number) for number, name in enumerate(images) if name in new}
+        numbers |= {name: (present, number) for number, name in enumerate(held)}
+        # Each image is a row group, in the order of the names.
+        rows = (file.read_row_group(number) for _, (file, number) in sorted(numbers.items()))
+        known = {name: (images | held)[name] for name in sorted(numbers)}
+        target = store.staging / f"{TEMPLATES}.parquet"
+        write_table(_TABLE, target, rows, release=release, images=json.dumps(known))
+    return target

@@ -9,7 +9,7 @@ from pipelines.lake import ledger
 from pipelines.lake.ledger import Entry, Status
 from pipelines.lake.merge import merge_mouse
 from pipelines.lake.store import Store, clear
-from pipelines.publish.image_sets import ExtractTemplates, with_templates
+from pipelines.publish.image_sets import publish_images
 from pipelines.release.selection import FileKind, FileTask, MissingFile
 from schemas import TABLES, Storage, Subject, Table
 from schemas.layout import relative_path
@@ -73,19 +73,25 @@ def publish_mouse(
     results: Iterable[FileResult],
     missing: Iterable[MissingFile],
     release: str,
-    extract: ExtractTemplates,
 ) -> list[Entry]:
     """Publishes all tables of some files of one mouse, then the ledger.
 
-    A run that is interrupted in between leaves whole tables, with rows of files that the ledger does not name yet; the next run
-    replaces them by the same rows.
+    A run that is interrupted in between leaves whole tables, with rows of files that the ledger
+    does not name yet; the next run replaces them with the same rows.
+
+    Args:
+        store: the lake.
+        mouse_id: the mouse.
+        results: its converted and failed files.
+        missing: files that the release names but the source does not have.
+        release: release of the dataset.
 
     Returns:
         The new entries of the ledger.
     """
-    results = [with_templates(store, r, extract) for r in results]
-    good = [r for r in results if r.error is None]
     store.staging.mkdir(parents=True, exist_ok=True)
+    results = [publish_images(store, r, release) for r in results]
+    good = [r for r in results if r.error is None]
     before = ledger.read_mouse(store, mouse_id)
     for table in TABLES.values():
         having = [r for r in good if table.name in r.task.tables]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from builders.invariants import broken
 from builders.mutate import Regions, damage_bytes, damage_structure
-from pipelines.convert.file import convert_file, convert_templates
+from pipelines.convert.file import convert_file
 from pipelines.convert.staged import ConvertSettings, FileResult
 from pipelines.release.selection import FileTask
 from pipelines.source.base import SourceSpec
-from schemas.errors import DataError
 
 _SHARE_OF_STRUCTURE = 0.35
 
@@ -67,11 +66,6 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
     settings = ConvertSettings(source, staging, False)
     result = convert_file(good.task, settings)
     error, faults = result.error, () if result.error else tuple(broken(result))
-    if error is None and result.image_signature is not None:
-        try:
-            convert_templates(good.task, settings, result.image_signature)
-        except DataError as damage:
-            error = str(damage.located(file=key))
     return Case(
         done, None if pinned else f"{checked.error}, rows {checked.row_counts}", error, faults
     )

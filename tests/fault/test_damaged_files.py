@@ -18,7 +18,7 @@ from builders.fuzz import convert
 from builders.lakes import contents, query
 from servers.s3 import BUCKET, S3Server
 
-from pipelines.convert.workers import BYTES_PER_WORKER
+from pipelines.convert.worker import BYTES_PER_WORKER
 from pipelines.ingest import ingest, prepare
 from pipelines.release.selection import FileKind, FileTask
 from pipelines.request import IngestRequest

@@ -19,7 +19,7 @@ from builders.contained import contained
 from builders.fuzz import Case, Good, run_case
 from builders.mutate import regions
 
-from pipelines.convert.workers import BYTES_PER_WORKER
+from pipelines.convert.worker import BYTES_PER_WORKER
 from pipelines.ingest import prepare
 from pipelines.nwb.readers import READERS
 from pipelines.release.selection import FileKind, Selection

@@ -221,26 +221,6 @@ def test_a_file_of_another_session_is_refused(
     )
 
 
-def test_an_image_set_that_differs_between_files_is_an_error_that_names_both(
-    bucket: Path, tmp_path: Path, run_ingest: Ingest
-) -> None:
-    lake = tmp_path / "lake"
-    first, second = experiment_file(bucket, 0), experiment_file(bucket, 4)
-    with h5py.File(first) as a, edit(second) as b:
-        (name,) = set(a["/stimulus/templates"])
-        assert name in b["/stimulus/templates"]
-        b[f"/stimulus/templates/{name}/control_description"][0] = b"im999"
-    run_ingest(bucket, lake, experiments=(file_key(first),))
-    run_ingest(bucket, lake, experiments=(file_key(second),))
-    status, error = _entries(lake)[file_key(second)]
-    assert status == "quarantined"
-    prefix = "visual-behavior-ophys/behavior_ophys_experiments/"
-    assert error == (
-        f"file {prefix}{second.name}, table stimulus_templates: image set {name} differs from the one in the lake; expected the images of "
-        f"{prefix}{first.name}; found other names, sizes or pixels. An image set is kept once; these two files cannot both be right."
-    )
-
-
 def test_files_that_the_release_lacks_are_noted_once(
     bucket: Path, tmp_path: Path, run_ingest: Ingest
 ) -> None:

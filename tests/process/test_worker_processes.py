@@ -12,19 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from builders import faulty
 
-from pipelines.convert.file import convert_file
-from pipelines.convert.pool import FilePool
+from pipelines.convert.pool import convert_files
 from pipelines.convert.staged import ConvertSettings
-from pipelines.convert.workers import processes
+from pipelines.convert.worker import worker_process
 from pipelines.ingest import prepare
 from pipelines.release.selection import FileTask, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
-from schemas.errors import SourceError
 
 
 @pytest.fixture
@@ -56,8 +53,7 @@ def _as_here() -> dict[str, str]:
 def _errors(
     tasks: list[FileTask], settings: ConvertSettings, workers: int = 2
 ) -> dict[int, str | None]:
-    with FilePool(settings, workers) as pool:
-        return {r.task.file_key: r.error for r in pool.convert(tasks)}
+    return {r.task.file_key: r.error for r in convert_files(tasks, settings, workers)}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -69,7 +65,7 @@ def test_a_file_that_kills_its_worker_fails_alone(
     assert set(errors) == {t.file_key for t in tasks}
     assert [key for key, error in errors.items() if error] == [bad.file_key]
     assert (errors[bad.file_key] or "").startswith(
-        f"file {bad.object.key}: the worker process died twice while reading it, the second time"
+        f"file {bad.object.key}: the worker process died twice while reading it: it was killed"
     )
 
 
@@ -83,11 +79,11 @@ def test_a_file_whose_worker_died_once_is_converted(
 def test_a_file_that_never_ends_is_stopped(
     tasks: list[FileTask], settings: ConvertSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.convert.workers._CPU_SECONDS", 3.0)
+    monkeypatch.setattr("pipelines.convert.worker._CPU_SECONDS", 3.0)
     endless = replace(tasks[0], tables=faulty.SPINS)
     errors = _errors([endless, *tasks[1:]], settings)
     assert [key for key, error in errors.items() if error] == [endless.file_key]
-    assert "stopped because it did not come to an end" in (errors[endless.file_key] or "")
+    assert "stopped because it did not finish" in (errors[endless.file_key] or "")
 
 
 def test_a_worker_cannot_take_the_memory_of_the_machine(
@@ -101,7 +97,7 @@ def test_a_worker_cannot_take_the_memory_of_the_machine(
 
 
 def test_a_worker_refuses_pandas() -> None:
-    with processes(1) as executor:
+    with worker_process() as executor:
         assert executor.submit(faulty.arrow_array_without_pandas).result()
 
 
@@ -110,8 +106,8 @@ def test_a_worker_refuses_pandas() -> None:
 )
 def test_a_worker_keeps_the_memory_of_a_file_for_the_next() -> None:
     script = (
-        "from builders import faulty\nfrom pipelines.convert.workers import processes\n"
-        "with processes(1) as executor:\n    print(*executor.submit(faulty.faults, 8 << 20, 20, 3).result())\n"
+        "from builders import faulty\nfrom pipelines.convert.worker import worker_process\n"
+        "with worker_process() as executor:\n    print(*executor.submit(faulty.faults, 8 << 20, 20, 3).result())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], env=_as_here(), capture_output=True, text=True, check=True
@@ -128,7 +124,7 @@ def test_workers_end_with_the_process_they_work_for(
         "import pipelines.convert.pool\nfrom builders import faulty\n"
         "pipelines.convert.pool._convert_file = faulty.convert\n"
         "tasks, settings = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "with pipelines.convert.pool.FilePool(settings, 2) as pool:\n    list(pool.convert(tasks))\n"
+        "list(pipelines.convert.pool.convert_files(tasks, settings, 2))\n"
     )
     (tmp_path / "work.pickle").write_bytes(
         pickle.dumps(([replace(t, tables=faulty.WAITS) for t in tasks[:2]], settings))
@@ -137,7 +133,7 @@ def test_workers_end_with_the_process_they_work_for(
         [sys.executable, "-c", script, str(tmp_path / "work.pickle")], env=_as_here()
     )
     workers = _eventually(
-        lambda: [int(p.name.split("-")[1]) for p in tmp_path.glob("worker-*")],
+        lambda: _workers(tmp_path),
         lambda found: len(found) == 2,
     )
     assert len(workers) == 2
@@ -151,6 +147,11 @@ def test_workers_end_with_the_process_they_work_for(
     )
 
 
+def _workers(folder: Path) -> list[int]:
+    """Process ids of the workers that wait."""
+    return [int(p.name.split("-")[1]) for p in folder.glob("worker-*")]
+
+
 def _eventually(look: Callable[[], list[int]], good: Callable[[list[int]], bool]) -> list[int]:
     """What there is to see once it is good, or after a minute."""
     found = look()
@@ -162,41 +163,13 @@ def _eventually(look: Callable[[], list[int]], good: Callable[[list[int]], bool]
     return found
 
 
-@pytest.fixture(scope="module")
-def with_images(sample_bucket: Path) -> FileTask:
-    """A file with an image set."""
-    request = IngestRequest(
-        SourceSpec(str(sample_bucket)),
-        "nowhere",
-        selection=Selection(tables=("stimulus_templates",)),
-    )
-    return prepare(request).todo[0]
-
-
-def test_an_image_set_that_was_begun_on_is_not_converted_again(
-    with_images: FileTask, settings: ConvertSettings, monkeypatch: pytest.MonkeyPatch
+def test_workers_are_killed_when_the_results_are_no_longer_wanted(
+    tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path
 ) -> None:
-    signature = convert_file(with_images, settings).image_signature
-    assert signature
-    with FilePool(settings, 1) as pool:
-        pool.begin_templates(with_images, signature)
-        monkeypatch.setattr(pool, "_local", lambda: pytest.fail("converted again"))
-        staged, _ = pool.templates(with_images, signature)
-    assert pq.ParquetFile(staged).metadata.num_rows > 0
-
-
-def test_an_image_set_comes_from_another_file_where_the_first_fails(
-    with_images: FileTask, settings: ConvertSettings
-) -> None:
-    gone = replace(
-        with_images,
-        file_key=1,
-        object=replace(with_images.object, key="visual-behavior-ophys/gone.nwb"),
-    )
-    with FilePool(settings, 1) as pool:
-        pool.begin_templates(gone, "the same")
-        staged, _ = pool.templates(with_images, "the same")
-        assert pq.ParquetFile(staged).metadata.num_rows > 0
-        pool.begin_templates(gone, "the same")
-        with pytest.raises(SourceError, match=r"gone\.nwb"):
-            pool.templates(gone, "the same")
+    waiting = [replace(t, tables=faulty.WAITS) for t in tasks[1:4]]
+    results = convert_files([tasks[0], *waiting], settings, 2)
+    assert next(results).error is None
+    workers = _eventually(lambda: _workers(tmp_path), lambda found: len(found) == 2)
+    results.close()
+    assert len(workers) == 2
+    assert not [w for w in workers if Path(f"/proc/{w}").exists()]

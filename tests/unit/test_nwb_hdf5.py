@@ -29,7 +29,7 @@ from builders.nwb import (
 )
 
 from pipelines.check.file import FileCheck
-from pipelines.convert.file import write_staged
+from pipelines.convert.file import convert_table
 from pipelines.nwb.hdf5 import storage
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import Recording, open_recording
@@ -378,7 +378,7 @@ def test_written_errors_name_file_table_and_path(tmp_path: Path) -> None:
     content = metadata() | series() | {"/processing/running/speed/data": np.array([1.0])}
     opened = recording(content)
     with pytest.raises(DataError) as caught:
-        write_staged(TABLES["running_speed"], task, opened, FileCheck(task, opened), tmp_path)
+        convert_table(TABLES["running_speed"], task, opened, FileCheck(task, opened), tmp_path)
     assert str(caught.value) == (
         f"file {NAME}, table running_speed, column /processing/running/speed/data: lengths disagree; expected 3 rows; found 1 rows"
     )

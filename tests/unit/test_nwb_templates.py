@@ -1,4 +1,4 @@
-"""Stimulus templates and the digest that tells image sets apart."""
+"""Stimulus templates, and the digests that tell pictures apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from builders.nwb import (
 )
 
 from pipelines.nwb.readers import READERS
-from pipelines.nwb.templates import signature
+from pipelines.nwb.templates import image_digests
 
 AT = f"/stimulus/templates/{TEMPLATE}"
 
@@ -43,7 +43,7 @@ def test_one_image_at_a_time() -> None:
 def test_no_templates_and_movies() -> None:
     for content in (metadata(), metadata() | templates("Natural_Movie_One")):
         assert columns("stimulus_templates", content)["image_name"] == []
-        assert signature(recording(content)) is None
+        assert image_digests(recording(content)) == {}
 
 
 def test_single_precision() -> None:
@@ -96,29 +96,33 @@ def test_gray_levels_are_bytes() -> None:
     assert "column warped: a value does not fit" in problem("stimulus_templates", content)
 
 
-def digest(**changed: Any) -> str | None:
+def digests(**changed: Any) -> dict[str, str]:
     content: Content = (
         metadata() | templates() | {f"{AT}/{name}": value for name, value in changed.items()}
     )
-    return signature(recording(content))
+    return image_digests(recording(content))
 
 
-def test_the_digest_tells_image_sets_apart() -> None:
-    same = digest()
-    assert same is not None
-    assert same == digest()
-    assert same == signature(recording(metadata() | templates("another name")))
-    base = templates()
-    changed: list[dict[str, Any]] = [
-        {"control_description": ["im077", "im066"]},
+def test_digests_tell_pictures_apart() -> None:
+    same, base = digests(), templates()
+    assert list(same) == ["im077", "im065"]
+    assert same == digests()
+    for changed in (
+        {"control_description": ["im078", "im066"]},
         {"data": base[f"{AT}/data"] + 1},
-        {"data": base[f"{AT}/data"].astype(np.uint16)},
         {"unwarped": np.zeros((2, 2, 3))},
         {"data": np.zeros((2, 3, 3), dtype=np.uint8)},
-    ]
-    digests = [digest(**c) for c in changed]
-    assert len({same, *digests}) == len(changed) + 1
+    ):
+        assert not set(digests(**changed).values()) & set(same.values())
+    other = image_digests(recording(metadata() | templates("another set")))
+    assert not set(other.values()) & set(same.values())
+
+
+def test_a_digest_does_not_depend_on_the_other_images_of_a_file() -> None:
+    base = templates()
+    alone = {name: base[f"{AT}/{name}"][1:] for name in ("data", "unwarped", "control_description")}
+    assert digests(**alone) == {"im065": digests()["im065"]}
 
 
 def test_images_without_lines_have_a_digest() -> None:
-    assert digest(data=np.zeros((2, 0, 3), dtype=np.uint8)) is not None
+    assert len(digests(data=np.zeros((2, 0, 3), dtype=np.uint8))) == 2

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.cli.options import bytes_of
 from pipelines.convert.pool import workers_for
-from pipelines.convert.workers import BYTES_PER_WORKER
+from pipelines.convert.worker import BYTES_PER_WORKER
 from schemas.errors import UsageError
 
 
@@ -19,8 +19,18 @@ def test_workers_fit_the_memory(wanted: int, memory: int, expected: int) -> None
 
 
 def test_by_default_there_is_one_worker_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert workers_for(None, 100 * BYTES_PER_WORKER) == 3
+
+
+def test_where_the_system_knows_no_affinity_there_is_one_worker_per_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)  # as on macOS
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert workers_for(None, 100 * BYTES_PER_WORKER) == 5
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert workers_for(None, 100 * BYTES_PER_WORKER) == 1
 
 
 @pytest.mark.parametrize(

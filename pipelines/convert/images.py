@@ -1,0 +1,62 @@
+"""Stages the images of a file's image set. Many files show the same images; one of them is read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.check.file import FileCheck
+from pipelines.convert.staged import TEMPLATES, ConvertSettings, check_staged, staged_images
+from pipelines.lake.writer import write_table
+from pipelines.nwb.readers import READERS
+from pipelines.nwb.recording import Recording
+from pipelines.nwb.templates import image_digests
+from pipelines.release.selection import FileTask
+from schemas import TABLES
+from schemas.casts import conform
+from schemas.errors import DataError
+
+_TABLE = TABLES[TEMPLATES]
+
+
+def stage_images(
+    task: FileTask, settings: ConvertSettings, recording: Recording, check: FileCheck
+) -> dict[str, str]:
+    """Writes the images of a file to a staged file, unless the lake or the staging folder has them.
+
+    Returns:
+        Digest of each image of the file, by name.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    try:
+        digests = image_digests(recording)
+        if not digests:
+            check.finish(_TABLE)
+        if settings.images.issuperset(digests.values()):
+            return digests
+        path = staged_images(settings.staging, digests)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another worker may be writing the same images. Its lock ends with it, however it ends.
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if check_staged(path, len(digests)) is not None:
+                part = path.with_suffix(".part")
+                origin = {name: (digests[name], task.object.key) for name in sorted(digests)}
+                rows = _rows(recording, check)
+                write_table(_TABLE, part, rows, release=task.release, images=json.dumps(origin))
+                part.replace(path)
+    except DataError as error:
+        raise error.located(file=task.object.key, table=TEMPLATES) from None
+    return digests
+
+
+def _rows(recording: Recording, check: FileCheck) -> Iterator[pa.Table]:
+    for rows in READERS[TEMPLATES](recording):
+        image = conform(_TABLE, rows.columns, rows.count)
+        check.take(_TABLE, image)
+        yield image

@@ -1,0 +1,109 @@
+"""A worker process: how it starts, what it may use, and when it ends.
+
+Each worker has an executor of its own, so that a worker that dies costs the one file that it was
+reading. Workers are forked from a server process that has imported the readers already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
+from threading import Thread
+from typing import Any, TypeVar
+
+from pipelines import log
+from pipelines.no_pandas import refuse_pandas
+
+R = TypeVar("R")
+
+BYTES_PER_WORKER = 512 << 20
+"""Memory to plan for per worker: the largest real files took up to 424 MB, including the byte
+ranges being fetched (docs/performance.md)."""
+
+_DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
+"""Limit on the memory a worker may allocate (RLIMIT_DATA), far above what a sound file needs: a
+damaged file may claim any size. The extra gigabyte is address space that Arrow reserves and does
+not use."""
+
+_CPU_SECONDS = 120.0
+_CPU_SECONDS_PER_BYTE = 1 / 4e6
+"""Limit on the processor time for one file, about a hundred times what a sound file needs: a
+damaged file can send the HDF5 library into an endless loop. Processor time, not time on the clock:
+a slow network or a suspended laptop must not fail a good file."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # <malloc.h>
+
+
+def worker_process() -> ProcessPoolExecutor:
+    """Returns an executor with one worker process, which starts with the first call.
+
+    Call this, and `submit`, in another thread than the main thread: the SIGINT of Ctrl-C and the
+    SIGHUP of a closed terminal go to the whole process group, and only the main process decides
+    what happens then. They are blocked in the calling thread, whose mask the worker inherits.
+    """
+    # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.convert.file"])
+    executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(),))
+    # After the executor is made: its semaphores start Python's resource tracker, which unblocks.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    return executor
+
+
+def start_worker(log_level: int) -> None:
+    """Prepares this process for its work. Runs first in each worker."""
+    log.show(log_level)
+    refuse_pandas()
+    _keep_freed_memory()
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def processor_seconds(size: int) -> float:
+    """Returns the processor time that a worker may use for a file of `size` bytes."""
+    return _CPU_SECONDS + size * _CPU_SECONDS_PER_BYTE
+
+
+def run_limited(seconds: float, call: Callable[..., R], *arguments: Any) -> R:
+    """Returns `call(*arguments)`; the kernel kills this process if that takes too long.
+
+    Args:
+        seconds: limit on the processor time.
+        call: what to call.
+        *arguments: its arguments.
+    """
+    # The default action, not a Python handler, which would wait for the library to return.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    return call(*arguments)
+
+
+def _end_with(sentinel: int) -> None:
+    """Ends this process when its parent is gone: another one may already be writing to the lake."""
+    wait([sentinel])
+    os._exit(1)
+
+
+def _keep_freed_memory() -> None:
+    """Makes glibc keep freed memory for the next file instead of returning it to the kernel.
+
+    Every page that is returned costs a page fault when it is needed again. Whole series are still
+    mapped one by one, so that they do not fragment the heap, and all threads share one heap.
+    """
+    if "CS_GNU_LIBC_VERSION" in os.confstr_names:
+        for option, value in (
+            (_ARENA_MAX, 1),
+            (_MMAP_THRESHOLD, 32 << 20),
+            (_TRIM_THRESHOLD, BYTES_PER_WORKER),
+        ):
+            ctypes.CDLL(None).mallopt(option, value)

@@ -1,0 +1,145 @@
+"""Image sets are the union of what their sessions show, in whatever order these are ingested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from builders.lakes import behavior_file, contents, edit, file_key, query
+from conftest import Ingest
+
+from pipelines.check.lake import verify
+from pipelines.convert.file import convert_file
+from pipelines.convert.staged import TEMPLATES, ConvertSettings
+from pipelines.ingest import MouseReport, prepare
+from pipelines.lake.store import LocalStore
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
+
+
+def _set_of(path: Path) -> tuple[str, list[str]]:
+    """The image set of a file and the names of its images."""
+    with h5py.File(path) as h5:
+        ((name, group),) = h5["/stimulus/templates"].items()
+        return name, [n.decode() for n in group["control_description"]]
+
+
+def _keep(path: Path, images: Sequence[str]) -> None:
+    """Removes all other images from a file, as if its session had not come to them."""
+    with edit(path) as h5:
+        (group,) = h5["/stimulus/templates"].values()
+        names = [n.decode() for n in group["control_description"]]
+        rows = [names.index(image) for image in images]
+        for name in ("control_description", "data", "unwarped"):
+            kept: Any = group[name][:][rows]
+            del group[name]
+            group[name] = kept
+
+
+@pytest.fixture
+def sharing(bucket: Path) -> list[Path]:
+    """Three behaviour files with one image set, of which each shows other images."""
+    by_set: dict[str, list[Path]] = {}
+    folder = behavior_file(bucket).parent
+    for path in sorted(folder.glob("*.nwb")):
+        by_set.setdefault(_set_of(path)[0], []).append(path)
+    files = next(paths for paths in by_set.values() if len(paths) >= 3)[:3]
+    images = _set_of(files[0])[1]
+    for path, kept in zip(files, (images[:1], images[3:], images[2:5]), strict=True):
+        _keep(path, kept)
+    return files
+
+
+def _images(lake: Path) -> set[str]:
+    return {name for (name,) in query(lake, "SELECT image_name FROM stimulus_templates")}
+
+
+def _errors(reports: list[MouseReport]) -> list[str]:
+    return [e.error or "" for r in reports for e in r.quarantined]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_a_set_has_the_images_of_all_sessions_in_any_order(
+    bucket: Path, sharing: list[Path], tmp_path: Path, run_ingest: Ingest, order: tuple[int, ...]
+) -> None:
+    keys = [file_key(sharing[i]) for i in order]
+    one, several = tmp_path / "one", tmp_path / "several"
+    assert _errors(run_ingest(bucket, one, behavior_sessions=tuple(keys))) == []
+    for key in keys:
+        assert _errors(run_ingest(bucket, several, behavior_sessions=(key,))) == []
+    assert _images(one) == {name for path in sharing for name in _set_of(path)[1]}
+    assert contents(one) == contents(several)
+    assert _errors(run_ingest(bucket, one, force=True, behavior_sessions=tuple(keys))) == []
+    assert contents(one) == contents(several)
+    assert [p.message for p in verify(LocalStore(several))] == []
+
+
+def test_another_picture_under_the_name_is_refused_and_nothing_else(
+    bucket: Path, sharing: list[Path], tmp_path: Path, run_ingest: Ingest
+) -> None:
+    first, other, second = sharing
+    lake = tmp_path / "lake"
+    image_set, names = _set_of(other)
+    both = next(name for name in names if name in _set_of(second)[1])
+    with edit(second) as h5:
+        group = h5[f"/stimulus/templates/{image_set}"]
+        row = [n.decode() for n in group["control_description"]].index(both)
+        group["data"][row] = 255 - group["data"][row]
+    keys = tuple(map(file_key, (first, other)))
+    assert _errors(run_ingest(bucket, lake, behavior_sessions=keys)) == []
+    before = contents(lake)
+    prefix = "visual-behavior-ophys/behavior_sessions"
+    assert _errors(run_ingest(bucket, lake, behavior_sessions=(file_key(second),))) == [
+        f"file {prefix}/{second.name}, table stimulus_templates: image {both} of image set "
+        f"{image_set} differs from the one in the lake; expected the picture in "
+        f"{prefix}/{other.name}; found another size or other pixels. "
+        "An image has one picture in all sessions, so one of the two files is wrong."
+    ]
+    assert contents(lake) == before
+
+
+def test_images_that_another_file_has_staged_are_not_written_again(
+    sample_bucket: Path, tmp_path: Path
+) -> None:
+    request = IngestRequest(
+        SourceSpec(str(sample_bucket)), "nowhere", selection=Selection(tables=(TEMPLATES,))
+    )
+    settings = ConvertSettings(SourceSpec(str(sample_bucket)), tmp_path, verify_hash=False)
+    written: dict[str, int] = {}
+    sets: set[str | None] = set()
+    for task in prepare(request).todo:
+        result = convert_file(task, settings)
+        assert result.error is None
+        sets.add(result.image_set)
+        staged = {p.name: p.stat().st_ino for p in (tmp_path / "images").glob("*.parquet")}
+        assert staged.items() >= written.items()
+        written = staged
+    assert len(written) == len(sets - {None})
+
+
+def test_an_interrupted_run_whose_images_are_lost_converts_the_file_again(
+    bucket: Path,
+    sharing: list[Path],
+    tmp_path: Path,
+    run_ingest: Ingest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake, key = tmp_path / "lake", file_key(sharing[1])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.publish_mouse", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_ingest(bucket, lake, behavior_sessions=(key,))
+    images = sorted((lake / "_staging/images").glob("*.parquet"))
+    assert images
+    images[0].write_bytes(np.random.default_rng(1).bytes(100))
+    assert _errors(run_ingest(bucket, lake, behavior_sessions=(key,))) == []
+    assert _images(lake) == set(_set_of(sharing[1])[1])
