@@ -1,7 +1,7 @@
 """Known vulnerabilities in the versions that constraints.txt pins.
 
-pip-audit alone calls it a success where a mirror of the index has no advisories and nothing was looked at. Exit codes: 0 none is known,
-1 some are, 2 it could not be found out.
+pip-audit alone reports success if a mirror of the index has no advisories, although it looked at
+nothing. Exit codes: 0 none is known, 1 some are, 2 it could not be found out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SECONDS = 600
 
 
 def ask(service: str) -> tuple[list[dict[str, Any]], str]:
-    """What pip-audit finds out from a service by dependency, and what it says if it fails."""
+    """Returns what pip-audit finds at a service per dependency, and its message if it fails."""
     command = [
         sys.executable,
         "-m",
@@ -40,15 +40,20 @@ def ask(service: str) -> tuple[list[dict[str, Any]], str]:
         ).splitlines()[-1]
 
 
+def _named(vulnerability: dict[str, Any]) -> str:
+    aliases = ", ".join(vulnerability["aliases"])
+    return f"{vulnerability['id']} ({aliases})" if aliases else vulnerability["id"]
+
+
+def _fixed(vulnerability: dict[str, Any]) -> str:
+    versions = ", ".join(vulnerability["fix_versions"])
+    return f"fixed in {versions}" if versions else "no fixed version yet"
+
+
 def report(found: list[dict[str, Any]]) -> int:
-    """Prints what there is to say of the dependencies; returns the exit code."""
+    """Prints a line per vulnerability; returns the exit code."""
     lines = [
-        f"{d['name']} {d['version']}: {v['id']}{' (' + ', '.join(v['aliases']) + ')' if v['aliases'] else ''}, "
-        + (
-            f"fixed in {', '.join(v['fix_versions'])}"
-            if v["fix_versions"]
-            else "no fixed version yet"
-        )
+        f"{d['name']} {d['version']}: {_named(v)}, {_fixed(v)}"
         for d in found
         for v in d.get("vulns", ())
     ]
@@ -56,7 +61,8 @@ def report(found: list[dict[str, Any]]) -> int:
     lines += [f"not audited: {d['name']}: {d['skip_reason']}" for d in skipped]
     bad = sum(bool(d.get("vulns")) for d in found)
     lines.append(
-        f"{len(found) - len(skipped)} of {len(found)} pinned packages audited, {bad} with known vulnerabilities"
+        f"{len(found) - len(skipped)} of {len(found)} pinned packages audited, "
+        f"{bad} with known vulnerabilities"
     )
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if bad else 2 if skipped else 0
@@ -73,8 +79,8 @@ def main() -> int:
             f"{service}: {failure or (found[0]['skip_reason'] if found else 'no packages')}"
         )
     sys.stderr.write(
-        "error: nothing could be audited; no advisories can be reached from here. Run it where the network is open.\n"
-        + "".join(f"  {reason}\n" for reason in reasons)
+        "error: nothing could be audited; no advisories can be reached from here. "
+        "Run it where the network is open.\n" + "".join(f"  {reason}\n" for reason in reasons)
     )
     return 2
 

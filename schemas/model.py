@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 from schemas.checks import Check
@@ -67,15 +67,43 @@ class Storage(StrEnum):
     IMAGE_SET = "one file per image set"
 
 
-class Encoding(StrEnum):
-    """Parquet encodings, chosen by measurement (docs/performance.md)."""
+@dataclass(frozen=True, slots=True)
+class ParquetEncoding:
+    """How the columns of a table are encoded; the writer and the page of tables both read it.
 
-    SMALL = "small"
-    """zstd 3, deltas on integers, BYTE_STREAM_SPLIT on floats, dictionaries on text and on the sources' ids."""
-    SIGNAL = "signal"
-    """zstd 1 and BYTE_STREAM_SPLIT on floats, no dictionaries: dense samples."""
-    SPARSE = "sparse"
-    """plain zstd 1: mostly zeros, where BYTE_STREAM_SPLIT doubles the size."""
+    Attributes:
+        zstd: level of compression.
+        dictionaries: on text and on the ids of sources.
+        byte_stream_split: on floats.
+        deltas: on integers without a dictionary.
+    """
+
+    zstd: int
+    dictionaries: bool = False
+    byte_stream_split: bool = False
+    deltas: bool = False
+
+    def __str__(self) -> str:
+        """Returns the encoding in words.
+
+        >>> str(ParquetEncoding(3, deltas=True))
+        'zstd 3, deltas on integers'
+        """
+        parts = [f"zstd {self.zstd}"]
+        parts += ["dictionaries on text and on ids of sources"] if self.dictionaries else []
+        parts += ["byte stream split on floats"] if self.byte_stream_split else []
+        parts += ["deltas on integers"] if self.deltas else []
+        return ", ".join(parts)
+
+
+class Encoding(Enum):
+    """Encodings of tables, chosen by measurement (docs/performance.md)."""
+
+    SMALL = ParquetEncoding(3, dictionaries=True, byte_stream_split=True, deltas=True)
+    SIGNAL = ParquetEncoding(1, byte_stream_split=True, deltas=True)
+    """Dense samples."""
+    SPARSE = ParquetEncoding(1)
+    """Mostly zeros, where BYTE_STREAM_SPLIT doubles the size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import SCHEMA_VERSION, Encoding, Table, Type
+from schemas import SCHEMA_VERSION, Table, Type
 from schemas.arrow import arrow_schema
 from schemas.layout import ROW_GROUP_ROWS
 
@@ -27,47 +27,25 @@ def _leaf(name: str, type_: Type) -> str:
 
 def parquet_options(table: Table) -> dict[str, Any]:
     """Options of `pyarrow.parquet.ParquetWriter` for a table."""
-    scalars = [c.name for c in table.stored if not c.type.is_list]
-    options: dict[str, Any] = {
+    how = table.encoding.value
+    columns: dict[str, str] = {}
+    dictionaries: list[str] = []
+    for column in table.stored:
+        leaf = _leaf(column.name, column.type)
+        if how.dictionaries and (column.type in _TEXTS or column.name in _SOURCE_IDS):
+            dictionaries.append(leaf)
+        elif how.byte_stream_split and column.type in _FLOATS:
+            columns[leaf] = "BYTE_STREAM_SPLIT"
+        elif how.deltas and column.type in _INTEGERS:
+            columns[leaf] = "DELTA_BINARY_PACKED"
+    return {
         "compression": "zstd",
-        "write_statistics": scalars,
+        "compression_level": how.zstd,
+        "write_statistics": [c.name for c in table.stored if not c.type.is_list],
         "store_schema": True,
+        "use_dictionary": dictionaries or False,
+        "column_encoding": columns or None,
     }
-    match table.encoding:
-        case Encoding.SMALL:
-            words = [_leaf(c.name, c.type) for c in table.stored if c.type in _TEXTS]
-            words += [c.name for c in table.stored if c.name in _SOURCE_IDS]
-            encodings = {
-                _leaf(c.name, c.type): "BYTE_STREAM_SPLIT"
-                for c in table.stored
-                if c.type in _FLOATS
-            }
-            encodings |= {
-                _leaf(c.name, c.type): "DELTA_BINARY_PACKED"
-                for c in table.stored
-                if c.type in _INTEGERS and c.name not in words
-            }
-            return options | {
-                "compression_level": 3,
-                "use_dictionary": words or False,
-                "column_encoding": encodings,
-            }
-        case Encoding.SIGNAL:
-            encodings = {
-                _leaf(c.name, c.type): "BYTE_STREAM_SPLIT"
-                for c in table.stored
-                if c.type in _FLOATS
-            }
-            encodings |= {
-                c.name: "DELTA_BINARY_PACKED" for c in table.stored if c.type is Type.INT64
-            }
-            return options | {
-                "compression_level": 1,
-                "use_dictionary": False,
-                "column_encoding": encodings,
-            }
-        case Encoding.SPARSE:
-            return options | {"compression_level": 1, "use_dictionary": False}
 
 
 class TableWriter:

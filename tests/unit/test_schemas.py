@@ -319,7 +319,7 @@ def test_a_table_is_described_in_rows() -> None:
             "files",
             "demixed_traces/mouse_id=<M>/ophys_experiment_<E>.parquet (one file per experiment)",
         ),
-        ("encoding", "zstd 1, byte stream split on floats"),
+        ("encoding", "zstd 1, byte stream split on floats, deltas on integers"),
         ("ingested", "by name only"),
     ]
     assert dict(table_summary(TABLES["licks"]))["primary key"] == "none; rows are in order"
