@@ -22,6 +22,7 @@ from pipelines.cli.options import (
     absolute,
     with_options,
 )
+from pipelines.no_pandas import refuse_pandas
 
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
@@ -35,10 +36,6 @@ def ingest(options: IngestOptions) -> None:
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre'" --tables trials
     """
-    from pipelines.no_pandas import refuse_pandas
-
-    refuse_pandas()
-
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
     from pipelines.ingest import ingest as refresh
     from pipelines.ingest import prepare
@@ -83,6 +80,7 @@ def ui(
 
 def main() -> None:
     """Entry point of `vblake`."""
+    refuse_pandas()
     cli.main()
 
 

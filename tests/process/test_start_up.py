@@ -87,6 +87,11 @@ def test_quick_commands_do_not_load_dagster(command: list[str]) -> None:
     assert loaded({"dagster"}, *command) == ("0", "[]")
 
 
+def test_a_plan_loads_only_what_it_needs(sample_bucket: Path, tmp_path: Path) -> None:
+    command = ("plan", "--source", sample_bucket, "--lake", tmp_path, "--where", "mouse_id > 0")
+    assert loaded({"dagster", "pandas", "h5py"}, *command) == ("0", "[]")
+
+
 def test_an_ingest_with_nothing_to_do_does_not_load_dagster(
     sample_bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:
