@@ -142,49 +142,6 @@ def test_a_repeated_id() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        n
-        for n in EXPECTED
-        if n not in ("cell_roi_id", "field_of_view_height", "field_of_view_width", "roi_mask")
-    ],
-)
-def test_every_column_must_be_there_and_whole(name: str) -> None:
-    path = f"{CELLS}/{name}"
-    content = experiment_file()
-    assert (
-        problem("cell_specimens", without(content, path))
-        == f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
-    )
-    short = content | {path: content[path][:3]}
-    assert (
-        problem("cell_specimens", short)
-        == f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 3 rows"
-    )
-    text = content | {path: ["1"] * 4}
-    assert (
-        problem("cell_specimens", text)
-        == f"file {NAME}, column {path}: values are not numbers; expected a numeric dataset; found dtype object"
-    )
-
-
-def test_damaged_masks() -> None:
-    path = f"{CELLS}/image_mask"
-    content = experiment_file()
-    assert (
-        problem("cell_specimens", content | {path: content[path][:2]})
-        == f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 2 rows"
-    )
-    assert problem("cell_specimens", content | {path: np.zeros((4, 12), dtype=bool)}) == (
-        f"file {NAME}, column {path}: a dataset has another rank; expected 3 dimensions; found shape (4, 12)"
-    )
-    assert (
-        problem("projections", without(content, path))
-        == f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
 def test_projections() -> None:
     got = columns("projections", experiment_file())
     assert got == {
@@ -242,15 +199,6 @@ def test_motion_correction() -> None:
         f"{OPHYS}/ophys_motion_correction_x/data": np.array([0.5, NAN, -1, 2, 0])
     }
     assert column("motion_correction", floats, "x") == [0.5, None, -1.0, 2.0, 0.0]
-
-
-def test_motion_of_disagreeing_lengths() -> None:
-    path = f"{OPHYS}/ophys_motion_correction_y/data"
-    content = experiment_file() | {path: np.zeros(4)}
-    assert (
-        problem("motion_correction", content)
-        == f"file {NAME}, column {path}: lengths disagree; expected 5 rows; found 4 rows"
-    )
 
 
 def test_there_is_a_reader_for_every_table_of_a_file() -> None:

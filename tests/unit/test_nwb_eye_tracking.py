@@ -147,17 +147,6 @@ def test_centres_need_two_coordinates() -> None:
     )
 
 
-@pytest.mark.parametrize("dataset", ["area_raw", "data", "width", "height", "angle"])
-@pytest.mark.parametrize("part", ["eye_tracking", "pupil_tracking", "corneal_reflection_tracking"])
-def test_every_dataset_must_be_there_and_whole(part: str, dataset: str) -> None:
-    path = f"{EYE}/{part}/{dataset}"
-    content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
-    missing = f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
-    assert problem("eye_tracking", without(content, path)) == missing
-    short = f"file {NAME}, column {path}: lengths disagree; expected 3 rows; found 2 rows"
-    assert problem("eye_tracking", content | {path: content[path][:2]}) == short
-
-
 def test_other_parts_need_not_have_their_own_times() -> None:
     content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
     bare = without(

@@ -30,7 +30,6 @@ from hypothesis import strategies as st
 
 from pipelines.nwb.performance import (
     dprime,
-    largest,
     mean,
     read_performance,
     response_latencies,
@@ -164,11 +163,6 @@ def test_a_passive_session_has_a_dprime_of_zero() -> None:
     assert metrics["engaged_trial_count"] == [0]
 
 
-def test_integer_volumes_of_a_passive_session() -> None:
-    content = passive(4) | {f"{TRIALS}/reward_volume": np.zeros(4, dtype=np.int64)}
-    assert column("rolling_performance", content, "rolling_dprime") == [0.0] * 4
-
-
 def test_a_reward_without_licks_is_not_passive() -> None:
     volume = np.array([0.005, 0, 0, 0])
     got = column("rolling_performance", passive(4, reward_volume=volume), "rolling_dprime")
@@ -290,14 +284,6 @@ def test_engaged_means_above_two_rewards_a_minute() -> None:
         got = columns("performance_metrics", content)
         assert got["maximum_reward_rate"] == [float(responses)]
         assert got["engaged_trial_count"] == [engaged]
-
-
-def test_means_and_maxima_without_numbers() -> None:
-    assert math.isnan(mean(np.empty(0)))
-    assert math.isnan(mean(np.array([NAN])))
-    assert math.isnan(largest(np.array([NAN])))
-    assert mean(np.array([1.0, NAN, 2.0])) == 1.5
-    assert largest(np.array([NAN, -1.0, -2.0])) == -1.0
 
 
 def test_means_are_pairwise_sums_with_zeros_for_what_is_missing() -> None:

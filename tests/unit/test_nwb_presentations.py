@@ -9,7 +9,6 @@ import pytest
 from builders.nwb import (
     IMAGES,
     NAME,
-    NAN,
     TEMPLATE,
     TRIALS,
     Content,
@@ -354,57 +353,7 @@ def test_no_end_at_all_is_null() -> None:
     assert column(TABLE, content, "end_frame") == NONE
 
 
-def test_every_group_needs_its_start() -> None:
-    content = without(behavior_file(), f"{MOVIE}/start_time")
-    assert (
-        problem(TABLE, content)
-        == f"file {NAME}, column {MOVIE}/start_time: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
 def test_no_group_at_all() -> None:
     assert problem(TABLE, metadata() | trials()) == (
         f"file {NAME}, column /intervals/*_presentations: no stimulus presentations; expected at least one group; found none"
-    )
-
-
-def test_disagreeing_lengths_and_types() -> None:
-    short = behavior_file() | {f"{GROUP}/duration": np.zeros(5)}
-    assert (
-        problem(TABLE, short)
-        == f"file {NAME}, column {GROUP}/duration: lengths disagree; expected 6 rows; found 5 rows"
-    )
-    text = behavior_file() | {f"{GROUP}/omitted": ["False"] * 6}
-    assert (
-        problem(TABLE, text)
-        == f"file {NAME}, column {GROUP}/omitted: values are not numbers; expected a numeric dataset; found dtype object"
-    )
-    numbers = behavior_file() | {f"{GROUP}/image_name": np.full(6, NAN)}
-    assert (
-        problem(TABLE, numbers)
-        == f"file {NAME}, column {GROUP}/image_name: values are not text; expected a text dataset; found dtype float64"
-    )
-    names = [b"im065", b"im077", b"\xff", b"im077", b"im077", b"im065"]
-    assert problem(TABLE, behavior_file() | {f"{GROUP}/image_name": names}) == (
-        f"file {NAME}, column /intervals/*_presentations/image_name: a text is not UTF-8; expected text in UTF-8; "
-        "found 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
-    )
-
-
-def test_a_column_that_is_named_but_not_there() -> None:
-    content = {
-        path: value for path, value in behavior_file().items() if path != f"{GROUP}/start_frame"
-    }
-    assert (
-        problem(TABLE, content)
-        == f"file {NAME}, column {GROUP}/start_frame: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
-def test_a_group_without_colnames() -> None:
-    content = {
-        path: value for path, value in behavior_file().items() if path != f"{MOVIE}@colnames"
-    }
-    assert problem(TABLE, content) == (
-        f"file {NAME}, column {MOVIE}@colnames: an attribute is missing; expected the table's column names; found nothing"
     )

@@ -9,7 +9,6 @@ import pytest
 from builders.nwb import (
     NAME,
     NAN,
-    Content,
     column,
     columns,
     licks,
@@ -46,23 +45,6 @@ def test_licks_stored_as_other_numbers() -> None:
             | {"/processing/licking/licks/data": np.array([11, 12, 22], dtype=dtype)}
         )
         assert column("licks", content, "frame") == [11, 12, 22]
-
-
-def test_licks_without_their_series() -> None:
-    content = without(metadata() | licks(), "/processing/licking/licks") | {
-        "/processing/licking": None
-    }
-    assert problem("licks", content) == (
-        f"file {NAME}, column /processing/licking/licks/timestamps: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
-def test_licks_of_disagreeing_lengths() -> None:
-    content = metadata() | licks() | {"/processing/licking/licks/data": np.array([11, 12])}
-    assert (
-        problem("licks", content)
-        == f"file {NAME}, column /processing/licking/licks/data: lengths disagree; expected 3 rows; found 2 rows"
-    )
 
 
 def test_frames_of_licks_go_with_their_times() -> None:
@@ -102,14 +84,6 @@ def test_autorewarded_stored_as_numbers(stored: Any) -> None:
         "timestamps": [1.0, 2.0],
         "autorewarded": [True, False],
     }
-
-
-def test_rewards_of_disagreeing_lengths() -> None:
-    content = metadata() | series() | {"/processing/rewards/volume/data": np.array([0.005, 0.005])}
-    assert (
-        problem("rewards", content)
-        == f"file {NAME}, column /processing/rewards/volume/data: lengths disagree; expected 1 rows; found 2 rows"
-    )
 
 
 def test_running() -> None:
@@ -162,22 +136,8 @@ def test_polarity_is_that_of_a_loop(speeds: list[float]) -> None:
     assert column("running_speed", content, "speed") == expected
 
 
-def test_running_must_be_there() -> None:
-    content: Content = without(metadata() | series(), f"{RUNNING}/speed")
-    assert problem("running_speed", content) == (
-        f"file {NAME}, column {RUNNING}/speed/timestamps: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
 def test_the_stimulus_clock_is_one_list() -> None:
     clock = np.array([0.1, 0.2, 0.30000000000000004])
     content = metadata() | {"/processing/stimulus/timestamps/timestamps": clock}
     assert column("stimulus_timestamps", content, "timestamps") == [clock.tolist()]
     assert recording(content).stimulus_timestamps.tolist() == clock.tolist()
-
-
-def test_a_stimulus_clock_of_another_rank() -> None:
-    path = "/processing/stimulus/timestamps/timestamps"
-    assert problem("stimulus_timestamps", metadata() | {path: np.zeros((2, 2))}) == (
-        f"file {NAME}, column {path}: a dataset has another rank; expected 1 dimensions; found shape (2, 2)"
-    )

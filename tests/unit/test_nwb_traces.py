@@ -51,12 +51,6 @@ def test_a_row_per_valid_cell_by_its_id(table: str) -> None:
     assert got[name] == [ramp(base, 1), ramp(base, 0), ramp(base, 3)]
 
 
-def test_neuropil_is_not_demixed() -> None:
-    assert column("neuropil_traces", experiment_file(), "neuropil_trace") != column(
-        "demixed_traces", experiment_file(), "demixed_trace"
-    )
-
-
 def test_r_and_rmse_follow_the_cells() -> None:
     got = columns("corrected_fluorescence_traces", experiment_file())
     assert got["r"] == [0.1, 0.3, 0.4]
@@ -176,23 +170,6 @@ def test_traces_and_rois_must_match(table: str) -> None:
     assert (
         problem(table, rank)
         == f"file {NAME}, column {at}/data: a dataset has another rank; expected 2 dimensions; found shape (5,)"
-    )
-
-
-def test_traces_must_be_there() -> None:
-    path = f"{OPHYS}/corrected_fluorescence/traces/data"
-    assert problem("corrected_fluorescence_traces", without(experiment_file(), path)) == (
-        f"file {NAME}, column {path}: a dataset is missing; expected a dataset; found nothing"
-    )
-    assert problem("ophys_timestamps", without(experiment_file(), f"{OPHYS}/dff")) == (
-        f"file {NAME}, column {OPHYS}/dff/traces/data: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
-def test_r_of_another_length() -> None:
-    path = f"{OPHYS}/corrected_fluorescence/r/data"
-    assert problem("corrected_fluorescence_traces", experiment_file() | {path: np.zeros(3)}) == (
-        f"file {NAME}, column {path}: lengths disagree; expected 4 rows; found 3 rows"
     )
 
 
