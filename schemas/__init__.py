@@ -1,7 +1,8 @@
-"""The lake's contract as data: every table, declared once.
+"""The lake's contract as data: every table is declared once.
 
-`TABLES` maps names to declarations, in the order in which tables are published: what others refer to comes first.
-`schemas.arrow` turns declarations into Arrow schemas and `schemas.dictionary` into the data dictionary. No I/O here.
+`TABLES` maps names to declarations in the order of publication: tables that others refer to come
+first. `schemas.arrow` turns declarations into Arrow schemas, `schemas.dictionary` into the data
+dictionary. No I/O here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from schemas.tables.project import PROJECT_TABLES
 from schemas.tables.task import TASK_TABLES
 
 SCHEMA_VERSION = "2"
-"""Raised whenever a file written before no longer has the declared schema; kept in every file and in the ledger."""
+"""Raised when files written before no longer have the declared schema; stored in every file.
+
+A lake of another version is refused.
+"""
 
 TABLES: dict[str, Table] = {
     table.name: table

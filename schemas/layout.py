@@ -8,7 +8,10 @@ from schemas.model import Storage, Table
 
 CATALOG = "catalog.duckdb"
 MARKER = "_lake.json"
-"""Says that a folder is a lake, and of which release. Names with a leading underscore are no data to any reader that globs."""
+"""Marks a folder as a lake and names its release.
+
+Readers that glob skip names with a leading underscore.
+"""
 STAGING = "_staging"
 
 ROW_GROUP_ROWS = 122_880
@@ -28,14 +31,18 @@ def relative_path(
     ophys_experiment_id: int | str | None = None,
     image_set: str | None = None,
 ) -> str:
-    """Path of a table's file below the lake, for the source the ids name.
+    """Path of a table's file below the lake.
 
     Args:
         table: the declaration.
         mouse_id: Hive partition of all tables but the project tables and the templates.
-        behavior_session_id: needed where each session has a file.
-        ophys_experiment_id: needed where each experiment has a file.
-        image_set: Hive partition of the templates; quoted, since it comes from a file.
+        behavior_session_id: for tables with a file per session.
+        ophys_experiment_id: for tables with a file per experiment.
+        image_set: Hive partition of the templates; quoted, because it comes from a file.
+
+    >>> from schemas import TABLES
+    >>> relative_path(TABLES["trials"], mouse_id=457841)
+    'trials/mouse_id=457841/trials.parquet'
     """
     match table.storage:
         case Storage.PROJECT:
@@ -55,5 +62,5 @@ def relative_path(
 
 
 def glob_pattern(table: Table) -> str:
-    """Pattern below the lake that matches every file of a table."""
+    """Glob pattern below the lake for all files of a table."""
     return f"{table.name}/**/*.parquet"

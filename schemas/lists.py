@@ -1,4 +1,7 @@
-"""Casts of list columns. Numbers are kept bit for bit, NaN included; only a list as a whole can be NULL."""
+"""Casts of list columns.
+
+Numbers are kept bit for bit, NaN included; only a list as a whole can be NULL.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,8 @@ def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
             "the offsets of the lists are damaged",
             column=column.name,
             expected=f"ascending offsets within {items.size} items",
-            found=f"{lists.offsets.dtype} offsets from {shown(offsets.flat[0])} to {shown(offsets.flat[-1])}"
+            found=f"{lists.offsets.dtype} offsets from {shown(offsets.flat[0])} "
+            f"to {shown(offsets.flat[-1])}"
             if offsets.size
             else "no offsets",
             hint=HINT,
@@ -137,7 +141,7 @@ def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
 
 
 def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
-    """List items of text, kept as they are; words that mean nothing stay words."""
+    """List items of text, kept as they are: here, words for "no value" stay words."""
     for index, item in enumerate(items):
         try:
             pa.array([item], pa.string())
@@ -168,7 +172,10 @@ def _structs(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array
 
 
 def _numbers_of(column: Column, rows: Sequence[Any]) -> pa.Array[Any]:
-    """Items of rows that are Python lists or arrays; each row is cast alone, so that none decides another's dtype."""
+    """Items of rows that are Python lists or arrays.
+
+    Each row is cast by itself, so that no row decides the dtype of another.
+    """
     dtype = _ITEM_DTYPES[column.type]
     parts: list[NDArray] = [np.empty(0, dtype)]
     for row, items in enumerate(rows):

@@ -1,8 +1,8 @@
-"""What a table declaration is made of.
+"""The parts of a table declaration.
 
-A table of the lake is declared once, as a `Table` of `Column`s; Arrow schemas, casts, checks, the catalog's comments and the
-data dictionary are all derived from it. Nothing here does I/O, and nothing here imports Arrow, so that commands which
-only talk about tables start at once.
+Each table of the lake is declared once, as a `Table` of `Column`s. Arrow schemas, casts, checks,
+the catalog's comments and the data dictionary are derived from it. Nothing here does I/O or
+imports Arrow, so that commands which only describe tables start at once.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Type(StrEnum):
 
     @property
     def is_list(self) -> bool:
-        """Whether a value is a list; its numbers are then kept bit for bit, NaN included."""
+        """Whether a value is a list, whose numbers are kept bit for bit, NaN included."""
         return self.value.endswith("[]")
 
 
 class Subject(StrEnum):
-    """What a table describes, hence which file it is read from."""
+    """What a table describes, and so which file it is read from."""
 
     PROJECT = "project"
     """The project tables of a release (CSV)."""
     BEHAVIOR = "behavior"
-    """A behaviour session: read once per session, from its behaviour file or the first of its planes."""
+    """A behaviour session: read once, from its behaviour file or the first of its planes."""
     OPHYS = "ophys"
     """One imaging plane: read from each experiment file."""
     STIMULUS = "stimulus"
@@ -57,11 +57,12 @@ class Subject(StrEnum):
 
 
 class Storage(StrEnum):
-    """How the rows of a table are spread over files."""
+    """How the rows of a table are distributed over files."""
 
     PROJECT = "one file"
     MOUSE = "one file per mouse"
-    """Small tables. 5,000 files of 500 rows take ten to thirty times longer to query than the same rows in 107 files."""
+    """Small tables. Queries over 5,000 files of 500 rows take ten to thirty times longer than over
+    the same rows in 107 files."""
     SESSION = "one file per behaviour session"
     EXPERIMENT = "one file per experiment"
     IMAGE_SET = "one file per image set"
@@ -111,17 +112,17 @@ class Column:
     """One column.
 
     Attributes:
-        name: canonical name, the documented one where the document names it.
+        name: canonical name: the one in the user's document, if it is there.
         type: see `Type`.
         description: one sentence, for people.
         unit: `s`, `px`, `um`, ... or None where there is none.
         source: path in the NWB file, or the formula, in the notation of docs/tables.md.
-        required: whether a value must be present in every row (a key, or a column that every release stores).
-        optional: whether a file may lack the column, which then is NULL throughout (newer or older releases).
+        required: whether every row must have a value (keys, and columns that every release stores).
+        optional: whether some releases' files lack the column, which is then NULL throughout.
         documented: whether the user's document of the dataset lists it.
-        sentinels: integers that mean "no value" in the files and become NULL.
-        alias: the name newer releases use; the catalog's view offers it beside the canonical name.
-        partition: whether the value is in the folder's name and not in the file.
+        sentinels: integers that mean "no value" in the files; they become NULL.
+        alias: name in newer releases, which the catalog's view offers beside the canonical one.
+        partition: whether the value is in the folder's name instead of the file.
     """
 
     name: str
@@ -144,12 +145,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """`columns` of this table refer to the primary key `references` of `table`, where they are not NULL.
+    """`columns` refer to the primary key `references` of `table` where they are not NULL.
 
     Attributes:
-        complete: whether each row of `table` from the same file is referred to, too.
-        agree: columns of both tables that must have the same value in the row referred to.
-        since: first release that has `table`; None if all have it.
+        complete: whether each row of `table` from the same file must also be referred to.
+        agree: columns that must have the same value in both rows.
+        since: first release that has `table`, None if all have it.
     """
 
     columns: tuple[str, ...]
@@ -165,12 +166,14 @@ class Table:
     """One table.
 
     Attributes:
-        columns: in their order in the file, the keys first.
-        primary_key: columns that together are unique and never NULL; empty where rows have an order but no key.
-        order: columns the rows are sorted by inside a file (ties keep the order of the NWB file).
-        rows_expected: whether a source file that gives no row at all is in error, unless `schemas.known_defects` has an exception.
-        checks: what the rows must fulfil besides.
-        by_name_only: whether the table is ingested only when it is asked for by name.
+        columns: in file order, keys first.
+        primary_key: columns that together are unique and never NULL; empty if rows have only an
+            order.
+        order: columns by which a file is sorted; ties keep the order of the NWB file.
+        rows_expected: whether a source file without any row breaks a rule; exceptions are in
+            `schemas.known_defects`.
+        checks: further rules for the rows.
+        by_name_only: whether the table is ingested only if it is selected by name.
     """
 
     name: str
@@ -197,7 +200,7 @@ class Table:
 
     @property
     def stored(self) -> tuple[Column, ...]:
-        """The columns that are inside the files, i.e. all but the Hive partition column."""
+        """The columns inside the files: all but the Hive partition column."""
         return tuple(c for c in self.columns if not c.partition)
 
     @property
@@ -207,7 +210,7 @@ class Table:
 
     @property
     def unit_key(self) -> str | None:
-        """The id that tells which source a row came from: rows are replaced by whole sources."""
+        """The id of the source that a row came from. Rows are replaced source by source."""
         names = {c.name for c in self.columns}
         if self.subject is Subject.OPHYS:
             return "ophys_experiment_id"
@@ -226,7 +229,7 @@ def column(
     source: str = "",
     **flags: Any,
 ) -> Column:
-    """A column that newer or older releases may have beyond the user's document."""
+    """A column that the user's document of the dataset does not list."""
     return Column(name, type_, description, unit, source, **flags)
 
 

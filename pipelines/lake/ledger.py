@@ -1,6 +1,6 @@
 """The ledger, `source_files`: a row per NWB file, a Parquet file per mouse.
 
-The ledger of a mouse is published after the mouse's data, so it never names rows that are not there.
+A mouse's ledger is published after its data, so it never names rows that are not there.
 """
 
 from __future__ import annotations

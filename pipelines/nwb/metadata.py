@@ -1,4 +1,4 @@
-"""The metadata dictionaries of session and experiment, and the task's parameters."""
+"""Reads the metadata of sessions and experiments, and the parameters of the task."""
 
 from __future__ import annotations
 
@@ -16,24 +16,36 @@ from schemas.casts import Ragged, Values
 _SUBJECT = "/general/subject"
 _PLANE = f"{CELL_TABLE}/imaging_plane"
 
-# The reporter line names the indicator; the imaging plane's own `indicator` is not used by the released reader.
+# The reporter line names the indicator. The released reader ignores the `indicator` of the plane.
 _INDICATORS = {"GCaMP6f": "GCaMP6f", "GC6f": "GCaMP6f", "GCaMP6s": "GCaMP6s"}
 
 
 def age_in_days(age: str) -> int | None:
-    """Days from text like P213D; None for anything else (unknown ages are written as `null`)."""
+    """Days from text like P213D; None for other text (unknown ages are written as `null`).
+
+    >>> age_in_days("P213D")
+    213
+    """
     digits = re.search(r"\d+", age) if age.startswith("P") else None
     return int(digits.group()) if digits else None
 
 
 def cre_line(genotype: str) -> str | None:
-    """First allele of a genotype, without /wt; None where the genotype has only one."""
+    """First allele of a genotype, without /wt; None if the genotype has only one.
+
+    >>> cre_line("Sst-IRES-Cre/wt;Ai148(TIT2L-GC6f-ICL-tTA2)/wt")
+    'Sst-IRES-Cre'
+    """
     first, separator, _ = genotype.partition(";")
     return first.replace("/wt", "") if separator else None
 
 
 def image_set_of(session_type: str) -> str | None:
-    """`images_<letter>` or `gratings` from the third part of a session type; None where it names neither."""
+    """The image set that a session type names; None if it names neither images nor gratings.
+
+    >>> image_set_of("OPHYS_1_images_A"), image_set_of("TRAINING_1_gratings")
+    ('images_A', 'gratings')
+    """
     parts = session_type.split("_")
     if len(parts) > 3 and parts[2] == "images":
         return f"images_{parts[3]}"
@@ -60,14 +72,14 @@ def _behavior(recording: Recording) -> dict[str, Any]:
         "cre_line": cre_line(genotype),
         "behavior_session_uuid": _uuid(recording),
         "driver_line": sorted(lines) if lines is not None else None,
-        # The released reader has this text, not a missing value, for files written before the attribute existed.
+        # For files written before the attribute existed, the released reader returns this text.
         "project_code": hdf.attribute(METADATA, "project_code", "Not Available"),
         "full_genotype": genotype,
     }
 
 
 def _uuid(recording: Recording) -> str | None:
-    """UUID of the session in its usual spelling."""
+    """The session's UUID in canonical form."""
     text = recording.hdf.attribute_string(METADATA, "behavior_session_uuid")
     try:
         return None if text == "None" else str(uuid.UUID(text))
@@ -87,7 +99,11 @@ def behavior_metadata(recording: Recording) -> Iterator[Rows]:
 
 
 def indicator(reporter_line: str) -> str | None:
-    """Calcium indicator named by a reporter line."""
+    """The calcium indicator that a reporter line names.
+
+    >>> indicator("Ai148(TIT2L-GC6f-ICL-tTA2)")
+    'GCaMP6f'
+    """
     return next((name for part, name in _INDICATORS.items() if part in reporter_line), None)
 
 
@@ -174,7 +190,7 @@ def task_parameters(recording: Recording) -> Iterator[Rows]:
 
 
 def durations(recording: Recording, name: str) -> list[float]:
-    """A pair of durations, which the files hold as text, in seconds.
+    """Reads a pair of durations, which files store as text, in seconds.
 
     Raises:
         DataError: the attribute is missing, or not two numbers.

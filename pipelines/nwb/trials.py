@@ -1,4 +1,4 @@
-"""Trials, with the licks of each."""
+"""Trials, with the licks of each trial."""
 
 from __future__ import annotations
 
@@ -22,24 +22,30 @@ _IGNORED = frozenset(("tags", "timeseries", "lick_events"))
 
 @dataclass(frozen=True)
 class Trials:
-    """Trials of a session in file order: values by column of the lake, and the licks of each trial."""
+    """Trials of a session in file order.
+
+    Attributes:
+        columns: values by column of the lake.
+        lick_times: licks of each trial, seconds.
+        count: number of trials.
+    """
 
     columns: dict[str, Values]
     lick_times: Ragged
     count: int
 
     def numbers(self, name: str) -> NDArray:
-        """A numeric column of the declaration, shape (n_trials,); `read_trials` has seen to it that it is there."""
+        """A numeric column, shape (n_trials,); `read_trials` made sure that it exists."""
         values = self.columns[name]
         assert isinstance(values, np.ndarray)
         return values
 
 
 def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
-    """A ragged column: `path` holds the items, `path_index` the exclusive ends.
+    """Reads a ragged column: `path` holds the items, `path_index` the exclusive ends.
 
     Raises:
-        DataError: the items are not numbers, or the ends are not integers that ascend to the number of items.
+        DataError: the items are not numbers, or the ends do not ascend to the number of items.
     """
     ends = hdf.read_numbers(f"{path}_index", rows=rows)
     items = _items(hdf, path)
@@ -58,7 +64,7 @@ def ragged(hdf: HdfFile, path: str, rows: int) -> Ragged:
 
 
 def _items(hdf: HdfFile, path: str) -> NDArray:
-    """The items of a ragged column of numbers. A column without any is written as one empty text."""
+    """Reads the items of a ragged column; a column without items is written as one empty string."""
     if not hdf.is_string(path):
         return hdf.read_numbers(path)
     if any(hdf.read_strings(path).tolist()):
@@ -72,11 +78,12 @@ def _items(hdf: HdfFile, path: str) -> NDArray:
 
 
 def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) -> Ragged:
-    """Licks per trial where the file lost the index.
+    """Assigns licks to trials by time, for files that lost the index.
 
-    If a session has as many licks in its trials as trials, the release's writer stores them as a plain column: row i holds the i-th
-    lick, not that of trial i. The licks of a trial are those with frame in (its start frame, the next trial's start frame], the last
-    trial takes what is left. Trials hold no frames, but their times are the clock's at those frames, as the licks' are.
+    If a session has as many licks in its trials as trials, the release's writer stores them as a
+    plain column: row i holds the i-th lick, not the lick of trial i. A trial's licks are those with
+    frame in (its start frame, the next trial's start frame]; the last trial has the remaining ones.
+    Trials store no frames, but their times, like those of licks, are the clock's at these frames.
     """
     offsets = np.append(np.searchsorted(stored, start_times, side="right"), len(stored)).astype(
         np.int64
@@ -90,9 +97,11 @@ def _licks_by_time(recording: Recording, start_times: NDArray, stored: NDArray) 
     ):
         raise recording.hdf.error(
             f"{TRIALS}/lick_times_index",
-            "the index of the trials' licks is missing and cannot be made again",
-            expected=f"the session's licks after the first trial's start as the {len(stored)} stored ones, and trials in time order",
-            found=f"{len(times)} licks, {len(times) - first} of them after the first trial's start, that are not these",
+            "the index of the trials' licks is missing and cannot be reconstructed",
+            expected=f"the {len(stored)} stored licks to be the session's after the first trial's "
+            "start",
+            found=f"{len(times)} licks, {len(times) - first} of them after the first trial's "
+            "start, which differ",
         )
     recording.known_defect(
         "lick-index-lost", "no lick_times_index; licks were assigned to trials by time"
@@ -136,10 +145,11 @@ def _start_times(recording: Recording, rows: int) -> NDArray:
 
 
 def read_trials(recording: Recording) -> Trials:
-    """All trials of the session, in file order.
+    """Reads all trials of the session, in file order.
 
     Raises:
-        DataError: a column that the declaration has is missing, of another length, or text where numbers should be.
+        DataError: a declared column is missing, has another length or type, or the starts of the
+            trials go back.
     """
     hdf = recording.hdf
     ids = hdf.read_numbers(f"{TRIALS}/id")
@@ -155,7 +165,8 @@ def read_trials(recording: Recording) -> Trials:
             continue
         if target not in known:
             recording.warn(
-                f"trials.{name}: the file has a column that this version of vblake does not know; it is not in the lake"
+                f"trials.{name}: the file has a column that this version of vblake does not know; "
+                "it is not in the lake"
             )
             continue
         read = hdf.read_strings if known[target].type is Type.STRING else hdf.read_numbers
@@ -181,6 +192,6 @@ def read_trials(recording: Recording) -> Trials:
 
 
 def trials(recording: Recording) -> Iterator[Rows]:
-    """Trials."""
+    """The trials of the session."""
     table = recording.once(read_trials)
     yield Rows(table.columns, table.count)

@@ -8,7 +8,7 @@ from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION
 
 LICKS = Table(
     name="licks",
-    description="Every lick of a session; a session without any (most passive ones) has no rows.",
+    description="Every lick of a session. A session without licks (most passive ones) has no rows.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -38,7 +38,8 @@ LICKS = Table(
 
 REWARDS = Table(
     name="rewards",
-    description="Every water reward of a session; a session without any (most passive ones) has no rows.",
+    description="Every water reward of a session. A session without rewards (most passive ones) "
+    "has no rows.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -57,7 +58,7 @@ REWARDS = Table(
         documented(
             "autorewarded",
             Type.BOOL,
-            "Whether the drop was free, not earned by a hit.",
+            "Whether the drop was free rather than earned by a hit.",
             source="/processing/rewards/autorewarded/data",
             alias="auto_rewarded",
         ),
@@ -88,7 +89,8 @@ def _running(name: str, description: str, series: str) -> Table:
             documented(
                 "speed",
                 Type.FLOAT64,
-                "Running speed, forward positive; a session that was recorded backwards is flipped.",
+                "Running speed, positive forward; the sign of a session recorded backwards is "
+                "flipped.",
                 "cm/s",
                 f"/processing/running/{series}/data, signed by docs/formulas.md, running polarity",
             ),
@@ -105,12 +107,13 @@ RUNNING_SPEED = _running(
     "running_speed", "Running speed at 60 Hz after a 10 Hz low-pass filter.", "speed"
 )
 RAW_RUNNING_SPEED = _running(
-    "raw_running_speed", "Running speed at 60 Hz, not filtered.", "speed_unfiltered"
+    "raw_running_speed", "Running speed at 60 Hz, unfiltered.", "speed_unfiltered"
 )
 
 STIMULUS_TIMESTAMPS = Table(
     name="stimulus_timestamps",
-    description="The stimulus clock, a list per session. In SQL, `timestamps[k + 1]` is the time of stimulus frame k.",
+    description="The stimulus clock, one list per session. In SQL, `timestamps[k + 1]` is the "
+    "time of stimulus frame k.",
     subject=Subject.BEHAVIOR,
     storage=Storage.SESSION,
     columns=(
@@ -118,7 +121,7 @@ STIMULUS_TIMESTAMPS = Table(
         documented(
             "timestamps",
             Type.LIST_FLOAT64,
-            "Time of each stimulus frame, without the monitor's delay.",
+            "Time of each stimulus frame, not including the monitor's delay.",
             "s",
             "/processing/stimulus/timestamps/timestamps",
             required=True,
@@ -153,14 +156,14 @@ def _ellipse(name: str, part: str, series: str, *, blanked: bool) -> tuple[Colum
         documented(
             f"{name}_width",
             Type.FLOAT64,
-            f"Half axis of the {part} ellipse{note}.",
+            f"Semi-axis of the {part} ellipse{note}.",
             "px",
             f"{at}/width{blank}",
         ),
         documented(
             f"{name}_height",
             Type.FLOAT64,
-            f"Other half axis of the {part} ellipse{note}.",
+            f"Other semi-axis of the {part} ellipse{note}.",
             "px",
             f"{at}/height{blank}",
         ),
@@ -175,8 +178,9 @@ def _ellipse(name: str, part: str, series: str, *, blanked: bool) -> tuple[Colum
 
 
 def _shape(name: str) -> str:
-    # The pupil is taken for a circle: pi * max(width, height)^2. The other areas are pi * width * height.
-    return "circle, whose radius is the longer half axis" if name == "pupil" else "ellipse"
+    # The pupil is treated as a circle, pi * max(width, height)^2; other areas are
+    # pi * width * height.
+    return "circle, whose radius is the longer semi-axis" if name == "pupil" else "ellipse"
 
 
 def _area(name: str, part: str, series: str) -> Column:
@@ -194,7 +198,7 @@ def _raw_area(name: str, part: str, series: str) -> Column:
     return documented(
         f"{name}_area_raw",
         Type.FLOAT64,
-        f"Area of the {part} {_shape(name)}, likely blinks included.",
+        f"Area of the {part} {_shape(name)}, including likely blinks.",
         "px^2",
         f"/acquisition/EyeTracking/{series}/area_raw",
     )
@@ -206,7 +210,8 @@ _REFLECTION = ("cr", "corneal reflection", "corneal_reflection_tracking")
 
 EYE_TRACKING = Table(
     name="eye_tracking",
-    description="Ellipse fits to eye, pupil and corneal reflection, a row per video frame, in camera coordinates.",
+    description="Ellipses fitted to eye, pupil and corneal reflection in camera coordinates, one "
+    "row per video frame.",
     subject=Subject.BEHAVIOR,
     storage=Storage.SESSION,
     columns=(
@@ -214,7 +219,7 @@ EYE_TRACKING = Table(
         documented(
             "frame",
             Type.INT64,
-            "Frame of the eye video, from 0.",
+            "Frame of the eye video, counted from 0.",
             "frame",
             "row number",
             required=True,
@@ -233,7 +238,7 @@ EYE_TRACKING = Table(
         documented(
             "likely_blink",
             Type.BOOL,
-            "Whether the fit failed or is an outlier, or is within two frames of such a frame.",
+            "Whether the fit failed or is an outlier, in this frame or within two frames of it.",
             source="docs/formulas.md, likely blink",
             required=True,
         ),

@@ -1,4 +1,4 @@
-"""The key columns, which every table starts with, and the foreign keys that follow from them."""
+"""The key columns that every table starts with, and the foreign keys that follow from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.model import Column, ForeignKey, Type
 MOUSE_ID = Column(
     "mouse_id",
     Type.INT64,
-    "Mouse. Taken from the folder name, so it prunes files.",
+    "Mouse, taken from the folder name; a filter on it skips the files of other mice.",
     source="project tables",
     required=True,
     documented=True,
@@ -18,7 +18,7 @@ MOUSE_ID = Column(
 BEHAVIOR_SESSION_ID = Column(
     "behavior_session_id",
     Type.INT64,
-    "Behaviour session: the animal's time in the rig, with or without imaging.",
+    "Behaviour session: the mouse's time in the rig, with or without imaging.",
     source="/general/metadata@behavior_session_id",
     required=True,
     documented=True,
@@ -50,7 +50,7 @@ CELL_ROI_ID = Column(
 CELL_SPECIMEN_ID = Column(
     "cell_specimen_id",
     Type.INT64,
-    "Cell matched across the sessions of a container; NULL where the ROI was not matched.",
+    "Cell matched across the sessions of a container; NULL if the ROI was not matched.",
     source="cell_specimen_table/cell_specimen_id",
     documented=True,
     sentinels=(-1,),

@@ -1,4 +1,4 @@
-"""The ledger: which object of which release every row came from."""
+"""The ledger: which object of which release each row came from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from schemas.tables.keys import MOUSE_ID
 
 SOURCE_FILES = Table(
     name="source_files",
-    description="Every NWB file that was ingested, quarantined or skipped, with its version and the rows it gave.",
+    description="Every NWB file that was ingested, quarantined or skipped, with its version and "
+    "its numbers of rows.",
     subject=Subject.LEDGER,
     storage=Storage.MOUSE,
     columns=(
@@ -42,26 +43,30 @@ SOURCE_FILES = Table(
             "object_key", Type.STRING, "Key of the object in the bucket; NULL for skipped files."
         ),
         column("version_id", Type.STRING, "Version of the object that the manifest pins."),
-        column("file_hash", Type.STRING, "BLAKE2b-512 of the file that the manifest names."),
+        column("file_hash", Type.STRING, "BLAKE2b-512 hash of the file, from the manifest."),
         column("bytes", Type.INT64, "Size of the object.", "byte"),
         column(
-            "bytes_fetched", Type.INT64, "Bytes that were moved to read it.", "byte", required=True
+            "bytes_fetched",
+            Type.INT64,
+            "Bytes that were fetched to read the object.",
+            "byte",
+            required=True,
         ),
         column(
             "status",
             Type.STRING,
-            "What became of the file: ingested, quarantined or skipped.",
+            "Outcome for the file: ingested, quarantined or skipped.",
             required=True,
         ),
         column(
             "error",
             Type.STRING,
-            "Why a file is quarantined: file, table, column, expected, found, what to do.",
+            "Why the file is quarantined: file, table, column, expected, found and what to do.",
         ),
         column(
             "warnings",
             Type.LIST_STRING,
-            "What was unusual in the file but did not stop it.",
+            "What was unusual in the file but did not stop the ingest.",
             required=True,
         ),
         column(

@@ -1,4 +1,4 @@
-"""Metadata tables: the readers' metadata dictionaries, a row per session and a row per experiment."""
+"""The reader's metadata dictionaries as tables: one row per session and one per experiment."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _BEHAVIOR: tuple[Column, ...] = (
     column(
         "project_code",
         Type.STRING,
-        "Variant of the dataset; Not Available where the file does not say.",
+        "Variant of the dataset; Not Available if the file does not name it.",
         source=f"{_M}@project_code",
     ),
     documented("full_genotype", Type.STRING, "Full genotype.", source=f"{_SUBJECT}/genotype"),
@@ -67,7 +67,7 @@ _BEHAVIOR: tuple[Column, ...] = (
 
 BEHAVIOR_METADATA = Table(
     name="behavior_metadata",
-    description="What each session's file says of the animal and the recording.",
+    description="Animal and recording, from each session's file.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(*BEHAVIOR_KEYS, *_BEHAVIOR),
@@ -78,7 +78,7 @@ BEHAVIOR_METADATA = Table(
 
 EXPERIMENT_METADATA = Table(
     name="experiment_metadata",
-    description="What each experiment's file says of the animal, the recording and the imaging plane.",
+    description="Animal, recording and imaging plane, from each experiment's file.",
     subject=Subject.OPHYS,
     storage=Storage.MOUSE,
     columns=(
@@ -95,14 +95,14 @@ EXPERIMENT_METADATA = Table(
         documented(
             "excitation_lambda",
             Type.FLOAT64,
-            "Wavelength of the laser.",
+            "Excitation wavelength of the laser.",
             "nm",
             f"{_PLANE}/excitation_lambda",
         ),
         documented(
             "experiment_container_id",
             Type.INT64,
-            "Container: the same field of view over sessions.",
+            "Container: the same field of view in several sessions.",
             source=f"{_M}@ophys_container_id or experiment_container_id",
             alias="ophys_container_id",
         ),

@@ -1,4 +1,7 @@
-"""Ophys tables: cells, traces, events, motion, images. Keyed by `ophys_experiment_id`; only valid ROIs are kept."""
+"""Ophys tables: cells, traces, events, motion and images, keyed by `ophys_experiment_id`.
+
+They hold valid ROIs only.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def _pixels(name: str, type_: Type, description: str) -> Column:
 
 CELL_SPECIMENS = Table(
     name="cell_specimens",
-    description="Valid ROIs of each experiment with place, shape and matched cell.",
+    description="Valid ROIs of each experiment, with position, shape and matched cell.",
     subject=Subject.OPHYS,
     storage=Storage.MOUSE,
     columns=(
@@ -34,17 +37,17 @@ CELL_SPECIMENS = Table(
         documented(
             "mask_image_plane",
             Type.INT64,
-            "Mask plane; overlapping ROIs lie on different ones.",
+            "Mask plane; overlapping ROIs lie on different mask planes.",
             source=f"{_C}/mask_image_plane",
         ),
-        _pixels("max_correction_down", Type.FLOAT64, "Largest motion correction, down."),
-        _pixels("max_correction_left", Type.FLOAT64, "Largest motion correction, left."),
-        _pixels("max_correction_right", Type.FLOAT64, "Largest motion correction, right."),
-        _pixels("max_correction_up", Type.FLOAT64, "Largest motion correction, up."),
+        _pixels("max_correction_down", Type.FLOAT64, "Largest downward motion correction."),
+        _pixels("max_correction_left", Type.FLOAT64, "Largest motion correction to the left."),
+        _pixels("max_correction_right", Type.FLOAT64, "Largest motion correction to the right."),
+        _pixels("max_correction_up", Type.FLOAT64, "Largest upward motion correction."),
         documented(
             "valid_roi",
             Type.BOOL,
-            "Always true here: invalid ROIs are left out.",
+            "Always true, since invalid ROIs are left out.",
             source=f"{_C}/valid_roi",
             required=True,
         ),
@@ -70,7 +73,7 @@ CELL_SPECIMENS = Table(
         documented(
             "roi_mask",
             Type.LIST_UINT32,
-            "Pixels of the ROI, ascending: y * field_of_view_width + x.",
+            "Pixels of the ROI in ascending order: y * field_of_view_width + x.",
             "px",
             f"{_C}/image_mask, flat indices of true",
             required=True,
@@ -110,7 +113,7 @@ def _traces(
 
 DFF_TRACES = _traces(
     "dff_traces",
-    "dF/F of each cell, one list per cell on the clock of ophys_timestamps.",
+    "dF/F of each cell, one list per cell, on the clock of ophys_timestamps.",
     documented(
         "dff",
         Type.LIST_FLOAT64,
@@ -123,7 +126,8 @@ DFF_TRACES = _traces(
 
 CORRECTED_FLUORESCENCE_TRACES = _traces(
     "corrected_fluorescence_traces",
-    "Fluorescence after demixing and neuropil subtraction, a list per cell. Releases before 1.1.0 hold a wrong trace.",
+    "Fluorescence after demixing and neuropil subtraction, one list per cell. Releases before "
+    "1.1.0 hold a wrong trace.",
     documented(
         "corrected_fluorescence",
         Type.LIST_FLOAT64,
@@ -135,7 +139,7 @@ CORRECTED_FLUORESCENCE_TRACES = _traces(
     column(
         "r",
         Type.FLOAT64,
-        "Neuropil contamination ratio that was used.",
+        "Neuropil contamination ratio used for the correction.",
         source=f"{_O}/corrected_fluorescence/r/data[cell]",
         optional=True,
     ),
@@ -151,7 +155,7 @@ CORRECTED_FLUORESCENCE_TRACES = _traces(
 
 EVENTS = _traces(
     "events",
-    "Detected calcium events of each cell, one list per cell; cells without event detection are missing.",
+    "Detected calcium events, one list per cell. Cells without event detection are missing.",
     documented(
         "events",
         Type.LIST_FLOAT64,
@@ -163,7 +167,7 @@ EVENTS = _traces(
     documented(
         "filtered_events",
         Type.LIST_FLOAT64,
-        "Events smoothed by a causal half-Gaussian of 20 frames.",
+        "Events smoothed with a causal half-Gaussian of 20 frames.",
         "dF/F",
         "docs/formulas.md, filtered events",
         required=True,
@@ -171,13 +175,13 @@ EVENTS = _traces(
     documented(
         "lambda",
         Type.FLOAT64,
-        "Regularisation of the event detection.",
+        "Regularisation parameter of the event detection.",
         source=f"{_O}/event_detection/lambdas[cell]",
     ),
     documented(
         "noise_std",
         Type.FLOAT64,
-        "Noise of the trace.",
+        "Standard deviation of the noise of the trace.",
         "dF/F",
         f"{_O}/event_detection/noise_stds[cell]",
     ),
@@ -200,7 +204,7 @@ DEMIXED_TRACES = _traces(
 
 NEUROPIL_TRACES = _traces(
     "neuropil_traces",
-    "Fluorescence of the neuropil around each cell (the true one; the released property returns the demixed traces).",
+    "Fluorescence of the neuropil around each cell; the released property returns demixed traces.",
     column(
         "neuropil_trace",
         Type.LIST_FLOAT64,
@@ -214,7 +218,8 @@ NEUROPIL_TRACES = _traces(
 
 OPHYS_TIMESTAMPS = Table(
     name="ophys_timestamps",
-    description="The imaging clock, a list per experiment. In SQL, `timestamps[k + 1]` is the time of imaging frame k.",
+    description="The imaging clock, one list per experiment. In SQL, `timestamps[k + 1]` is the "
+    "time of imaging frame k.",
     subject=Subject.OPHYS,
     storage=Storage.EXPERIMENT,
     columns=(
@@ -242,18 +247,25 @@ MOTION_CORRECTION = Table(
     storage=Storage.EXPERIMENT,
     columns=(
         *OPHYS_KEYS,
-        column("frame", Type.INT64, "Imaging frame, from 0.", "frame", "row number", required=True),
+        column(
+            "frame",
+            Type.INT64,
+            "Imaging frame, counted from 0.",
+            "frame",
+            "row number",
+            required=True,
+        ),
         documented(
             "x",
             Type.FLOAT64,
-            "Shift along x, in whole pixels in the files seen so far.",
+            "Shift along x; whole pixels in all files seen so far.",
             "px",
             f"{_O}/ophys_motion_correction_x/data",
         ),
         documented(
             "y",
             Type.FLOAT64,
-            "Shift along y, in whole pixels in the files seen so far.",
+            "Shift along y; whole pixels in all files seen so far.",
             "px",
             f"{_O}/ophys_motion_correction_y/data",
         ),
@@ -267,7 +279,8 @@ MOTION_CORRECTION = Table(
 
 PROJECTIONS = Table(
     name="projections",
-    description="Images of each field of view, row-major: pixel (y, x) is element y * width + x.",
+    description="Images of each field of view in row-major order: pixel (y, x) is element y * "
+    "width + x.",
     subject=Subject.OPHYS,
     storage=Storage.EXPERIMENT,
     columns=(
@@ -275,7 +288,7 @@ PROJECTIONS = Table(
         documented(
             "image_name",
             Type.STRING,
-            "Image: average_projection, max_projection or segmentation_mask_image.",
+            "Name of the image: average_projection, max_projection or segmentation_mask_image.",
             source=f"{_O}/images",
             required=True,
         ),
@@ -299,7 +312,7 @@ PROJECTIONS = Table(
         documented(
             "pixels",
             Type.LIST_FLOAT32,
-            "Gray levels; for the segmentation 1 where any valid ROI lies, else 0.",
+            "Gray levels; in the segmentation mask, 1 inside any valid ROI and 0 elsewhere.",
             "gray level",
             f"{_O}/images/*; segmentation: OR of the valid ROIs' masks",
             required=True,

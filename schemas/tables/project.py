@@ -1,4 +1,4 @@
-"""The four project tables: what the release says of its sessions, experiments and cells (CSV files of the bucket)."""
+"""The four project tables: the release's own CSV files of sessions, experiments and cells."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _OPHYS_SESSION_ID = _id("ophys_session_id", "Imaging session; NULL for training 
 _EXPERIMENT_LIST = documented(
     "ophys_experiment_id",
     Type.LIST_INT64,
-    "Experiments (planes) that passed quality control, in released order; behaviour is read from the first.",
+    "Experiments (planes) that passed quality control, in released order; behaviour is read from "
+    "the first.",
     source="ophys_experiment_id",
 )
 _CONTAINER_LIST = documented(
     "ophys_container_id",
     Type.LIST_INT64,
-    "Containers (fields of view followed over sessions) of the planes.",
+    "Containers of the planes: fields of view that were imaged over several sessions.",
     source="ophys_container_id",
 )
 
 _ANIMAL = (
     documented(
-        "indicator", Type.STRING, "Calcium indicator the mouse expresses.", source="indicator"
+        "indicator", Type.STRING, "Calcium indicator that the mouse expresses.", source="indicator"
     ),
     documented("full_genotype", Type.STRING, "Full genotype.", source="full_genotype"),
     documented(
@@ -37,7 +38,7 @@ _ANIMAL = (
     documented(
         "cre_line",
         Type.STRING,
-        "Cre driver line, which sets the imaged cell class.",
+        "Cre driver line, which determines the imaged cell class.",
         source="cre_line",
     ),
     documented("reporter_line", Type.STRING, "Reporter line.", source="reporter_line"),
@@ -48,25 +49,25 @@ _SESSION = (
     documented(
         "project_code",
         Type.STRING,
-        "Variant of the dataset: microscope and order of the image sets.",
+        "Variant of the dataset, which differs in microscope and order of the image sets.",
         source="project_code",
     ),
     documented(
         "session_type",
         Type.STRING,
-        "Stage of the task: training step or imaging day, image set, passive or not.",
+        "Stage of the task: training step or imaging day, image set, and whether it is passive.",
         source="session_type",
     ),
     documented(
         "session_number",
         Type.INT64,
-        "Number in the imaging session type (OPHYS_2_... is 2); NULL for training.",
+        "Number in the type of an imaging session (2 in OPHYS_2_...); NULL for training.",
         source="session_number",
     ),
     column(
         "image_set",
         Type.STRING,
-        "Image set: images_A and so on, or gratings; in ophys_experiments the letter only.",
+        "Image set: images_A and so on, or gratings; in ophys_experiments only the letter.",
         source="image_set",
         optional=True,
     ),
@@ -80,7 +81,7 @@ _SESSION = (
     column(
         "experience_level",
         Type.STRING,
-        "What the mouse knew of the images: Training, Familiar, Novel 1 or Novel >1.",
+        "Experience with the images: Training, Familiar, Novel 1 or Novel >1.",
         source="experience_level",
         optional=True,
     ),
@@ -137,14 +138,14 @@ _PLANES = (
 _FILE_ID = documented(
     "file_id",
     Type.INT64,
-    "Number of the NWB file in the release's manifest; NULL where the session has no file of its own.",
+    "Number of the NWB file in the release's manifest; NULL if the session has no file of its own.",
     source="file_id",
     sentinels=(-999,),
 )
 _FILE_PATH = column(
     "file_path",
     Type.STRING,
-    "Key of the NWB file; only builds that were not published give it.",
+    "Key of the NWB file; only unpublished builds have it.",
     source="file_path",
     optional=True,
 )
@@ -168,12 +169,13 @@ _TRIAL_COUNTS = (
     _count("miss_trial_count", "Misses."),
     _count("false_alarm_trial_count", "False alarms."),
     _count("correct_reject_trial_count", "Correct rejections."),
-    _count("engaged_trial_count", "Trials while the reward rate was above 2 rewards/min."),
+    _count("engaged_trial_count", "Trials during which the reward rate was above 2 rewards/min."),
 )
 
 BEHAVIOR_SESSIONS = Table(
     name="behavior_sessions",
-    description="Every behaviour session of the release, training and imaging, with the mouse's line and experience.",
+    description="Every behaviour session of the release, with or without imaging, and the mouse's "
+    "line and experience.",
     subject=Subject.PROJECT,
     storage=Storage.PROJECT,
     columns=(
@@ -223,7 +225,7 @@ OPHYS_EXPERIMENTS = Table(
         _BEHAVIOR_SESSION_ID,
         _id("ophys_session_id", "Imaging session.", required=True),
         _id("ophys_experiment_id", "Experiment: one imaging plane in one session.", required=True),
-        _id("ophys_container_id", "Container: the same field of view over sessions."),
+        _id("ophys_container_id", "Container: the same field of view in several sessions."),
         *_ANIMAL,
         documented(
             "imaging_depth",
@@ -264,7 +266,7 @@ OPHYS_EXPERIMENTS = Table(
         column(
             "passive",
             Type.BOOL,
-            "Whether the mouse watched without the lick spout.",
+            "Whether the mouse only watched, without the lick spout.",
             source="passive",
             optional=True,
         ),
@@ -279,7 +281,7 @@ OPHYS_EXPERIMENTS = Table(
         column(
             "isi_experiment_id",
             Type.INT64,
-            "Intrinsic imaging that located the visual areas.",
+            "Intrinsic signal imaging experiment that located the visual areas.",
             source="isi_experiment_id",
             optional=True,
         ),
@@ -293,7 +295,8 @@ OPHYS_EXPERIMENTS = Table(
 
 OPHYS_CELLS = Table(
     name="ophys_cells",
-    description="Every valid ROI of the release and the matched cell it belongs to (absent in releases before 1.0.0).",
+    description="Every valid ROI of the release and the matched cell that it belongs to. Releases "
+    "before 1.0.0 do not have this table.",
     subject=Subject.PROJECT,
     storage=Storage.PROJECT,
     columns=(
@@ -307,7 +310,7 @@ OPHYS_CELLS = Table(
         column(
             "cell_specimen_id",
             Type.INT64,
-            "Cell matched across sessions; NULL where not matched.",
+            "Cell matched across sessions; NULL if the ROI was not matched.",
             source="cell_specimen_id",
             sentinels=(-1,),
         ),

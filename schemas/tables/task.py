@@ -25,14 +25,15 @@ def _outcome(name: str, description: str) -> Column:
 _TRIALS_ID = documented(
     "trials_id",
     Type.INT64,
-    "Trial, from 0 in each session; aborted trials count too.",
+    "Trial number, counted from 0 in each session, aborted trials included.",
     source=f"{_T}/id",
     required=True,
 )
 
 TRIALS = Table(
     name="trials",
-    description="Trials of the change detection task: images, licks, reward and outcome. Exactly one outcome is true.",
+    description="Trials of the change detection task, with images, licks, reward and outcome. "
+    "Exactly one outcome is true.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -44,7 +45,7 @@ TRIALS = Table(
         _trial(
             "change_image_name",
             Type.STRING,
-            "Image shown after the change; the initial one where none happened.",
+            "Image shown after the change; the initial image if there was no change.",
         ),
         documented(
             "stimulus_change",
@@ -57,7 +58,7 @@ TRIALS = Table(
         _trial(
             "change_time",
             Type.FLOAT64,
-            "Time of the change or sham change on the monitor; NULL if none.",
+            "Time of the change or sham change on the monitor; NULL if there was none.",
             "s",
             optional=True,
         ),
@@ -66,7 +67,7 @@ TRIALS = Table(
         documented(
             "lick_times",
             Type.LIST_FLOAT64,
-            "Licks of the trial, up to the start of the next one; empty if there were none.",
+            "Times of the licks up to the start of the next trial; empty if there were none.",
             "s",
             f"{_T}/lick_times by lick_times_index; rebuilt from licks where the index is missing",
             required=True,
@@ -74,18 +75,21 @@ TRIALS = Table(
         _trial(
             "response_time",
             Type.FLOAT64,
-            "First lick of the trial; NULL if aborted or no lick.",
+            "Time of the first lick of the trial; NULL if it was aborted or had no lick.",
             "s",
         ),
         _trial(
             "response_latency",
             Type.FLOAT64,
-            "First lick relative to the change; NULL if aborted or no lick (the files hold +inf).",
+            "Time from the change to the first lick; NULL if the trial was aborted or had no lick "
+            "(the files hold +inf).",
             "s",
             optional=True,
         ),
-        _trial("reward_time", Type.FLOAT64, "Time of the reward; NULL if none.", "s"),
-        _trial("reward_volume", Type.FLOAT64, "Water given in the trial, 0 if none.", "mL"),
+        _trial("reward_time", Type.FLOAT64, "Time of the reward; NULL if there was none.", "s"),
+        _trial(
+            "reward_volume", Type.FLOAT64, "Volume of water given in the trial, 0 if none.", "mL"
+        ),
         _outcome("hit", "Outcome: go trial with a lick in the response window."),
         _outcome("false_alarm", "Outcome: catch trial with a lick in the response window."),
         _outcome("miss", "Outcome: go trial without a lick in the response window."),
@@ -95,7 +99,7 @@ TRIALS = Table(
         _trial(
             "change_frame",
             Type.INT64,
-            "Stimulus frame of the change or sham change; NULL if none.",
+            "Stimulus frame of the change or sham change; NULL if there was none.",
             "frame",
             sentinels=(-99,),
         ),
@@ -125,13 +129,14 @@ def _shown(
 def _newer(
     name: str, type_: Type, description: str, unit: str | None = None, **flags: Any
 ) -> Column:
-    """A column that older releases lack and the released reader does not make up for."""
+    """A column that older releases lack and the released reader does not compute."""
     return column(name, type_, description, unit, f"{_P}/{name}", optional=True, **flags)
 
 
 STIMULUS_PRESENTATIONS = Table(
     name="stimulus_presentations",
-    description="Every presentation of a session in time order: flashes, omissions, gray screen and movie frames.",
+    description="Every presentation of a session in time order: flashes, omissions, gray screen "
+    "and movie frames.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -139,37 +144,38 @@ STIMULUS_PRESENTATIONS = Table(
         documented(
             "stimulus_presentations_id",
             Type.INT64,
-            "Presentation, from 0 in each session, in time order.",
+            "Presentation number in time order, counted from 0 in each session.",
             source="row number by start_time",
             required=True,
         ),
-        _newer("stimulus_block", Type.INT64, "Block of one kind of stimulus, from 0."),
+        _newer("stimulus_block", Type.INT64, "Block of one kind of stimulus, counted from 0."),
         _newer(
             "stimulus_block_name",
             Type.STRING,
-            "Name of the block; it contains change_detection in the rows of the task.",
+            "Name of the block; contains change_detection in the rows of the task.",
         ),
         _shown(
             "image_index",
             Type.INT64,
-            "Number of the image in its set; omissions take the number after the last; NULL for gray screen and movie.",
+            "Number of the image in its set; omissions have the number after the last; NULL for "
+            "gray screen and movie.",
             sentinels=(-99,),
         ),
         _shown(
             "image_name",
             Type.STRING,
-            "Image shown; omitted for omissions; NULL for gray screen and movie.",
+            "Image shown; `omitted` for omissions; NULL for gray screen and movie.",
         ),
         documented(
             "image_set",
             Type.STRING,
-            "Image set, see stimulus_templates; NULL for gray screen and movie.",
+            "Image set, as in stimulus_templates; NULL for gray screen and movie.",
             source=f"{_P}/image_set, else the template whose name starts with stimulus_name",
         ),
         documented(
             "index",
             Type.INT64,
-            "Running number given by the release, else the row number.",
+            "Running number that the release gives, else the row number.",
             source=f"{_P}/index, else row number",
         ),
         _newer(
@@ -182,21 +188,21 @@ STIMULUS_PRESENTATIONS = Table(
         _newer(
             "movie_repeat",
             Type.INT64,
-            "Repeat of the natural movie, from 0; NULL elsewhere.",
+            "Repeat of the natural movie, counted from 0; NULL elsewhere.",
             sentinels=(-99,),
         ),
         _shown("duration", Type.FLOAT64, "Duration on the monitor; 0.25 s for omissions.", "s"),
         _shown(
             "start_time",
             Type.FLOAT64,
-            "Start on the monitor, its delay included.",
+            "Start on the monitor, including the monitor's delay.",
             "s",
             required=True,
         ),
         _shown(
             "stop_time",
             Type.FLOAT64,
-            "End on the monitor, its delay included.",
+            "End on the monitor, including the monitor's delay.",
             "s",
             alias="end_time",
         ),
@@ -204,35 +210,35 @@ STIMULUS_PRESENTATIONS = Table(
         _shown(
             "end_frame",
             Type.INT64,
-            "Stimulus frame of the end; NULL for omissions of older releases.",
+            "Stimulus frame of the end; NULL for omissions in older releases.",
             "frame",
         ),
         column(
             "is_change",
             Type.BOOL,
-            "Whether the image differs from the one before, omissions left out.",
+            "Whether the image differs from the previous one, ignoring omissions.",
             source=f"{_FORMULA}, is_change",
             required=True,
         ),
         _newer(
             "is_image_novel",
             Type.BOOL,
-            "Whether the image was new to the mouse in this session; NULL if no image.",
+            "Whether the image was new to the mouse in this session; NULL if there is no image.",
         ),
         _shown(
-            "omitted", Type.BOOL, "Whether the flash was left out; NULL for gray screen and movie."
+            "omitted", Type.BOOL, "Whether the flash was omitted; NULL for gray screen and movie."
         ),
         column(
             "flashes_since_change",
             Type.INT64,
-            "Flashes since the last change; omissions do not count; goes on growing after the task.",
+            "Flashes since the last change, not counting omissions; keeps growing after the task.",
             source=f"{_FORMULA}, flashes_since_change",
             required=True,
         ),
         column(
             "trials_id",
             Type.INT64,
-            "Trial that had started last; NULL outside the trials.",
+            "Trial that started last before the presentation; NULL outside the trials.",
             source=f"{_P}/trials_id, else {_FORMULA}, trials_id",
             sentinels=(-99,),
         ),
@@ -252,7 +258,7 @@ STIMULUS_PRESENTATIONS = Table(
         _newer(
             "stimulus_name",
             Type.STRING,
-            "Stimulus: image set cut at its first dot, grating, movie or spontaneous.",
+            "Stimulus: name of the image set up to its first dot, grating, movie or spontaneous.",
         ),
         _newer("orientation", Type.FLOAT64, "Orientation of a grating.", "deg"),
         _newer("phase", Type.FLOAT64, "Phase of a grating, in the stimulus program's own unit."),
@@ -268,20 +274,25 @@ _S = "/stimulus/templates/<image_set>"
 
 STIMULUS_TEMPLATES = Table(
     name="stimulus_templates",
-    description="The images of each image set, once per set, row-major: pixel (y, x) is element y * width + x.",
+    description="The images of each image set, stored once per set in row-major order: pixel (y, "
+    "x) is element y * width + x.",
     subject=Subject.STIMULUS,
     storage=Storage.IMAGE_SET,
     columns=(
         column(
             "image_set",
             Type.STRING,
-            "Image set. Taken from the folder name.",
+            "Image set, taken from the folder name.",
             source="/stimulus/templates",
             required=True,
             partition=True,
         ),
         documented(
-            "image_name", Type.STRING, "Image.", source=f"{_S}/control_description", required=True
+            "image_name",
+            Type.STRING,
+            "Name of the image.",
+            source=f"{_S}/control_description",
+            required=True,
         ),
         column(
             "height", Type.INT64, "Height of both arrays.", "px", f"{_S}/data, shape", required=True
@@ -292,7 +303,7 @@ STIMULUS_TEMPLATES = Table(
         documented(
             "warped",
             Type.LIST_UINT8,
-            "Image as sent to the monitor, warped for its nearness.",
+            "Image as sent to the monitor, warped to correct for the close viewing distance.",
             "gray level",
             f"{_S}/data",
             required=True,
@@ -300,7 +311,7 @@ STIMULUS_TEMPLATES = Table(
         documented(
             "unwarped",
             Type.LIST_FLOAT64,
-            "Image as the mouse sees it; NaN outside the visible part.",
+            "Image as the mouse sees it; NaN outside of the visible part.",
             "gray level",
             f"{_S}/unwarped",
             required=True,
@@ -320,7 +331,7 @@ def _parameter(name: str, type_: Type, description: str, unit: str | None = None
 
 TASK_PARAMETERS = Table(
     name="task_parameters",
-    description="Settings of the task, a row per session.",
+    description="Settings of the task, one row per session.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -335,19 +346,20 @@ TASK_PARAMETERS = Table(
         column(
             "image_set",
             Type.STRING,
-            "Image set by the session type: images_A and so on, or gratings; NULL if the type names none.",
+            "Image set that the session type names: images_A and so on, or gratings; NULL if it "
+            "names none.",
             source="third and fourth part of session_type",
         ),
         _parameter("n_stimulus_frames", Type.INT64, "Stimulus frames shown.", "frame"),
         _parameter(
             "omitted_flash_fraction",
             Type.FLOAT64,
-            "Probability of an omission; NULL where the task had none.",
+            "Probability of an omission; NULL if the task had none.",
         ),
         _parameter(
             "response_window_sec",
             Type.LIST_FLOAT64,
-            "Start and end of the response window, after a change.",
+            "Start and end of the response window after a change.",
             "s",
         ),
         _parameter("reward_volume", Type.FLOAT64, "Volume of an earned reward.", "mL"),
@@ -361,13 +373,13 @@ TASK_PARAMETERS = Table(
         _parameter(
             "stimulus_duration_sec",
             Type.FLOAT64,
-            "Duration of a flash; NULL for gratings shown steadily.",
+            "Duration of a flash; NULL for gratings that are shown continuously.",
             "s",
         ),
         column(
             "stimulus_name",
             Type.STRING,
-            "Stimulus: image set cut at its first dot, or grating.",
+            "Stimulus: name of the image set up to its first dot, or grating.",
             source=f"{_K}@stimulus_name",
             optional=True,
         ),
@@ -385,7 +397,7 @@ def _rate(name: str, description: str, formula: str, unit: str | None = None) ->
 
 ROLLING_PERFORMANCE = Table(
     name="rolling_performance",
-    description="Performance around each trial. Aborted trials have a reward rate only.",
+    description="Performance around each trial. Aborted trials have only a reward rate.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -393,24 +405,26 @@ ROLLING_PERFORMANCE = Table(
         _TRIALS_ID,
         _rate(
             "reward_rate",
-            "Rate of trials with a lick in the response window, 25 trials back and 25 forward.",
+            "Rate of trials with a lick in the response window, over 25 trials before and 25 "
+            "after.",
             "reward rate",
             "1/min",
         ),
         _rate(
             "hit_rate_raw",
-            "Hits among go trials, over the last 100 trials that were not aborted.",
+            "Fraction of go trials that were hits, over the last 100 trials that were not aborted.",
             "hit rate",
         ),
-        _rate("hit_rate", "The raw hit rate kept 1/(2N) away from 0 and 1.", "hit rate"),
+        _rate("hit_rate", "The raw hit rate, kept at least 1/(2N) away from 0 and 1.", "hit rate"),
         _rate(
             "false_alarm_rate_raw",
-            "False alarms among catch trials, over the last 100 trials that were not aborted.",
+            "Fraction of catch trials that were false alarms, over the last 100 trials that were "
+            "not aborted.",
             "false alarm rate",
         ),
         _rate(
             "false_alarm_rate",
-            "The raw false alarm rate kept 1/(2N) away from 0 and 1.",
+            "The raw false alarm rate, kept at least 1/(2N) away from 0 and 1.",
             "false alarm rate",
         ),
         _rate(
@@ -435,12 +449,13 @@ def _metric(name: str, description: str, source: str, unit: str | None = None) -
 
 PERFORMANCE_METRICS = Table(
     name="performance_metrics",
-    description="Performance of each session; engaged means while reward_rate > 2 per minute (docs/formulas.md).",
+    description="Performance of each session. Engaged means that reward_rate is above 2 per minute "
+    "(docs/formulas.md).",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
         *BEHAVIOR_KEYS,
-        _count("trial_count", "Trials, aborted ones included.", "count(trials)"),
+        _count("trial_count", "Number of trials, including aborted ones.", "count(trials)"),
         _count("go_trial_count", "Go trials.", "sum(go)"),
         _count("catch_trial_count", "Catch trials.", "sum(catch)"),
         _count("hit_trial_count", "Hits.", "sum(hit)"),
@@ -461,7 +476,10 @@ PERFORMANCE_METRICS = Table(
         ),
         _count("total_reward_count", "Rewards, free and earned.", "count(rewards)"),
         _metric(
-            "total_reward_volume", "Water given, free and earned.", "sum(rewards.volume)", "mL"
+            "total_reward_volume",
+            "Volume of water given, free and earned.",
+            "sum(rewards.volume)",
+            "mL",
         ),
         _metric("maximum_reward_rate", "Highest reward_rate.", "max(reward_rate)", "1/min"),
         _count("engaged_trial_count", "Trials while engaged.", "count(reward_rate > 2)"),

@@ -170,9 +170,9 @@ def test_licks_that_cannot_be_given_back_are_an_error(
     text = problem("trials", no_index(stored, session, starts))
     after = sum(s > starts[0] for s in session)
     assert text == (
-        f"file {NAME}, column {TRIALS}/lick_times_index: the index of the trials' licks is missing and cannot be made again; "
-        "expected the session's licks after the first trial's start as the 2 stored ones, and trials in time order; "
-        f"found {len(session)} licks, {after} of them after the first trial's start, that are not these"
+        f"file {NAME}, column {TRIALS}/lick_times_index: the index of the trials' licks is missing and cannot be reconstructed; "
+        "expected the 2 stored licks to be the session's after the first trial's start; "
+        f"found {len(session)} licks, {after} of them after the first trial's start, which differ"
     )
 
 

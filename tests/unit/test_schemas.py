@@ -330,7 +330,7 @@ def test_a_table_is_described_in_rows() -> None:
         "null": "may be",
         "documented": "●",
         "alias": "auto_rewarded",
-        "description": "Whether the drop was free, not earned by a hit.",
+        "description": "Whether the drop was free rather than earned by a hit.",
         "source": "/processing/rewards/autorewarded/data",
     }
 
