@@ -240,24 +240,32 @@ def _client(spec: SourceSpec) -> _Client:
     }
     if (authorities := _authorities()) is not None:
         options["root_certificate"] = authorities
-    store = S3Store(
-        bucket,
-        prefix=prefix.strip("/") or None,
-        region=region,
-        endpoint=endpoint,
-        # Given too, or variables of the environment would win over what the spec says.
-        aws_endpoint_url_s3=endpoint,
-        skip_signature=spec.anonymous,
-        virtual_hosted_style_request=False,
-        s3_express=False,
-        client_options=options,
-        retry_config={
-            "max_retries": spec.attempts - 1,
-            "retry_timeout": spec.attempts * longest,
-            "backoff": BACKOFF,
-        },
-        credential_provider=credentials,
-    )
+    try:
+        store = S3Store(
+            bucket,
+            prefix=prefix.strip("/") or None,
+            region=region,
+            endpoint=endpoint,
+            # Given too, or variables of the environment would win over what the spec says.
+            aws_endpoint_url_s3=endpoint,
+            skip_signature=spec.anonymous,
+            virtual_hosted_style_request=False,
+            s3_express=False,
+            client_options=options,
+            retry_config={
+                "max_retries": spec.attempts - 1,
+                "retry_timeout": spec.attempts * longest,
+                "backoff": BACKOFF,
+            },
+            credential_provider=credentials,
+        )
+    except (BaseError, ValueError):
+        store = None
+    if store is None:  # raised outside the handler, as in `_request`
+        raise UsageError(
+            f"{spec.url} cannot be opened: a setting is not valid. Check the environment's "
+            "variables whose names begin with AWS_, and the file that AWS_CA_BUNDLE names."
+        )
     return _Client(store, region, os.getpid())
 
 

@@ -495,6 +495,18 @@ def test_an_authority_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
         source.read(KEY, None)
 
 
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "AWS_REQUEST_PAYER"])
+def test_a_setting_that_obstore_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "hunter2").write_text("not PEM")
+    monkeypatch.setenv(name, str(tmp_path / "hunter2"))
+    with pytest.raises(UsageError, match=r"s3://lab cannot be opened: a setting is not valid") as e:
+        ObjectStoreSource(SourceSpec("s3://lab", "http://127.0.0.1:9")).read(KEY, None)
+    assert "hunter2" not in str(e.value)
+    assert e.value.__context__ is None
+
+
 def test_request_info_is_of_the_version_that_was_asked_for(folder: Path) -> None:
     asked: list[RequestInfo] = []
     with S3Server(folder, faults=lambda r, _: asked.append(r)) as server:
