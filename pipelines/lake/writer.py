@@ -1,4 +1,4 @@
-"""Writing Parquet: one place for encodings, row groups and statistics. The numbers behind them are in docs/performance.md."""
+"""Writes Parquet files as the tables declare them (`schemas.model.Encoding`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _INTEGERS = (Type.INT64, Type.LIST_INT64, Type.LIST_UINT32)
 _TEXTS = (Type.STRING, Type.LIST_STRING)
 
 _SOURCE_IDS = ("behavior_session_id", "ophys_session_id", "ophys_experiment_id")
-"""One value per source: a dictionary makes runs of them, which group and filter a third faster than deltas."""
+"""One value per source file: a dictionary makes runs of them, which group and filter a third faster
+than deltas."""
 
 
 def _leaf(name: str, type_: Type) -> str:
@@ -26,7 +27,7 @@ def _leaf(name: str, type_: Type) -> str:
 
 
 def parquet_options(table: Table) -> dict[str, Any]:
-    """Options of `pyarrow.parquet.ParquetWriter` for a table."""
+    """Returns the arguments of `pyarrow.parquet.ParquetWriter` for a table."""
     how = table.encoding.value
     columns: dict[str, str] = {}
     dictionaries: list[str] = []
