@@ -20,14 +20,14 @@ GROUP BY ALL ORDER BY ALL
 
 
 def run(*command: str) -> None:
-    """Shows a command as a person would type it, and runs it."""
+    """Prints a command as a person would type it, and runs it."""
     shown = " ".join(f"'{part.strip()}'" if " " in part else part for part in command)
     print(f"\n$ vblake {shown}", flush=True)
     subprocess.run([sys.executable, "-m", "assets", *command], check=True)
 
 
 def main() -> None:
-    """Runs the demo in the folder named on the command line."""
+    """Runs the demo in the folder that the command line names."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     bucket, lake = str(folder / "bucket"), str(folder / "lake")
     run("sample", "--out", bucket, "--mice", "4", "--seed", "1")

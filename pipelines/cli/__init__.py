@@ -1,4 +1,5 @@
-"""The command line: what people type and see. The work is done elsewhere in `pipelines`.
+"""The command line, `vblake`: one module per command.
 
-Commands import what they need when they run: `vblake --help` must not wait for DuckDB, Arrow or HDF5.
+Commands import what they need when they run: `vblake --help` must not wait for DuckDB, PyArrow or
+h5py.
 """

@@ -76,7 +76,7 @@ class Commands(TyperGroup):
                 USAGE_ERROR if isinstance(error, UsageError) else OTHER_ERROR
             ) from None
         except BrokenPipeError:
-            # Nobody reads the rest, as in `vblake sql ... | head`. SIGPIPE would end other programs.
+            # Nobody reads the rest, as in `vblake sql ... | head`. SIGPIPE ends other programs.
             _no_output()
             raise typer.Exit(BROKEN_PIPE) from None
         except OSError as error:
@@ -172,7 +172,7 @@ def main(application: typer.Typer = app) -> None:
     try:
         with interrupt.listening():
             _run(application)
-    except Exception as error:  # noqa: BLE001 - the last resort: it is reported, and nothing goes on
+    except Exception as error:  # noqa: BLE001 - the last resort, which reports it
         if isinstance(error, OSError) and is_limit(error):  # of the version or a help page
             _no_output()
             say_error(f"the output: {error.strerror}")

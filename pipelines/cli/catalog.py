@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipelines.cli.options import DEFAULT_LAKE, LakeOption
 from pipelines.cli.terminal import say
-
-if TYPE_CHECKING:
-    pass
 
 
 def catalog(lake: LakeOption = DEFAULT_LAKE) -> None:
     """Rebuild the catalog from the lake's files.
 
-    Needed after files were changed by hand, or where the catalog is lost;
-    ingest does it by itself.
+    This is needed only after files were changed by hand, or if the catalog is
+    lost: every ingest does it too.
 
     [dim]Example:[/dim]  vblake catalog --lake lake
     """

@@ -1,4 +1,4 @@
-"""The options that several commands share. `IngestOptions` is the only list of the options of an ingest."""
+"""The options that several commands share; `IngestOptions` lists those of an ingest."""
 
 from __future__ import annotations
 

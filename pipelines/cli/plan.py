@@ -1,4 +1,4 @@
-"""Looking at what is to do and what is there: `plan`, `status`, `verify`."""
+"""The plan command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from pipelines.release.selection import FileTask
 
 
-# --- plan --------------------------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class _Work:
-    """Files of a mouse, or of all: `todo` of them with `bytes` in the bucket, of which at most `fetch_at_most` are moved."""
+    """Files of a mouse, or of all mice.
+
+    Attributes:
+        bytes: size of the files to do in the bucket.
+        fetch_at_most: how many of these bytes may have to be fetched.
+    """
 
     files: int = 0
     todo: int = 0
@@ -38,8 +40,8 @@ def plan(
 ) -> None:
     """Show what ingest would do, without doing it.
 
-    Takes the options of ingest. --where is judged for each file, over the
-    columns of behavior_sessions, ophys_sessions and ophys_experiments.
+    It has the options of ingest. --where applies to each file, over the columns
+    of behavior_sessions, ophys_sessions and ophys_experiments.
 
     [dim]Examples:[/dim]
 
@@ -55,7 +57,8 @@ def plan(
         print_json(_plan_json(prepared, total, mice, list_files=list_files))
         return
     say(
-        f"release {prepared.release.version} from {prepared.request.source.url} into {prepared.store.root}"
+        f"release {prepared.release.version} from {prepared.request.source.url} "
+        f"into {prepared.store.root}"
     )
     print_table(
         (">mouse", ">files", ">to do", ">size", ">fetch at most", ">done", ">missing"),
@@ -69,8 +72,10 @@ def plan(
 
 
 def _fetched(prepared: Prepared, task: FileTask) -> int:
-    """Most bytes that reading a file moves. Of a remote file only the ranges that the tables need are fetched; how many bytes that is
-    stands in the file itself, which a plan does not open.
+    """The most bytes that reading a file fetches.
+
+    Of a remote file only the ranges that the tables need are fetched. Only the file itself says
+    how many bytes these are, and a plan does not open files.
     """
     return (task.bytes or 0) if prepared.request.source.url.startswith("s3://") else 0
 
@@ -165,9 +170,3 @@ def _task_json(prepared: Prepared, task: FileTask) -> dict[str, Any]:
         "fetch_at_most": _fetched(prepared, task),
         "tables": list(task.tables),
     }
-
-
-# --- status ------------------------------------------------------------------------------------------------------------------
-
-
-# --- verify ------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What an ingest shows: a bar on a terminal, a line per file elsewhere, and a summary at the end."""
+"""What an ingest shows: a bar on a terminal, elsewhere a line per file, then a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a synthetic bucket: `sample`."""
+"""The sample command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import typer
 
 from pipelines.cli.terminal import counted, say, size
 from schemas.errors import LakeError, UsageError
+
+_SYNTHETIC = (
+    "SYNTHETIC DATA: every number is simulated, no file holds a recording. "
+    "Never publish it as, or mix it with, the released data."
+)
 
 
 class Scale(StrEnum):
@@ -30,7 +35,11 @@ def sample(
     mice: Annotated[
         int,
         typer.Option(
-            "--mice", min=1, max=99, metavar="N", help="Mice; four have every kind of file."
+            "--mice",
+            min=1,
+            max=99,
+            metavar="N",
+            help="Number of mice; four have every kind of file.",
         ),
     ] = 4,
     seed: Annotated[
@@ -55,7 +64,7 @@ def sample(
 
     def progress(key: str, done: int, total: int) -> None:
         line = f"[{done}/{total}] {key}"
-        # On a terminal, one line that is written over.
+        # On a terminal, each line replaces the one before.
         typer.echo(f"\r\x1b[K{line}" if terminal else line, nl=not terminal, err=True)
 
     try:
@@ -72,7 +81,5 @@ def sample(
     files = counted(made.n_behavior_files + made.n_experiment_files, "file")
     animals = "1 mouse" if made.n_mice == 1 else f"{made.n_mice} mice"
     say(f"{made.root}: synthetic release {made.release}, {files} of {animals}, {size(made.bytes)}")
-    typer.echo(
-        "SYNTHETIC DATA: every number is simulated, no file holds a recording. Never publish it as, or mix it with, the released data."
-    )
+    typer.echo(_SYNTHETIC)
     say(f"Next: vblake ingest --source {made.root} --lake lake")

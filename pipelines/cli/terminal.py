@@ -1,4 +1,4 @@
-"""Small things for printing: widths, sizes, tables. Rich is imported when something is printed with it."""
+"""Printing: safe text, widths, sizes, tables. Rich is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 _STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Unicode categories that steer a terminal (escape sequences), reorder or hide text, or cannot be encoded."""
+"""Unicode categories of characters that control a terminal (escape sequences), reorder or hide
+text, or cannot be encoded."""
 
 
 def _steers(character: str) -> bool:
@@ -25,9 +26,13 @@ def _steers(character: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Text as it may be printed: what steers a terminal becomes `·`, line ends and tabs stay.
+    r"""Text that is safe to print: characters that control a terminal become `·`.
 
-    Values, names and errors come from files and servers, so whatever is printed goes through here.
+    Line ends and tabs stay. Values, names and errors come from files and servers, so everything
+    that is printed goes through here.
+
+    >>> plain("a\x1b[31mb")
+    'a·[31mb'
     """
     return (
         text
@@ -37,12 +42,12 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same without line ends and tabs."""
+    """Safe text without line ends and tabs."""
     return text if text.isprintable() else "".join("·" if _steers(c) else c for c in text)
 
 
 def plain_json(text: str) -> str:
-    """JSON text with the same characters escaped, which leaves its meaning as it is."""
+    """JSON text with the same characters escaped, which does not change its meaning."""
     return (
         text
         if text.isprintable()
@@ -56,30 +61,34 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an error is Ctrl-C; DuckDB makes a RuntimeError of it during a query."""
+    """Whether an error is Ctrl-C; during a query, DuckDB turns it into a RuntimeError."""
     return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def width() -> int | None:
-    """Columns of the terminal, None if stdout is none."""
+    """Columns of the terminal; None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def console() -> Console:
-    """For stdout. In a file or pipe, lines are as long as they are: nothing is cut or wrapped."""
+    """A console for stdout. In a file or pipe, it neither cuts nor wraps lines."""
     from rich.console import Console
 
     class _Console(Console):
         def on_broken_pipe(self) -> None:
-            """Leaves it to the application, as other output does."""
+            """Leaves the error to the application, as other output does."""
             raise BrokenPipeError
 
-    # With a height as well, Rich believes the width, on dumb terminals too.
+    # Rich uses the width on dumb terminals only if it is given a height too.
     return _Console(highlight=False, width=width() or 1_000_000, height=1_000)
 
 
 def size(count: float) -> str:
-    """Bytes for people, e.g. `1.5 GB`; powers of 1,000, as the AWS console and `rich` have them."""
+    """Bytes for people, in powers of 1,000 as in the AWS console and in `rich`.
+
+    >>> size(1_500_000_000)
+    '1.5 GB'
+    """
     for unit in _UNITS:
         if abs(count) < 1000 or unit == _UNITS[-1]:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -88,19 +97,26 @@ def size(count: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 file`, `2,000 files`."""
+    """A number with its noun.
+
+    >>> counted(1, "file"), counted(2_000, "file")
+    ('1 file', '2,000 files')
+    """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def shortened(text: str, length: int) -> str:
-    """The text, cut with an ellipsis if it is longer."""
+    """The text, cut off with an ellipsis if it is longer."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, footer: Sequence[str] | None = None
 ) -> None:
-    """Prints a table; a column whose header starts with `>` is right-aligned, one with `~` may wrap."""
+    """Prints a table.
+
+    A column whose header starts with `>` is right-aligned; one that starts with `~` may wrap.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -123,7 +139,7 @@ def print_table(
         table.add_row(*(Text(plain(cell)) for cell in row))
     out = console()
     if not any(title.startswith("~") for title in header):
-        # Half a number is worse than a line that wraps.
+        # A number that is cut off is worse than a line that the terminal wraps.
         out.width = max(
             out.width, table.__rich_measure__(out, out.options.update(max_width=1_000)).maximum
         )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipelines.cli.options import DEFAULT_LAKE, LakeOption
 from pipelines.cli.terminal import counted, one_line, say
-
-if TYPE_CHECKING:
-    pass
 
 
 def verify(
@@ -23,9 +20,9 @@ def verify(
 
     Every file opens, schemas are exact, keys unique, foreign keys closed, the
     tables' checks hold, row counts equal the ledger's, and the catalog works.
-    Exit code 1 if anything is wrong. Warnings are of what an interrupted run
-    left behind; they go away when it is run again. What the released data are
-    known to break is listed as known exceptions, with the reason.
+    The exit code is 1 if anything is wrong. Warnings concern what an interrupted
+    ingest left behind; the next ingest clears them. Rules that the released data
+    are known to break are listed as known exceptions, with the reason.
 
     [dim]Example:[/dim]  vblake verify --lake lake --quick
     """

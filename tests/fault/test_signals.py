@@ -1,4 +1,4 @@
-"""Being asked to stop, workers that are killed, and readers of the output that go away."""
+"""Stopping a command, workers that are killed, and readers of the output that go away."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
 SOON = 30
-"""Seconds after which a process that was asked to stop hangs, on a machine that is busy with other things."""
+"""Seconds after which a process that was asked to stop counts as hanging, on a busy machine."""
 
 
 def converting(bucket: Path, lake: Path, workers: int = 2, **options: object) -> Started:
-    """An ingest that has converted a file and has others before it."""
+    """An ingest that has converted a file and has more to convert."""
     running = start(
         "ingest", "--source", bucket, "--lake", lake, "--workers", str(workers), **options
     )
@@ -70,7 +70,8 @@ def test_an_ingest_that_is_stopped_says_so_and_goes_on_from_there(
         assert "resource_tracker" not in text
         word = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
         said = re.fullmatch(
-            rf"error: {word}: (\d+) of (\d+) files are in the lake(?:, (\d+) more converted)?; the same command goes on from there",
+            rf"error: {word}: (\d+) of (\d+) files are in the lake(?:, (\d+) more converted)?; "
+            "the same command goes on from there",
             running.said[-1],
         )
         assert said, text
@@ -129,7 +130,8 @@ def test_an_ingest_that_is_stopped_at_any_moment(
         shutil.rmtree(lake)
         stopped += not done
     figure(
-        f"signals: {stopped} of {cases} ingests stopped at a random moment (the others were done), each with its line; all were completed"
+        f"signals: {stopped} of {cases} ingests stopped at a random moment (the others were done), "
+        "each with its line; all were completed"
     )
 
 
@@ -139,7 +141,7 @@ def test_workers_end_with_an_ingest_that_is_killed(sample_bucket: Path, tmp_path
     assert running.end(SOON) == -signal.SIGKILL
 
 
-# --- the handler itself ----------------------------------------------------------------------------------------------------------
+# --- the handler itself ---------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, time
@@ -208,7 +210,7 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so() -> None:
     assert running.said[-1] == "clean"
 
 
-# --- other commands --------------------------------------------------------------------------------------------------------------
+# --- other commands -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -217,7 +219,10 @@ def test_a_query_that_is_stopped_leaves_nothing_behind(
 ) -> None:
     (tmp_path / "tmp").mkdir()
     # More than fits the memory that DuckDB is left, so that it has files of its own.
-    query = "SELECT count(*) FROM (SELECT DISTINCT a.range, b.range, hash(a.range, b.range) FROM range(100_000) a, range(100_000) b)"
+    query = (
+        "SELECT count(*) FROM (SELECT DISTINCT a.range, b.range, hash(a.range, b.range) "
+        "FROM range(100_000) a, range(100_000) b)"
+    )
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     running = start(
         "sql", "--lake", sample_lake, "-o", tmp_path / "out.csv", query, env=environment
@@ -297,11 +302,11 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-# --- workers that are killed -----------------------------------------------------------------------------------------------------
+# --- workers that are killed ----------------------------------------------------------------------
 
 
 def kill_readers(victim: Path, times: int, killed: set[int]) -> None:
-    """Kills the workers of this process that read a file, as the kernel does where memory is short, some times."""
+    """Kills workers of this process that read a file, as the kernel does when memory is short."""
     until = time.monotonic() + 120
     while len(killed) < times and time.monotonic() < until:
         for worker in multiprocessing.active_children():

@@ -28,8 +28,8 @@ LAUNCH = """mutation($p: ExecutionParams!) { launched: %s(executionParams: $p) {
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } ... on InvalidSubsetError { message } } }
 """
-BACKFILL = """mutation($b: LaunchBackfillParams!) { launched: launchPartitionBackfill(backfillParams: $b)
-  { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+BACKFILL = """mutation($b: LaunchBackfillParams!) {
+  launched: launchPartitionBackfill(backfillParams: $b) { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 BACKFILL_STATUS = """query($id: String!) { found: partitionBackfillOrError(backfillId: $id)
   { ... on PartitionBackfill { status } } }"""
 STATUS = "query($id: ID!) { found: runOrError(runId: $id) { ... on Run { status } } }"

@@ -123,7 +123,7 @@ def test_the_bar_ends_when_an_error_comes_through(monkeypatch: pytest.MonkeyPatc
     assert "\x1b[?25h" in terminal.getvalue()
 
 
-# --- summary -----------------------------------------------------------------------------------------------------------------
+# --- summary --------------------------------------------------------------------------------------
 
 
 def prepared(*, done: int = 0) -> Prepared:

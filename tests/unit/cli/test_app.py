@@ -100,8 +100,8 @@ def test_main_apologises_for_what_should_not_happen(
     assert (caught.value.code, captured.out) == (1, "")
     first, rest = captured.err.split("\n", 1)
     assert (
-        first
-        == "error: Sorry, this should not have happened (ZeroDivisionError). Please report it with what follows."
+        first == "error: Sorry, this should not have happened (ZeroDivisionError). "
+        "Please report it with what follows."
     )
     assert rest.startswith("Traceback (most recent call last):")
     assert rest.endswith("ZeroDivisionError: oops\n")
