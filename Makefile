@@ -24,10 +24,8 @@ demo: $(READY) ## Write a small synthetic bucket, ingest it through Dagster, ans
 	@$(BIN)/python -m assets.demo demo
 
 test: $(READY) ## All tests on all cores, with coverage
-	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests schemas pipelines vblake -q -n auto --dist worksteal
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+	$(BIN)/python -m pytest tests schemas pipelines vblake -q -n auto --dist worksteal --cov --cov-report=term
+	@rm -f .coverage.*
 
 test-unit: $(READY) ## The unit tests, in less than a minute
 	$(BIN)/python -m pytest -q

@@ -49,7 +49,7 @@ def run_in_this_process(
         raise KeyboardInterrupt from error
     except SQLAlchemyError as error:
         raise VblakeError(
-            f"Dagster cannot write its record in {home} ({error}). Free the folder, or set "
+            f"Dagster cannot write its record in {home} ({_cause(error)}). Free the folder, or set "
             "DAGSTER_HOME to another. The same command goes on from what is in the lake."
         ) from error
     except dg.Failure:
@@ -75,3 +75,8 @@ def _materialize(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in selected],
     )
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    """Returns the error of the database alone; SQLAlchemy adds the statement, in several lines."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

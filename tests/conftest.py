@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from builders.fixtures import Figure, Ingest
 from builders.lake import build_lake
 from builders.secret import CANARY, lake_beside_secrets
 from filelock import FileLock
@@ -19,9 +20,6 @@ from pipelines.lake.store import LocalStore
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
-
-Ingest = Callable[..., list[MouseReport]]
-Figure = Callable[[str], None]
 
 FIGURES = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from builders.crowd import READERS, Published, Report, crowd, published_by_state, sessions_by_unit
+from builders.fixtures import Figure
 from builders.killing import Command
 from builders.states import Reference, by_glob
-from conftest import Figure
 from servers.s3 import S3Server
 
 from pipelines.check.lake import verify

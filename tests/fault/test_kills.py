@@ -13,9 +13,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from builders.fixtures import Figure
 from builders.killing import Command, End, run
 from builders.states import Reference, by_glob
-from conftest import Figure
 from servers.s3 import S3Server
 
 from pipelines.ingest import ingest, prepare

@@ -18,8 +18,8 @@ from threading import Thread
 
 import pytest
 from builders.command import COMMAND, Started, start
+from builders.fixtures import Figure
 from builders.lakes import contents
-from conftest import Figure
 
 from pipelines.check.finding import Level
 from pipelines.check.lake import verify

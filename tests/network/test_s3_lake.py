@@ -46,26 +46,21 @@ def bucket() -> Iterator[str]:
 
 
 def test_a_lake_in_s3_equals_a_local_one(
-    sample_bucket: Path, sample_lake: Path, bucket: str
+    sample_bucket: Path, sample_lake: Path, bucket: str, tmp_path: Path
 ) -> None:
-    remote_lake = f"{bucket}/vb"
-    sessions = [
-        b
-        for (b,) in query(
-            sample_lake, "SELECT DISTINCT behavior_session_id FROM source_files ORDER BY 1"
-        )
-    ]
-    for part in (
-        sessions[::2],
-        sessions[1::2],
-    ):  # the second run merges into the files of the first
-        request = IngestRequest(
-            SourceSpec(str(sample_bucket)),
-            remote_lake,
-            selection=Selection(behavior_sessions=tuple(part)),
-            workers=0,
-        )
-        assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
+    # The second run merges into the files of the first.
+    remote_lake, local_lake = f"{bucket}/vb", tmp_path / "lake"
+    sessions = query(
+        sample_lake,
+        "SELECT behavior_session_id FROM source_files GROUP BY ALL "
+        "ORDER BY count(ophys_experiment_id) DESC, 1 LIMIT 3",
+    )
+    source = SourceSpec(str(sample_bucket))
+    for part in (sessions[:2], sessions[2:]):
+        chosen = Selection(behavior_sessions=tuple(session for (session,) in part))
+        for lake in (remote_lake, str(local_lake)):
+            request = IngestRequest(source, lake, selection=chosen, workers=0)
+            assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
     store = open_store(remote_lake)
     with connect(store) as con:
         for name in TABLES:
@@ -74,28 +69,28 @@ def test_a_lake_in_s3_equals_a_local_one(
                     f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
                 ).fetchall()
                 assert remote == query(
-                    sample_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
+                    local_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
                 ), name
     assert [p for p in verify(store) if p.severity == "error"] == []
     assert not store.staging.exists()
-    with vblake.open(remote_lake) as there, vblake.open(sample_lake) as here:
+    with vblake.open(remote_lake) as there, vblake.open(local_lake) as here:
         assert there.sql("SELECT count(*) FROM licks").fetchall() == [
             (len(here.scan("licks").collect()),)
         ]
         assert there.scan("licks").collect().equals(here.scan("licks").collect())
         ((experiment,),) = here.sql("SELECT min(ophys_experiment_id) FROM dff_traces").fetchall()
     remote = vblake.read_traces(remote_lake, experiment)
-    assert np.array_equal(remote.values, vblake.read_traces(sample_lake, experiment).values)
+    assert np.array_equal(remote.values, vblake.read_traces(local_lake, experiment).values)
 
 
 def test_large_files_in_s3_are_read_in_ranges(
-    bucket: str, sample_lake: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: str, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(f"{bucket}/ranges")
     files = sorted(sample_lake.glob("dff_traces/**/*.parquet"))
     for file in files:
         store.publish(
-            shutil.copy(file, sample_lake.parent / "staged.parquet"),
+            shutil.copy(file, tmp_path / "staged.parquet"),
             file.relative_to(sample_lake).as_posix(),
         )
     monkeypatch.setattr("pipelines.lake.store._WHOLE", 1 << 10)

@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, edit, file_key, query
-from conftest import Ingest
 
 from pipelines.check.lake import verify
 from pipelines.convert.file import convert_file

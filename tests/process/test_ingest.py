@@ -8,8 +8,8 @@ from pathlib import Path
 
 import h5py
 import pytest
+from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, files, query
-from conftest import Ingest
 
 from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.lock import writing

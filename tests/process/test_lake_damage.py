@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from builders.fixtures import Ingest
 from builders.lakes import contents, query
-from conftest import Ingest
 
 from pipelines.check.finding import Level
 from pipelines.check.lake import verify

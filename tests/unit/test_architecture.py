@@ -47,9 +47,9 @@ STILL_LONG = {
 
 PROGRAMS = {
     "dagster-webserver": "`vblake ui` starts it",
-    "coverage": "`make test` runs it",
     "pip-audit": "`make audit` runs it",
     "pyright": "`make types` runs it",
+    "pytest-cov": "a plug-in of pytest",
     "pytest-xdist": "a plug-in of pytest",
     "ruff": "`make lint` runs it",
     "setuptools": "the build backend",
