@@ -255,6 +255,9 @@ def _split(
     todo: list[FileTask] = []
     done: list[FileTask] = []
     interrupted, settings = store.staging.is_dir(), _settings(request, store)
+    if interrupted:
+        # Images that the lake has were not staged.
+        settings = replace(settings, images=images_in_lake(store))
     for task in tasks:
         entry = ledger.get((task.release, task.kind.value, task.file_key))
         held = (
