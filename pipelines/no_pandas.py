@@ -32,3 +32,8 @@ def refuse_pandas() -> None:
     """
     if not any(isinstance(finder, _Refusal) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Refusal())
+
+
+def allow_pandas() -> None:
+    """Makes `import pandas` possible again, for pynwb, which writes the synthetic bucket."""
+    sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _Refusal)]

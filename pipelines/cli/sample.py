@@ -58,6 +58,9 @@ def sample(
 
     [dim]Example:[/dim]  vblake sample --out bucket --mice 2 && vblake ingest --source bucket
     """
+    from pipelines.no_pandas import allow_pandas
+
+    allow_pandas()
     from pipelines.sample.bucket import write_sample
 
     terminal = sys.stderr.isatty()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.sampled import all_files
+from builders.sampled import all_files, environment
 
 from pipelines.sample.bucket import SampleSummary, write_sample
 
@@ -58,3 +59,11 @@ def test_same_seed_same_bytes_in_another_process(
     assert len(copies) == 3
     for copy in copies:
         assert copy.read_bytes() == (bucket / copy.relative_to(out)).read_bytes(), copy.name
+
+
+def test_the_command_writes_a_bucket(tmp_path: Path) -> None:
+    # The entry point refuses pandas, which pynwb needs.
+    command = [sys.executable, "-m", "assets", "sample", "--mice", "1", "--out", str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(all_files(tmp_path)) == 9
