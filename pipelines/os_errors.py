@@ -21,7 +21,8 @@ _MEANING = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
     errno.EFBIG: (
-        f"Raise the limit on the size of a file (ulimit -f, or that of the file system) and {_AGAIN}."
+        "Raise the limit on the size of a file (ulimit -f, or that of the file system) "
+        f"and {_AGAIN}."
     ),
     errno.EROFS: _NOT_ALLOWED,
     errno.EACCES: _NOT_ALLOWED,

@@ -23,7 +23,8 @@ class IngestRequest:
         workers: processes; None for one per core, 0 for this process.
         memory: bound on the memory of all workers together, bytes; None for half of the machine's.
         dask: address of a Dask scheduler to use instead.
-        verify_hash: fetch objects of a remote source whole and check them against the manifest's hash.
+        verify_hash: fetch objects of a remote source whole and check them against the hash of the
+            manifest.
     """
 
     source: SourceSpec

@@ -15,8 +15,8 @@ Readers that glob skip names with a leading underscore.
 STAGING = "_staging"
 
 ROW_GROUP_ROWS = 122_880
-"""Rows of a row group, DuckDB's own size: one session's rows are found in 23 ms, against 325 ms with
-a row group per session."""
+"""Rows of a row group, DuckDB's own size: one session's rows are found in 23 ms, against 325 ms
+with a row group per session."""
 
 CELLS_PER_ROW_GROUP = 16
 """Rows of a row group in the tables of traces: it bounds the memory of a conversion, and one cell's

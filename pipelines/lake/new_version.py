@@ -158,7 +158,8 @@ def supersede(new: Path, standing: Path, target: Path) -> bool:
     made = _Layout.of(target)
     if (made.start, made.end) != (start, start + fresh.data) and fresh.data:
         raise LakeError(
-            f"{standing} was to be replaced, but the file made for it is damaged. Please report this."
+            f"{standing} was to be replaced, but the file made for it is damaged. "
+            "Please report this."
         )
     return True
 
@@ -220,7 +221,7 @@ _PLAIN = {
 
 
 def _rewrite(source: Any, target: Any, type_: int, field: tuple[int, ...], by: int) -> None:
-    """Copies one value of the thrift protocol; `field` holds the numbers of its enclosing fields."""
+    """Copies a value of the thrift protocol; `field` holds the numbers of its enclosing fields."""
     if type_ == TType.STRUCT:
         source.readStructBegin()
         target.writeStructBegin(None)

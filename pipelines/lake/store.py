@@ -1,7 +1,7 @@
-"""A lake's storage: a local folder or an `s3://` prefix. Files appear and are replaced as a whole, atomically.
+"""A lake's storage: a local folder or an `s3://` prefix. Files are replaced whole, atomically.
 
-Parquet is always written to a local file first and then published: by a step of the file system in a local lake (`lake.exchange`), by one
-upload in S3.
+Parquet is always written to a local file first and then published: in a local lake by a step of the
+file system (`lake.swap`), in S3 by one upload.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 
 _WHOLE = 8 << 20
-"""Bytes of a Parquet file in S3 up to which it is fetched whole: one request instead of one for the footer and one per column."""
+"""Parquet files in S3 of at most this many bytes are fetched whole.
+
+That is one request instead of one for the footer and one per column."""
 
 
 class Store(Protocol):
-    """What the pipelines need of a lake's storage. Paths are relative to the lake, with forward slashes."""
+    """A lake's storage. Paths are relative to the lake, with forward slashes."""
 
     @property
     def root(self) -> str:
@@ -44,7 +46,7 @@ class Store(Protocol):
 
     @property
     def staging(self) -> Path:
-        """Local folder for files that are not published yet; on the lake's own file system where that is local."""
+        """Local folder for files that are not published yet; on a local lake's file system."""
         ...
 
     def read(self, path: str) -> bytes | None:
@@ -62,12 +64,16 @@ class Store(Protocol):
     def publish(self, staged: Path, path: str) -> None:
         """Puts a finished local file in place, atomically; replaces what was there.
 
-        The staged file may stay, as another name of the published one: it may be removed, but never written to.
+        The staged file may stay as another name of the published one. It may be removed, but must
+        never be written to.
         """
         ...
 
     def publish_together(self, files: Mapping[str, Path | None]) -> None:
-        """The same for some Parquet files of one folder, by path: readers see all of them or none. None removes a file."""
+        """Publishes Parquet files of one folder together: readers see all of them or none.
+
+        None removes a file.
+        """
         ...
 
     def remove(self, path: str) -> None:
@@ -118,7 +124,7 @@ class LocalStore:
             self.publish_together({path: staged})
             return
         with staged.open("rb") as file:
-            # Without this, a power cut after the rename can leave an empty file under the final name.
+            # Otherwise a power cut after the rename can leave an empty file under the final name.
             os.fsync(file.fileno())
         staged.replace(target)
 
@@ -154,7 +160,10 @@ def _unreadable(error: OSError) -> None:
 
 @dataclass(frozen=True)
 class S3Store:
-    """A lake under an `s3://` prefix, with credentials and endpoint from the usual AWS settings (AWS_ENDPOINT_URL, profiles, ...)."""
+    """A lake under an `s3://` prefix.
+
+    Credentials and endpoint come from the usual AWS settings (AWS_ENDPOINT_URL, profiles, ...).
+    """
 
     url: str
 
@@ -282,14 +291,18 @@ def require_lake(store: Store) -> str:
     release = release_of(store)
     if release is None:
         raise LakeError(
-            f"{store.root} is not a vblake lake: it has no {MARKER}. Check --lake (or VBLAKE_LAKE), "
+            f"{store.root} is not a vblake lake: it has no {MARKER}. "
+            "Check --lake (or VBLAKE_LAKE), "
             f"or make one with `vblake ingest --lake {quote(store.root)}`."
         )
     return release
 
 
 _NOT_FOR_DUCKDB = frozenset("?\\")
-"""DuckDB 1.5 takes what follows a question mark for the query of a URL when it names its write-ahead log, and a backslash for a slash."""
+"""Characters that DuckDB 1.5 misreads in the path of a database.
+
+It takes what follows a question mark for the query of a URL when it names its write-ahead log, and
+a backslash for a slash."""
 
 
 def create_lake(store: Store, release: str) -> None:
@@ -300,13 +313,15 @@ def create_lake(store: Store, release: str) -> None:
     """
     if isinstance(store, LocalStore) and (odd := _NOT_FOR_DUCKDB & set(store.root)):
         raise LakeError(
-            f"{store.root} has {' and '.join(sorted(odd))} in its path, where DuckDB cannot work. Give another --lake."
+            f"{store.root} has {' and '.join(sorted(odd))} in its path, where DuckDB cannot work. "
+            "Give another --lake."
         )
     present = release_of(store)
     if present is not None and present != release:
         raise LakeError(
-            f"{store.root} holds release {present}, not {release}. Ids mean the same in both, values may not: "
-            f"keep one lake per release and give another --lake."
+            f"{store.root} holds release {present}, not {release}. "
+            "Ids mean the same in both, values may not: "
+            "keep one lake per release and give another --lake."
         )
     if present is not None:
         return
@@ -315,13 +330,15 @@ def create_lake(store: Store, release: str) -> None:
             raise LakeError(f"{store.root} is a file, not a folder. Give another --lake.")
         if store.folder.is_dir() and any(p.name != STAGING for p in store.folder.iterdir()):
             raise LakeError(
-                f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). Give an empty or new folder as --lake."
+                f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). "
+                "Give an empty or new folder as --lake."
             )
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LakeError(
-                f"{store.root} cannot be made: {error}. Give a folder that you may write to as --lake."
+                f"{store.root} cannot be made: {error}. "
+                "Give a folder that you may write to as --lake."
             ) from error
     with within_limits(store.staging):
         store.write(
@@ -342,7 +359,8 @@ def private(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise LakeError(
-            f"{folder} is not a folder that only you can write to. Remove it, or set TMPDIR to a folder of your own."
+            f"{folder} is not a folder that only you can write to. "
+            "Remove it, or set TMPDIR to a folder of your own."
         )
 
 

@@ -27,7 +27,7 @@ def _names(recording: Recording, group: str) -> list[str]:
 
 
 def stimulus_templates(recording: Recording) -> Iterator[Rows]:
-    """Yields the images of the file's image set by name, one at a time: at full size one is 21 MB."""
+    """Yields the images of the file's image set by name, one at a time: a full one is 21 MB."""
     if recording.image_set is None:
         return
     group = f"{_TEMPLATES}/{recording.image_set}"

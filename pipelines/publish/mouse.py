@@ -1,4 +1,4 @@
-"""Putting the staged tables of a mouse's files in place: parents before children, the ledger last."""
+"""Puts the staged tables of a mouse in place: parents before children, the ledger last."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) ->
 
 
 def _entry(result: FileResult, before: Entry | None) -> Entry:
-    """The ledger's entry for a file; rows of earlier runs that are still in the lake stay counted."""
+    """Makes the ledger's entry of a file; rows of earlier runs in the lake still count."""
     counts = before.row_counts if before else {}
     defects = before.known_defects if before else ()
     if result.error is None:
