@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from pipelines.release.manifest import CELLS_TABLE, Release, ReleaseObject
 from pipelines.source.base import Source
 from schemas import TABLES, Column, Table, Type
@@ -30,25 +28,16 @@ MANIFEST_NAMES = {
 }
 """The names of the project tables: in the lake, and in the manifest."""
 
-_INTEGER = re.compile(
-    r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII
-)  # pandas writes a column with gaps as 1091957586.0
+_INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
+"""pandas writes a column with gaps as 1091957586.0."""
 _BARE_WORD = re.compile(r"[A-Za-z][\w./;+-]*")
-_BOOLEANS = {
-    "True": True,
-    "true": True,
-    "1": True,
-    "1.0": True,
-    "False": False,
-    "false": False,
-    "0": False,
-    "0.0": False,
-}
+_BOOLEANS = dict.fromkeys(("True", "true", "1", "1.0"), True) | dict.fromkeys(
+    ("False", "false", "0", "0.0"), False
+)
 _LONGEST_LITERAL = 10_000
 """Characters of a list cell; the longest real one has 100. Bounds the depth for `ast.literal_eval`.
 """
-_LARGEST_EXACT = 2**53 - 1
-_INT64 = range(-(2**63), 2**63)
+_HINT = "Compare the file with the one in the released bucket."
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +114,8 @@ def _table(table: Table, content: bytes, obj: ReleaseObject, warnings: list[str]
             f"{', '.join(map(repr, unknown))}"
         )
     cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-    for column in table:
-        if column.name not in cells and not column.optional:
-            raise IntegrityError(
-                "a column is missing",
-                column=column.name,
-                expected=f"a CSV column {column.name!r}",
-                found=f"only {', '.join(header)}",
-            )
     columns: dict[str, Values] = {
-        column.name: _READERS[column.type](column, cells[column.name])
-        for column in table
-        if column.name in cells
+        column.name: _values(column, cells[column.name]) for column in table if column.name in cells
     }
     made = conform(table, columns, len(rows))
     _check_unique(table, made)
@@ -145,7 +124,6 @@ def _table(table: Table, content: bytes, obj: ReleaseObject, warnings: list[str]
 
 def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
     """Returns the header and the rows of a CSV file, all cells as text."""
-    hint = "Compare it with the file in the released bucket."
     try:
         text = content.decode("utf-8-sig")
         header, *rows = [
@@ -153,14 +131,14 @@ def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
         ] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise IntegrityError(
-            "the file is not a CSV table", expected="CSV in UTF-8", found=str(error), hint=hint
+            "the file is not a CSV table", expected="CSV in UTF-8", found=str(error), hint=_HINT
         ) from None
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise IntegrityError(
             "column names repeat",
             expected="each once",
             found=", ".join(map(repr, repeated)),
-            hint=hint,
+            hint=_HINT,
         )
     for number, row in enumerate(rows):
         if len(row) != len(header):
@@ -168,7 +146,7 @@ def _parse(content: bytes) -> tuple[list[str], list[list[str]]]:
                 f"row {number} has the wrong number of cells",
                 expected=f"{len(header)} cells",
                 found=str(len(row)),
-                hint=hint,
+                hint=_HINT,
             )
     return header, rows
 
@@ -210,111 +188,75 @@ def _check_mice(tables: Mapping[str, pa.Table], release: Release) -> None:
                 )
 
 
-def _bad(column: Column, row: int, cell: object, expected: str) -> CastError:
-    text = repr(cell)
-    return CastError(
-        f"a value does not fit its declared type {column.type.value} (row {row})",
-        column=column.name,
-        expected=expected,
-        found=text if len(text) <= 200 else f"{text[:200]}…",
-        hint="No value is guessed or dropped: "
-        "compare the file with the one in the released bucket.",
-    )
+# --- cells ------------------------------------------------------------------------------------
 
 
-def _whole(column: Column, row: int, cell: str) -> int:
-    if len(cell) <= 18 and cell.isascii() and cell.isdecimal():
-        return int(cell)
-    match = _INTEGER.fullmatch(cell)
-    if match is None or (number := int(match[1])) not in _INT64:
-        raise _bad(column, row, cell, "a whole number of 64 bits")
-    return number
-
-
-def _integers(column: Column, cells: Sequence[str]) -> np.ndarray[Any, Any]:
-    numbers = [
-        None if cell in NULL_WORDS else _whole(column, row, cell) for row, cell in enumerate(cells)
-    ]
-    if None not in numbers:
-        return np.array(numbers, dtype=np.int64)
-    # For `conform`, NaN means "no value"; a double represents integers exactly only below 2^53.
-    for row, number in enumerate(numbers):
-        if number is not None and abs(number) > _LARGEST_EXACT:
-            raise _bad(column, row, cells[row], "a whole number below 2^53 in a column with gaps")
-    return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
-
-
-def _floats(column: Column, cells: Sequence[str]) -> np.ndarray[Any, Any]:
-    numbers = np.empty(len(cells), dtype=np.float64)
-    for row, cell in enumerate(cells):
-        try:
-            numbers[row] = np.nan if cell in NULL_WORDS else float(cell)
-        except ValueError:
-            raise _bad(column, row, cell, "a number") from None
-    return numbers
-
-
-def _booleans(column: Column, cells: Sequence[str]) -> list[bool | None]:
-    values: list[bool | None] = []
-    for row, cell in enumerate(cells):
-        if cell not in _BOOLEANS and cell not in NULL_WORDS:
-            raise _bad(column, row, cell, "True or False")
-        values.append(_BOOLEANS.get(cell))
-    return values
-
-
-def _text(column: Column, cells: Sequence[str]) -> Sequence[str]:
-    return cells
-
-
-def _lists(column: Column, cells: Sequence[str]) -> list[list[Any] | None]:
+def _values(column: Column, cells: Sequence[str]) -> list[Any]:
+    """Parses the cells of a column; `conform` checks and casts the values."""
+    parse, expected = _PARSERS[column.type]
     # Cells repeat: every session of a mouse has the mouse's driver lines.
-    known: dict[str, list[Any] | None] = dict.fromkeys(NULL_WORDS)
+    known: dict[str, Any] = dict.fromkeys(NULL_WORDS)
     for row, cell in enumerate(cells):
         if cell not in known:
-            known[cell] = _list(column, row, cell.strip())
+            try:
+                known[cell] = parse(cell)
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                text = repr(cell)
+                raise CastError(
+                    f"a value does not fit its declared type {column.type.value} (row {row})",
+                    column=column.name,
+                    expected=expected,
+                    found=text if len(text) <= 200 else f"{text[:200]}…",
+                    hint=f"No value is guessed or dropped. {_HINT}",
+                ) from None
     return [known[cell] for cell in cells]
 
 
-def _list(column: Column, row: int, cell: str) -> list[Any]:
+def _integer(cell: str) -> int:
+    match = _INTEGER.fullmatch(cell)
+    if match is None or not -(2**63) <= (number := int(match[1])) < 2**63:
+        raise ValueError
+    return number
+
+
+def _boolean(cell: str) -> bool:
+    if cell not in _BOOLEANS:
+        raise ValueError
+    return _BOOLEANS[cell]
+
+
+def _integers(cell: str) -> list[int]:
+    if _INTEGER.fullmatch(cell):
+        return [_integer(cell)]
+    items = _literal(cell)
+    if any(type(item) not in (int, float) for item in items):
+        raise ValueError
+    return [_integer(repr(item)) for item in items]
+
+
+def _texts(cell: str) -> list[str]:
+    items = [cell] if _BARE_WORD.fullmatch(cell) else _literal(cell)
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError
+    return items
+
+
+def _literal(cell: str) -> list[Any]:
     """Parses a Python list literal, or a single item in place of a list. Never runs code."""
-    integers = column.type is Type.LIST_INT64
-    expected = "a list of whole numbers" if integers else "a list of texts"
-    if integers and _INTEGER.fullmatch(cell):
-        return [_whole(column, row, cell)]
-    if not integers and _BARE_WORD.fullmatch(cell):
-        return [cell]
     # The parser warns of invalid escapes; no name of a driver line has a backslash.
     if len(cell) > _LONGEST_LITERAL or "\\" in cell:
-        raise _bad(column, row, cell, expected)
-    try:
-        value: Any = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise _bad(column, row, cell, expected) from None
-    items = list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else [value]
-    if integers:
-        return [
-            _whole(column, row, repr(item))
-            if type(item) in (int, float)
-            else _refuse(column, row, cell, expected)
-            for item in items
-        ]
-    return [
-        item if isinstance(item, str) else _refuse(column, row, cell, expected) for item in items
-    ]
+        raise ValueError
+    value: Any = ast.literal_eval(cell.strip())
+    return list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else [value]
 
 
-def _refuse(column: Column, row: int, cell: str, expected: str) -> Any:
-    raise _bad(column, row, cell, expected)
-
-
-_READERS: dict[Type, Callable[[Column, Sequence[str]], Values]] = {
-    Type.INT64: _integers,
-    Type.FLOAT64: _floats,
-    Type.BOOL: _booleans,
-    Type.STRING: _text,
-    Type.TIMESTAMP: _text,
-    Type.LIST_INT64: _lists,
-    Type.LIST_STRING: _lists,
+_PARSERS: dict[Type, tuple[Callable[[str], Any], str]] = {
+    Type.INT64: (_integer, "a whole number of 64 bits"),
+    Type.FLOAT64: (float, "a number"),
+    Type.BOOL: (_boolean, "True or False"),
+    Type.STRING: (str, "text"),
+    Type.TIMESTAMP: (str, "a date and time"),
+    Type.LIST_INT64: (_integers, "a list of whole numbers"),
+    Type.LIST_STRING: (_texts, "a list of texts"),
 }
-"""The reader of cells for each type; `conform` checks and casts what it returns."""
+"""For each type, what parses a cell, and what is expected of it."""
