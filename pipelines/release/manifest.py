@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pipelines.source.base import Source
 from schemas.errors import IntegrityError, ReleaseError, UsageError
@@ -25,8 +25,9 @@ _MANIFEST = re.compile(
     re.escape(MANIFESTS + PROJECT) + r"_project_manifest_v(?P<version>[^/]*)\.json"
 )
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
-_HOST = re.compile(
-    r"(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9])\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com"
+_URL = re.compile(
+    r"https://[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9]\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com/"
+    r"(?P<key>[^?#\s\\]+)"
 )
 _HASH = re.compile(r"[0-9a-f]{128}")
 _LONGEST_KEY = 1024
@@ -108,12 +109,6 @@ def versions(source: Source) -> list[str]:
     return sorted(usable, key=semantic)
 
 
-def _shown(url: str) -> str:
-    """A URL for an error message, without passwords, signatures and control characters."""
-    address, mark, _ = re.sub(r"//[^/]*@", "//…@", url).replace("#", "?").partition("?")
-    return repr(address + (f"{mark}…" if mark else ""))
-
-
 def semantic(version: str) -> tuple[int, ...]:
     """Returns the numbers of a version X.Y.Z, for comparisons.
 
@@ -144,146 +139,104 @@ def load_release(source: Source, version: str = "latest") -> Release:
             f"Give latest or one of {', '.join(known)}."
         )
     key = f"{MANIFESTS}{PROJECT}_project_manifest_v{version}.json"
-    return _Manifest(key).parse(source.read(key, None), version)
-
-
-@dataclass(slots=True)
-class _Manifest:
-    """Parses a manifest and checks all of it: its keys become local paths and requests."""
-
-    file: str
-    bucket: str | None = None
-
-    def parse(self, content: bytes, version: str) -> Release:
-        try:
-            manifest: object = json.loads(content.decode("utf-8"), object_pairs_hook=self._pairs)
-        except (ValueError, RecursionError) as error:
-            raise self._wrong("the file", "JSON", f"something else ({error})") from None
-        top = self._mapping(manifest, "the file")
-        for field, expected in (
-            ("project_name", PROJECT),
-            ("manifest_version", version),
-            ("metadata_file_id_column_name", "file_id"),
-        ):
-            if top.get(field) != expected:
-                raise self._wrong(
-                    field, repr(expected), repr(top[field]) if field in top else "nothing"
-                )
-        tables = self._objects(top, "metadata_files")
-        needed = SESSION_TABLES if semantic(version) < (1, 0, 0) else (*SESSION_TABLES, CELLS_TABLE)
-        if missing := [name for name in needed if name not in tables]:
-            raise self._wrong(
-                "metadata_files", f"the tables {', '.join(needed)}", f"no {', '.join(missing)}"
-            )
-        data_files = self._objects(top, "data_files")
-        if not data_files:
-            raise self._wrong("data_files", "the NWB files of the release", "none")
-        for file_id in data_files:
-            if not _FILE_ID.fullmatch(file_id):
-                raise self._wrong(
-                    f"data_files[{file_id!r}]",
-                    "a file_id: a whole number without sign or leading zeros",
-                    repr(file_id),
-                )
-        return Release(version, tables, {int(file_id): obj for file_id, obj in data_files.items()})
-
-    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # json would keep the last of two equal names, so a file_id could mean either object.
-        names = dict(pairs)
-        if len(names) != len(pairs):
-            seen: set[str] = set()
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-            raise self._wrong(repr(twice), "each name once", "the same name twice in one object")
-        return names
-
-    def _objects(self, top: Mapping[str, Any], section: str) -> dict[str, ReleaseObject]:
-        if section not in top:
-            raise self._wrong(
-                section, "an object with url, version_id and file_hash for each file", "nothing"
-            )
-        entries = self._mapping(top[section], section)
-        return {
-            name: self._object(entry, f"{section}[{name!r}]") for name, entry in entries.items()
-        }
-
-    def _object(self, entry: object, where: str) -> ReleaseObject:
-        fields = self._mapping(entry, where)
-        if missing := [name for name in ("url", "version_id", "file_hash") if name not in fields]:
-            raise self._wrong(where, "url, version_id and file_hash", f"no {', '.join(missing)}")
-        version_id, file_hash = fields["version_id"], fields["file_hash"]
-        if version_id is not None and not (
-            isinstance(version_id, str) and 0 < len(version_id) <= 1024 and version_id.isprintable()
-        ):
-            raise self._wrong(
-                f"{where}.version_id", "the version of an S3 object, or null", repr(version_id)
-            )
-        if file_hash is not None and not (
-            isinstance(file_hash, str) and _HASH.fullmatch(file_hash)
-        ):
-            raise self._wrong(
-                f"{where}.file_hash",
-                "a BLAKE2b-512 of 128 hexadecimal digits, or null",
-                repr(file_hash),
-            )
-        return ReleaseObject(self._key(fields["url"], f"{where}.url"), version_id, file_hash)
-
-    def _key(self, url: object, where: str) -> str:
-        """The object key of a URL: its path without the leading `/`, percent-decoded once."""
-        if not isinstance(url, str):
-            raise self._wrong(where, "a URL", repr(url))
-        if not url.isprintable() or " " in url or "\\" in url:
-            # urlsplit drops tabs and line ends silently.
-            raise self._wrong(
-                where, "a URL without blanks, control characters and backslashes", _shown(url)
-            )
-        try:
-            parts = urlsplit(url)
-            key = unquote(parts.path, errors="strict").removeprefix("/")
-        except ValueError as error:
-            raise self._wrong(where, "a URL", f"{_shown(url)} ({type(error).__name__})") from None
-        host = _HOST.fullmatch(parts.netloc)
-        if parts.scheme != "https" or host is None:
-            raise self._wrong(
-                where, "https://<bucket>.s3.<region>.amazonaws.com/<key>", _shown(url)
-            )
-        if parts.query or parts.fragment:
-            raise self._wrong(where, "a URL without query and fragment", _shown(url))
-        self.bucket = self.bucket or host["bucket"]
-        if host["bucket"] != self.bucket:
-            raise self._wrong(
-                where,
-                f"the bucket {self.bucket}, as in the entries before",
-                f"the bucket {host['bucket']}",
-            )
-        if (
-            not key.isprintable()
-            or "\\" in key
-            or any(part in ("", ".", "..") for part in key.split("/"))
-        ):
-            raise self._wrong(
-                where,
-                "a key without '.', '..', empty parts, backslashes and control characters",
-                repr(key),
-            )
-        if len(key.encode()) > _LONGEST_KEY:
-            raise self._wrong(
-                where,
-                f"a key of at most {_LONGEST_KEY} bytes, as S3 has them",
-                f"{len(key.encode())} bytes: {key!r}",
-            )
-        if not key.startswith(f"{PROJECT}/"):
-            raise self._wrong(where, f"a key under {PROJECT}/", repr(key))
-        return key
-
-    def _mapping(self, value: object, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise self._wrong(where, "a JSON object", f"a {type(value).__name__}")
-        return cast("dict[str, Any]", value)
-
-    def _wrong(self, where: str, expected: str, found: str) -> ReleaseError:
-        found = found if len(found) <= 300 else f"{found[:300]}…"
-        return ReleaseError(
-            f"manifest {self.file}, {where}: expected {expected}; found {found}. "
-            "Nothing of this release was read: "
+    content = source.read(key, None)
+    try:
+        return _parse(content, version)
+    except ReleaseError as error:
+        raise ReleaseError(
+            f"manifest {key}, {error}. Nothing of this release was read: "
             "compare the manifest with the one in the released bucket."
+        ) from None
+
+
+def _wrong(where: str, expected: str, found: str) -> ReleaseError:
+    found = found if len(found) <= 300 else f"{found[:300]}…"
+    return ReleaseError(f"{where}: expected {expected}; found {found}")
+
+
+def _parse(content: bytes, version: str) -> Release:
+    """Parses a manifest and checks all of it: its keys become local paths and requests."""
+    try:
+        manifest: object = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _wrong("the file", "JSON", f"something else ({error})") from None
+    top = _mapping(manifest, "the file")
+    for field, expected in (
+        ("project_name", PROJECT),
+        ("manifest_version", version),
+        ("metadata_file_id_column_name", "file_id"),
+    ):
+        if top.get(field) != expected:
+            raise _wrong(field, repr(expected), repr(top[field]) if field in top else "nothing")
+    tables = _objects(top, "metadata_files")
+    needed = SESSION_TABLES if semantic(version) < (1, 0, 0) else (*SESSION_TABLES, CELLS_TABLE)
+    if missing := [name for name in needed if name not in tables]:
+        raise _wrong(
+            "metadata_files", f"the tables {', '.join(needed)}", f"no {', '.join(missing)}"
         )
+    files: dict[int, ReleaseObject] = {}
+    for file_id, obj in _objects(top, "data_files").items():
+        if not _FILE_ID.fullmatch(file_id):
+            expected = "a file_id: a whole number without sign or leading zeros"
+            raise _wrong(f"data_files[{file_id!r}]", expected, repr(file_id))
+        files[int(file_id)] = obj
+    if not files:
+        raise _wrong("data_files", "the NWB files of the release", "none")
+    return Release(version, tables, files)
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(where, "a JSON object", f"a {type(value).__name__}")
+    return cast("dict[str, Any]", value)
+
+
+def _objects(top: Mapping[str, Any], section: str) -> dict[str, ReleaseObject]:
+    if section not in top:
+        raise _wrong(section, "an object with url, version_id and file_hash for each file", "none")
+    entries = _mapping(top[section], section)
+    return {name: _object(entry, f"{section}[{name!r}]") for name, entry in entries.items()}
+
+
+def _object(entry: object, where: str) -> ReleaseObject:
+    fields = _mapping(entry, where)
+    if missing := [name for name in ("url", "version_id", "file_hash") if name not in fields]:
+        raise _wrong(where, "url, version_id and file_hash", f"no {', '.join(missing)}")
+    version_id, file_hash = fields["version_id"], fields["file_hash"]
+    if version_id is not None and not (
+        isinstance(version_id, str) and version_id and version_id.isprintable()
+    ):
+        expected = "the version of an S3 object, or null"
+        raise _wrong(f"{where}.version_id", expected, repr(version_id))
+    if file_hash is not None and not (isinstance(file_hash, str) and _HASH.fullmatch(file_hash)):
+        expected = "a BLAKE2b-512 of 128 hexadecimal digits, or null"
+        raise _wrong(f"{where}.file_hash", expected, repr(file_hash))
+    key = _key(fields["url"])
+    if key is None:
+        expected = (
+            f"https://<bucket>.s3.<region>.amazonaws.com/{PROJECT}/<key> without query, with a key "
+            f"of at most {_LONGEST_KEY} bytes without '.', '..', empty parts, backslashes and "
+            "control characters"
+        )
+        raise _wrong(f"{where}.url", expected, _shown(fields["url"]))
+    return ReleaseObject(key, version_id, file_hash)
+
+
+def _key(url: object) -> str | None:
+    """The object key of a URL, percent-decoded once; None if it is no plain key of the project."""
+    match = _URL.fullmatch(url) if isinstance(url, str) else None
+    try:
+        key = unquote(match["key"], errors="strict") if match else ""
+    except UnicodeDecodeError:
+        return None
+    plain = key.isprintable() and "\\" not in key and not {"", ".", ".."} & set(key.split("/"))
+    inside = key.startswith(f"{PROJECT}/")
+    return key if plain and inside and len(key.encode()) <= _LONGEST_KEY else None
+
+
+def _shown(url: object) -> str:
+    """A URL for an error message, without passwords and signatures."""
+    if not isinstance(url, str):
+        return repr(url)
+    address, mark, _ = re.sub(r"//[^/]*@", "//…@", url).replace("#", "?").partition("?")
+    return repr(address + (f"{mark}…" if mark else ""))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from builders.bucket import HOST, PROJECT, Bucket, manifest_key
@@ -43,7 +41,7 @@ def test_versions_are_ordered_as_numbers_and_other_names_are_passed_over(tmp_pat
     assert load_release(source, "0.9.0").version == "0.9.0"
 
 
-@pytest.mark.parametrize("asked", ["1.2.0", "v1.1.0", "newest", "../1.1.0", ""])
+@pytest.mark.parametrize("asked", ["1.2.0", "../1.1.0"])
 def test_unknown_release_lists_what_there_is(tmp_path: Path, asked: str) -> None:
     Bucket("1.0.0").write(tmp_path)
     source = Bucket("1.1.0").write(tmp_path)
@@ -85,17 +83,8 @@ def test_releases_before_1_0_0_have_no_cells_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"project_name": "a", "project_name": "b"}',
-        b"[]",
-        b"null",
-        b'"text"',
-    ],
-    ids=["empty", "cut off", "not UTF-8", "nested", "repeated name", "list", "null", "text"],
+    [b"", b"\xff\xfe", b"[" * 100_000, b"[]", b"null"],
+    ids=["empty", "not UTF-8", "nested", "list", "null"],
 )
 def test_file_that_is_no_manifest(tmp_path: Path, content: bytes) -> None:
     source = Bucket().write(tmp_path, content)
@@ -106,114 +95,56 @@ def test_file_that_is_no_manifest(tmp_path: Path, content: bytes) -> None:
         load_release(source)
 
 
-def _without(*path: str) -> Callable[[dict[str, Any]], None]:
-    def change(manifest: dict[str, Any]) -> None:
-        for name in path[:-1]:
-            manifest = manifest[name]
-        del manifest[path[-1]]
-
-    return change
-
-
-def _with(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
-    def change(manifest: dict[str, Any]) -> None:
-        for name in path[:-1]:
-            manifest = manifest[name]
-        manifest[path[-1]] = value
-
-    return change
+NOTHING = object()
 
 
 @pytest.mark.parametrize(
-    ("change", "where"),
+    ("path", "value", "where"),
     [
-        (_without("project_name"), "project_name: expected 'visual-behavior-ophys'; found nothing"),
-        (_with("visual-coding", "project_name"), "project_name: expected"),
-        (_with("1.0.0", "manifest_version"), "manifest_version: expected '1.1.0'; found '1.0.0'"),
+        ("project_name", "visual-coding", "project_name: expected 'visual-behavior-ophys'; found"),
+        ("manifest_version", "1.0.0", "manifest_version: expected '1.1.0'; found '1.0.0'"),
+        ("metadata_file_id_column_name", NOTHING, "expected 'file_id'; found nothing"),
+        ("metadata_files", NOTHING, "metadata_files: expected"),
+        ("metadata_files/ophys_session_table", NOTHING, "metadata_files: expected the tables"),
+        ("data_files", {}, "data_files: expected the NWB files"),
+        ("data_files", [], "data_files: expected a JSON object; found a list"),
         (
-            _with("row", "metadata_file_id_column_name"),
-            "metadata_file_id_column_name: expected 'file_id'",
+            "data_files/21/file_hash",
+            NOTHING,
+            "data_files['21']: expected url, version_id and file_hash; found no file_hash",
         ),
-        (_without("metadata_files"), "metadata_files: expected"),
-        (_without("metadata_files", "ophys_session_table"), "metadata_files: expected the tables"),
-        (_without("data_files"), "data_files: expected"),
-        (_with({}, "data_files"), "data_files: expected the NWB files"),
-        (_with([], "data_files"), "data_files: expected a JSON object; found a list"),
-        (_with("x", "data_files", "21"), "data_files['21']: expected a JSON object; found a str"),
         (
-            _without("data_files", "21", "url"),
-            "data_files['21']: expected url, version_id and file_hash; found no url",
-        ),
-        (_without("data_files", "21", "version_id"), "found no version_id"),
-        (_without("data_files", "21", "file_hash"), "found no file_hash"),
-        (
-            _with("abc", "data_files", "21", "file_hash"),
+            "data_files/21/file_hash",
+            "G" * 128,
             "data_files['21'].file_hash: expected a BLAKE2b-512",
         ),
-        (_with("G" * 128, "data_files", "21", "file_hash"), "data_files['21'].file_hash"),
-        (_with(7, "data_files", "21", "version_id"), "data_files['21'].version_id: expected"),
-        (_with("a\nb", "data_files", "21", "version_id"), "data_files['21'].version_id"),
-        (_with("", "data_files", "21", "version_id"), "data_files['21'].version_id"),
-        (
-            _with(None, "data_files", "21", "url"),
-            "data_files['21'].url: expected a URL; found None",
-        ),
+        ("data_files/21/version_id", 7, "data_files['21'].version_id: expected"),
+        ("data_files/21/version_id", "a\nb", "data_files['21'].version_id"),
+        ("data_files/21/url", None, "data_files['21'].url: expected https://"),
     ],
 )
-def test_broken_entries_are_named(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], where: str
-) -> None:
+def test_broken_entries_are_named(tmp_path: Path, path: str, value: object, where: str) -> None:
     bucket = Bucket()
     manifest = bucket.manifest()
-    change(manifest)
+    *parents, name = path.split("/")
+    place = manifest
+    for parent in parents:
+        place = place[parent]
+    place[name] = value
+    if value is NOTHING:
+        del place[name]
     with pytest.raises(ReleaseError) as caught:
         load_release(bucket.write(tmp_path, manifest))
     assert str(caught.value).startswith(f"manifest {manifest_key('1.1.0')}, ")
     assert where in str(caught.value)
 
 
-@pytest.mark.parametrize("file_id", ["-1", "007", "1.0", "", "1" * 30, "²"])
+@pytest.mark.parametrize("file_id", ["-1", "007", "", "²"])
 def test_file_ids_are_plain_whole_numbers(tmp_path: Path, file_id: str) -> None:
     bucket = Bucket()
     manifest = bucket.manifest()
     manifest["data_files"][file_id] = manifest["data_files"]["21"]
     with pytest.raises(ReleaseError, match="expected a file_id"):
-        load_release(bucket.write(tmp_path, manifest))
-
-
-URLS = {
-    "parent folder": f"{HOST}/{PROJECT}/../secret.nwb",
-    "parent folder, encoded": f"{HOST}/{PROJECT}/a/%2E%2E%2F%2E%2E/secret.nwb",
-    "empty part": f"{HOST}/{PROJECT}//a.nwb",
-    "absolute path, encoded": f"{HOST}/%2Fetc/passwd",
-    "backslash, encoded": f"{HOST}/{PROJECT}/a%5Cb.nwb",
-    "NUL, encoded": f"{HOST}/{PROJECT}/a%00b.nwb",
-    "line end": f"{HOST}/{PROJECT}/a\nb.nwb",
-    "not UTF-8": f"{HOST}/{PROJECT}/%ff.nwb",
-    "folder": f"{HOST}/{PROJECT}/",
-    "other dataset": f"{HOST}/visual-behavior-ophys-2/a.nwb",
-    "query": f"{HOST}/{KEY}?versionId=x",
-    "fragment": f"{HOST}/{KEY}#part",
-    "no key": HOST,
-    "nothing": "",
-    "no host": f"/{KEY}",
-    "file": "file:///etc/passwd",
-    "not encrypted": f"http://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{KEY}",
-    "other scheme": f"s3://visual-behavior-ophys-data/{KEY}",
-    "other host": f"https://example.org/{KEY}",
-    "host that looks like S3": f"https://x.s3.us-west-2.amazonaws.com.example.org/{KEY}",
-    "password": f"https://user:pass@visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{KEY}",
-    "other bucket": f"https://another-bucket.s3.us-west-2.amazonaws.com/{KEY}",
-    "broken address": f"https://[::1/{KEY}",
-}
-
-
-@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_hostile_urls_are_refused(tmp_path: Path, url: str) -> None:
-    bucket = Bucket()
-    manifest = bucket.manifest()
-    manifest["data_files"]["21"]["url"] = url
-    with pytest.raises(ReleaseError, match=r"data_files\['21'\]\.url: expected .*; found "):
         load_release(bucket.write(tmp_path, manifest))
 
 
