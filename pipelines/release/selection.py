@@ -55,6 +55,7 @@ class MissingFile:
     behavior_session_id: int
     ophys_session_id: int | None
     ophys_experiment_id: int | None
+    gives_behavior: bool
     reason: str
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.manifest import Release, ReleaseObject
@@ -18,38 +16,8 @@ from pipelines.release.where import matching_files
 from schemas import TABLES, Subject
 from schemas.errors import UsageError
 
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file that the project tables mention, whether or not the manifest has it."""
-
-    kind: FileKind
-    mouse_id: int
-    behavior_session_id: int
-    ophys_session_id: int | None
-    ophys_experiment_id: int | None
-    gives_behavior: bool
-    object: ReleaseObject | None
-    problem: str = ""
-    tables: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> int:
-        return (
-            self.behavior_session_id
-            if self.ophys_experiment_id is None
-            else self.ophys_experiment_id
-        )
-
-    def ids(self) -> dict[str, Any]:
-        """The fields that tasks and missing files have in common."""
-        own = ("kind", "mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
-        return {"file_key": self.key, **{name: getattr(self, name) for name in own}}
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        # Ids are positive: a behaviour file comes before the experiments of its session.
-        return (self.mouse_id, self.behavior_session_id, self.ophys_experiment_id or -1)
+_File = FileTask | MissingFile
+_Id = Callable[[_File], int | None]
 
 
 def plan(
@@ -70,22 +38,28 @@ def plan(
         UsageError: an id or table does not exist, `where` cannot be evaluated, or nothing is
             selected.
     """
-    tables = _wanted_tables(selection.tables)
-    files = _selected(_files(project, release), project, selection)
+    wanted = _wanted_tables(selection.tables)
     # Tables also decide which missing files matter: a selection of dff_traces does not report a
     # missing behaviour file.
-    files = [replace(file, tables=_tables_of(file, tables)) for file in files]
-    files = sorted((file for file in files if file.tables), key=lambda file: file.order)
-    if not files and any(TABLES[name].subject is not Subject.PROJECT for name in tables):
+    files = [
+        file
+        for file in _selected(_files(project, release, sizes), project, selection)
+        if _tables_of(file, wanted)
+    ]
+    if not files and any(TABLES[name].subject is not Subject.PROJECT for name in wanted):
         raise UsageError(
             f"Nothing is selected: no file of release {release.version} matches "
             f"{_described(selection)}. Behaviour tables come from a session's behaviour file or "
             "first experiment, ophys tables from experiment files."
         )
-    tasks = _tasks(files, project, release, sizes)
-    missing = [
-        MissingFile(**file.ids(), reason=file.problem) for file in files if file.object is None
+    # Ids are positive: a behaviour file comes before the experiments of its session.
+    files.sort(key=lambda f: (f.mouse_id, f.behavior_session_id, f.ophys_experiment_id or -1))
+    tasks = [
+        replace(file, tables=_tables_of(file, wanted))
+        for file in files
+        if isinstance(file, FileTask)
     ]
+    missing = [file for file in files if isinstance(file, MissingFile)]
     warnings = _orphans(project)
     if sizes and (unlisted := [task.object.key for task in tasks if task.bytes is None]):
         warnings.append(
@@ -106,7 +80,7 @@ _FILE_COLUMNS = (
 )
 
 
-def _files(project: ProjectTables, release: Release) -> list[_File]:
+def _files(project: ProjectTables, release: Release, sizes: Mapping[str, int]) -> list[_File]:
     """Lists every file of the release, and every session that should have a file but has none."""
     sessions = rows_of(project.tables["behavior_sessions"], *_FILE_COLUMNS)
     experiments = rows_of(project.tables["ophys_experiments"], *_FILE_COLUMNS)
@@ -119,24 +93,70 @@ def _files(project: ProjectTables, release: Release) -> list[_File]:
         for file_id in [*(row[-1] or None for row in sessions), *(row[-1] for row in experiments)]
         if file_id is not None and file_id in release.files
     )
+    cells = _cells(project)
+    known = _known_ids(project)
     files: list[_File] = []
+
+    def add(ids: dict[str, Any], file_id: int | None, problem: str = "", **listed: Any) -> None:
+        obj, why = _object(file_id, release, claims)
+        if obj is None or problem:
+            files.append(MissingFile(**ids, reason=problem or why))
+        else:
+            own = {"release": release.version, "object": obj, "bytes": sizes.get(obj.key)}
+            files.append(FileTask(**ids, **own, tables=(), **listed))
+
     for session, mouse, ophys_session, _, file_id in sessions:
         source = sources[session]
-        if source.kind is FileKind.OPHYS_EXPERIMENT:
-            continue
-        obj, problem = _object(file_id, release, claims)
-        if source.problem:
-            obj, problem = None, source.problem
-        ids = (source.kind, mouse, session, ophys_session, None)
-        files.append(_File(*ids, gives_behavior=True, object=obj, problem=problem))
+        if source.kind is FileKind.BEHAVIOR_SESSION:
+            ids = _ids(source.kind, mouse, session, ophys_session, None, gives_behavior=True)
+            add(ids, file_id, source.problem)
     kind = FileKind.OPHYS_EXPERIMENT
     givers = {source.file_key for source in sources.values() if source.kind is kind}
     for session, mouse, ophys_session, experiment, file_id in experiments:
-        obj, problem = _object(file_id, release, claims)
-        ids = (kind, mouse, session, ophys_session, experiment)
         gives = experiment in givers
-        files.append(_File(*ids, gives_behavior=gives, object=obj, problem=problem))
+        ids = _ids(kind, mouse, session, ophys_session, experiment, gives_behavior=gives)
+        unlisted = tuple(name for name, column, rows in known if ids[column] not in rows)
+        rois = None if cells is None else tuple(cells[experiment])
+        add(ids, file_id, cells=rois, unlisted=unlisted)
     return files
+
+
+def _ids(
+    kind: FileKind,
+    mouse: int,
+    session: int,
+    ophys_session: int | None,
+    experiment: int | None,
+    *,
+    gives_behavior: bool,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "file_key": session if experiment is None else experiment,
+        "mouse_id": mouse,
+        "behavior_session_id": session,
+        "ophys_session_id": ophys_session,
+        "ophys_experiment_id": experiment,
+        "gives_behavior": gives_behavior,
+    }
+
+
+def _cells(project: ProjectTables) -> dict[int, list[int]] | None:
+    """The ROIs that ophys_cells lists, by experiment; None in a release without that table."""
+    if (table := project.tables.get("ophys_cells")) is None:
+        return None
+    cells: dict[int, list[int]] = defaultdict(list)
+    for experiment, roi in rows_of(table, "ophys_experiment_id", "cell_roi_id"):
+        cells[experiment].append(roi)
+    return cells
+
+
+def _known_ids(project: ProjectTables) -> list[tuple[str, str, set[int]]]:
+    """The tables to which ophys_experiments refers: name, referring column, and ids."""
+    return [
+        (key.table, key.columns[0], _column(project, key.table, key.references[0]))
+        for key in TABLES["ophys_experiments"].foreign_keys
+    ]
 
 
 def _object(
@@ -163,69 +183,16 @@ def _object(
 
 def _orphans(project: ProjectTables) -> list[str]:
     """Warns of behaviour sessions that have experiments but are not in behavior_sessions."""
-    experiments, sessions = (
-        set(project.tables[name].column("behavior_session_id").to_pylist())
-        for name in ("ophys_experiments", "behavior_sessions")
+    column = "behavior_session_id"
+    orphans = _column(project, "ophys_experiments", column) - _column(
+        project, "behavior_sessions", column
     )
-    orphans = experiments - sessions
     text = "have experiments but no row in behavior_sessions: their behaviour is not read"
     return [f"behaviour sessions {_enumerated(orphans)} {text}"] if orphans else []
 
 
-# --- tasks ------------------------------------------------------------------------------------
-
-
-def _tasks(
-    files: Iterable[_File], project: ProjectTables, release: Release, sizes: Mapping[str, int]
-) -> list[FileTask]:
-    """Makes the tasks; each carries what the project tables list for its file, for the checks."""
-    cells = project.tables.get("ophys_cells")
-    # Sorted by experiment, as declared: 130,000 rows in the release.
-    rois = (
-        None
-        if cells is None
-        else [cells.column(name).to_numpy() for name in ("ophys_experiment_id", "cell_roi_id")]
-    )
-    known = {
-        key.columns[0]: (
-            key.table,
-            set(project.tables[key.table].column(key.references[0]).to_pylist()),
-        )
-        for key in TABLES["ophys_experiments"].foreign_keys
-    }
-    return [
-        FileTask(
-            release=release.version,
-            **file.ids(),
-            gives_behavior=file.gives_behavior,
-            object=file.object,
-            tables=file.tables,
-            bytes=sizes.get(file.object.key),
-            cells=_cells(rois, file.ophys_experiment_id),
-            unlisted=_unlisted(known, file),
-        )
-        for file in files
-        if file.object is not None
-    ]
-
-
-def _cells(
-    rois: list[np.ndarray[Any, Any]] | None, experiment: int | None
-) -> tuple[int, ...] | None:
-    """The ROIs that ophys_cells lists for an experiment; None without experiment or table."""
-    if rois is None or experiment is None:
-        return None
-    experiments, ids = rois
-    start, stop = np.searchsorted(experiments, (experiment, experiment + 1))
-    return tuple(ids[start:stop].tolist())
-
-
-def _unlisted(known: Mapping[str, tuple[str, Collection[int]]], file: _File) -> tuple[str, ...]:
-    """The project tables that lack the row to which an experiment's row refers."""
-    if file.ophys_experiment_id is None:
-        return ()
-    ids = file.ids()
-    return tuple(table for column, (table, rows) in known.items() if ids[column] not in rows)
+def _column(project: ProjectTables, table: str, column: str) -> set[int]:
+    return set(project.tables[table].column(column).to_pylist())
 
 
 # --- the selection ----------------------------------------------------------------------------
@@ -243,15 +210,13 @@ def _selected(files: list[_File], project: ProjectTables, selection: Selection) 
         chosen = [file for file in chosen if id_of(file) in ids]
     if selection.where is not None:
         matching = matching_files(project, selection.where)
-        chosen = [file for file in chosen if (file.kind.value, file.key) in matching]
+        chosen = [file for file in chosen if (file.kind.value, file.file_key) in matching]
     return chosen
 
 
-def _id_filters(
-    selection: Selection,
-) -> list[tuple[str, tuple[int, ...], Callable[[_File], int | None]]]:
+def _id_filters(selection: Selection) -> list[tuple[str, tuple[int, ...], _Id]]:
     """The kinds of id in a selection: name, ids, and the id of a file to compare with them."""
-    kinds: list[tuple[str, tuple[int, ...], Callable[[_File], int | None]]] = [
+    kinds: list[tuple[str, tuple[int, ...], _Id]] = [
         ("mouse", selection.mice, lambda file: file.mouse_id),
         ("behaviour session", selection.behavior_sessions, lambda file: file.behavior_session_id),
         ("experiment", selection.experiments, lambda file: file.ophys_experiment_id),

@@ -63,11 +63,7 @@ def _make_files_table(con: duckdb.DuckDBPyConnection, project: ProjectTables) ->
     """
     tables = {"e": "ophys_experiments", "s": "ophys_sessions", "b": "behavior_sessions"}
     for name in tables.values():
-        # The bare stream: DuckDB would turn a table into a dataset, for which Arrow imports pandas
-        # (0.3 s).
-        con.register(f"arrow_{name}", project.tables[name].__arrow_c_stream__())
-        con.execute(f"CREATE TABLE {name} AS FROM arrow_{name}")
-        con.unregister(f"arrow_{name}")
+        con.from_arrow(project.tables[name]).create(name)
     owner: dict[str, str] = {}
     for alias, name in tables.items():
         for column in TABLES[name]:

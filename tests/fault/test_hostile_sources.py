@@ -7,7 +7,6 @@ import io
 import json
 import os
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from builders.network import ingest_from, manifest_of, source_of
 from servers.s3 import S3Server
 
 from pipelines.release.manifest import load_release
-from pipelines.release.project_tables import read_project_tables
 from pipelines.release.selection import Selection
 from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
@@ -45,20 +43,15 @@ def place(tmp_path: Path) -> Path:
 
 WAYS_OUT: dict[str, Callable[[Path], str]] = {
     "..": lambda place: f"{HOST}/{PROJECT}/../secret.nwb",
-    ".. at the end": lambda place: f"{HOST}/{PROJECT}/a/..",
     "encoded ..": lambda place: f"{HOST}/{PROJECT}/%2e%2e/%2E%2e/secret.nwb",
     "encoded /": lambda place: f"{HOST}/{PROJECT}/..%2fsecret.nwb",
-    "encoded twice and ..": lambda place: f"{HOST}/{PROJECT}/%252e%252e/../secret.nwb",
     "absolute": lambda place: str(place / "secret.nwb"),
     "absolute, encoded": lambda place: f"{HOST}/{quote(str(place / 'secret.nwb'), safe='')}",
-    "two slashes": lambda place: f"{HOST}/{place}/secret.nwb",
     "file": lambda place: f"file://{place}/secret.nwb",
     "file, with a host": lambda place: (
         f"file://visual-behavior-ophys-data.s3.amazonaws.com/{place}/secret.nwb"
     ),
-    "s3": lambda place: f"s3://visual-behavior-ophys-data/{GOOD}",
     "http": lambda place: f"http://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com/{GOOD}",
-    "another host": lambda place: f"https://example.org/{GOOD}",
     "a host that ends alike": lambda place: (
         f"https://visual-behavior-ophys-data.s3.amazonaws.com.example.org/{GOOD}"
     ),
@@ -71,17 +64,13 @@ WAYS_OUT: dict[str, Callable[[Path], str]] = {
     "backslashes": lambda place: f"{HOST}/{PROJECT}\\..\\..\\secret.nwb",
     "encoded backslashes": lambda place: f"{HOST}/{PROJECT}/..%5C..%5Csecret.nwb",
     "nothing": lambda place: "",
-    "no key": lambda place: f"{HOST}/",
     "NUL": lambda place: f"{HOST}/{PROJECT}/a%00.nwb",
-    "NUL, plain": lambda place: f"{HOST}/{PROJECT}/a\0.nwb",
     "line end": lambda place: f"{HOST}/{PROJECT}/a%0d%0aHost:%20example.org",
     "escape sequence": lambda place: f"{HOST}/{PROJECT}/%1b]0;title%07.nwb",
     "half a character": lambda place: f"{HOST}/{PROJECT}/%c3%28.nwb",
     "a lone surrogate": lambda place: f"{HOST}/{PROJECT}/\ud800.nwb",
     "very long": lambda place: f"{HOST}/{PROJECT}/{'a/' * 600}b.nwb",
-    "very long, few characters": lambda place: f"{HOST}/{PROJECT}/{quote('ä' * 510)}.nwb",
     "beside the project": lambda place: f"{HOST}/secret.nwb",
-    "alike": lambda place: f"{HOST}/{PROJECT}-2/a.nwb",
     "signed": lambda place: (
         f"{HOST}/{GOOD}?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature={CANARY}"
     ),
@@ -172,27 +161,15 @@ def test_random_keys_stay_inside(place: Path, seed: int, soak: bool) -> None:
 
 FORMULAS = [
     "=cmd|' /C calc'!A0",
-    '=HYPERLINK("https://example.org?x="&A1,"click")',
-    "@SUM(1+1)*cmd|' /C calc'!A0",
-    "+1+1",
-    "-2+3",
     "'; DROP TABLE trials; --",
-    "x'); ATTACH 'secret.duckdb' AS s; --",
     "SELECT * FROM read_text('secret.nwb')",
-    "$$ || (SELECT 1) || $$",
-    "{{ 7*7 }} ${7*7} #{7*7} %s %(x)s {0}",
     "__import__('os').system('touch owned')",
-    "eval(compile('1','','exec'))",
     "!!python/object/apply:os.system [touch owned]",
     "$(touch owned) `touch owned` ; touch owned | cat",
-    "../../owned",
-    "C:\\Windows\\owned",
     "<script>alert(1)</script>",
-    "[red]not markup[/red]",
     '"quoted", with, commas\nand a second line',
     "ünï¢ödé 𝒳 \u202e",
     "\x1b]0;title\x07",
-    "1e309",
 ]
 
 
@@ -211,31 +188,12 @@ def _with_cells(bucket: Path, column: str, values: list[str]) -> None:
     path.write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("formula", FORMULAS)
-def test_a_cell_is_text_and_nothing_else(
-    sample_bucket: Path, tmp_path: Path, formula: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket = tmp_path / "bucket"
-    shutil.copytree(sample_bucket / PROJECT / "manifests", bucket / PROJECT / "manifests")
-    shutil.copytree(
-        sample_bucket / PROJECT / "project_metadata", bucket / PROJECT / "project_metadata"
-    )
-    _with_cells(bucket, "equipment_name", [formula])
-    monkeypatch.chdir(tmp_path)
-    source = open_source(SourceSpec(str(bucket)))
-    tables = read_project_tables(source, load_release(source)).tables
-    assert set(tables["behavior_sessions"].column("equipment_name").to_pylist()) == {formula}
-    assert not list(tmp_path.rglob("*owned*"))
-
-
 @pytest.mark.parametrize(
     "column",
     [
         "driver_line",
-        "ophys_experiment_id",
         "mouse_id",
         "date_of_acquisition",
-        "prior_exposures_to_omissions",
     ],
 )
 @pytest.mark.parametrize("formula", [f for f in FORMULAS if "\x1b" not in f])

@@ -106,28 +106,14 @@ def test_an_imaged_session_with_a_behaviour_file_is_read_from_that(tmp_path: Pat
     ("selection", "keys"),
     [
         ({"mice": (100001,)}, [1001, 5001]),
-        ({"mice": (100001, 100002)}, [1001, 5001, 5002, 5003, 5004, 1004]),
-        ({"behavior_sessions": (1001,)}, [1001]),
         ({"behavior_sessions": (1003,)}, [5002, 5003, 5004]),
-        ({"behavior_sessions": (1003, 1001)}, [1001, 5002, 5003, 5004]),
-        ({"experiments": (5004,)}, [5004]),
         ({"experiments": (5004, 5001)}, [5001, 5004]),
         ({"mice": (100002,), "behavior_sessions": (1003, 1001)}, [5002, 5003, 5004]),
-        ({"behavior_sessions": (1003,), "experiments": (5002, 5001)}, [5002]),
         ({"mice": (100002,), "where": "passive is null"}, [1004]),
-        ({"where": "true"}, [1001, 5001, 5002, 5003, 5004, 1004]),
     ],
 )
 def test_selection(known: Known, selection: dict[str, object], keys: list[int]) -> None:
     assert _keys(_plan(known, **selection)) == keys
-
-
-def test_another_plane_does_not_pull_in_the_first(known: Known) -> None:
-    (task,) = _plan(known, experiments=(5004,)).tasks
-    assert not task.gives_behavior
-    assert task.tables == OPHYS_TABLES
-    (first,) = _plan(known, experiments=(5003,)).tasks
-    assert set(BEHAVIOR_TABLES) < set(first.tables)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +124,6 @@ def test_another_plane_does_not_pull_in_the_first(known: Known) -> None:
             ("motion_correction", "dff_traces"),
             dict.fromkeys((5001, 5002, 5003, 5004), ("dff_traces", "motion_correction")),
         ),
-        (("demixed_traces",), dict.fromkeys((5001, 5002, 5003, 5004), ("demixed_traces",))),
         (("licks", "behavior_sessions"), dict.fromkeys((1001, 5001, 5003, 1004), ("licks",))),
         (("behavior_sessions",), {}),
     ],
@@ -156,8 +141,6 @@ def test_tables_leave_out_files_that_do_not_give_them(
             {"mice": (1, 100001, 2)},
             "The release has no mouse 1, 2. Check it, or choose another release.",
         ),
-        ({"behavior_sessions": (5001,)}, "The release has no behaviour session 5001. "),
-        ({"experiments": (5001, 9)}, "The release has no experiment 9. "),
         ({"mice": tuple(range(1, 13))}, "no mouse 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more. "),
         (
             {"tables": ("dff_trace",)},
@@ -172,13 +155,11 @@ def test_tables_leave_out_files_that_do_not_give_them(
             {"mice": (100001,), "experiments": (5004,)},
             "Nothing is selected: no file of release 1.1.0 matches mouse 100001; experiment 5004.",
         ),
-        ({"behavior_sessions": (1001,), "tables": ("dff_traces",)}, "Nothing is selected: "),
         (
             {"experiments": (5004,), "tables": ("trials",)},
             "matches experiment 5004; tables trials.",
         ),
         ({"where": "false"}, "matches where false."),
-        ({"where": "null::boolean"}, "matches where null::boolean."),
     ],
 )
 def test_selections_that_mean_nothing(
@@ -274,36 +255,15 @@ def test_objects_that_the_listing_lacks_stay_planned(known: Known) -> None:
 @pytest.mark.parametrize(
     ("where", "keys"),
     [
-        ("cre_line like 'Sst%'", [1001, 5001]),
         ("cre_line = 'Sst-IRES-Cre' and sex = 'F' or imaging_depth >= 300", [1001, 5001, 5004]),
-        ("targeted_structure = 'VISl'", [5003, 5004]),
         ("trial_count > 250", [5001, 5002, 5003, 5004, 1004]),  # experiments have their session's
-        (
-            "image_set = 'A'",
-            [5001, 5002, 5003, 5004],
-        ),  # an experiment's own value, not its session's
-        ("image_set = 'images_A'", [1001, 1004]),
-        ("ophys_experiment_id in (5001, 5004)", [5001, 5004]),
+        ("image_set = 'A'", [5001, 5002, 5003, 5004]),  # their own value, not their session's
         ("ophys_experiment_id is null", [1001, 1004]),
-        ("not passive", [5001, 5002, 5003, 5004]),
         ("list_contains(driver_line, 'Camk2a-tTA')", [5002, 5003, 5004, 1004]),
-        ("full_genotype = 'A-Cre/wt;B-tTA/wt' and mouse_id = 100001", [1001, 5001]),
-        (
-            "date_of_acquisition < '2020-01-03 09:00:00'",
-            [1001, 5001, 5002, 5003, 5004],
-        ),  # 10:00 at +02:00 is 8:00 UTC
+        # 10:00 at +02:00 is 8:00 UTC
+        ("date_of_acquisition < '2020-01-03 09:00:00'", [1001, 5001, 5002, 5003, 5004]),
         ("session_type ~ 'TRAINING.*' -- only training", [1001, 1004]),
-        ("mouse_id = 100001 /* the first */", [1001, 5001]),
         ("file_id = 0\n", [5001]),
-        ("date_trunc('day', date_of_acquisition) - interval 1 day = date '2020-01-01'", [5001]),
-        ("year(date_of_acquisition) = 2020 and session_number between 2 and 4", [5002, 5003, 5004]),
-        ("cre_line ilike 'sst%' and coalesce(imaging_depth, 0) + 1 < 100", [1001]),
-        ("case when passive is null then age_in_days::double else 0 end > 1", [1001, 1004]),
-        ("'Sst-IRES-Cre' in driver_line or driver_line[2] = 'x'", [1001, 5001]),
-        (
-            "session_type similar to 'OPHYS_[0-9].*' and mouse_id not in (100001)",
-            [5002, 5003, 5004],
-        ),
     ],
 )
 def test_where_is_judged_per_file(known: Known, where: str, keys: list[int]) -> None:
@@ -312,26 +272,18 @@ def test_where_is_judged_per_file(known: Known, where: str, keys: list[int]) -> 
 
 REFUSED = {
     "a file in a query": "exists (select * from read_csv('/etc/passwd'))",
-    "a file in place of a table": "true in (select true from '/etc/passwd')",
     "a Python variable": "exists (select * from known)",
     "a second statement": "true); COPY files TO '{out}'; select (true",
-    "a statement": "ATTACH '{out}'",
     "the end of a statement": "true;",
     "a bracket that closes ours": "true) or (true",
     "the rest of a query": "true UNION ALL SELECT true",
-    "two expressions": "true, true",
     "an aggregate": "count(*) > 1",
-    "a parameter": "$1",
     "nothing": " ",
     "a comment": "--",
     "text that is cut off": "'",
-    "another type": "mouse_id",
-    "NULL without a type": "null",
-    "an unknown column": "no_such_column = 1",
     "a value of another type": "mouse_id = 'abc'",
     "bytes that are not UTF-8": "cre_line = '\udce9'",
     "too much memory": "length(repeat(cre_line, 1000000000)) > 0",
-    "deep nesting": "not " * 5000 + "true",
 }
 
 
