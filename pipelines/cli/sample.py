@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.terminal import counted, say, size
+from pipelines.no_pandas import allow_pandas
 from schemas.errors import LakeError, UsageError
 
 _SYNTHETIC = (
@@ -58,8 +59,6 @@ def sample(
 
     [dim]Example:[/dim]  vblake sample --out bucket --mice 2 && vblake ingest --source bucket
     """
-    from pipelines.no_pandas import allow_pandas
-
     allow_pandas()
     from pipelines.sample.bucket import write_sample
 
