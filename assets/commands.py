@@ -6,6 +6,7 @@ Dagster takes a second to import, so it is imported only once one of the two has
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -74,6 +75,8 @@ def ui(
     command += ["--host", host, "--port", str(port)]
     os.chdir(home)
     sys.stdout.flush()
+    # Dagster stops its services with SIGINT, which a shell's background jobs ignore.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Replaces this process, so that stopping it stops Dagster.
     os.execv(sys.executable, command)
 
