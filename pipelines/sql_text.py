@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from schemas import Table
 from schemas.layout import glob_pattern
@@ -28,6 +30,28 @@ def identifier(name: str) -> str:
     '"index"'
     """
     return '"' + name.replace('"', '""') + '"'
+
+
+def values(rows: Iterable[Sequence[Any]]) -> str:
+    """Returns rows as a VALUES clause. Loading them as parameters one by one would take seconds.
+
+    >>> values([("licks", ("a", "b"), None), ("trials", (), 5)])
+    "VALUES ('licks', ['a', 'b'], NULL), ('trials', [], 5)"
+    """
+    return "VALUES " + ", ".join(f"({', '.join(map(_value, row))})" for row in rows)
+
+
+def _value(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case str():
+            return literal(value)
+        case list() | tuple():
+            items = cast("Sequence[Any]", value)
+            return f"[{', '.join(map(_value, items))}]"
+        case _:
+            return str(value)
 
 
 def as_pattern(path: str) -> str:

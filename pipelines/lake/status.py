@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ from pipelines.catalog.connect import connect_files, first_line, lake_root
 from pipelines.lake.store import Store, require_lake
 from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.selection import FileKind
-from pipelines.sql_text import literal, table_source
+from pipelines.sql_text import literal, table_source, values
 from schemas import TABLES
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class Counts:
     quarantined: int = 0
     skipped: int = 0
     missing: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +93,24 @@ def lake_status(store: Store) -> LakeStatus:
         _add_released_files(con)
         con.execute(_SOURCES.format(release=literal(release)))
         con.execute(_PARTS)
-        tables = {name: Counts() for name in TABLES}
-        tables |= {name: counts for (name,), counts in _counted(con, _BY_TABLE, 1)}
+        tables, mice, cells = {name: Counts() for name in TABLES}, dict[int, Counts](), {}
+        total = Counts()
+        for name, mouse, *counts in con.execute(_BY_TABLE_AND_MOUSE).fetchall():
+            tables[name] += Counts(*counts)
+            if mouse is not None:
+                cells[name, mouse] = Counts(*counts)
+        for mouse, *counts in con.execute(_BY_MOUSE).fetchall():
+            total += Counts(*counts)
+            if mouse is not None:
+                mice[mouse] = Counts(*counts)
         return LakeStatus(
             root=store.root,
             release=release,
             has_catalog=store.exists(CATALOG),
-            sources=_counted(con, _ALL, 0)[0][1],
+            sources=total,
             tables=tables,
-            mice={mouse: counts for (mouse,), counts in _counted(con, _BY_MOUSE, 1)},
-            cells={(name, mouse): counts for (name, mouse), counts in _counted(con, _CELLS, 2)},
+            mice=mice,
+            cells=cells,
             problems=[FileProblem(*row) for row in con.execute(_PROBLEMS).fetchall()],
         )
 
@@ -152,25 +163,19 @@ SELECT 'source_files', mouse_id, NULL, count(*), 0, 0 FROM source_files GROUP BY
 """What the counts of a table and a mouse add up from: rows, files, and outcomes of NWB files."""
 
 _COUNTS = """
-coalesce(sum(rows), 0), coalesce(sum(bytes), 0), coalesce(sum(files), 0),
+CAST(coalesce(sum(rows), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT),
+CAST(coalesce(sum(files), 0) AS BIGINT),
 count(*) FILTER (outcome = 'ingested'), count(*) FILTER (outcome = 'quarantined'),
 count(*) FILTER (outcome = 'skipped'), count(*) FILTER (outcome = 'missing')
 """
-_BY_TABLE = f"SELECT table_name, {_COUNTS} FROM parts GROUP BY table_name"
-_CELLS = (
-    f"SELECT table_name, mouse_id, {_COUNTS} FROM parts WHERE mouse_id IS NOT NULL "
-    "GROUP BY table_name, mouse_id"
-)
+_BY_TABLE_AND_MOUSE = f"SELECT table_name, mouse_id, {_COUNTS} FROM parts GROUP BY ALL"
 # An NWB file counts once for its mouse, but for several tables.
-_FILES_AND_PARTS = """(
-SELECT mouse_id, NULL AS outcome, rows, bytes, files FROM parts
-UNION ALL SELECT mouse_id, status, 0, 0, 0 FROM sources
-)"""
-_BY_MOUSE = (
-    f"SELECT mouse_id, {_COUNTS} FROM {_FILES_AND_PARTS} WHERE mouse_id IS NOT NULL "
-    "GROUP BY mouse_id"
-)
-_ALL = f"SELECT {_COUNTS} FROM {_FILES_AND_PARTS}"
+_BY_MOUSE = f"""
+SELECT mouse_id, {_COUNTS} FROM (
+    SELECT mouse_id, NULL AS outcome, rows, bytes, files FROM parts
+    UNION ALL SELECT mouse_id, status, 0, 0, 0 FROM sources
+) GROUP BY mouse_id
+"""
 _PROBLEMS = """
 SELECT status, file_kind, file_key, mouse_id, coalesce(object_key, ''), coalesce(error, '')
 FROM source_files WHERE status <> 'ingested' ORDER BY mouse_id, release, file_kind, file_key
@@ -191,7 +196,7 @@ def _load(
                 f"See `vblake verify --lake {quote(store.root)}`."
             ) from error
     con.execute("CREATE TABLE tables (table_name VARCHAR, subject VARCHAR, by_name_only BOOLEAN)")
-    _insert(con, "tables", ((t.name, t.subject.value, t.by_name_only) for t in TABLES.values()))
+    _insert(con, "tables", [(t.name, t.subject.value, t.by_name_only) for t in TABLES.values()])
     held: dict[tuple[str, int | None], list[int]] = defaultdict(list)
     for name, files in listed.items():
         for path, size in files.items():
@@ -199,7 +204,7 @@ def _load(
     con.execute(
         "CREATE TABLE held (table_name VARCHAR, mouse_id BIGINT, bytes BIGINT, files BIGINT)"
     )
-    _insert(con, "held", ((*key, sum(sizes), len(sizes)) for key, sizes in held.items()))
+    _insert(con, "held", [(*key, sum(sizes), len(sizes)) for key, sizes in held.items()])
 
 
 def _mouse_of(path: str) -> int | None:
@@ -209,10 +214,8 @@ def _mouse_of(path: str) -> int | None:
 
 def _add_released_files(con: duckdb.DuckDBPyConnection) -> None:
     """Makes the table `released`: the NWB files that the project tables name."""
-    sessions = con.execute(f"SELECT {_LOADED['behavior_sessions']} FROM behavior_sessions")
-    sessions = sessions.fetchall()
-    experiments = con.execute(f"SELECT {_LOADED['ophys_experiments']} FROM ophys_experiments")
-    experiments = experiments.fetchall()
+    sessions = con.execute("FROM behavior_sessions").fetchall()
+    experiments = con.execute("FROM ophys_experiments").fetchall()
     sources = behavior_sources(
         ((session, file_id, listed) for session, _, listed, file_id in sessions),
         ((experiment, session) for experiment, _, session in experiments),
@@ -232,25 +235,6 @@ def _add_released_files(con: duckdb.DuckDBPyConnection) -> None:
     _insert(con, "released", released)
 
 
-def _insert(
-    con: duckdb.DuckDBPyConnection, table: str, rows: Iterable[tuple[str | int | None, ...]]
-) -> None:
-    # As text: for parameters of a statement, DuckDB imports pandas (0.3 s).
-    values = [f"({', '.join(_value(value) for value in row)})" for row in rows]
-    if values:
-        con.execute(f"INSERT INTO {table} VALUES {', '.join(values)}")
-
-
-def _value(value: str | int | None) -> str:
-    if value is None:
-        return "NULL"
-    return literal(value) if isinstance(value, str) else str(value)
-
-
-def _counted(
-    con: duckdb.DuckDBPyConnection, query: str, keys: int
-) -> list[tuple[tuple[Any, ...], Counts]]:
-    """The rows of a query: as many key columns, and the counts."""
-    return [
-        (row[:keys], Counts(*(int(n) for n in row[keys:]))) for row in con.execute(query).fetchall()
-    ]
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Collection[Sequence[Any]]) -> None:
+    if rows:
+        con.execute(f"INSERT INTO {table} {values(rows)}")
