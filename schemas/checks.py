@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
 
 
 class Rule(StrEnum):
@@ -49,162 +48,65 @@ class Clock(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _OfColumn:
-    """A check of one column."""
+class Check:
+    """A rule for the rows of a table. The functions below make one of each kind.
 
-    column: str
+    Attributes:
+        rule: the rule.
+        columns: columns that the rule is about, empty if it is about rows.
+        expected: what must hold, for errors and the data dictionary.
+        clock: the clock that the columns are compared with.
+    """
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the check reads."""
-        return (self.column,)
-
-
-@dataclass(frozen=True, slots=True)
-class ClockAscending(_OfColumn):
-    """Times are finite and never go back, over the rows of a recording or within each list."""
-
-    rule: ClassVar[Rule] = Rule.CLOCK_ASCENDING
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return "times that are finite and do not decrease"
-
-
-@dataclass(frozen=True, slots=True)
-class Finite(_OfColumn):
-    """No item of a list is NaN or infinite."""
-
-    rule: ClassVar[Rule] = Rule.FINITE
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return "finite numbers"
-
-
-@dataclass(frozen=True, slots=True)
-class InClock(_OfColumn):
-    """A frame number that is not NULL is a frame of the clock."""
-
-    clock: Clock
-
-    rule: ClassVar[Rule] = Rule.FRAME_IN_CLOCK
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return f"frames of the clock in {self.clock.value}"
-
-
-@dataclass(frozen=True, slots=True)
-class PerFrame:
-    """One list item per frame of the clock, or one row per frame if no column is named."""
-
-    clock: Clock
-    column: str | None = None
-
-    rule: ClassVar[Rule] = Rule.ONE_PER_FRAME
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the check reads."""
-        return (self.column,) if self.column else ()
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        counted = "item" if self.column else "row"
-        return f"one {counted} per frame of the clock in {self.clock.value}"
-
-
-@dataclass(frozen=True, slots=True)
-class OneTrue:
-    """Exactly one of several columns is true."""
-
+    rule: Rule
     columns: tuple[str, ...]
-
-    rule: ClassVar[Rule] = Rule.EXACTLY_ONE_TRUE
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return "exactly one of them true"
+    expected: str
+    clock: Clock | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AllTrue(_OfColumn):
+def ascending(column: str) -> Check:
+    """Times are finite and never go back, over the rows of a recording or within each list."""
+    return Check(Rule.CLOCK_ASCENDING, (column,), "times that are finite and do not decrease")
+
+
+def finite(column: str) -> Check:
+    """No item of a list is NaN or infinite."""
+    return Check(Rule.FINITE, (column,), "finite numbers")
+
+
+def in_clock(column: str, clock: Clock) -> Check:
+    """A frame number that is not NULL is a frame of the clock."""
+    return Check(Rule.FRAME_IN_CLOCK, (column,), f"frames of the clock in {clock.value}", clock)
+
+
+def per_frame(clock: Clock, column: str | None = None) -> Check:
+    """One list item per frame of the clock, or one row per frame if no column is named."""
+    counted = "item" if column else "row"
+    expected = f"one {counted} per frame of the clock in {clock.value}"
+    return Check(Rule.ONE_PER_FRAME, (column,) if column else (), expected, clock)
+
+
+def one_true(*columns: str) -> Check:
+    """Exactly one of several columns is true."""
+    return Check(Rule.EXACTLY_ONE_TRUE, columns, "exactly one of them true")
+
+
+def all_true(column: str) -> Check:
     """Every value is true."""
-
-    rule: ClassVar[Rule] = Rule.ALWAYS_TRUE
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return "true in every row"
+    return Check(Rule.ALWAYS_TRUE, (column,), "true in every row")
 
 
-@dataclass(frozen=True, slots=True)
-class NotBefore:
+def not_before(column: str, start: str) -> Check:
     """One column is not smaller than another where both have a value."""
-
-    column: str
-    start: str
-
-    rule: ClassVar[Rule] = Rule.END_NOT_BEFORE_START
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the check reads."""
-        return (self.column, self.start)
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return f"{self.column} not before {self.start}"
+    return Check(Rule.END_NOT_BEFORE_START, (column, start), f"{column} not before {start}")
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+def whole_image(column: str, height: str = "height", width: str = "width") -> Check:
     """A list holds a whole image: height times width pixels."""
-
-    column: str
-    height: str = "height"
-    width: str = "width"
-
-    rule: ClassVar[Rule] = Rule.WHOLE_IMAGE
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the check reads."""
-        return (self.column, self.height, self.width)
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return f"{self.height} * {self.width} pixels"
+    return Check(Rule.WHOLE_IMAGE, (column, height, width), f"{height} * {width} pixels")
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+def pixels(column: str, height: str, width: str) -> Check:
     """A list holds pixel numbers of an image, ascending and without repeats."""
-
-    column: str
-    height: str
-    width: str
-
-    rule: ClassVar[Rule] = Rule.PIXELS_IN_IMAGE
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the check reads."""
-        return (self.column, self.height, self.width)
-
-    @property
-    def expected(self) -> str:
-        """What must hold, for errors and the data dictionary."""
-        return f"ascending pixel numbers below {self.height} * {self.width}"
-
-
-Check = ClockAscending | Finite | InClock | PerFrame | OneTrue | AllTrue | NotBefore | Area | Inside
+    expected = f"ascending pixel numbers below {height} * {width}"
+    return Check(Rule.PIXELS_IN_IMAGE, (column, height, width), expected)

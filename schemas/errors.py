@@ -75,43 +75,17 @@ class DataError(VblakeError):
         return self
 
     def __str__(self) -> str:
-        return describe(self.problem, **self._details())
+        """Returns the whole message.
 
-    def _details(self) -> dict[str, str | None]:
-        names = ("file", "table", "column", "expected", "found", "hint")
-        return {name: getattr(self, name) for name in names}
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Workers send errors to their parent; pickle cannot pass keyword-only arguments by itself.
-        return (_rebuild, (type(self), self.problem, self._details()))
-
-
-def _rebuild(cls: type[DataError], problem: str, details: dict[str, str | None]) -> DataError:
-    return cls(problem, **details)
-
-
-def describe(
-    problem: str,
-    *,
-    file: str | None = None,
-    table: str | None = None,
-    column: str | None = None,
-    expected: str | None = None,
-    found: str | None = None,
-    hint: str | None = None,
-) -> str:
-    """The text of an error or finding.
-
-    >>> describe("it is broken", table="trials", expected="true", found="false", hint="Fix it.")
-    'table trials: it is broken; expected true; found false. Fix it.'
-    """
-    places = (("file", file), ("table", table), ("column", column))
-    where = ", ".join(f"{name} {value}" for name, value in places if value)
-    parts = [f"{where}: {problem}" if where else problem]
-    parts += [] if expected is None else [f"expected {expected}"]
-    parts += [] if found is None else [f"found {found}"]
-    text = "; ".join(parts)
-    return f"{text}. {hint}" if hint else text
+        >>> str(DataError("it is broken", table="trials", expected="true", found="false"))
+        'table trials: it is broken; expected true; found false'
+        """
+        places = (("file", self.file), ("table", self.table), ("column", self.column))
+        where = ", ".join(f"{name} {value}" for name, value in places if value)
+        text = f"{where}: {self.problem}" if where else self.problem
+        text += "" if self.expected is None else f"; expected {self.expected}"
+        text += "" if self.found is None else f"; found {self.found}"
+        return f"{text}. {self.hint}" if self.hint else text
 
 
 class NotNwbError(DataError):

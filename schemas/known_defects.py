@@ -32,8 +32,8 @@ class Evidence:
 class KnownDefect:
     """A way in which the released data differ from the declarations.
 
-    It is detected in one of three ways: by a condition on the rows of the lake (`where`), by the
-    reader (`by_reader`), or as a violation of a `rule`.
+    It is detected by a condition on the rows of the lake (`where`) or as a violation of a `rule`;
+    one with neither is reported by the reader of the NWB file.
 
     Attributes:
         name: stable name, as in the ledger and in reports.
@@ -44,7 +44,6 @@ class KnownDefect:
         source: section of NWB_TABLES.md.
         rule: rule that the rows break.
         where: SQL condition on the rows of the lake.
-        by_reader: whether only the reader of the NWB file can see it.
         unless: content of the same file that rules the defect out.
         before: first release without the defect, None if all releases have it.
     """
@@ -57,7 +56,6 @@ class KnownDefect:
     source: str
     rule: Rule | None = None
     where: str | None = None
-    by_reader: bool = False
     unless: Evidence | None = None
     before: str | None = None
 
@@ -256,7 +254,6 @@ KNOWN: tuple[KnownDefect, ...] = (
         rows="sessions with as many licks in trials as trials",
         reason="the release's writer loses the index in this case; licks are assigned by time",
         source="NWB_TABLES.md 2.6",
-        by_reader=True,
     ),
     *(
         KnownDefect(
@@ -266,7 +263,6 @@ KNOWN: tuple[KnownDefect, ...] = (
             rows="sessions of old releases",
             reason="the release notes call the column new in 1.1.0, so older files may lack it",
             source="NWB_TABLES.md 10, point 4",
-            by_reader=True,
         )
         for name in ("change_time", "response_latency")
     ),
@@ -277,7 +273,6 @@ KNOWN: tuple[KnownDefect, ...] = (
         rows="sessions whose type names neither images nor gratings",
         reason="the released reader fails on them; image_set is NULL",
         source="NWB_TABLES.md 9",
-        by_reader=True,
     ),
 )
 

@@ -15,8 +15,7 @@ from typing import Any
 import duckdb
 
 from pipelines.catalog.connect import connect_files, first_line
-from pipelines.lake.damage import DamagedError
-from pipelines.lake.store import Store
+from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import free
 from pipelines.sql_text import identifier, literal, table_source, values
 from schemas import SCHEMA_VERSION, TABLES, Table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas.checks import Rule
-from schemas.errors import IntegrityError, describe
+from schemas.errors import IntegrityError
 
 _SHOWN = 5
 
@@ -52,17 +52,9 @@ class Finding:
     defect: str | None = None
 
     def __str__(self) -> str:
-        return describe(
-            self.message,
-            file=self.file,
-            table=self.table,
-            column=self.column,
-            expected=self.expected,
-            found=self.found,
-            hint=self.hint,
-        )
+        return str(self.as_error(self.file))
 
-    def as_error(self, file: str) -> IntegrityError:
+    def as_error(self, file: str | None) -> IntegrityError:
         """The error that quarantines an NWB file."""
         return IntegrityError(
             self.message,

@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines.check.finding import Finding
 from pipelines.check.rows import declared_schema, null_findings, runs, schema_findings
-from pipelines.lake.damage import brief
-from pipelines.lake.store import Store
+from pipelines.lake.store import Store, brief
 from schemas import Subject, Table
 from schemas.checks import Rule
 

@@ -18,7 +18,7 @@ from pipelines.check.rows import Extent, TableRows, null_findings, own_key, pare
 from pipelines.release.manifest import semantic
 from schemas import TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray
-from schemas.checks import Clock, InClock, PerFrame, Rule
+from schemas.checks import Check, Clock, Rule
 from schemas.known_defects import Evidence, KnownDefect, known
 
 
@@ -142,9 +142,8 @@ class RecordingCheck:
             return None
         return _dangling(table, key.columns[-1], parent, lost, of=key.agree)
 
-    def _clock_finding(
-        self, table: Table, check: InClock | PerFrame, extent: Extent
-    ) -> Finding | None:
+    def _clock_finding(self, table: Table, check: Check, extent: Extent) -> Finding | None:
+        assert check.clock is not None
         frames = self._recorded.frames(check.clock)
         finding = clock_finding(table, check, extent, frames)
         if finding is None or check.rule is not Rule.ONE_PER_FRAME:
@@ -202,9 +201,7 @@ def _dangling(
     )
 
 
-def clock_finding(
-    table: Table, check: InClock | PerFrame, extent: Extent, frames: Frames
-) -> Finding | None:
+def clock_finding(table: Table, check: Check, extent: Extent, frames: Frames) -> Finding | None:
     """Rules `frame_in_clock` and `one_per_frame`, on frame numbers, list lengths or row counts.
 
     Args:
@@ -219,7 +216,7 @@ def clock_finding(
         column = ", ".join(check.columns) or None
         return Finding(check.rule, table.name, message, column, expected, found)
 
-    if isinstance(check, InClock):
+    if check.rule is Rule.FRAME_IN_CLOCK:
         if frames.clock is None or (low >= 0 and high < frames.clock):
             return None
         found = f"frame {low if low < 0 else high}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,32 +18,19 @@ from pipelines.nwb.clock import MESSAGE, goes_back
 from schemas import TABLES, Table
 from schemas.arrow import arrow_schema
 from schemas.casts import NDArray
-from schemas.checks import (
-    AllTrue,
-    Area,
-    Check,
-    Clock,
-    ClockAscending,
-    Finite,
-    InClock,
-    Inside,
-    NotBefore,
-    OneTrue,
-    PerFrame,
-    Rule,
-)
+from schemas.checks import Check, Clock, Rule
 from schemas.known_defects import KNOWN, Evidence
 
 Extent = tuple[int, int]
 """Smallest and largest value, or length of a list."""
 
-Columns = dict[str, "pa.Array[Any]"]
+Column: TypeAlias = "pa.Array[Any]"
 
 
 # --- Arrow columns as NumPy ----------------------------------------------------------------------
 
 
-def numbers(array: pa.Array[Any]) -> tuple[NDArray, NDArray | None]:
+def numbers(array: Column) -> tuple[NDArray, NDArray | None]:
     """Numbers or booleans, and which of them are not NULL; None if all are.
 
     >>> numbers(pa.array([1, None]))
@@ -56,7 +43,7 @@ def numbers(array: pa.Array[Any]) -> tuple[NDArray, NDArray | None]:
     return filled.to_numpy(zero_copy_only=False), present.to_numpy(zero_copy_only=False)
 
 
-def lists(array: pa.Array[Any]) -> tuple[NDArray, NDArray]:
+def lists(array: Column) -> tuple[NDArray, NDArray]:
     """Items and offsets of a list column: row i is `items[offsets[i]:offsets[i + 1]]`."""
     column: Any = array
     return column.values.to_numpy(), column.offsets.to_numpy()
@@ -190,11 +177,11 @@ class TableRows:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.rows = 0
-        self.extents: dict[InClock | PerFrame, Extent] = {}
+        self.extents: dict[Check, Extent] = {}
         self.frames: int | None = None
         self.evidence: set[Evidence] = set()
         self._broken: set[Check] = set()
-        self._last: dict[str, float] = {}
+        self._last: dict[Check, float] = {}
         self._own_key = own_key(table)
         self._kept = {name: list[NDArray]() for name in _kept_columns(table)}
         self._wanted = {d.unless for d in KNOWN if d.unless and d.unless.table == table.name}
@@ -207,7 +194,7 @@ class TableRows:
                 continue
             for check in self.table.checks:
                 if check not in self._broken:
-                    columns = {name: batch.column(name) for name in check.columns}
+                    columns = [batch.column(name) for name in check.columns]
                     if (finding := self._apply(check, columns, batch.num_rows)) is not None:
                         self._broken.add(check)
                         findings.append(finding)
@@ -256,41 +243,40 @@ class TableRows:
             check.rule, self.table.name, message, column, expected or check.expected, found
         )
 
-    def _apply(self, check: Check, columns: Columns, count: int) -> Finding | None:
-        match check:
-            case ClockAscending(column):
-                return self._clock_ascending(check, columns[column])
-            case Finite(column):
-                items, offsets = lists(columns[column])
+    def _apply(self, check: Check, columns: list[Column], count: int) -> Finding | None:
+        match check.rule:
+            case Rule.CLOCK_ASCENDING:
+                return self._clock_ascending(check, columns[0])
+            case Rule.FINITE:
+                items, offsets = lists(columns[0])
                 wrong = ~np.isfinite(items[offsets[0] : offsets[-1]])
                 message = "a list holds values that are not numbers"
                 return self._in_list(check, message, items, offsets, wrong)
-            case InClock(column):
-                values, kept = numbers(columns[column])
+            case Rule.FRAME_IN_CLOCK:
+                values, kept = numbers(columns[0])
                 self._extend(check, values if kept is None else values[kept])
-            case PerFrame():
-                if check.column is None:
-                    self.extents[check] = (self.rows + count, self.rows + count)
-                else:
-                    self._extend(check, np.diff(lists(columns[check.column])[1]))
-            case OneTrue(names):
-                true = np.zeros(count, dtype=np.int64)
-                for name in names:
-                    true += numbers(columns[name])[0]
+            case Rule.ONE_PER_FRAME if columns:
+                self._extend(check, np.diff(lists(columns[0])[1]))
+            case Rule.ONE_PER_FRAME:
+                self.extents[check] = (self.rows + count, self.rows + count)
+            case Rule.EXACTLY_ONE_TRUE:
+                true = np.sum([numbers(column)[0] for column in columns], axis=0)
                 message = "flags exclude each other"
                 return self._in_row(check, message, true != 1, lambda n: f"{true[n]} of them true")
-            case AllTrue(column):
-                wrong = ~numbers(columns[column])[0]
+            case Rule.ALWAYS_TRUE:
+                wrong = ~numbers(columns[0])[0]
                 return self._in_row(check, "a flag is not true", wrong, lambda _: "false")
-            case NotBefore(column, start):
-                return self._not_before(check, columns[column], columns[start])
-            case Area(column, height, width):
-                return self._area(check, columns[column], _pixels(columns, height, width))
-            case Inside(column, height, width):
-                return self._inside(check, columns[column], _pixels(columns, height, width))
+            case Rule.END_NOT_BEFORE_START:
+                return self._not_before(check, *columns)
+            case Rule.WHOLE_IMAGE:
+                return self._whole_image(check, *columns)
+            case Rule.PIXELS_IN_IMAGE:
+                return self._pixels(check, *columns)
+            case _:
+                raise AssertionError(check.rule)
         return None
 
-    def _extend(self, check: InClock | PerFrame, values: NDArray) -> None:
+    def _extend(self, check: Check, values: NDArray) -> None:
         if len(values):
             low, high = int(values.min()), int(values.max())
             before = self.extents.get(check, (low, high))
@@ -314,7 +300,7 @@ class TableRows:
         place = f"item {item - int(offsets[row])} in row {self.rows + row}"
         return self._finding(check, message, f"{items[item]} as {place}")
 
-    def _clock_ascending(self, check: ClockAscending, array: pa.Array[Any]) -> Finding | None:
+    def _clock_ascending(self, check: Check, array: Column) -> Finding | None:
         """A clock never goes back: in each list, or over the rows."""
         if pa.types.is_list(array.type):
             items, offsets = lists(array)
@@ -329,8 +315,8 @@ class TableRows:
         times = times if kept is None else times[kept]
         if not len(times):
             return None
-        last = self._last.get(check.column, -np.inf)
-        self._last[check.column] = float(times[-1])
+        last = self._last.get(check, -np.inf)
+        self._last[check] = float(times[-1])
         wrong = goes_back(times)
         wrong[0] |= times[0] < last
 
@@ -339,18 +325,18 @@ class TableRows:
 
         return self._in_row(check, MESSAGE, wrong, found)
 
-    def _not_before(
-        self, check: NotBefore, array: pa.Array[Any], other: pa.Array[Any]
-    ) -> Finding | None:
-        (ends, has_end), (starts, has_start) = numbers(array), numbers(other)
+    def _not_before(self, check: Check, end: Column, start: Column) -> Finding | None:
+        (ends, has_end), (starts, has_start) = numbers(end), numbers(start)
         wrong = ends < starts
         for kept in (has_end, has_start):
             wrong = wrong if kept is None else wrong & kept
         message = "an end lies before its start"
         return self._in_row(check, message, wrong, lambda row: f"{ends[row]} before {starts[row]}")
 
-    def _area(self, check: Area, array: pa.Array[Any], pixels: NDArray) -> Finding | None:
-        lengths = np.diff(lists(array)[1])
+    def _whole_image(
+        self, check: Check, image: Column, height: Column, width: Column
+    ) -> Finding | None:
+        lengths, pixels = np.diff(lists(image)[1]), numbers(height)[0] * numbers(width)[0]
         return self._in_row(
             check,
             "an image is incomplete",
@@ -358,9 +344,10 @@ class TableRows:
             lambda row: f"{lengths[row]} of {pixels[row]} pixels",
         )
 
-    def _inside(self, check: Inside, array: pa.Array[Any], pixels: NDArray) -> Finding | None:
-        items, offsets = lists(array)
+    def _pixels(self, check: Check, mask: Column, height: Column, width: Column) -> Finding | None:
+        items, offsets = lists(mask)
         flat = items[offsets[0] : offsets[-1]].astype(np.int64)
+        pixels = numbers(height)[0] * numbers(width)[0]
         wrong = flat >= np.repeat(pixels, np.diff(offsets))
         back = flat[1:] <= flat[:-1]
         starts = offsets[1:-1] - offsets[0]
@@ -370,11 +357,7 @@ class TableRows:
         return self._in_list(check, message, items, offsets, wrong)
 
 
-def _pixels(columns: Columns, height: str, width: str) -> NDArray:
-    return numbers(columns[height])[0] * numbers(columns[width])[0]
-
-
-def shows(column: pa.ChunkedArray[Any] | pa.Array[Any], evidence: Evidence) -> bool:
+def shows(column: pa.ChunkedArray[Any] | Column, evidence: Evidence) -> bool:
     """Whether a column of some rows holds evidence against a known defect."""
     chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     if evidence.equals is not None:

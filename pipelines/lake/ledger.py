@@ -14,8 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.lake.damage import DamagedError, reading
-from pipelines.lake.store import Store
+from pipelines.lake.store import DamagedError, Store, reading
 from pipelines.lake.writer import write_table
 from pipelines.release.selection import FileKind, FileTask
 from schemas import SCHEMA_VERSION, TABLES

@@ -13,7 +13,8 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -28,7 +29,6 @@ from schemas.layout import MARKER, STAGING
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
-
 
 _WHOLE = 8 << 20
 """Parquet files in S3 of at most this many bytes are fetched whole.
@@ -58,11 +58,11 @@ class Store(Protocol):
         ...
 
     def write(self, path: str, data: bytes) -> None:
-        """Puts a small file in place, atomically."""
+        """Writes a small file atomically."""
         ...
 
     def publish(self, staged: Path, path: str) -> None:
-        """Puts a finished local file in place, atomically; replaces what was there.
+        """Moves a finished local file into the lake atomically and replaces what was there.
 
         The staged file may stay as another name of the published one. It may be removed, but must
         never be written to.
@@ -142,7 +142,7 @@ class LocalStore:
         return pq.ParquetFile(present) if present.is_file() else None
 
     def files(self, table: str) -> dict[str, int]:
-        # Not glob, which passes over folders that may not be read.
+        # Not glob, which skips folders without read permission.
         walk = os.walk(self.folder / table, onerror=_unreadable)
         found = sorted(
             Path(folder, name)
@@ -221,12 +221,9 @@ class S3Store:
             size = int(self.filesystem.info(self._key(path))["size"])
             if size <= _WHOLE:
                 return pq.ParquetFile(pa.BufferReader(self.filesystem.cat_file(self._key(path))))
-            # Ranges, all of one version: s3fs asks for the entity tag that it saw first.
-            return pq.ParquetFile(
-                self.filesystem.open(
-                    self._key(path), "rb", block_size=_WHOLE, cache_type="readahead"
-                )
-            )
+            # Ranges of one version: s3fs requests the entity tag that it saw first.
+            options = {"block_size": _WHOLE, "cache_type": "readahead"}
+            return pq.ParquetFile(self.filesystem.open(self._key(path), "rb", **options))
         except FileNotFoundError:
             return None
 
@@ -241,7 +238,7 @@ class S3Store:
 
 
 def open_store(lake: str) -> Store:
-    """The storage of the lake at a local path or `s3://` URL; nothing is created or checked."""
+    """Returns the storage of a lake at a local path or `s3://` URL. Creates and checks nothing."""
     if lake.startswith("s3://"):
         return S3Store(lake)
     if "://" in lake:
@@ -257,7 +254,7 @@ def open_store(lake: str) -> Store:
 
 
 def release_of(store: Store) -> str | None:
-    """The release a lake holds, None if there is no lake at that place.
+    """Returns the release that a lake holds, None if there is no lake.
 
     Raises:
         LakeError: the marker is damaged, or the lake has another schema version.
@@ -283,7 +280,7 @@ def release_of(store: Store) -> str | None:
 
 
 def require_lake(store: Store) -> str:
-    """The release of an existing lake.
+    """Returns the release of an existing lake.
 
     Raises:
         LakeError: there is no lake there.
@@ -306,7 +303,7 @@ a backslash for a slash."""
 
 
 def create_lake(store: Store, release: str) -> None:
-    """Makes sure that there is a lake of this release.
+    """Creates a lake of this release unless there is one.
 
     Raises:
         LakeError: the folder holds something else, or another release.
@@ -340,20 +337,16 @@ def create_lake(store: Store, release: str) -> None:
                 f"{store.root} cannot be made: {error}. "
                 "Give a folder that you may write to as --lake."
             ) from error
+    marker = {"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}
     with within_limits(store.staging):
-        store.write(
-            MARKER,
-            json.dumps(
-                {"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}, indent=2
-            ).encode(),
-        )
+        store.write(MARKER, json.dumps(marker, indent=2).encode())
 
 
 def private(folder: Path) -> None:
-    """Makes a folder for staged files where everybody may write.
+    """Creates a folder for staged files in a place where everybody may write.
 
     Raises:
-        LakeError: somebody else has made it, and could exchange what is staged there.
+        LakeError: it belongs to somebody else, who could replace what is staged there.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
@@ -365,5 +358,31 @@ def private(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Removes a staging folder and all in it."""
+    """Removes a staging folder and its content."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class DamagedError(LakeError):
+    """A Parquet file of the lake is damaged."""
+
+
+def brief(error: Exception) -> str:
+    """Returns the first line of Arrow's message."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+@contextmanager
+def reading(store: Store, path: str) -> Generator[None]:
+    """Turns errors of Arrow in a block that reads a Parquet file of the lake.
+
+    Raises:
+        DamagedError: the file cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"{store.root}/{path} is damaged ({brief(error)})") from error

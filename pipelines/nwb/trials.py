@@ -12,7 +12,7 @@ from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import Recording, Rows
 from schemas import TABLES, Type
 from schemas.casts import NDArray, Ragged, Values
-from schemas.checks import ClockAscending
+from schemas.checks import ascending
 
 TRIALS = "/intervals/trials"
 
@@ -138,7 +138,7 @@ def _start_times(recording: Recording, rows: int) -> NDArray:
         raise recording.hdf.error(
             path,
             MESSAGE,
-            expected=ClockAscending("start_time").expected,
+            expected=ascending("start_time").expected,
             found=f"{found} in row {row}",
         )
     return times

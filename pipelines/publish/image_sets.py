@@ -11,8 +11,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from pipelines.convert.staged import TEMPLATES, FileResult, staged_images
-from pipelines.lake.damage import DamagedError, reading
-from pipelines.lake.store import Store
+from pipelines.lake.store import DamagedError, Store, reading
 from pipelines.lake.writer import write_table
 from schemas import TABLES
 from schemas.errors import IntegrityError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.checks import Clock, ClockAscending, InClock
+from schemas.checks import Clock, ascending, in_clock
 from schemas.model import Column, Encoding, Storage, Subject, Table, Type, documented
 from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION
 
@@ -33,7 +33,7 @@ LICKS = Table(
     primary_key=(),
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    checks=(InClock("frame", Clock.STIMULUS), ClockAscending("timestamps")),
+    checks=(in_clock("frame", Clock.STIMULUS), ascending("timestamps")),
 )
 
 REWARDS = Table(
@@ -66,7 +66,7 @@ REWARDS = Table(
     primary_key=(),
     order=("behavior_session_id", "timestamps"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    checks=(ClockAscending("timestamps"),),
+    checks=(ascending("timestamps"),),
 )
 
 
@@ -99,7 +99,7 @@ def _running(name: str, description: str, series: str) -> Table:
         order=("behavior_session_id", "timestamps"),
         foreign_keys=(TO_BEHAVIOR_SESSION,),
         encoding=Encoding.SIGNAL,
-        checks=(ClockAscending("timestamps"),),
+        checks=(ascending("timestamps"),),
     )
 
 
@@ -131,7 +131,7 @@ STIMULUS_TIMESTAMPS = Table(
     order=("behavior_session_id",),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     encoding=Encoding.SIGNAL,
-    checks=(ClockAscending("timestamps"),),
+    checks=(ascending("timestamps"),),
 )
 
 
@@ -253,7 +253,7 @@ EYE_TRACKING = Table(
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     encoding=Encoding.SIGNAL,
-    checks=(ClockAscending("timestamps"),),
+    checks=(ascending("timestamps"),),
 )
 
 BEHAVIOR_SERIES_TABLES = (

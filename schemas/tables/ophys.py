@@ -5,7 +5,7 @@ They hold valid ROIs only.
 
 from __future__ import annotations
 
-from schemas.checks import AllTrue, Area, Clock, ClockAscending, Inside, PerFrame
+from schemas.checks import Clock, all_true, ascending, per_frame, pixels, whole_image
 from schemas.model import Column, Encoding, Storage, Subject, Table, Type, column, documented
 from schemas.tables.keys import (
     CELL_ROI_ID,
@@ -83,8 +83,8 @@ CELL_SPECIMENS = Table(
     order=_CELL_PRIMARY_KEY,
     foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_RELEASED_CELL),
     checks=(
-        AllTrue("valid_roi"),
-        Inside("roi_mask", "field_of_view_height", "field_of_view_width"),
+        all_true("valid_roi"),
+        pixels("roi_mask", "field_of_view_height", "field_of_view_width"),
     ),
 )
 
@@ -106,7 +106,7 @@ def _traces(
         order=_CELL_PRIMARY_KEY,
         foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_EACH_CELL),
         encoding=encoding,
-        checks=tuple(PerFrame(Clock.OPHYS, c.name) for c in columns if c.type.is_list),
+        checks=tuple(per_frame(Clock.OPHYS, c.name) for c in columns if c.type.is_list),
         by_name_only=by_name_only,
     )
 
@@ -237,7 +237,7 @@ OPHYS_TIMESTAMPS = Table(
     order=("ophys_experiment_id",),
     foreign_keys=OPHYS_FOREIGN_KEYS,
     encoding=Encoding.SIGNAL,
-    checks=(ClockAscending("timestamps"),),
+    checks=(ascending("timestamps"),),
 )
 
 MOTION_CORRECTION = Table(
@@ -274,7 +274,7 @@ MOTION_CORRECTION = Table(
     order=("ophys_experiment_id", "frame"),
     foreign_keys=OPHYS_FOREIGN_KEYS,
     encoding=Encoding.SPARSE,
-    checks=(PerFrame(Clock.OPHYS),),
+    checks=(per_frame(Clock.OPHYS),),
 )
 
 PROJECTIONS = Table(
@@ -321,7 +321,7 @@ PROJECTIONS = Table(
     primary_key=("ophys_experiment_id", "image_name"),
     order=("ophys_experiment_id", "image_name"),
     foreign_keys=OPHYS_FOREIGN_KEYS,
-    checks=(Area("pixels"),),
+    checks=(whole_image("pixels"),),
 )
 
 OPHYS_TABLES = (

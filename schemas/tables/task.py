@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.checks import Area, Clock, ClockAscending, Finite, InClock, NotBefore, OneTrue
+from schemas.checks import Clock, ascending, finite, in_clock, not_before, one_true, whole_image
 from schemas.model import Column, Storage, Subject, Table, Type, column, documented
 from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION, TO_EACH_TRIAL, TO_TRIAL
 
@@ -109,11 +109,11 @@ TRIALS = Table(
     order=("behavior_session_id", "trials_id"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
     checks=(
-        OneTrue(("hit", "false_alarm", "miss", "correct_reject", "aborted", "auto_rewarded")),
-        ClockAscending("start_time"),
-        NotBefore("stop_time", "start_time"),
-        InClock("change_frame", Clock.STIMULUS),
-        Finite("lick_times"),
+        one_true("hit", "false_alarm", "miss", "correct_reject", "aborted", "auto_rewarded"),
+        ascending("start_time"),
+        not_before("stop_time", "start_time"),
+        in_clock("change_frame", Clock.STIMULUS),
+        finite("lick_times"),
     ),
 )
 
@@ -267,7 +267,7 @@ STIMULUS_PRESENTATIONS = Table(
     primary_key=("behavior_session_id", "stimulus_presentations_id"),
     order=("behavior_session_id", "stimulus_presentations_id"),
     foreign_keys=(TO_BEHAVIOR_SESSION, TO_TRIAL),
-    checks=(ClockAscending("start_time"), InClock("start_frame", Clock.STIMULUS)),
+    checks=(ascending("start_time"), in_clock("start_frame", Clock.STIMULUS)),
 )
 
 _S = "/stimulus/templates/<image_set>"
@@ -319,7 +319,7 @@ STIMULUS_TEMPLATES = Table(
     ),
     primary_key=("image_set", "image_name"),
     order=("image_name",),
-    checks=(Area("warped"), Area("unwarped")),
+    checks=(whole_image("warped"), whole_image("unwarped")),
 )
 
 _K = "/general/task_parameters"

@@ -19,7 +19,7 @@ from pipelines.check.recording import Frames, clock_finding
 from pipelines.check.rows import TableRows, numbers
 from schemas import TABLES
 from schemas.casts import conform
-from schemas.checks import Clock, InClock, PerFrame, Rule
+from schemas.checks import Clock, Rule, in_clock, per_frame
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_clock_that_goes_back_is_found_at_its_first_step(
 
 
 def test_frames_lie_in_the_clock() -> None:
-    table, check = TABLES["licks"], InClock("frame", Clock.STIMULUS)
+    table, check = TABLES["licks"], in_clock("frame", Clock.STIMULUS)
     assert check in table.checks
     assert clock_finding(table, check, (0, 79), Frames(80)) is None
     assert clock_finding(table, check, (-5, 90), Frames(None)) is None
@@ -140,7 +140,7 @@ def test_frames_lie_in_the_clock() -> None:
 
 
 def test_lengths_are_those_of_the_traces_and_of_the_clock() -> None:
-    table, check = TABLES["dff_traces"], PerFrame(Clock.OPHYS, "dff")
+    table, check = TABLES["dff_traces"], per_frame(Clock.OPHYS, "dff")
     one = "one item per frame of the clock in ophys_timestamps"
 
     def finding(extent: tuple[int, int], frames: Frames) -> tuple[str | None, str | None] | None:
