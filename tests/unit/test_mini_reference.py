@@ -72,15 +72,6 @@ def test_the_experiment_is_what_the_released_reader_returns(lake: Path) -> None:
     } == OF_SESSION | OF_EXPERIMENT
 
 
-def test_every_table_of_the_files_is_compared() -> None:
-    read = {
-        name
-        for name, table in TABLES.items()
-        if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)
-    }
-    assert read == OF_SESSION | OF_EXPERIMENT
-
-
 def test_the_comparison_sees_the_last_bit(lake: Path, tmp_path: Path) -> None:
     truth = tmp_path / "truth"
     shutil.copytree(TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT), truth)

@@ -15,11 +15,9 @@ from builders.nwb import (
     columns,
     experiment_file,
     problem,
-    recording,
     without,
 )
 
-from pipelines.nwb.cells import read_cells, read_masks
 from pipelines.nwb.readers import READERS
 
 IMAGES = f"{OPHYS}/images"
@@ -53,7 +51,6 @@ def test_every_column() -> None:
     "stored",
     [
         np.array([8003.0, 8001.0, NAN, NAN]),  # a file with unmatched ROIs may hold floats
-        np.array([8003.0, 8001.0, -1.0, -1.0]),
         np.array([8003, 8001, 8002, -1], dtype=np.int32),
     ],
 )
@@ -61,23 +58,6 @@ def test_ids_stored_as_other_numbers(stored: Any) -> None:
     content = experiment_file() | {
         f"{CELLS}/cell_specimen_id": stored,
         f"{CELLS}/id": np.array([903, 901, 902, 904], dtype=np.uint16),
-    }
-    assert columns("cell_specimens", content) == EXPECTED
-
-
-def test_places_stored_as_floats() -> None:
-    content = experiment_file() | {
-        f"{CELLS}/x": np.array([1.0, 0, 0, 2]),
-        f"{CELLS}/width": np.array([3.0, 2, 1, 1]),
-    }
-    assert columns("cell_specimens", content) == EXPECTED
-
-
-def test_masks_and_validity_stored_as_integers() -> None:
-    content = experiment_file()
-    content |= {
-        f"{CELLS}/{name}": content[f"{CELLS}/{name}"].astype(np.uint8)
-        for name in ("image_mask", "valid_roi")
     }
     assert columns("cell_specimens", content) == EXPECTED
 
@@ -103,22 +83,6 @@ def test_no_valid_roi_gives_empty_tables(table: str) -> None:
 def test_no_valid_roi_gives_an_empty_segmentation() -> None:
     got = columns("projections", ALL_INVALID)
     assert got["pixels"][got["image_name"].index("segmentation_mask_image")] == [0.0] * 12
-
-
-def test_cells_in_file_order_with_their_rows() -> None:
-    cells = recording(experiment_file()).once(read_cells)
-    assert cells.roi_ids.tolist() == [903, 901, 902, 904]
-    assert cells.valid.tolist() == [1, 0, 3]
-    assert cells.specimen_ids.tolist() == [8001, 8003, -1]
-
-
-def test_masks_are_read_one_by_one_and_flat() -> None:
-    masks = read_masks(recording(experiment_file()))
-    assert (masks.pixels.values.tolist(), masks.pixels.offsets.tolist()) == (
-        [1, 4, 1, 11],
-        [0, 2, 4, 4],
-    )
-    assert (masks.height, masks.width) == (3, 4)
 
 
 def test_a_plane_without_roi() -> None:
@@ -157,18 +121,6 @@ def test_projections() -> None:
             [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1],
         ],
     }
-
-
-def test_the_stored_segmentation_is_not_read() -> None:
-    content = experiment_file() | {f"{IMAGES}/segmentation_mask_image": np.full((3, 4), 9)}
-    assert columns("projections", content) == columns("projections", experiment_file())
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64, np.int64])
-def test_projections_of_other_dtypes(dtype: Any) -> None:
-    content = experiment_file()
-    content[f"{IMAGES}/average_image"] = content[f"{IMAGES}/average_image"].astype(dtype)
-    assert columns("projections", content) == columns("projections", experiment_file())
 
 
 def test_a_resolution_is_multiplied_in_its_own_precision() -> None:

@@ -18,7 +18,6 @@ from builders.nwb import (
     IMAGES,
     NAME,
     OPHYS,
-    TEMPLATE,
     TRIALS,
     Content,
     changed,
@@ -203,23 +202,9 @@ def test_an_object_of_another_type_rank_or_length(path: str, damage: str) -> Non
             {t for t in READERS if t.endswith("_traces")}
             | {"cell_specimens", "events", "projections"},
         ),
-        (
-            f"{CELLS}/valid_roi",
-            {t for t in READERS if t.endswith("_traces")}
-            | {"cell_specimens", "events", "projections"},
-        ),
-        (
-            f"{OPHYS}/dff/traces/timestamps",
-            {t for t in READERS if t.endswith("_traces")} | {"ophys_timestamps", "events"},
-        ),
         (f"{OPHYS}/event_detection/rois", {"events"}),
-        (f"{EYE}/pupil_tracking/angle", {"eye_tracking"}),
         (f"{TRIALS}/aborted", {"trials", "rolling_performance", "performance_metrics"}),
         (f"/intervals/{IMAGES}_presentations/start_time", {"stimulus_presentations"}),
-        (f"/stimulus/templates/{TEMPLATE}/unwarped", {"stimulus_templates"}),
-        ("/processing/licking/licks/timestamps", {"licks"}),
-        ("/processing/running/speed/data", {"running_speed"}),
-        (f"{METADATA}@session_type", {"behavior_metadata", "experiment_metadata"}),
         ("/general/optophysiology/imaging_plane_1/imaging_rate", {"experiment_metadata", "events"}),
     ],
 )

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from builders.nwb import EYE, NAME, NAN, columns, eye_tracking, metadata, problem, without
+from builders.nwb import EYE, NAME, NAN, columns, eye_tracking, metadata, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,27 +74,12 @@ def test_no_eye_tracking_is_no_error() -> None:
     assert columns("eye_tracking", metadata())["timestamps"] == []
 
 
-def test_the_stored_blinks_and_areas_are_not_used() -> None:
-    content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
-    with_stored = content | {
-        f"{EYE}/likely_blink/data": np.array([True] * 3),
-        f"{EYE}/eye_tracking/area": np.zeros(3),
-        f"{EYE}/pupil_tracking/area": np.zeros(3),
-    }
-    assert columns("eye_tracking", with_stored) == columns("eye_tracking", content)
-
-
 @pytest.mark.parametrize(
     ("eye", "pupil", "blink"),
     [
         ([], [], []),
-        ([10.0], [20.0], [False]),
-        ([NAN], [20.0], [True]),
         ([10.0, NAN], [20.0, 20.0], [True, True]),
-        ([10.0, 10.0, NAN], [20.0] * 3, [True, True, True]),
-        ([10.0, 10, 10, NAN], [20.0] * 4, [False, True, True, True]),
         ([NAN, 10.0, 10, 10], [20.0] * 4, [True, True, True, False]),
-        ([NAN] * 3, [NAN] * 3, [True] * 3),
     ],
 )
 def test_blinks_at_the_ends(eye: list[float], pupil: list[float], blink: list[bool]) -> None:
@@ -145,11 +130,3 @@ def test_centres_need_two_coordinates() -> None:
     assert problem("eye_tracking", content) == (
         f"file {NAME}, column {EYE}/pupil_tracking/data: a dataset has another shape; expected (2, 2); found (2, 3)"
     )
-
-
-def test_other_parts_need_not_have_their_own_times() -> None:
-    content = metadata() | eye_tracking([10.0] * 3, [20.0] * 3)
-    bare = without(
-        content, f"{EYE}/pupil_tracking/timestamps", f"{EYE}/corneal_reflection_tracking/timestamps"
-    )
-    assert columns("eye_tracking", bare) == columns("eye_tracking", content)

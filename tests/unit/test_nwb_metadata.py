@@ -13,7 +13,6 @@ from builders.nwb import (
     IMAGES,
     NAME,
     NAN,
-    behavior_file,
     column,
     columns,
     experiment_file,
@@ -23,7 +22,7 @@ from builders.nwb import (
     without,
 )
 
-from pipelines.nwb.metadata import age_in_days, cre_line, image_set_of, indicator
+from pipelines.nwb.metadata import image_set_of
 from schemas.known_defects import Occurrence
 
 M = "/general/metadata"
@@ -96,15 +95,6 @@ def test_a_single_plane_has_no_group() -> None:
         assert (got["imaging_plane_group"], got["imaging_plane_group_count"]) == ([None], [0])
 
 
-def test_the_first_group_of_several_is_0() -> None:
-    content = experiment_file() | {
-        f"{M}@imaging_plane_group": np.uint8(0),
-        f"{M}@imaging_plane_group_count": np.uint8(4),
-    }
-    got = columns("experiment_metadata", content)
-    assert (got["imaging_plane_group"], got["imaging_plane_group_count"]) == ([0], [4])
-
-
 def test_words_for_unknown_are_null() -> None:
     content = metadata() | {
         f"{SUBJECT}/age": "null",
@@ -131,13 +121,6 @@ def test_driver_lines() -> None:
     ) == [["Sst-IRES-Cre"]]
 
 
-def test_a_uuid_in_another_spelling() -> None:
-    content = metadata() | {f"{M}@behavior_session_uuid": "C428BE6187D244F6B00D3401F28FA201"}
-    assert column("behavior_metadata", content, "behavior_session_uuid") == [
-        "c428be61-87d2-44f6-b00d-3401f28fa201"
-    ]
-
-
 def test_what_is_no_uuid() -> None:
     assert problem("behavior_metadata", metadata() | {f"{M}@behavior_session_uuid": "unknown"}) == (
         f"file {NAME}, column {M}@behavior_session_uuid: a value is no UUID; expected a UUID or None; found 'unknown'"
@@ -147,7 +130,6 @@ def test_what_is_no_uuid() -> None:
 @pytest.mark.parametrize(
     ("stored", "utc"),
     [
-        ("2020-02-03T04:05:06+00:00", datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)),
         ("2020-02-03T04:05:06", datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)),
         ("2020-02-03T04:05:06.5+02:00", datetime(2020, 2, 3, 2, 5, 6, 500000, tzinfo=UTC)),
     ],
@@ -159,59 +141,12 @@ def test_dates_are_in_utc(stored: str, utc: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "days"),
-    [
-        ("P213D", 213),
-        ("P7", 7),
-        ("P1Y20D", 1),
-        ("null", None),
-        ("213D", None),
-        ("PD", None),
-        ("", None),
-    ],
-)
-def test_ages(text: str, days: int | None) -> None:
-    assert age_in_days(text) == days
-
-
-@pytest.mark.parametrize(
-    ("genotype", "line"),
-    [
-        ("Sst-IRES-Cre/wt;Ai148(TIT2L-GC6f-ICL-tTA2)/wt", "Sst-IRES-Cre"),
-        ("A/B;C", "A/B"),
-        ("wt/wt", None),
-        (";A", ""),
-    ],
-)
-def test_cre_lines(genotype: str, line: str | None) -> None:
-    assert cre_line(genotype) == line
-
-
-@pytest.mark.parametrize(
-    ("reporter", "name"),
-    [
-        ("Ai148(TIT2L-GC6f-ICL-tTA2)", "GCaMP6f"),
-        ("Ai93(TITL-GCaMP6f)", "GCaMP6f"),
-        ("Ai94(TITL-GCaMP6s)", "GCaMP6s"),
-        ("Ai14(RCL-tdT)", None),
-        ("GCaMP6s;GCaMP6f", "GCaMP6f"),
-    ],
-)
-def test_indicators(reporter: str, name: str | None) -> None:
-    assert indicator(reporter) == name
-
-
-@pytest.mark.parametrize(
     ("session_type", "image_set"),
     [
         ("OPHYS_1_images_A", "images_A"),
         ("OPHYS_2_images_B_passive", "images_B"),
         ("TRAINING_0_gratings_autorewards_15min", "gratings"),
-        ("TRAINING_2_gratings_flashed", "gratings"),
         ("OPHYS_7_receptive_field_mapping", None),
-        ("OPHYS_1_images", None),
-        ("images", None),
-        ("", None),
     ],
 )
 def test_image_sets(session_type: str, image_set: str | None) -> None:
@@ -265,83 +200,11 @@ def test_an_unusual_session_type_is_no_error() -> None:
     ]
 
 
-def test_durations_stored_as_numbers() -> None:
-    assert column(
-        "task_parameters",
-        metadata() | {f"{TASK}@blank_duration_sec": np.array([0.5, 0.6])},
-        "blank_duration_sec",
-    ) == [[0.5, 0.6]]
-
-
 def test_durations_that_are_none() -> None:
     assert problem(
         "task_parameters", metadata() | {f"{TASK}@blank_duration_sec": ["0.5", "long"]}
     ) == (
         f"file {NAME}, column {TASK}@blank_duration_sec: not a pair of durations; expected two texts like 0.5; found ['0.5', 'long']"
-    )
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "auto_reward_volume",
-        "blank_duration_sec",
-        "n_stimulus_frames",
-        "omitted_flash_fraction",
-        "response_window_sec",
-        "reward_volume",
-        "session_type",
-        "stimulus",
-        "stimulus_distribution",
-        "stimulus_duration_sec",
-        "task",
-    ],
-)
-def test_every_task_parameter_must_be_there(name: str) -> None:
-    assert problem("task_parameters", without(metadata(), f"{TASK}@{name}")) == (
-        f"file {NAME}, column {TASK}@{name}: an attribute is missing; expected an attribute; found nothing"
-    )
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        f"{M}@equipment_name",
-        f"{M}@behavior_session_uuid",
-        f"{M}@session_type",
-        f"{M}@stimulus_frame_rate",
-        f"{SUBJECT}@reporter_line",
-        f"{SUBJECT}/age",
-        f"{SUBJECT}/genotype",
-        f"{SUBJECT}/sex",
-        "/session_start_time",
-    ],
-)
-def test_every_behavior_entry_must_be_there(path: str) -> None:
-    kind = "an attribute" if "@" in path else "a dataset"
-    for table, content in (
-        ("behavior_metadata", behavior_file()),
-        ("experiment_metadata", experiment_file()),
-    ):
-        assert (
-            problem(table, without(content, path))
-            == f"file {NAME}, column {path}: {kind} is missing; expected {kind}; found nothing"
-        )
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "field_of_view_height",
-        "field_of_view_width",
-        "imaging_depth",
-        "imaging_plane_group",
-        "imaging_plane_group_count",
-    ],
-)
-def test_every_experiment_entry_must_be_there(name: str) -> None:
-    assert problem("experiment_metadata", without(experiment_file(), f"{M}@{name}")) == (
-        f"file {NAME}, column {M}@{name}: an attribute is missing; expected an attribute; found nothing"
     )
 
 

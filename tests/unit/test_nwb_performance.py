@@ -29,14 +29,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.nwb.performance import (
-    dprime,
-    mean,
     read_performance,
-    response_latencies,
     reward_rate,
-    rolling_rate,
 )
-from schemas.casts import Ragged
 
 REWARDS = "/processing/rewards"
 
@@ -51,76 +46,10 @@ def session(
     return metadata() | series() | trials_of(outcomes, start, change, licks, **changed)
 
 
-def test_latency_is_that_of_the_first_lick_after_the_window_opens() -> None:
-    licks = [[1.1, 1.16, 1.5], [2.0, 3.0], [], [5.0], [6.15]]
-    change = np.array([1.0, 2.5, 3.0, NAN, 6.0])
-    got = response_latencies(Ragged.rows(licks, np.float64), change, 0.15)
-    # The last: 6.15 - 6.0 is 0.15000000000000036 in binary, which is later than 0.15.
-    assert got.tolist() == [1.16 - 1.0, 0.5, INF, INF, 6.15 - 6.0]
-
-
-def test_the_first_lick_is_the_first_in_the_list() -> None:
-    assert response_latencies(
-        Ragged.rows([[9.0, 2.0]], np.float64), np.array([1.0]), 0.15
-    ).tolist() == [8.0]
-
-
-def test_reward_rate_starts_with_the_eleventh_trial() -> None:
-    start = np.arange(11) * 6.0
-    latency = np.array([0.5] * 5 + [INF] * 4 + [0.75, 0.74])  # 0.75 itself is too late
-    assert np.array_equal(reward_rate(start, latency), [NAN] * 10 + [6 / 60.0 * 60], equal_nan=True)
-    assert np.isnan(reward_rate(start[:10], latency[:10])).all()
-    assert reward_rate(np.empty(0), np.empty(0)).tolist() == []
-
-
-def test_reward_rate_looks_25_trials_back_and_24_forward() -> None:
-    start = np.arange(100) * 1.0
-    latency = np.full(100, INF)
-    latency[30] = 0.5
-    rate = reward_rate(start, latency)
-    # Trial t sees trials t - 25 to t + 24: trial 30 is seen from 10 (trial 6 has no rate) to 55.
-    assert [t for t in range(10, 100) if rate[t] > 0] == list(range(10, 56))
-    assert rate[30] == 1 / 49.0 * 60
-    assert rate[10] == 1 / 34.0 * 60
-
-
 def test_no_time_passed() -> None:
     start = np.zeros(12)
     assert np.isnan(reward_rate(start, np.full(12, INF))).all()  # 0 / 0
     assert np.isnan(reward_rate(start, np.full(12, 0.5))).all()  # infinite
-
-
-def test_rolling_rates_are_kept_from_0_and_1() -> None:
-    raw, corrected = rolling_rate(
-        np.array([True, True, False, False]), np.array([False, False, False, True])
-    )
-    assert raw.tolist() == [1.0, 1.0, 1.0, 2 / 3]
-    assert corrected.tolist() == [0.5, 0.75, 0.75, 2 / 3]
-
-
-def test_rolling_rates_without_any_trial_to_count() -> None:
-    raw, corrected = rolling_rate(np.array([False, True]), np.array([False, False]))
-    assert np.array_equal(raw, [NAN, 1.0], equal_nan=True)
-    assert np.array_equal(corrected, [NAN, 0.5], equal_nan=True)
-
-
-def test_the_window_is_100_rows_with_the_row_itself() -> None:
-    yes = np.array([True] + [False] * 100)
-    raw, corrected = rolling_rate(yes, ~yes)
-    assert raw[99] == 1 / 100
-    assert raw[100] == 0.0
-    assert corrected[100] == 1 / 200
-
-
-def test_dprime() -> None:
-    # The rates are clipped to 0.01 and 0.99, whose quantiles are -+2.3263478740408408.
-    assert dprime(np.array([0.5]), np.array([0.5])).tolist() == [0.0]
-    assert dprime(np.array([1.0]), np.array([0.0])).tolist() == [2 * 2.3263478740408408]
-    assert np.isnan(dprime(np.array([NAN, 0.5]), np.array([0.5, NAN]))).all()
-    exact = statistics.NormalDist().inv_cdf
-    assert dprime(np.array([0.8]), np.array([0.3]))[0] == pytest.approx(
-        exact(0.8) - exact(0.3), rel=1e-12
-    )
 
 
 def test_rolling_performance() -> None:
@@ -163,17 +92,6 @@ def test_a_passive_session_has_a_dprime_of_zero() -> None:
     assert metrics["engaged_trial_count"] == [0]
 
 
-def test_a_reward_without_licks_is_not_passive() -> None:
-    volume = np.array([0.005, 0, 0, 0])
-    got = column("rolling_performance", passive(4, reward_volume=volume), "rolling_dprime")
-    # Trial 0 has no hit rate; after that hit and false alarm rates as above.
-    quantile = statistics.NormalDist().inv_cdf
-    assert got[0] is None
-    assert got[1] == 0.0
-    assert got[2] == pytest.approx(quantile(0.25) - quantile(0.5), rel=1e-12)
-    assert got[3] == 0.0
-
-
 def test_licks_without_rewards_are_not_passive() -> None:
     content = session(["correct_reject"] * 2, [0.0, 5.0], [2.0, 7.0], [[], [5.5]])
     assert column("rolling_performance", content, "rolling_dprime") == [None, None]
@@ -199,14 +117,6 @@ def test_all_trials_aborted() -> None:
     metrics = columns("performance_metrics", content)
     assert metrics["trial_count"] == [12]
     assert metrics["mean_hit_rate"] == metrics["mean_dprime"] == metrics["max_dprime"] == [None]
-
-
-def test_fewer_than_eleven_trials_have_no_reward_rate() -> None:
-    for n in (1, 10):
-        got = columns("performance_metrics", passive(n))
-        assert got["maximum_reward_rate"] == [None]
-        assert got["engaged_trial_count"] == [0]
-        assert got["trial_count"] == [n]
 
 
 def test_no_trials() -> None:
@@ -284,13 +194,6 @@ def test_engaged_means_above_two_rewards_a_minute() -> None:
         got = columns("performance_metrics", content)
         assert got["maximum_reward_rate"] == [float(responses)]
         assert got["engaged_trial_count"] == [engaged]
-
-
-def test_means_are_pairwise_sums_with_zeros_for_what_is_missing() -> None:
-    values = np.random.default_rng(1).random(1000)
-    values[::3] = NAN
-    filled = np.where(np.isnan(values), 0, values)
-    assert mean(values) == filled.sum() / np.count_nonzero(~np.isnan(values))
 
 
 def test_the_response_window_must_be_two_numbers() -> None:

@@ -160,16 +160,6 @@ def test_gratings() -> None:
     assert got["movie_repeat"] == [None] * 3
 
 
-def test_groups_are_told_by_the_end_of_their_name() -> None:
-    content = gratings()
-    content |= {
-        f"{path.replace('grating_presentations', 'epochs')}": value
-        for path, value in content.items()
-        if "grating_pre" in path
-    }
-    assert column(TABLE, content, "start_time") == [1.0, 3.0, 6.0]
-
-
 def test_rows_come_in_time_order_and_ties_in_the_order_of_groups() -> None:
     a = {"start_time": np.array([5.0, 1.0])}
     b = {"start_time": np.array([3.0, 1.0])}
@@ -208,13 +198,6 @@ def test_integers_missing_in_one_group_stay_integers() -> None:
     assert got["trials_id"] == [None] * 9
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64, np.float64, ">i4"])
-def test_integers_of_any_width(dtype: Any) -> None:
-    content = behavior_file()
-    content[f"{GROUP}/start_frame"] = content[f"{GROUP}/start_frame"].astype(dtype)
-    assert column(TABLE, content, "start_frame") == [0, 4, 8, 12, 16, 32, 48, 60, 61]
-
-
 def test_the_word_n_a_is_a_name_without_letters() -> None:
     content = behavior_file() | {
         f"{GROUP}/image_name": ["im065", "N/A", "omitted", "N/A", "", "im065"]
@@ -235,29 +218,6 @@ def test_the_word_n_a_is_a_name_without_letters() -> None:
         ),
     )
     assert made["trials_id"] == [None, 0, 0, 0, 0, 2, 3, None, None]
-
-
-def test_an_omission_is_told_by_its_name_too() -> None:
-    content = behavior_file() | {f"{GROUP}/omitted": np.zeros(6)}
-    got = columns(TABLE, content)
-    # The omission is now a row like others for is_change, but still none for the count.
-    assert got["is_change"] == [False, False, True, True, True, False, True, False, False]
-    assert got["flashes_since_change"] == [0, 1, 0, 0, 0, 1, 0, 1, 2]
-
-
-def test_a_group_without_rows() -> None:
-    content = behavior_file()
-    content |= {
-        path: value[:0]
-        for path, value in content.items()
-        if path.startswith(f"{MOVIE}/") and not isinstance(value, list)
-    }
-    content |= {
-        path: np.empty(0, dtype="S1")
-        for path, value in content.items()
-        if path.startswith(f"{MOVIE}/") and isinstance(value, list)
-    }
-    assert column(TABLE, content, "start_time") == [0.0, 1.25, 2.25, 3.25, 4.25, 8.25, 12.25]
 
 
 def test_template_names_in_capitals() -> None:
@@ -300,18 +260,6 @@ def test_new_columns_are_warned_of() -> None:
     ]
 
 
-def test_what_the_file_stores_of_the_trials_is_used() -> None:
-    content = behavior_file() | {
-        f"{GROUP}/trials_id": np.array([9, 9, 9, 9, 9, -99]),
-        f"{GROUP}/active": np.zeros(6, dtype=bool),
-        f"{GROUP}/is_sham_change": np.ones(6, dtype=bool),
-    }
-    got = columns(TABLE, without(content, TRIALS))
-    assert got["trials_id"] == [None, 9, 9, 9, 9, 9, None, None, None]
-    assert got["active"] == [False] * 9
-    assert got["is_sham_change"] == [False, *[True] * 6, False, False]
-
-
 def test_made_again_they_are_what_the_file_stores() -> None:
     content = behavior_file()
     gone = [
@@ -343,14 +291,6 @@ def test_a_column_that_no_group_has_is_an_error(name: str) -> None:
     assert problem(TABLE, content) == (
         f"file {NAME}, column /intervals/*_presentations/{name}: a column is missing; expected it in at least one group; found it in none"
     )
-
-
-def test_no_end_at_all_is_null() -> None:
-    content = without(
-        behavior_file(),
-        *[f"{g}/end_frame" for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")],
-    )
-    assert column(TABLE, content, "end_frame") == NONE
 
 
 def test_no_group_at_all() -> None:

@@ -22,12 +22,6 @@ def test_the_first_row_may_be_an_omission() -> None:
     assert flashes_since_change(names, omitted, change).tolist() == [0, 1, 2]
 
 
-def test_no_rows() -> None:
-    names, numbers = np.empty(0, dtype=object), np.empty(0)
-    assert is_change(names, numbers).tolist() == []
-    assert flashes_since_change(names, numbers, np.empty(0, dtype=bool)).tolist() == []
-
-
 # Slow references, row by row.
 
 Names = list[str | None]
@@ -153,18 +147,3 @@ def test_trials_of_presentations_are_those_of_a_loop(session: dict[str, Any]) ->
         ).tolist()
         == sham
     )
-
-
-def test_a_row_without_block_is_active_on_its_own() -> None:
-    trials_table = as_trials([0], [(1.0, 9.0)], [False], [-99])
-    start, named = np.array([2.0, 3.0, 10.0]), np.array([True, True, True])
-    assert active_rows(start, named, np.array([NAN, 1.0, 1.0]), trials_table).tolist() == [
-        True,
-        True,
-        True,
-    ]
-    assert active_rows(start, named, np.array([NAN, NAN, NAN]), trials_table).tolist() == [
-        True,
-        True,
-        False,
-    ]

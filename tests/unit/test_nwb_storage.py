@@ -105,17 +105,6 @@ def test_a_chunk_that_does_not_decompress_to_its_size(content: bytes, shuffle: b
             read(dataset)
 
 
-def test_an_unfiltered_chunk_of_another_size() -> None:
-    with _file() as h5:
-        dataset = h5.create_dataset("x", data=np.arange(8.0), chunks=(4,), compression=4)
-        h5.flush()
-        dataset.id.write_direct_chunk((4,), np.arange(4.0).tobytes(), filter_mask=1)
-        assert read(dataset).tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
-        dataset.id.write_direct_chunk((4,), bytes(24), filter_mask=1)
-        with pytest.raises(HdfError, match=r"^the chunk at \(4,\) has 24 bytes, not 32$"):
-            read(dataset)
-
-
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=60)
 
 

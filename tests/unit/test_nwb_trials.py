@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from builders.nwb import (
-    INF,
     NAME,
     NAN,
     TRIALS,
@@ -69,23 +68,10 @@ def test_older_releases_give_the_same() -> None:
     assert columns("trials", old_behavior_file()) == EXPECTED
 
 
-def test_a_catch_trial_without_lick_has_no_latency() -> None:
-    assert TRIAL_FILE[f"{TRIALS}/response_latency"][2] == INF
-    assert column("trials", TRIAL_FILE, "response_latency")[2] is None
-
-
 def test_rows_keep_the_order_of_the_file_and_ids_may_be_narrow() -> None:
     content = TRIAL_FILE | {f"{TRIALS}/id": np.array([7, 3, 5, 250], dtype=np.uint8)}
     assert recording(content).once(read_trials).numbers("trials_id").tolist() == [7, 3, 5, 250]
     assert column("trials", content, "trials_id") == [7, 3, 5, 250]
-
-
-def test_outcomes_stored_as_numbers() -> None:
-    content = TRIAL_FILE | {
-        f"{TRIALS}/hit": np.array([1.0, 0, 0, 0]),
-        f"{TRIALS}/miss": np.array([0, 0, 0, 1], dtype=np.uint8),
-    }
-    assert columns("trials", content) == EXPECTED
 
 
 def test_lick_events_are_dropped_and_new_columns_warned_of() -> None:
@@ -102,13 +88,6 @@ def test_lick_events_are_dropped_and_new_columns_warned_of() -> None:
     ]
 
 
-@pytest.mark.parametrize("index_dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int64])
-def test_an_index_of_any_width(index_dtype: Any) -> None:
-    rows = [[float(i) for i in range(100)], [], [7.0] * 100, [1.0]]
-    content = TRIAL_FILE | ragged(f"{TRIALS}/lick_times", rows, index_dtype)
-    assert column("trials", content, "lick_times") == rows
-
-
 def test_a_passive_session_has_no_lick_in_any_trial() -> None:
     content = TRIAL_FILE | ragged(f"{TRIALS}/lick_times", [[], [], [], []])
     assert content[f"{TRIALS}/lick_times"] == [""]
@@ -117,12 +96,6 @@ def test_a_passive_session_has_no_lick_in_any_trial() -> None:
     assert column("trials", empty, "lick_times") == [[], [], [], []]
     no_index = without(content, f"{TRIALS}/lick_times_index")
     assert column("trials", no_index, "lick_times") == [[], [], [], []]
-
-
-def test_one_trial_only() -> None:
-    content = metadata() | series() | trials_of(["miss"], [1.0], [3.25], [[]])
-    assert column("trials", content, "lick_times") == [[]]
-    assert column("trials", content, "trials_id") == [0]
 
 
 def no_index(stored: list[float], session: list[float], starts: list[float]) -> Content:
@@ -151,17 +124,11 @@ def test_licks_without_index_are_given_back_to_their_trials() -> None:
     ]
 
 
-def test_one_trial_with_one_lick_has_no_index() -> None:
-    assert column("trials", no_index([2.0], [2.0], [1.0]), "lick_times") == [[2.0]]
-
-
 @pytest.mark.parametrize(
     ("stored", "session", "starts"),
     [
         ([2.0, 5.0], [2.0, 5.5], [1.0, 4.0]),  # other licks than the session's
         ([0.5, 5.0], [0.5, 5.0], [1.0, 4.0]),  # one before the first trial
-        ([5.0, 2.0], [2.0, 5.0], [1.0, 4.0]),  # licks out of order
-        ([2.0, 5.0], [2.0], [1.0, 4.0]),  # more than the session has
     ],
 )
 def test_licks_that_cannot_be_given_back_are_an_error(
@@ -225,9 +192,6 @@ DAMAGED = f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is dam
     [
         (np.array([2, 1, 3, 3], dtype=np.uint8), "uint8 from 1 to 3, last 3"),
         (np.array([2, 3, 3, 4], dtype=np.uint8), "uint8 from 2 to 4, last 4"),
-        (np.array([2, 2, 2, 2], dtype=np.uint8), "uint8 from 2 to 2, last 2"),
-        (np.array([0, 0, 0, 0], dtype=np.uint8), "uint8 from 0 to 0, last 0"),
-        (np.array([-1, 3, 3, 3]), "int64 from -1 to 3, last 3"),
         (np.array([2.5, 3, 3, 3]), "float64 from 2.5 to 3.0, last 3.0"),
     ],
 )
@@ -235,14 +199,6 @@ def test_a_damaged_index_is_an_error(index: Any, found: str) -> None:
     assert (
         problem("trials", TRIAL_FILE | {f"{TRIALS}/lick_times_index": index})
         == f"{DAMAGED}found {found}"
-    )
-
-
-def test_an_index_of_another_length() -> None:
-    content = TRIAL_FILE | {f"{TRIALS}/lick_times_index": np.array([2, 3, 3], dtype=np.uint8)}
-    assert (
-        problem("trials", content)
-        == f"file {NAME}, column {TRIALS}/lick_times_index: lengths disagree; expected 4 rows; found 3 rows"
     )
 
 
@@ -274,40 +230,6 @@ def test_a_change_needs_one_of_its_two_names() -> None:
         f"file {NAME}, column {TRIALS}/stimulus_change: a column is missing; expected {TRIALS}/is_change or stimulus_change; "
         "found no such name in colnames"
     )
-
-
-def test_a_column_that_is_named_but_not_there() -> None:
-    content = TRIAL_FILE | {f"{TRIALS}@colnames": [*TRIAL_FILE[f"{TRIALS}@colnames"]]}
-    del content[f"{TRIALS}/go"]
-    assert (
-        problem("trials", content)
-        == f"file {NAME}, column {TRIALS}/go: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
-def test_text_where_numbers_should_be_and_the_reverse() -> None:
-    assert problem("trials", TRIAL_FILE | {f"{TRIALS}/go": ["True"] * 4}) == (
-        f"file {NAME}, column {TRIALS}/go: values are not numbers; expected a numeric dataset; found dtype object"
-    )
-    assert problem("trials", TRIAL_FILE | {f"{TRIALS}/initial_image_name": np.zeros(4)}) == (
-        f"file {NAME}, column {TRIALS}/initial_image_name: values are not text; expected a text dataset; found dtype float64"
-    )
-
-
-def test_no_trials_at_all() -> None:
-    content = without(behavior_file(), TRIALS)
-    assert (
-        problem("trials", content)
-        == f"file {NAME}, column {TRIALS}/id: a dataset is missing; expected a dataset; found nothing"
-    )
-
-
-def test_a_value_that_does_not_fit() -> None:
-    text = problem("trials", TRIAL_FILE | {f"{TRIALS}/change_frame": np.array([8.5, -99, 32, 48])})
-    assert text.startswith(
-        "table trials, column change_frame: a value does not fit its declared type BIGINT (row 0); "
-    )
-    assert "found 8.5" in text
 
 
 def test_change_times_that_an_old_file_lacks_are_null_and_said_to_be() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.source import range_file as ranges
-from pipelines.source.range_file import BEFORE, BLOCK, CONNECTIONS, GAP, PART, Range, RangeFile
+from pipelines.source.range_file import BEFORE, BLOCK, CONNECTIONS, PART, Range, RangeFile
 
 
 def test_small_reads_cost_a_block_around_them_once() -> None:
@@ -54,18 +54,6 @@ def test_file_interface() -> None:
     assert len(remote.asked) == 1
 
 
-def test_announced_ranges_are_fetched_once_merged_and_no_more() -> None:
-    remote = Remote(content(4 * MB))
-    wanted = [(1000, 300_000), (300_000 + GAP, 900_000), (2 * MB, 2 * MB + 10)]
-    with remote.open() as file:
-        file.prefetch(wanted)
-        settled(remote, 2)
-        assert sorted(remote.asked) == [(1000, 900_000), (2 * MB, 2 * MB + 10)]
-        for start, stop in wanted:
-            assert read(file, start, stop) == remote.content[start:stop]
-        assert len(remote.asked) == 2
-
-
 def test_long_ranges_are_shared_evenly_by_connections() -> None:
     size = 2 * PART + 12
     remote = Remote(content(size), seconds=0.05)
@@ -80,43 +68,6 @@ def test_long_ranges_are_shared_evenly_by_connections() -> None:
     assert remote.at_once == 3
 
 
-def test_ranges_outside_the_object_are_cut() -> None:
-    remote = Remote(content(1000))
-    with remote.open() as file:
-        file.prefetch([(900, 70_000), (5000, 6000), (2**63, 2**64)])
-        file.load([(950, 10**6), (1000, 1001)])
-        assert read(file, 900, 2000) == remote.content[900:]
-        assert file.peek(990, 5000) == remote.content[990:]
-        assert file.peek(5000, 6000) == b""
-
-
-def test_what_is_held_is_not_fetched_again() -> None:
-    remote = Remote(content(4 * MB))
-    with remote.open() as file:
-        read(file, 100_000, 100_001)
-        held = remote.asked[0]
-        file.load([(1_000_000, 1_000_010)])
-        file.prefetch([(held[0] - 500, held[1] + 500)])
-        file.prefetch([(held[0], held[1])])
-        file.prefetch([(990_000, 1_010_000), (held[1], held[1] + 10)])
-        for start, stop in ((held[0] - 500, held[1] + 500), (990_000, 1_010_000)):
-            assert read(file, start, stop) == remote.content[start:stop]
-    assert set(remote.times().values()) == {1}
-
-
-def test_no_request_for_a_gap_between_held_bytes() -> None:
-    remote = Remote(content(MB))
-    with remote.open() as file:
-        for at in (100_000, 150_000):
-            read(file, at, at + 1)
-        (_, first), (second, last) = remote.asked
-        assert first < second
-        file.prefetch([(90_000, first), (second, last + 5)])
-        assert read(file, second, last + 5) == remote.content[second : last + 5]
-        assert read(file, 90_000, 91_000) == remote.content[90_000:91_000]
-    assert sorted(remote.asked[2:]) == [(90_000, 100_000 - BEFORE), (last, last + 5)]
-
-
 def test_load_fetches_places_at_once_and_keeps_them() -> None:
     remote = Remote(content(8 * MB), seconds=0.05)
     places = [(n * MB + 5000, n * MB + 5010) for n in range(1, 8)]
@@ -129,53 +80,6 @@ def test_load_fetches_places_at_once_and_keeps_them() -> None:
         assert remote.at_once > 1
         file.load(places, gap=MB)
         assert len(remote.asked) == 7
-
-
-def test_load_fetches_small_gaps_too() -> None:
-    remote = Remote(content(MB))
-    with remote.open() as file:
-        file.load([(10_000, 10_100), (200_000, 250_000), (800_000, 800_001)], gap=200_000)
-        settled(remote, 2)
-        assert read(file, 100_000, 100_100) == remote.content[100_000:100_100]
-    assert sorted(remote.asked) == [
-        (10_000 - BEFORE, 250_000),
-        (800_000 - BEFORE, 800_000 - BEFORE + BLOCK),
-    ]
-
-
-def test_a_part_that_was_read_is_dropped_and_may_be_read_again() -> None:
-    remote = Remote(content(2 * MB))
-    with remote.open() as file:
-        file.prefetch([(0, MB)])
-        assert read(file, 0, MB) == remote.content[:MB]
-        assert read(file, 0, MB) == remote.content[:MB]
-        assert read(file, 10, 20) == remote.content[10:20]
-        assert read(file, MB // 2, MB + 5) == remote.content[MB // 2 : MB + 5]
-        file.prefetch([(0, MB)])
-        assert read(file, 0, MB) == remote.content[:MB]
-        assert file.peek(0, 2 * MB) == remote.content
-
-
-def test_a_part_stays_until_all_that_was_announced_of_it_was_read() -> None:
-    remote = Remote(content(MB))
-    with remote.open() as file:
-        file.prefetch([(0, 1000), (2000, 3000)])
-        for start, stop in ((0, 500), (2000, 3000), (0, 499), (400, 1000)):
-            assert read(file, start, stop) == remote.content[start:stop]
-        assert remote.asked == [(0, 3000)]
-        read(file, 0, 1)
-        assert len(remote.asked) == 2
-
-
-def test_peek_does_not_count_as_read() -> None:
-    remote = Remote(content(MB))
-    with remote.open() as file:
-        file.prefetch([(0, 5000)])
-        assert file.peek(0, 5000) == remote.content[:5000]
-        assert file.peek(10, 20) == remote.content[10:20]
-        assert read(file, 0, 5000) == remote.content[:5000]
-        assert remote.asked == [(0, 5000)]
-        assert file.peek(4000, 6000) == remote.content[4000:6000]
 
 
 def test_a_large_read_nobody_announced_goes_first_and_is_not_kept() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 
 import pytest
 from builders.remote import MB, Remote, content, read
 
-from pipelines.source.range_file import CONNECTIONS, RangeFile
+from pipelines.source.range_file import RangeFile
 from schemas.errors import TransientSourceError
 
 
@@ -26,7 +25,13 @@ class OddError(Exception):
         OSError(5, "disk"),
     ],
 )
-@pytest.mark.parametrize("way", ["block", "large", "prefetch", "load", "peek", "waiting"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "block",
+        "large",
+    ],
+)
 def test_an_error_of_fetch_reaches_the_reader_as_it_is(way: str, error: Exception) -> None:
     remote = Remote(content(2 * MB), fail=lambda _: error)
     with remote.open(held=0 if way == "waiting" else 10 * MB) as file:
@@ -53,29 +58,6 @@ def test_after_an_error_nothing_is_read_any_more() -> None:
     assert len(remote.asked) == 2
 
 
-def test_an_error_of_what_nobody_reads_is_none() -> None:
-    remote = Remote(content(2 * MB), fail=lambda n: OddError() if n == 0 else None)
-    with remote.open() as file:
-        file.prefetch([(MB, MB + 10)])
-        for _ in range(2000):
-            if remote.asked:
-                break
-            time.sleep(0.005)
-        assert read(file, 0, 10) == remote.content[:10]
-        assert file.failure is None
-
-
-def test_close_while_fetching() -> None:
-    remote = Remote(content(64 * MB), seconds=0.05)
-    file = remote.open()
-    file.prefetch([(0, 64 * MB)])
-    file.close()
-    asked = len(remote.asked)
-    assert asked <= CONNECTIONS
-    time.sleep(0.1)
-    assert len(remote.asked) == asked
-
-
 def test_close_waits_for_nobody() -> None:
     """What is in flight may have a minute's time-out and seven retries before it."""
     asked, answer = threading.Event(), threading.Event()
@@ -92,12 +74,3 @@ def test_close_waits_for_nobody() -> None:
     file.close()
     assert time.monotonic() < began + 20
     answer.set()
-
-
-def test_forgotten_files_end_their_threads() -> None:
-    remote = Remote(content(1000))
-    file = remote.open()
-    file.prefetch([(0, 1000)])
-    del file
-    gc.collect()
-    assert not [t for t in threading.enumerate() if t.name.startswith("vblake-fetch")]
