@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,6 +37,9 @@ def run_in_this_process(
         VblakeError: what `ingest` raises; or Dagster cannot keep its record.
     """
     home = dagster_home()
+    # A signal that comes while a connection is closed stops the command, and is not worth a
+    # traceback in the log.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     reports: list[MouseReport] = []
 
     def published(report: MouseReport) -> None:

@@ -64,7 +64,7 @@ def problem(case: Case | None, key: str) -> str | None:
 def test_any_damage_is_an_error_or_changes_nothing_that_is_promised(
     good_files: list[Good], soak: bool, seed: int, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
-    count = 2_400 if soak else 100
+    count = 2_400 if soak else 60
     outcomes: Counter[str] = Counter()
     problems: list[str] = []
     peak = 0

@@ -1,30 +1,31 @@
-"""A lake in S3, on a real S3 server on loopback: written, merged, catalogued and queried."""
+"""A lake in S3, on moto's server on loopback: written, merged, catalogued and queried."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from builders.cli import cells, csv_of, output, refusal, run
+from builders.fixtures import Ingest
 from builders.lakes import query
+from builders.violations import VIOLATIONS, ids, violation_bucket
 
 import vblake
-from pipelines.catalog.connect import connect
+from pipelines.catalog.connect import _packaged_httpfs, connect
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import open_store
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
-from schemas import TABLES
-from schemas.errors import LakeError
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def s3() -> Iterator[str]:
+    """A bucket to write to, and an object in it that is not a lake's."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -34,78 +35,100 @@ def bucket() -> Iterator[str]:
     settings = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "writer",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": "it's secret",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="lab")
-        yield "s3://lab/lakes"
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="lab")
+        client.put_object(Bucket="lab", Key="other.csv", Body=b"a\n1\n")
+        yield "s3://lab"
     server.stop()
 
 
-def test_a_lake_in_s3_equals_a_local_one(
-    sample_bucket: Path, sample_lake: Path, bucket: str, tmp_path: Path
-) -> None:
-    # The second run merges into the files of the first.
-    remote_lake, local_lake = f"{bucket}/vb", tmp_path / "lake"
-    sessions = query(
-        sample_lake,
-        "SELECT behavior_session_id FROM source_files GROUP BY ALL "
-        "ORDER BY count(ophys_experiment_id) DESC, 1 LIMIT 3",
-    )
-    source = SourceSpec(str(sample_bucket))
-    for part in (sessions[:2], sessions[2:]):
-        chosen = Selection(behavior_sessions=tuple(session for (session,) in part))
-        for lake in (remote_lake, str(local_lake)):
-            request = IngestRequest(source, lake, selection=chosen, workers=0)
-            assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
-    store = open_store(remote_lake)
+def _put(folder: Path, url: str) -> None:
+    """Uploads a lake."""
+    import boto3
+
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    for file in folder.rglob("*"):
+        if file.is_file():
+            key = f"{prefix}/{file.relative_to(folder).as_posix()}"
+            client.upload_file(str(file), bucket, key)
+
+
+def test_a_lake_in_s3_equals_a_local_one(s3: str, tmp_path: Path, run_ingest: Ingest) -> None:
+    bucket, local, remote = tmp_path / "bucket", tmp_path / "lake", f"{s3}/lakes/vb"
+    violation_bucket(VIOLATIONS[:3], damaged=False).write(bucket)
+    tables = ("trials", "licks", "ophys_timestamps", "dff_traces", "stimulus_templates")
+    run_ingest(bucket, local, tables=tables)
+    # The second run adds a session of the first one's mouse, whose files it merges.
+    assert ids(0)[0] == ids(3)[0]
+    for experiments in ((ids(0)[3], ids(1)[3]), ()):
+        request = IngestRequest(
+            SourceSpec(str(bucket)),
+            remote,
+            selection=Selection(experiments=experiments, tables=tables),
+            workers=0,
+        )
+        assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
+    store = open_store(remote)
     with connect(store) as con:
-        for name in TABLES:
-            if name != "source_files":
-                remote = con.execute(
-                    f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
-                ).fetchall()
-                assert remote == query(
-                    local_lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
-                ), name
-    assert [p for p in verify(store) if p.severity == "error"] == []
+        for name in ("behavior_sessions", *tables):
+            rows = f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
+            assert con.execute(rows).fetchall() == query(local, rows), name
+    assert verify(store) == []
     assert not store.staging.exists()
-    with vblake.open(remote_lake) as there, vblake.open(local_lake) as here:
-        assert there.sql("SELECT count(*) FROM licks").fetchall() == [
-            (len(here.scan("licks").collect()),)
-        ]
+    with vblake.open(remote) as there, vblake.open(local) as here:
+        assert there.sql("SELECT count(*) FROM licks").fetchall() == [(12,)]
         assert there.scan("licks").collect().equals(here.scan("licks").collect())
-        ((experiment,),) = here.sql("SELECT min(ophys_experiment_id) FROM dff_traces").fetchall()
-    remote = vblake.read_traces(remote_lake, experiment)
-    assert np.array_equal(remote.values, vblake.read_traces(local_lake, experiment).values)
+    traces = vblake.read_traces(remote, ids(0)[3])
+    assert np.array_equal(traces.values, vblake.read_traces(local, ids(0)[3]).values)
 
 
 def test_large_files_in_s3_are_read_in_ranges(
-    bucket: str, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: str, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store(f"{bucket}/ranges")
-    files = sorted(sample_lake.glob("dff_traces/**/*.parquet"))
-    for file in files:
-        store.publish(
-            shutil.copy(file, tmp_path / "staged.parquet"),
-            file.relative_to(sample_lake).as_posix(),
-        )
+    _put(good / "dff_traces", f"{s3}/ranges/dff_traces")
+    store = open_store(f"{s3}/ranges")
     monkeypatch.setattr("pipelines.lake.store._WHOLE", 1 << 10)
     monkeypatch.setattr("s3fs.S3FileSystem.cat_file", None)
-    for file in files:
-        opened = store.parquet(file.relative_to(sample_lake).as_posix())
+    for file in good.glob("dff_traces/**/*.parquet"):
+        opened = store.parquet(file.relative_to(good).as_posix())
         assert opened is not None
         assert opened.read().equals(pq.ParquetFile(file).read())
     assert store.parquet("dff_traces/none.parquet") is None
 
 
-def test_a_prefix_without_a_lake_is_said_to_be_none(bucket: str) -> None:
-    with pytest.raises(LakeError) as caught:
-        connect(open_store(f"{bucket}/none"))
-    assert (
-        str(caught.value)
-        == "s3://lab/lakes/none has no catalog.duckdb. Build it with `vblake catalog --lake s3://lab/lakes/none`."
+@pytest.mark.parametrize("packaged", [True, False])
+def test_commands_on_a_lake_in_s3(
+    s3: str, good: Path, packaged: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not packaged:
+        monkeypatch.setattr("pipelines.catalog.connect._packaged_httpfs", lambda: None)
+    elif _packaged_httpfs() is None:
+        pytest.skip("there is no duckdb-extension-httpfs for this version of DuckDB")
+    lake = f"{s3}/{packaged}"
+    _put(good, lake)
+    assert csv_of("--lake", lake, "SELECT mouse_id, count(*) AS n FROM trials GROUP BY ALL") == [
+        ["mouse_id", "n"],
+        ["101", "5"],
+    ]
+    assert run("sql", "--lake", lake, "-o", tmp_path / "t.parquet", "FROM trials").exit_code == 0
+    assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_rows == 5
+    assert refusal("sql", "--lake", lake, "FROM 's3://lab/other.csv'").startswith(
+        'error: Permission Error: Cannot access file "s3://lab/other.csv"'
+    )
+    verdict = output("verify", "--lake", lake).splitlines()[-1]
+    assert verdict.startswith(f"{lake}: ")
+    assert verdict.endswith(" files read, no problems")
+    assert cells(output("status", "--lake", lake), "trials")[1] == "5"
+
+
+def test_a_prefix_without_a_lake_is_said_to_be_none(s3: str) -> None:
+    assert refusal("sql", "--lake", f"{s3}/none", "SELECT 1", code=1) == (
+        f"error: {s3}/none has no catalog.duckdb. Build it with `vblake catalog --lake {s3}/none`."
     )

@@ -30,25 +30,17 @@ def _mouse(path: Path) -> int:
     return int(path.parent.name.partition("=")[2])
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        "trials",
-        "cell_specimens",
-        "running_speed",
-        "dff_traces",
-        "stimulus_templates",
-        "behavior_sessions",
-    ],
-)
-def test_a_damaged_file_is_put_there_anew(
-    table: str, sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
+def test_damaged_files_are_put_there_anew(
+    sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
 ) -> None:
-    _cut(_first(lake, table))
-    assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR]
+    damaged = ("trials", "cell_specimens", "dff_traces", "stimulus_templates", "behavior_sessions")
+    for table in damaged:
+        _cut(_first(lake, table))
+    found = {p.table for p in verify(LocalStore(lake)) if p.level is Level.ERROR}
+    assert found >= {*damaged}
     run_ingest(sample_bucket, lake, force=True)
     assert contents(lake) == contents(sample_lake)
-    assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR] == []
+    assert verify(LocalStore(lake)) == []
 
 
 def test_a_damaged_file_of_another_mouse_keeps_the_old_catalog_and_no_files_out(
