@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
 
-_SOURCE_PANEL = "Source"
-_SELECTION_PANEL = "Selection (options of one kind add up, different kinds restrict each other)"
-_WORK_PANEL = "Work"
+# Options by their panel of the help text.
+_source: Any = functools.partial(typer.Option, rich_help_panel="Source")
+_selection: Any = functools.partial(
+    typer.Option,
+    rich_help_panel="Selection (options of one kind add up, different kinds restrict each other)",
+)
+_work: Any = functools.partial(typer.Option, rich_help_panel="Work")
 
 LakeOption = Annotated[
     str,
@@ -38,12 +42,11 @@ LakeOption = Annotated[
 ]
 SourceOption = Annotated[
     str,
-    typer.Option(
+    _source(
         "--source",
         envvar="VBLAKE_SOURCE",
         metavar="PATH_OR_URL",
         help="The released bucket, or a folder with the same keys.",
-        rich_help_panel=_SOURCE_PANEL,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -95,178 +98,141 @@ class IngestOptions:
     source: SourceOption = DEFAULT_SOURCE
     endpoint_url: Annotated[
         str | None,
-        typer.Option(
+        _source(
             "--endpoint-url",
             envvar=["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
             metavar="URL",
             help="Address of an S3-compatible server for the source. "
             "AWS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY are honoured, too.",
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = None
     anon: Annotated[
         bool | None,
-        typer.Option(
+        _source(
             "--anon/--no-anon",
             help="Send unsigned requests to the source, whatever credentials there are, or signed "
             "ones. Credentials are found as by the AWS CLI: AWS_PROFILE, AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, ~/.aws, SSO, role of the machine. "
             "[dim]\\[default: unsigned, signed with --profile][/dim]",
             show_default=False,
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = None
     profile: Annotated[
         str | None,
-        typer.Option(
+        _source(
             "--profile",
             metavar="NAME",
             help="Sign requests to the source with the credentials of this AWS profile.",
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = None
     region: Annotated[
         str | None,
-        typer.Option(
+        _source(
             "--region",
             envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
             metavar="NAME",
             help="AWS region of the source. [dim]\\[default: ask S3 for it][/dim]",
             show_default=False,
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = None
     timeout: Annotated[
         float,
-        typer.Option(
+        _source(
             "--timeout",
             envvar="VBLAKE_TIMEOUT",
             metavar="SECONDS",
             help="Longest wait for data from the source.",
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = READ_TIMEOUT_S
     connect_timeout: Annotated[
         float,
-        typer.Option(
+        _source(
             "--connect-timeout",
             envvar="VBLAKE_CONNECT_TIMEOUT",
             metavar="SECONDS",
             help="Longest wait for a connection to the source.",
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = CONNECT_TIMEOUT_S
     retries: Annotated[
         int,
-        typer.Option(
+        _source(
             "--retries",
             envvar="VBLAKE_RETRIES",
             min=0,
             metavar="N",
             help="How often a failed request to the source is repeated, with waits of up to 8 s.",
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = ATTEMPTS - 1
     verify_hash: Annotated[
         bool,
-        typer.Option(
+        _source(
             "--verify-hash",
             help="Check each file against the manifest's hash before reading it. "
             "Files of a bucket are then fetched whole, not only the byte ranges needed.",
-            rich_help_panel=_SOURCE_PANEL,
         ),
     ] = False
     release: Annotated[
         str,
-        typer.Option(
-            "--release",
-            metavar="X.Y.Z",
-            help="Release of the dataset: latest or X.Y.Z.",
-            rich_help_panel=_SELECTION_PANEL,
-        ),
+        _selection("--release", metavar="X.Y.Z", help="Release of the dataset: latest or X.Y.Z."),
     ] = "latest"
     mouse: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--mouse",
-            metavar="ID",
-            help="Only this mouse; repeatable.",
-            rich_help_panel=_SELECTION_PANEL,
-        ),
+        list[int] | None, _selection("--mouse", metavar="ID", help="Only this mouse; repeatable.")
     ] = None
     behavior_session: Annotated[
         list[int] | None,
-        typer.Option(
-            "--behavior-session",
-            metavar="ID",
-            help="Only this behaviour session; repeatable.",
-            rich_help_panel=_SELECTION_PANEL,
+        _selection(
+            "--behavior-session", metavar="ID", help="Only this behaviour session; repeatable."
         ),
     ] = None
     experiment: Annotated[
         list[int] | None,
-        typer.Option(
-            "--experiment",
-            metavar="ID",
-            help="Only this experiment; repeatable.",
-            rich_help_panel=_SELECTION_PANEL,
-        ),
+        _selection("--experiment", metavar="ID", help="Only this experiment; repeatable."),
     ] = None
     where: Annotated[
         str | None,
-        typer.Option(
+        _selection(
             "--where",
             metavar="SQL",
             help="Only files for which this expression over the project tables' columns is true.",
-            rich_help_panel=_SELECTION_PANEL,
         ),
     ] = None
     tables: Annotated[
         list[str] | None,
-        typer.Option(
+        _selection(
             "--tables",
             metavar="A,B,C",
             help="Only these tables, comma separated; repeatable. See `vblake tables`.",
-            rich_help_panel=_SELECTION_PANEL,
         ),
     ] = None
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Convert again what is already in the lake.",
-            rich_help_panel=_WORK_PANEL,
-        ),
-    ] = False
+    force: Annotated[bool, _work("--force", help="Convert again what is already in the lake.")] = (
+        False
+    )
     workers: Annotated[
         int | None,
-        typer.Option(
+        _work(
             "--workers",
             min=1,
             metavar="N",
             help="Worker processes. [dim]\\[default: one per core, fewer if memory is short][/dim]",
             show_default=False,
-            rich_help_panel=_WORK_PANEL,
         ),
     ] = None
     memory: Annotated[
         str | None,
-        typer.Option(
+        _work(
             "--memory",
             metavar="SIZE",
             help="Bound on the memory of all worker processes, like 4GB. "
             "[dim]\\[default: half of the machine's][/dim]",
             show_default=False,
-            rich_help_panel=_WORK_PANEL,
         ),
     ] = None
     dask: Annotated[
         str | None,
-        typer.Option(
+        _work(
             "--dask",
             metavar="ADDRESS",
             help="Address of a Dask scheduler whose workers convert the files.",
-            rich_help_panel=_WORK_PANEL,
         ),
     ] = None
 
@@ -280,16 +246,21 @@ class IngestOptions:
         """
         found: dict[str, Any] = {}
         for name, annotation in option_types().items():
-            named = option_info(annotation).envvar or []
-            for variable in [named] if isinstance(named, str) else named:
-                if name not in found and os.environ.get(variable):
-                    found[name] = _parsed(variable, os.environ[variable], annotation)
-        options = cls(**(found | dict(given)))
-        for name, annotation in option_types().items():
-            least, value = option_info(annotation).min, getattr(options, name)
-            if None not in (least, value) and value < least:
-                raise UsageError(f"{name} is {value}; expected {least} or more.")
-        return options
+            info, kind = option_info(annotation), get_args(annotation)[0]
+            variables = [info.envvar] if isinstance(info.envvar, str) else info.envvar or []
+            set_ones = [variable for variable in variables if os.environ.get(variable)]
+            if name in given:
+                found[name] = given[name]
+            elif set_ones:
+                text = os.environ[set_ones[0]]
+                try:
+                    found[name] = kind(text) if kind in (int, float) else text
+                except ValueError:
+                    raise UsageError(f"{set_ones[0]} is {text!r}; expected a number.") from None
+            value = found.get(name)
+            if info.min is not None and value is not None and value < info.min:
+                raise UsageError(f"{name} is {value}; expected {info.min} or more.")
+        return cls(**found)
 
     def from_any_folder(self) -> Self:
         """The same options with absolute paths, for a process with another working directory."""
@@ -342,15 +313,6 @@ def option_info(annotation: Any) -> OptionInfo:
     """What an annotation declares about its option: names, help, environment variable, bounds."""
     (info,) = (part for part in get_args(annotation) if isinstance(part, OptionInfo))
     return info
-
-
-def _parsed(variable: str, text: str, annotation: Any) -> Any:
-    """The value of an environment variable, in the type of its option."""
-    kind = get_args(annotation)[0]
-    try:
-        return kind(text) if kind in (int, float) else text
-    except ValueError:
-        raise UsageError(f"{variable} is {text!r}; expected a number.") from None
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,25 +55,9 @@ def run_with(config: Mapping[str, Any]) -> IngestOptions:
     return cast("IngestOptions", made)
 
 
-def leaves(value: Any) -> dict[str, Any]:
-    """The fields of a request, and of what it is made of."""
-    found: dict[str, Any] = {}
-    for field in fields(value):
-        inner = getattr(value, field.name)
-        found |= leaves(inner) if is_dataclass(inner) else {field.name: inner}
-    return found
-
-
 def test_every_option_has_a_value_here_that_is_not_its_default() -> None:
     defaults = asdict(IngestOptions())
     assert [name for name, value in asdict(EVERY).items() if value == defaults[name]] == []
-
-
-def test_every_field_of_a_request_is_set_by_an_option() -> None:
-    defaults = leaves(IngestOptions().request())
-    assert [
-        name for name, value in leaves(EVERY.request()).items() if value == defaults[name]
-    ] == []
 
 
 def test_a_recorded_run_that_is_started_again_does_the_same() -> None:
@@ -113,12 +97,6 @@ def test_the_request_of_the_options() -> None:
     )
 
 
-def test_the_request_of_no_options() -> None:
-    assert IngestOptions().request() == IngestRequest(
-        SourceSpec("s3://visual-behavior-ophys-data"), "lake"
-    )
-
-
 def test_a_run_without_configuration_takes_its_options_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -126,7 +104,6 @@ def test_a_run_without_configuration_takes_its_options_from_the_environment(
         "VBLAKE_LAKE": "/l",
         "VBLAKE_SOURCE": "s3://other",
         "VBLAKE_TIMEOUT": "7.5",
-        "VBLAKE_CONNECT_TIMEOUT": "1.5",
         "VBLAKE_RETRIES": "2",
         "AWS_ENDPOINT_URL": "http://general",
         "AWS_ENDPOINT_URL_S3": "http://s3",
@@ -137,7 +114,7 @@ def test_a_run_without_configuration_takes_its_options_from_the_environment(
     found = run_with({"release": "1.0.1"})
     assert (found.endpoint_url, found.region, found.profile) == ("http://s3", "eu-west-1", None)
     assert (found.lake, found.source, found.release) == ("/l", "s3://other", "1.0.1")
-    assert (found.timeout, found.connect_timeout, found.retries) == (7.5, 1.5, 2)
+    assert (found.timeout, found.retries) == (7.5, 2)
     assert run_with({"timeout": 3.0}).timeout == 3.0
     monkeypatch.setenv("VBLAKE_RETRIES", "many")
     with pytest.raises(UsageError, match=r"VBLAKE_RETRIES is 'many'; expected a number"):

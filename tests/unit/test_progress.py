@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders.lake import entry
 
-from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
+from pipelines.cli.progress import Progress, print_summary
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport, Prepared
 from pipelines.lake.ledger import Entry, Status
@@ -81,12 +81,6 @@ def test_a_log_gets_a_line_per_file_and_mouse() -> None:
     )
 
 
-def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    Progress().start(1, 10)
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "1 file to convert, 10 B\n")
-
-
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
@@ -107,20 +101,6 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert part in after
     assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
-
-
-def test_the_bar_ends_when_an_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    terminal = Terminal()
-
-    def interrupted() -> None:
-        with Progress(terminal) as progress:
-            progress.start(1, 10)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert "\x1b[?25h" in terminal.getvalue()
 
 
 # --- summary --------------------------------------------------------------------------------------
@@ -164,19 +144,3 @@ def test_the_summary_names_every_file_that_is_not_in_the_lake(
         "catalog: /data/lake/catalog.duckdb\n"
         "Next: vblake status --lake /data/lake; the next ingest tries the files above again.\n"
     )
-
-
-def test_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    print_nothing_to_do(prepared(done=3))
-    assert capsys.readouterr().out == "Nothing to do: 3 selected files already in the lake\n"
-
-
-def test_a_file_that_its_error_names_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
-    key = "visual-behavior-ophys/behavior_session_1001.nwb"
-    for error, line in (
-        (f"file {key}: table trials: it is broken", f"{key}: table trials: it is broken"),
-        (f"{key} (version 3) in s3://b: HTTP 503", f"{key} (version 3) in s3://b: HTTP 503"),
-    ):
-        bad = entry(FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, Status.QUARANTINED, error=error)
-        print_summary(prepared(), [MouseReport(101, (bad,))])
-        assert capsys.readouterr().out.splitlines()[1] == f"quarantined: {line}"

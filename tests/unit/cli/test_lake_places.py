@@ -51,13 +51,6 @@ def test_no_lake(tmp_path: Path) -> None:
     )
 
 
-def test_a_lake_url_of_another_kind() -> None:
-    assert (
-        refusal("sql", "--lake", "gs://x/y", "SELECT 1", code=1)
-        == "error: gs://x/y: a lake is a local folder or an s3:// prefix"
-    )
-
-
 def test_nothing_is_written_anywhere(
     lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +60,3 @@ def test_nothing_is_written_anywhere(
     output("sql", "--lake", lake, "SELECT * FROM trials ORDER BY ALL")
     assert {p: p.stat().st_mtime_ns for p in lake.rglob("*")} == before
     assert list((tmp_path / "here").iterdir()) == []
-
-
-# --- a lake in S3 ------------------------------------------------------------------------------------------------------------

@@ -25,15 +25,9 @@ def test_catalog_is_built_from_the_files(lake: Path) -> None:
 
 
 def test_catalog_needs_a_lake(tmp_path: Path) -> None:
-    assert refusal("catalog", "--lake", tmp_path, code=1) == (
-        f"error: {tmp_path} is not a vblake lake: it has no _lake.json. "
-        f"Check --lake (or VBLAKE_LAKE), or make one with `vblake ingest --lake {tmp_path}`."
-    )
-
-
-def test_a_command_that_an_error_tells_can_be_typed_as_it_stands(tmp_path: Path) -> None:
-    assert refusal("catalog", "--lake", tmp_path / "my lake", code=1).endswith(
-        f"with `vblake ingest --lake '{tmp_path}/my lake'`."
+    assert refusal("catalog", "--lake", tmp_path / "my lake", code=1) == (
+        f"error: {tmp_path}/my lake is not a vblake lake: it has no _lake.json. "
+        f"Check --lake (or VBLAKE_LAKE), or make one with `vblake ingest --lake '{tmp_path}/my lake'`."
     )
 
 
@@ -190,9 +184,3 @@ def test_status_of_a_lake_with_a_damaged_project_table(lake: Path) -> None:
     assert message.startswith(f"error: The table behavior_sessions of {lake} cannot be read (")
     assert f"{lake}/{path}" in message
     assert message.endswith(f"). See `vblake verify --lake {lake}`.")
-
-
-def test_status_needs_a_lake(tmp_path: Path) -> None:
-    assert refusal("status", "--lake", tmp_path, code=1).startswith(
-        f"error: {tmp_path} is not a vblake lake: "
-    )

@@ -38,59 +38,17 @@ def test_plan(bucket_folder: Path, tmp_path: Path) -> None:
 
 
 def test_plan_lists_the_files(bucket_folder: Path, tmp_path: Path) -> None:
-    text = output(
-        "plan",
-        "--source",
-        bucket_folder,
-        "--lake",
-        tmp_path / "new",
-        "--list",
-        "--mouse",
-        "100002",
-        "--experiment",
-        "5004",
-    )
-    line = text.splitlines()[-2].split(maxsplit=4)
-    assert line[:4] == ["100002", "ophys_experiment", "5004", "missing"]
-    assert "file_id 3" in line[4]
-    text = output(
-        "plan",
-        "--source",
-        bucket_folder,
-        "--lake",
-        tmp_path / "new",
-        "--list",
-        "--behavior-session",
-        "1001",
-        "--tables",
-        "trials",
-    )
+    text = output("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--list")
+    listed = {line[2]: line for line in map(str.split, text.splitlines()) if len(line) > 3}
+    assert listed["5004"][:4] == ["100002", "ophys_experiment", "5004", "missing"]
+    assert "file_id" in listed["5004"]
     key = "visual-behavior-ophys/behavior_sessions/behavior_session_1001.nwb"
-    assert text.splitlines()[-2].split() == [
-        "100001",
-        "behavior_session",
-        "1001",
-        "to",
-        "do",
-        str(len(f"not really HDF5: {key}")),
-        "B",
-        key,
-    ]
+    assert listed["1001"][3:] == ["to", "do", str(len(f"not really HDF5: {key}")), "B", key]
 
 
 def test_plan_as_json(bucket_folder: Path, tmp_path: Path) -> None:
-    args = (
-        "plan",
-        "--source",
-        bucket_folder,
-        "--lake",
-        tmp_path / "new",
-        "--mouse",
-        "100002",
-        "--tables",
-        "licks,dff_traces",
-        "--json",
-    )
+    args = ("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--mouse", "100002")
+    args += ("--tables", "licks,dff_traces", "--json")
     found = json.loads(output(*args))
     assert {
         k: found[k]
@@ -142,10 +100,6 @@ def test_plan_of_a_remote_source_bounds_what_is_fetched(
     ("option", "value"),
     [
         ("--source", "/does/not/exist"),
-        ("--source", "ftp://x"),
-        ("--release", "9.9.9"),
-        ("--tables", "trial"),
-        ("--mouse", "1"),
         ("--where", "1; DROP TABLE x"),
     ],
 )

@@ -55,9 +55,3 @@ def test_sample_does_not_write_over_a_bucket(tmp_path: Path) -> None:
     assert refusal("sample", "--out", tmp_path) == (
         f"error: The sample cannot be written: {tmp_path}/visual-behavior-ophys already holds files; give an empty folder or remove it."
     )
-
-
-def test_sample_of_a_release_that_is_none(tmp_path: Path) -> None:
-    assert refusal("sample", "--out", tmp_path, "--release", "new") == (
-        "error: The sample cannot be written: release must be X.Y.Z, such as 1.1.0; got 'new'."
-    )

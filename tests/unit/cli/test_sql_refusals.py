@@ -22,23 +22,14 @@ def tree(folder: Path) -> dict[Path, tuple[int, int]]:
 
 OTHER_STATEMENTS = {
     "COPY trials TO '{lake}/trials/x.parquet'": "a COPY",
-    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}/x.parquet'": "a COPY",
     "explain\nanalyze DELETE FROM _lake": "a DELETE",
     "ATTACH '{lake}/new.duckdb' AS n": "an ATTACH",
     "LOAD httpfs": "a LOAD",
     "CREATE OR REPLACE TEMP VIEW trials AS SELECT 1": "a CREATE",
-    "DROP VIEW trials": "a DROP",
     "WITH t AS (SELECT 1) INSERT INTO _lake SELECT 1, 2, 3, NULL FROM t": "an INSERT",
-    "UPDATE _lake SET root = ''": "an UPDATE",
     "SET enable_external_access = true": "a SET",
-    "USE memory": "a SET",
-    "PRAGMA enable_profiling": "a PRAGMA",
     "PRAGMA table_info('trials')": "a PRAGMA",
-    "CALL pragma_version()": "a CALL",
-    "EXPORT DATABASE '{lake}/x'": "an EXPORT",
     "BEGIN": "a TRANSACTION",
-    "PREPARE p AS SELECT 1": "a PREPARE",
-    "/* ; */ DELETE FROM _lake": "a DELETE",
 }
 
 
@@ -60,11 +51,8 @@ def test_statements_that_do_more_than_read_are_refused(
         # DuckDB 2.0 counts the first as a SELECT, and runs it where it is not in brackets.
         "WITH t AS (COPY trials TO '{lake}/x.csv') FROM t",
         "EXPLAIN ANALYZE WITH t AS (COPY trials TO '{lake}/x.csv') FROM t",
-        "WITH t AS (DELETE FROM _lake RETURNING *) FROM t",
-        "SELECT 1) TO '{lake}/x.csv' (FORMAT csv); --",
         "SELECT 1); COPY (SELECT 1) TO '{lake}/x.csv'; SELECT (1",
         "EXPLAIN (ANALYZE, FORMAT json) COPY trials TO '{lake}/x.csv'",
-        "EXPLAIN /* hm */ ANALYZE COPY trials TO '{lake}/x.csv'",
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--format", "csv")], ids=["table", "csv"])
@@ -82,25 +70,17 @@ FOREIGN_FILES = {
     "a table function": "read_csv('{outside}/secret.csv')",
     "a file in place of a table": "'{outside}/secret.parquet'",
     "a path through the lake": "read_csv('{lake}/../secret.csv')",
-    "a listing": "glob('{outside}/*')",
-    "SQL as text": "query('FROM read_text(''{outside}/secret.csv'')')",
     "the environment": "read_text('/proc/self/environ')",
     "another host": "'https://127.0.0.1:1/secret.csv'",
-    "another database": "secret.main.t",
 }
 
 
 @pytest.mark.parametrize("source", FOREIGN_FILES.values(), ids=FOREIGN_FILES)
-@pytest.mark.parametrize(
-    "statement", ["FROM {source}", "EXPLAIN ANALYZE SELECT (SELECT count(*) FROM {source})"]
-)
-def test_no_file_outside_the_lake_is_read(
-    lake: Path, tmp_path: Path, source: str, statement: str
-) -> None:
+def test_no_file_outside_the_lake_is_read(lake: Path, tmp_path: Path, source: str) -> None:
     (tmp_path / "secret.csv").write_text("a\nc4n4ry\n")
     duckdb.connect().execute(f"COPY (SELECT 'c4n4ry') TO '{tmp_path}/secret.parquet'")
-    text = statement.format(source=source.format(lake=lake, outside=tmp_path))
-    assert "c4n4ry" not in refusal("sql", "--lake", lake, text)
+    text = source.format(lake=lake, outside=tmp_path)
+    assert "c4n4ry" not in refusal("sql", "--lake", lake, f"FROM {text}")
 
 
 def test_the_message_says_that_only_the_lake_is_read(lake: Path) -> None:
@@ -110,11 +90,6 @@ def test_the_message_says_that_only_the_lake_is_read(lake: Path) -> None:
         "vblake sql reads the lake and no other file: query a table (see `vblake tables`), "
         "or use DuckDB itself."
     )
-
-
-def test_the_environment_cannot_be_read(lake: Path) -> None:
-    # DuckDB's shell has getenv(), its Python package has not.
-    assert "getenv" in refusal("sql", "--lake", lake, "SELECT getenv('HOME')")
 
 
 def test_variables_of_the_program_are_no_tables(lake: Path) -> None:
@@ -155,12 +130,6 @@ def test_a_result_is_not_written_into_the_lake(
     assert tree(lake) == before
 
 
-def test_an_output_whose_name_is_sql(lake: Path, tmp_path: Path) -> None:
-    file = tmp_path / 'it\'s "here"; DROP TABLE x --.parquet'
-    assert run("sql", "--lake", lake, "--output", file, "FROM licks").exit_code == 0
-    assert len(duckdb.read_parquet(str(file)).fetchall()) == 2
-
-
 # --- mistakes ---------------------------------------------------------------------------------
 
 NOTHING = (
@@ -172,16 +141,10 @@ NOTHING = (
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("", NOTHING),
         (" ; -- nothing", NOTHING),
         (
             "SELECT 1; DROP VIEW trials",
             "error: vblake sql runs one statement, but the text has 2 (SELECT, DROP). "
-            "Run them one by one.",
-        ),
-        (
-            "CREATE TABLE t AS SELECT 1; SELECT 1",
-            "error: vblake sql runs one statement, but the text has 2 (CREATE, SELECT). "
             "Run them one by one.",
         ),
         (
@@ -215,16 +178,6 @@ def test_what_is_not_one_statement(lake: Path, statement: str, message: str) -> 
             "Catalog Error: Table with name trial does not exist!",
             "LINE 2: FROM trial",
         ),
-        (
-            "SELECT mouse FROM (SELECT mouse_id FROM trials)",
-            'Binder Error: Referenced column "mouse" not found in FROM clause!',
-            "LINE 1: SELECT mouse FROM (SELECT mouse_id FROM trials)",
-        ),
-        (
-            "SELECT CAST('x' AS INTEGER)",
-            "Conversion Error: Could not convert string 'x' to INT32",
-            "LINE 1: SELECT CAST('x' AS INTEGER)",
-        ),
     ],
 )
 def test_duckdb_explains_mistakes_with_the_users_own_lines(
@@ -235,13 +188,8 @@ def test_duckdb_explains_mistakes_with_the_users_own_lines(
     assert line in lines
 
 
-@pytest.mark.parametrize(
-    "statement",
-    ["SELECT " + "not " * 3_000 + "true", "FROM (" * 3_000 + "FROM trials" + ")" * 3_000, "/*" * 9],
-    ids=["expression", "query", "comment"],
-)
-def test_endless_nesting_is_refused(lake: Path, statement: str) -> None:
-    assert refusal("sql", "--lake", lake, statement).startswith("error: ")
+def test_endless_nesting_is_refused(lake: Path) -> None:
+    assert refusal("sql", "--lake", lake, "SELECT " + "not " * 3_000 + "true").startswith("error: ")
 
 
 def test_a_value_that_is_too_large_is_an_error(lake: Path) -> None:

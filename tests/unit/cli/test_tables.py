@@ -45,12 +45,6 @@ def test_describe() -> None:
     assert lines[start + 4].split()[:4] == ["timestamps", "DOUBLE", "s", "never"]
 
 
-def test_describe_names_aliases() -> None:
-    lines = output("describe", "stimulus_presentations").splitlines()
-    position = next(n for n, line in enumerate(lines) if line.split()[:1] == ["stop_time"])
-    assert lines[position + 1].split() == ["alias", "end_time"]
-
-
 def test_describe_as_json() -> None:
     found = json.loads(output("describe", "licks", "--json"))
     assert found["table"] == "licks"
@@ -62,7 +56,6 @@ def test_describe_as_json() -> None:
     ("name", "hint"),
     [
         ("trial", "Did you mean trials?"),
-        ("Licks", "Did you mean licks?"),
         ("xyzzy", "See `vblake tables`."),
     ],
 )
