@@ -3,37 +3,39 @@
 The rules are those that workers apply before publication (`pipelines.check.recording`), on the
 lake's files instead of an NWB file's tables, one mouse at a time so that memory stays bounded. A
 lake can break some more: files that do not open or lie in the wrong place, counts that differ from
-the ledger's, and a catalog that does not fit the files.
+the ledger's (`pipelines.check.lake_files`), and a catalog that does not fit the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import cast
+from shlex import quote
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines.catalog.connect import connect_files, first_line, lake_root
+from pipelines.catalog.connect import connect_files, connect_restricted, first_line, lake_root
 from pipelines.check.finding import Finding, Level, some
-from pipelines.check.lake_catalog import catalog_findings
-from pipelines.check.lake_file import LakeFile, read_file
-from pipelines.check.lake_ledger import LedgerCheck, noun
+from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key
 from pipelines.lake.ledger import LEDGER, Entry, Ledger, read_ledger
 from pipelines.lake.store import Store, require_lake
-from pipelines.sql_text import literal
-from schemas import TABLES, ForeignKey, Subject, Table
+from pipelines.sql_text import identifier, literal
+from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray
 from schemas.checks import Clock, Rule
 from schemas.errors import LakeError
 from schemas.known_defects import BY_NAME, KNOWN, Evidence, KnownDefect
+from schemas.layout import CATALOG
 
 _CLOCKS_FIRST = sorted(TABLES.values(), key=lambda table: table.name not in tuple(Clock))
 """Tables in the order in which they are read: other tables are compared with the clocks."""
+
+Unit = tuple[Subject, int]
+"""A session or experiment."""
 
 
 def _ignore(_: object) -> None:
@@ -44,8 +46,8 @@ def verify(
     store: Store,
     *,
     deep: bool = True,
-    on_file: Callable[[str], None] = _ignore,
-    on_known: Callable[[Finding], None] = _ignore,
+    on_file: Callable[[str], object] = _ignore,
+    on_known: Callable[[Finding], object] = _ignore,
 ) -> list[Finding]:
     """Checks a lake.
 
@@ -71,20 +73,21 @@ def verify(
     release = require_lake(store)
     paths = {name: list(store.files(name)) for name in TABLES}
     ledger, findings = _ledger(store)
-    check = LakeCheck(store, release, ledger, deep=deep)
+    check = _LakeCheck(store, release, ledger or {}, deep=deep)
     for folder in sorted({_folder(p) for listed in paths.values() for p in listed} | check.mice):
         for table in _CLOCKS_FIRST:
             inside = [path for path in paths[table.name] if _folder(path) == folder]
             check.read_table(table, folder, inside, on_file)
         check.forget_recordings()
     findings += check.findings
-    placed = LedgerCheck(store, ledger, check.files)
     for table in TABLES.values():
-        findings += placed.findings(table)
+        entries = None if ledger is None else check.entries_of(table)
+        mouse_of = check.project.mouse_of.get(table.unit_key or "", {})
+        findings += file_findings(table, check.files[table.name], mouse_of, entries)
     if deep:
         for known in check.known_defects():
             on_known(known)
-    findings += catalog_findings(store, check.files, deep=deep)
+    findings += _catalog_findings(store, check.files, deep=deep)
     order = {name: position for position, name in enumerate(TABLES)}
     return sorted(findings, key=lambda f: order.get(f.table or "", len(order)))
 
@@ -108,27 +111,28 @@ def _ledger(store: Store) -> tuple[Ledger | None, list[Finding]]:
         return None, [Finding(Rule.LEDGER, "source_files", message)]
 
 
-class LakeCheck:
+class _LakeCheck:
     """Reads the tables of a lake, one Hive folder after the other, and applies the rules.
 
     Attributes:
         files: what is known of the files, by table.
         findings: everything that is wrong so far.
         mice: folders of the mice that the ledger knows.
+        project: what the project tables list.
     """
 
-    def __init__(self, store: Store, release: str, ledger: Ledger | None, *, deep: bool) -> None:
+    def __init__(self, store: Store, release: str, ledger: Ledger, *, deep: bool) -> None:
         self.files: dict[str, list[LakeFile]] = {name: [] for name in TABLES}
         self.findings: list[Finding] = []
+        self.project = _Project(store)
         self._store = store
         self._release = release
         self._deep = deep
-        self._project = _ProjectKeys(store)
-        self._recordings: dict[tuple[Subject, int], _Recording] = {}
+        self._recordings: dict[Unit, _Recording] = {}
         self._unreadable: set[str] = set()
-        self._entries: dict[str, dict[tuple[Subject, int], Entry]] = {}
+        self._entries: dict[str, dict[Unit, Entry]] = {}
         self._defects: dict[str, set[int]] = {}
-        for entry in (ledger or {}).values():
+        for entry in ledger.values():
             units = self._entries.setdefault(f"mouse_id={entry.mouse_id}", {})
             if entry.ophys_experiment_id is not None:
                 units[Subject.OPHYS, entry.ophys_experiment_id] = entry
@@ -140,8 +144,13 @@ class LakeCheck:
                 self._note(found.defect, unit or entry.behavior_session_id)
         self.mice = set(self._entries)
 
+    def entries_of(self, table: Table) -> dict[int, Entry]:
+        """The ledger by session or experiment, whichever the rows of a table come from."""
+        units = [unit for entries in self._entries.values() for unit in entries.items()]
+        return {unit: entry for (subject, unit), entry in units if subject is table.subject}
+
     def read_table(
-        self, table: Table, folder: str, paths: Iterable[str], on_file: Callable[[str], None]
+        self, table: Table, folder: str, paths: Iterable[str], on_file: Callable[[str], object]
     ) -> None:
         """Reads the files of a table in one folder and checks their rows."""
         entries = self._entries.get(folder, {})
@@ -154,8 +163,8 @@ class LakeCheck:
                     if table.unit_key is not None:
                         return  # rows of one source in two files are a finding of their own
                     place[unit] = None
-                recording = self._recording(table, unit, entries)
-                broken.setdefault(unit, []).extend(recording.check.take(table, rows))
+                check = self._check(table, unit, entries)
+                broken.setdefault(unit, []).extend(check.take(table, rows))
 
             on_file(path)
             file = read_file(self._store, table, path, take=take if self._deep else None)
@@ -163,19 +172,16 @@ class LakeCheck:
             self.findings += [replace(finding, file=path) for finding in file.findings]
             if not file.checked:
                 self._unreadable.add(table.name)
-        for unit, entry in self._units(table, entries):
-            if entry.row_counts.get(table.name) == 0 and self._deep:
+        for (subject, unit), entry in entries.items():
+            empty = subject is table.subject and entry.row_counts.get(table.name) == 0
+            if empty and self._deep:
                 broken.setdefault(unit, [])
-        if table.name not in self._unreadable:
-            for unit, findings in broken.items():
-                findings += self._recording(table, unit, entries).check.finish(table)
-            if table.subject is Subject.PROJECT and 0 in broken:
-                self._project.add(table, self._recording(table, 0, entries).check)
-        else:
-            for unit in broken:
-                self._recording(table, unit, entries).check.drop(table)
-            if table.subject is Subject.PROJECT:
-                self._project.unreadable(table)
+        for unit, findings in broken.items():
+            check = self._check(table, unit, entries)
+            if table.name in self._unreadable:
+                check.drop(table)
+            else:
+                findings += check.finish(table)
         self.findings += self._merged(table, broken, place)
 
     def forget_recordings(self) -> None:
@@ -183,22 +189,14 @@ class LakeCheck:
         self._recordings.clear()
         self._unreadable.clear()
 
-    def _units(
-        self, table: Table, entries: dict[tuple[Subject, int], Entry]
-    ) -> Iterator[tuple[int, Entry]]:
-        for (subject, unit), entry in entries.items():
-            if subject is table.subject:
-                yield unit, entry
-
-    def _recording(
-        self, table: Table, unit: int, entries: dict[tuple[Subject, int], Entry]
-    ) -> _Recording:
+    def _check(self, table: Table, unit: int, entries: dict[Unit, Entry]) -> RecordingCheck:
         key = (table.subject, unit)
         if key not in self._recordings:
+            counts = entries[key].row_counts if key in entries else {}
             self._recordings[key] = _Recording(
-                self._release, unit, entries.get(key), self._project, self._unreadable
+                self._release, unit, counts, self.project, self._unreadable
             )
-        return self._recordings[key]
+        return self._recordings[key].check
 
     def _merged(
         self, table: Table, broken: dict[int, list[Finding]], place: dict[int, str | None]
@@ -227,42 +225,47 @@ class LakeCheck:
         Raises:
             LakeError: DuckDB cannot read a table.
         """
-        with connect_files(self._store) as con:
-            for defect in {d.name: BY_NAME[d.name] for d in KNOWN}.values():
-                found = None
-                if units := self._defects.get(defect.name):
-                    found = f"{noun(TABLES[defect.table])} {some(sorted(units))}"
-                elif defect.where is not None and defect.in_release(self._release):
-                    rows = self._rows_where(con, defect)
-                    found = f"{rows} rows" if rows else None
-                if found is not None:
-                    message = f"{defect.name}: {defect.rows}; {defect.reason} ({defect.source})"
-                    yield Finding(
-                        defect.rule or Rule.KNOWN_DEFECT,
-                        defect.table,
-                        message,
-                        defect.column,
-                        found=found,
-                        level=Level.KNOWN,
-                        defect=defect.name,
-                    )
+        for defect in {d.name: BY_NAME[d.name] for d in KNOWN}.values():
+            found = None
+            if units := self._defects.get(defect.name):
+                found = f"{noun(TABLES[defect.table])} {some(sorted(units))}"
+            elif defect.where is not None and defect.in_release(self._release):
+                rows = self._rows_where(defect.table, defect.where)
+                found = f"{rows} rows" if rows else None
+            if found is not None:
+                yield _known(defect, found)
 
-    def _rows_where(self, con: duckdb.DuckDBPyConnection, defect: KnownDefect) -> int:
-        table, root = TABLES[defect.table], lake_root(self._store)
-        paths = [literal(f"{root}/{f.path}") for f in self.files[table.name] if f.usable]
+    def _rows_where(self, table: str, condition: str) -> int:
+        root = lake_root(self._store)
+        paths = [literal(f"{root}/{file.path}") for file in self.files[table] if file.usable]
         if not paths:
             return 0
-        sql = (
-            f"SELECT count(*) FROM read_parquet([{', '.join(paths)}], hive_partitioning = false) "
-            f"WHERE {defect.where}"
-        )
+        source = f"read_parquet([{', '.join(paths)}], hive_partitioning = false)"
         try:
-            row = con.execute(sql).fetchone()
+            with connect_files(self._store) as con:
+                return _number(con, f"SELECT count(*) FROM {source} WHERE {condition}")
         except duckdb.Error as error:
             raise LakeError(
-                f"{table.name} in {self._store.root} cannot be read ({first_line(error)})."
+                f"{table} in {self._store.root} cannot be read ({first_line(error)})."
             ) from error
-        return row[0] if row else 0
+
+
+def _known(defect: KnownDefect, found: str) -> Finding:
+    return Finding(
+        defect.rule or Rule.KNOWN_DEFECT,
+        defect.table,
+        f"{defect.name}: {defect.rows}; {defect.reason} ({defect.source})",
+        defect.column,
+        found=found,
+        level=Level.KNOWN,
+        defect=defect.name,
+    )
+
+
+def _number(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = con.execute(sql).fetchone()
+    assert row is not None
+    return row[0]
 
 
 class _Recording:
@@ -272,21 +275,20 @@ class _Recording:
         self,
         release: str,
         unit: int,
-        entry: Entry | None,
-        project: _ProjectKeys,
+        counts: Mapping[str, int],
+        project: _Project,
         unreadable: set[str],
     ) -> None:
         self.release = release
         self.check = RecordingCheck(self)
         self._unit = unit
-        self._entry = entry
+        self._counts = counts
         self._project = project
         self._unreadable = unreadable
 
     def keys(self, table: Table) -> NDArray | None:
         """None where the table was not ingested: the worker compared the rows with the file."""
-        counts = self._entry.row_counts if self._entry else {}
-        if table.name in self._unreadable or table.name not in counts:
+        if table.name in self._unreadable or table.name not in self._counts:
             return None
         rows = self.check.rows_of(table.name)
         return rows.values(own_key(table)[0]) if rows else np.empty(0, np.int64)
@@ -298,42 +300,101 @@ class _Recording:
         return Frames(times.frames if times else None, lengths.pop() if len(lengths) == 1 else None)
 
     def unlisted(self, table: Table, key: ForeignKey, values: NDArray) -> NDArray:
-        return self._project.unlisted(key, values, self._unit)
+        listed = self._project.listed(key, self._unit)
+        if listed is None:
+            return values[:0]
+        return np.array([value for value in values.tolist() if value not in listed], values.dtype)
 
     def shows(self, evidence: Evidence) -> bool:
         """False: tables that were not ingested show nothing."""
         return False
 
 
-class _ProjectKeys:
-    """The ids that the project tables of the lake list."""
+class _Project:
+    """What the project tables of the lake list.
+
+    Attributes:
+        mouse_of: the mouse of each session and experiment, by the name of the id.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._keys: dict[str, set[int] | None] = {}
         self._cells: dict[int, set[int]] = {}
+        self.mouse_of: dict[str, dict[int, int]] = {}
+        for name in ("behavior_sessions", "ophys_sessions", "ophys_experiments"):
+            (key,) = TABLES[name].primary_key
+            columns = self._columns(name, key, "mouse_id")
+            self._keys[name] = None if columns is None else set(columns[0])
+            self.mouse_of[key] = {} if columns is None else dict(zip(*columns, strict=True))
+        columns = self._columns("ophys_cells", "ophys_experiment_id", "cell_roi_id")
+        self._keys["ophys_cells"] = None if columns is None else set(columns[1])
+        for experiment, cell in zip(*(columns or ([], [])), strict=True):
+            self._cells.setdefault(experiment, set()).add(cell)
 
-    def add(self, table: Table, check: RecordingCheck) -> None:
-        """Keeps the keys of a project table whose rows were taken."""
-        rows = check.rows_of(table.name)
-        self._keys[table.name] = set(rows.values(*own_key(table)).tolist()) if rows else set()
-        if table.name == "ophys_cells":
-            names = ["ophys_experiment_id", "cell_roi_id"]
-            for path in self._store.files(table.name):
-                if file := self._store.parquet(path):
-                    columns = [file.read([name]).column(name).to_pylist() for name in names]
-                    for experiment, cell in zip(*cast("list[list[int]]", columns), strict=True):
-                        self._cells.setdefault(experiment, set()).add(cell)
+    def _columns(self, name: str, *columns: str) -> list[list[int]] | None:
+        """Columns of a table; None if it cannot be read, which is a finding of its own."""
+        try:
+            files = [self._store.parquet(path) for path in self._store.files(name)]
+            rows = [row for f in files if f for row in f.read([*columns]).to_pylist()]
+            return [[int(row[column]) for row in rows] for column in columns]
+        except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
+            return None
 
-    def unreadable(self, table: Table) -> None:
-        """A table that cannot be read is a finding of its own; references to it are not judged."""
-        self._keys[table.name] = None
+    def listed(self, key: ForeignKey, unit: int) -> set[int] | None:
+        """The keys that rows of a unit may refer to; None if the table cannot be read."""
+        listed = self._keys[key.table]
+        return self._cells.get(unit, set()) if key.agree and listed is not None else listed
 
-    def unlisted(self, key: ForeignKey, values: NDArray, unit: int) -> NDArray:
-        """Those of some values that the table does not list, for this unit where it must agree."""
-        listed = self._keys.get(key.table, set())
-        if listed is None:
-            return values[:0]
-        if key.agree:
-            listed = self._cells.get(unit, set())
-        return np.array([value for value in values.tolist() if value not in listed], values.dtype)
+
+# --- the catalog ---------------------------------------------------------------------------------
+
+
+_VIEWS = (
+    "SELECT view_name FROM duckdb_views() "
+    "WHERE database_name = 'lake' AND NOT internal ORDER BY ALL"
+)
+
+
+def _catalog_findings(
+    store: Store, files: Mapping[str, list[LakeFile]], *, deep: bool
+) -> Iterator[Finding]:
+    """Whether the catalog opens, and its views return as many rows as the files hold."""
+    rebuild = f"Rebuild the catalog with `vblake catalog --lake {quote(store.root)}`"
+
+    def finding(message: str, table: str | None = None, *details: str) -> Finding:
+        return Finding(Rule.CATALOG, table, message, None, *details, file=CATALOG)
+
+    try:
+        con = connect_restricted(store)  # the catalog may come from somebody else
+    except LakeError as error:
+        yield finding(str(error))
+        return
+    with con:
+        views = [name for (name,) in con.execute(_VIEWS).fetchall()]
+        if missing := [name for name in TABLES if name not in views]:
+            details = ("a view for every table", f"none for {some(missing)}")
+            yield finding(f"views are missing. {rebuild}", None, *details)
+        else:
+            row = con.execute("SELECT max(schema_version) FROM _lake").fetchone()
+            version = str(row and row[0])
+            if version != SCHEMA_VERSION:
+                message = f"the catalog has another schema version. {rebuild}"
+                yield finding(message, None, SCHEMA_VERSION, version)
+        for name in views:
+            table = name if name in TABLES else None
+            if any(not file.usable for file in files.get(name, [])):
+                continue
+            try:
+                con.execute(f"SELECT * FROM {identifier(name)} LIMIT 0")
+                if table is None or not deep:
+                    continue
+                returned = _number(con, f"SELECT count(*) FROM {identifier(name)}")
+            except duckdb.Error as error:
+                message = f"view {name} cannot be queried ({first_line(error)}). {rebuild}"
+                yield finding(message, table)
+                continue
+            held = sum(file.rows or 0 for file in files[table])
+            if held != returned:
+                message = f"view {name} does not return all rows of its files. {rebuild}"
+                yield finding(message, table, f"{held} rows", str(returned))
