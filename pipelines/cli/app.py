@@ -28,16 +28,8 @@ BROKEN_PIPE = 141
 _TYPER_INTERRUPTED = 130
 
 _ORDER = (
-    "plan",
-    "ingest",
-    "status",
-    "verify",
-    "catalog",
-    "sql",
-    "tables",
-    "describe",
-    "sample",
-    "ui",
+    *("plan", "ingest", "status", "verify", "catalog"),
+    *("sql", "tables", "describe", "sample", "ui"),
 )
 
 

@@ -12,9 +12,6 @@ from pipelines.cli import interrupt
 from pipelines.cli.terminal import counted, one_line, say, size
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
     from pipelines.convert.staged import FileResult
     from pipelines.ingest import MouseReport, Prepared
 
@@ -33,9 +30,22 @@ class Progress:
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        from rich import progress
+        from rich.console import Console
+
         self._stream = stream or sys.stderr
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
+        # Elsewhere than on a terminal, the bar shows nothing.
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.fields[files]}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TextColumn("{task.fields[mouse]}"),
+            progress.TimeRemainingColumn(),
+            console=Console(file=self._stream),
+            disable=not self._stream.isatty(),
+        )
+        self._task = self._bar.add_task("", files="", mouse="")
         self._files = 0
         self._done = 0
         self._converted = 0
@@ -50,7 +60,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.finish()
+        self._bar.stop()
         interrupt.tell(None)
         if error is not None:
             error.add_note(self.so_far())  # the last line of a stopped command
@@ -62,31 +72,10 @@ class Progress:
             files: files to convert.
             total_bytes: their size in the bucket.
         """
-        self._files, self._done, self._converted, self._in_lake = files, 0, 0, 0
+        self._files = files
         interrupt.tell(self.so_far)
-        if not self._stream.isatty():
-            self._say(f"{counted(files, 'file')} to convert, {size(total_bytes)}")
-            return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            TextColumn("{task.fields[files]}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TextColumn("{task.fields[mouse]}"),
-            TimeRemainingColumn(),
-            console=Console(file=self._stream),
-        )
-        self._task = self._bar.add_task("", total=total_bytes, files=self._count(), mouse="")
+        self._log(f"{counted(files, 'file')} to convert, {size(total_bytes)}")
+        self._bar.update(self._task, total=total_bytes, files=self._count())
         self._bar.start()
 
     def file_done(self, result: FileResult) -> None:
@@ -94,10 +83,8 @@ class Progress:
         self._done += 1
         self._converted += result.error is None
         task = result.task
-        if self._bar is None or self._task is None:
-            self._say(f"[{self._done}/{self._files}] mouse {task.mouse_id} {_outcome(result)}")
-            return
-        if result.error:
+        self._log(f"[{self._done}/{self._files}] mouse {task.mouse_id} {_outcome(result)}")
+        if result.error and not self._bar.disable:
             self._bar.console.print(
                 one_line(_outcome(result)),
                 style="red",
@@ -114,13 +101,11 @@ class Progress:
         bad = len(report.quarantined)
         good = len(report.entries) - bad
         self._in_lake += good
-        if self._bar is not None:
-            return
         rows = sum(report.row_counts.values())
         parts = [f"is in the lake: {counted(good, 'file')}, {counted(rows, 'row')}"] if good else []
         if bad:
             parts.append(f"{counted(bad, 'file')} could not be ingested")
-        self._say(f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}")
+        self._log(f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}")
 
     def so_far(self) -> str:
         """What an ingest that is stopped now has done."""
@@ -129,18 +114,14 @@ class Progress:
             parts.append(f"{waiting:,} more converted")
         return f"{', '.join(parts)}; the same command goes on from there"
 
-    def finish(self) -> None:
-        """Ends the display; may be called more than once."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
     def _count(self) -> str:
         return f"{self._done:,}/{self._files:,} files"
 
-    def _say(self, text: str) -> None:
-        self._stream.write(one_line(text) + "\n")
-        self._stream.flush()
+    def _log(self, text: str) -> None:
+        """Writes a line, unless there is a bar."""
+        if self._bar.disable:
+            self._stream.write(one_line(text) + "\n")
+            self._stream.flush()
 
 
 def _outcome(result: FileResult) -> str:

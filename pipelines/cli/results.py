@@ -29,7 +29,7 @@ _ITEMS = 4
 """Items of a list that a table shows; of a longer list it shows one item less and the length."""
 _ROWS_AT_ONCE = 10_000
 
-_NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "HUGEINT")
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\([\d,]+\)")
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,10 @@ def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
     ).fetchmany(rows + 1)
     more = len(shown) > rows
     shown = shown[:rows]
-    # For counting, DuckDB reads far less than for the rows; of a plain table only the footers.
-    total = _count(con, query) if more else len(shown)
+    total = len(shown)
+    if more:
+        # For counting, DuckDB reads far less than for the rows; of a plain table only the footers.
+        ((total,),) = con.execute(f"SELECT count(*) FROM {query.bracketed}").fetchall()
     left_out = _print_table(columns, shown)
     notes = [f"{total:,} row{'s' if total != 1 else ''}"]
     if more:
@@ -89,11 +91,6 @@ def show_table(con: duckdb.DuckDBPyConnection, query: Query, rows: int) -> None:
             "(name those you want, or --format csv)"
         )
     say("; ".join(notes))
-
-
-def _count(con: duckdb.DuckDBPyConnection, query: Query) -> int:
-    row = con.execute(f"SELECT count(*) FROM {query.bracketed}").fetchone()
-    return int(row[0]) if row else 0
 
 
 def _short(column: _Column) -> str:
@@ -116,7 +113,11 @@ def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> 
     from pipelines.cli.terminal import console
 
     cells = [
-        [Text("NULL", style="dim") if v is None else Text(_cell(v)) for v in row] for row in rows
+        [
+            Text("NULL", style="dim") if v is None else Text(shortened(one_line(v), _CELL))
+            for v in row
+        ]
+        for row in rows
     ]
     room = (width() or sys.maxsize) - 1
     table = Table(header_style="bold", box=box.ROUNDED)
@@ -128,24 +129,15 @@ def _print_table(columns: list[_Column], rows: list[tuple[str | None, ...]]) -> 
             break
         room -= natural
         fitting += 1
-        number = column.type.startswith(("U", *_NUMBERS)) or column.type in (
-            "BIGINT",
-            "SMALLINT",
-            "TINYINT",
-        )
         table.add_column(
             names[position],
-            justify="right" if number and not column.type.endswith("]") else "left",
+            justify="right" if _NUMBER.fullmatch(column.type) else "left",
             no_wrap=True,
         )
     for row in cells:
         table.add_row(*row[:fitting])
     console().print(table)
     return len(columns) - fitting
-
-
-def _cell(text: str) -> str:
-    return shortened(one_line(text), _CELL)
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -224,8 +216,9 @@ def _strict(text: str) -> str:
 def write_parquet(con: duckdb.DuckDBPyConnection, query: Query, path: Path) -> int:
     """Writes a Parquet file, if the connection may, and returns the number of rows."""
     options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
-    row = con.execute(f"COPY {query.bracketed} TO {literal(str(path))} ({options})").fetchone()
-    return int(row[0]) if row else 0
+    copy = f"COPY {query.bracketed} TO {literal(str(path))} ({options})"
+    ((rows,),) = con.execute(copy).fetchall()
+    return rows
 
 
 def _chunks(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[Any]]:

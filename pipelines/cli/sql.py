@@ -202,13 +202,10 @@ def _explained(error: duckdb.Error, store: Store) -> VblakeError:
 
     text = explained(error)
     first = text.splitlines()[0]
-    if isinstance(error, duckdb.InternalException):
+    if isinstance(error, (duckdb.InternalException, duckdb.OutOfMemoryException)):
         return LakeError(
-            f"DuckDB failed with an internal error: {first}. Write the query differently."
-        )
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return LakeError(
-            f"{first}. The query needs more memory than this machine has: ask for less at a time."
+            f"{first}. DuckDB cannot run this query on this machine: write it differently, "
+            "or ask for less at a time."
         )
     if isinstance(error, duckdb.PermissionException):
         return UsageError(

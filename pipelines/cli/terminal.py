@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,8 +21,14 @@ _STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 text, or cannot be encoded."""
 
 
-def _steers(character: str) -> bool:
-    return unicodedata.category(character) in _STEERING
+def _without_controls(
+    text: str, keep: str = "", replaced: Callable[[str], str] = lambda _: "·"
+) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        replaced(c) if unicodedata.category(c) in _STEERING and c not in keep else c for c in text
+    )
 
 
 def plain(text: str) -> str:
@@ -34,25 +40,17 @@ def plain(text: str) -> str:
     >>> plain("a\x1b[31mb")
     'a·[31mb'
     """
-    return (
-        text
-        if text.isprintable()
-        else "".join("·" if _steers(c) and c not in "\n\t" else c for c in text)
-    )
+    return _without_controls(text, "\n\t")
 
 
 def one_line(text: str) -> str:
     """Safe text without line ends and tabs."""
-    return text if text.isprintable() else "".join("·" if _steers(c) else c for c in text)
+    return _without_controls(text)
 
 
 def plain_json(text: str) -> str:
     """JSON text with the same characters escaped, which does not change its meaning."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(json.dumps(c)[1:-1] if _steers(c) and c != "\n" else c for c in text)
-    )
+    return _without_controls(text, "\n", lambda c: json.dumps(c)[1:-1])
 
 
 def say(text: str, *, err: bool = False) -> None:
