@@ -15,7 +15,6 @@ import numpy as np
 from builders.bucket import PROJECT, Bucket, Row
 from builders.nwb import (
     CELLS,
-    EYE,
     IMAGES,
     NAN,
     OPHYS,
@@ -79,13 +78,11 @@ def cut(path: str) -> Change:
 
 _META = "/general/metadata"
 _SHOWN = f"/intervals/{IMAGES}_presentations"
-_MOVIE = "/intervals/natural_movie_one_presentations"
 _LICKS = "/processing/licking/licks"
 _STIMULUS_CLOCK = "/processing/stimulus/timestamps/timestamps"
 _CLOCK = f"{OPHYS}/dff/traces/timestamps"
 _IN_CLOCK = "expected 0 to 79, frames of the clock in stimulus_timestamps; found frame 80"
 _BACK = "times go back or are missing; expected times that are finite and do not decrease; found "
-_RUNNING = "/processing/running"
 
 VIOLATIONS = tuple(
     Violation(*case)
@@ -101,7 +98,6 @@ VIOLATIONS = tuple(
             "trials",
             ("flags exclude each other; expected exactly one of them true; found 2 of them",),
         ),
-        ("no outcome", at(f"{TRIALS}/hit", 0, False), "trials", ("found 0 of them true in row 0",)),
         (
             "a trial that ends before it starts",
             at(f"{TRIALS}/stop_time", 2, 1.0),
@@ -113,12 +109,6 @@ VIOLATIONS = tuple(
             at(f"{TRIALS}/start_time", 2, 1.0),
             "trials",
             (f"column {TRIALS}/start_time", _BACK, "in row 2"),
-        ),
-        (
-            "a change outside of the clock",
-            at(f"{TRIALS}/change_frame", 0, 80),
-            "trials",
-            ("column change_frame: a frame lies outside of the clock", _IN_CLOCK),
         ),
         (
             "a lick at no time",
@@ -139,12 +129,6 @@ VIOLATIONS = tuple(
             ("column trials_id: rows refer to trials that are not there", "found trials_id 77"),
         ),
         (
-            "a presentation outside of the clock",
-            at(f"{_MOVIE}/start_frame", 1, 80),
-            "stimulus_presentations",
-            ("column start_frame", _IN_CLOCK),
-        ),
-        (
             "an image name twice",
             put(["im065", "im065"], f"/stimulus/templates/{TEMPLATE}/control_description"),
             None,
@@ -163,40 +147,10 @@ VIOLATIONS = tuple(
             ("column timestamps", f"{_BACK}3.0 after 5.5 in row 2"),
         ),
         (
-            "running that goes back",
-            put(np.array([0.0, 0.5, 0.25]), f"{_RUNNING}/speed/timestamps"),
-            "running_speed",
-            ("column timestamps", f"{_BACK}0.25 after 0.5 in row 2"),
-        ),
-        (
-            "raw running that goes back",
-            put(np.array([0.0, 0.5, 0.25]), f"{_RUNNING}/speed_unfiltered/timestamps"),
-            "raw_running_speed",
-            ("column timestamps", f"{_BACK}0.25 after 0.5 in row 2"),
-        ),
-        (
             "a stimulus clock with a gap",
             at(_STIMULUS_CLOCK, -1, NAN),
             "stimulus_timestamps",
             ("column timestamps", f"{_BACK}nan as item 79 in row 0"),
-        ),
-        (
-            "an imaging clock that goes back",
-            at(_CLOCK, 3, -1.0),
-            "ophys_timestamps",
-            ("column timestamps", f"{_BACK}-1.0 as item 3 in row 0"),
-        ),
-        (
-            "eye frames that go back",
-            put(np.array([0.0, 0.5, 0.25, 0.75]), f"{EYE}/eye_tracking/timestamps"),
-            "eye_tracking",
-            ("column timestamps", f"{_BACK}0.25 after 0.5 in row 2"),
-        ),
-        (
-            "an ROI twice",
-            put(np.array([903, 901, 902, 903]), f"{CELLS}/id"),
-            "cell_specimens",
-            ("an ROI id repeats",),
         ),
         (
             "an ROI that ophys_cells does not list",
@@ -211,18 +165,11 @@ VIOLATIONS = tuple(
             "dff_traces",
             ("traces and clock do not match", "expected at most 4 frames", "found 5 frames"),
         ),
-        *(
-            (
-                f"{table} shorter than the clock",
-                cut(f"{OPHYS}/{interface}/traces/data"),
-                table,
-                ("traces differ in length", "expected 5 frames", "found shape (4, 4)"),
-            )
-            for table, interface in (
-                ("corrected_fluorescence_traces", "corrected_fluorescence"),
-                ("demixed_traces", "demixed_trace"),
-                ("neuropil_traces", "neuropil_trace"),
-            )
+        (
+            "demixed_traces shorter than the clock",
+            cut(f"{OPHYS}/demixed_trace/traces/data"),
+            "demixed_traces",
+            ("traces differ in length", "expected 5 frames", "found shape (4, 4)"),
         ),
         (
             "events shorter than the clock",
@@ -257,16 +204,8 @@ VIOLATIONS = tuple(
             )
             for table, path, evidence in (
                 ("licks", "/processing/licking", "trials.lick_times"),
-                ("rewards", "/processing/rewards", "trials.reward_volume"),
                 ("stimulus_templates", "/stimulus/templates", "task_parameters.stimulus"),
-                ("neuropil_traces", f"{OPHYS}/neuropil_trace", "cell_specimens.cell_roi_id"),
             )
-        ),
-        (
-            "running of no time",
-            put(np.empty(0), *(f"{_RUNNING}/speed/{name}" for name in ("data", "timestamps"))),
-            "running_speed",
-            ("the table is empty; expected rows", "found no rows"),
         ),
     )
 )

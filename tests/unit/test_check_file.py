@@ -272,14 +272,6 @@ def test_a_mouse_is_the_one_of_the_project_tables_in_every_form(form: object) ->
     check_ids(TASK, recording(whole_file() | {"/general/subject/subject_id": form}))
 
 
-@pytest.mark.parametrize(("form", "shown"), [("M457841", "M457841"), (np.int64(1), "1")])
-def test_another_mouse_is_refused(form: object, shown: str) -> None:
-    with pytest.raises(IntegrityError) as caught:
-        check_ids(TASK, recording(whole_file() | {"/general/subject/subject_id": form}))
-    error = caught.value
-    assert (error.column, error.expected, error.found) == ("mouse_id", "457841", shown)
-
-
 # --- staged files --------------------------------------------------------------------------------
 
 

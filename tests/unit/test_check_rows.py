@@ -6,17 +6,16 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from builders.lake import replaced
-from builders.nwb import INF, NAN, read, recording, whole_file
+from builders.nwb import NAN, read, recording, whole_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.check.finding import Finding
 from pipelines.check.recording import Frames, clock_finding
-from pipelines.check.rows import TableRows, numbers
+from pipelines.check.rows import TableRows
 from schemas import TABLES
 from schemas.casts import conform
 from schemas.checks import Clock, Rule, in_clock, per_frame
@@ -44,19 +43,10 @@ def _put(row: int, value: Any) -> Callable[[list[Any]], list[Any]]:
 
 # table, column, how it is changed, rule, what is found
 VIOLATIONS: list[tuple[str, str, Callable[[list[Any]], list[Any]], Rule, str]] = [
-    ("trials", "hit", _put(0, False), Rule.EXACTLY_ONE_TRUE, "0 of them true in row 0"),
     ("trials", "miss", _put(0, True), Rule.EXACTLY_ONE_TRUE, "2 of them true in row 0"),
     ("trials", "stop_time", _put(2, 1.0), Rule.END_NOT_BEFORE_START, "1.0 before 6.5 in row 2"),
     ("trials", "lick_times", _put(1, [1.0, NAN]), Rule.FINITE, "nan as item 1 in row 1"),
-    ("trials", "lick_times", _put(3, [-INF]), Rule.FINITE, "-inf as item 0 in row 3"),
     ("licks", "timestamps", _put(2, 0.5), Rule.CLOCK_ASCENDING, "0.5 after 3.0 in row 2"),
-    (
-        "stimulus_timestamps",
-        "timestamps",
-        _put(0, [0.0, 0.5, 0.25]),
-        Rule.CLOCK_ASCENDING,
-        "0.25 as item 2 in row 0",
-    ),
     (
         "stimulus_timestamps",
         "timestamps",
@@ -72,7 +62,7 @@ VIOLATIONS: list[tuple[str, str, Callable[[list[Any]], list[Any]], Rule, str]] =
 ]
 
 
-@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("size", [1, 100])
 @pytest.mark.parametrize(("table", "column", "change", "rule", "found"), VIOLATIONS)
 def test_a_violation_is_found_and_nothing_else(
     table: str,
@@ -153,21 +143,3 @@ def test_lengths_are_those_of_the_traces_and_of_the_clock() -> None:
     assert finding((4, 4), Frames(5, 5)) == ("5, the frames of dF/F", "4")
     assert finding((6, 6), Frames(5)) == (f"5, {one}", "6")
     assert finding((5, 5), Frames(7, 5)) == (f"7, {one}", "5")
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    values=st.lists(st.booleans() | st.none(), max_size=40)
-    | st.lists(st.integers(-9, 9) | st.none(), max_size=40),
-    data=st.data(),
-)
-def test_numbers_are_taken_out_of_slices_with_and_without_nulls(
-    values: list[int | bool | None], data: st.DataObject
-) -> None:
-    missing = np.array([v is None for v in values], dtype=bool)
-    kind = bool if any(isinstance(v, bool) for v in values) else np.int64
-    array = pa.array(np.array([v or 0 for v in values], dtype=kind), mask=missing)
-    start = data.draw(st.integers(0, len(values)))
-    found, present = numbers(array.slice(start))
-    kept = found if present is None else found[present]
-    assert kept.tolist() == [v for v in values[start:] if v is not None]
