@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,24 +13,6 @@ from pipelines.cli.terminal import one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
     from pipelines.ingest import Prepared
-    from pipelines.release.selection import FileTask
-
-
-@dataclass
-class _Work:
-    """Files of a mouse, or of all mice.
-
-    Attributes:
-        bytes: size of the files to do in the bucket.
-        fetch_at_most: how many of these bytes may have to be fetched.
-    """
-
-    files: int = 0
-    todo: int = 0
-    bytes: int = 0
-    fetch_at_most: int = 0
-    done: int = 0
-    missing: int = 0
 
 
 @with_options
@@ -52,121 +35,102 @@ def plan(
     from pipelines.ingest import prepare
 
     prepared = prepare(options.request())
-    total, mice = _work(prepared)
+    files = _files(prepared)
+    warnings = [*prepared.project.warnings, *prepared.plan.warnings]
     if as_json:
-        print_json(_plan_json(prepared, total, mice, list_files=list_files))
+        print_json(_plan_json(prepared, files, warnings, list_files=list_files))
         return
     say(
         f"release {prepared.release.version} from {prepared.request.source.url} "
         f"into {prepared.store.root}"
     )
+    mice = sorted({file["mouse_id"] for file in files})
     print_table(
         (">mouse", ">files", ">to do", ">size", ">fetch at most", ">done", ">missing"),
-        [_work_row(str(mouse), work) for mouse, work in sorted(mice.items())],
-        footer=_work_row("all", total),
+        [_work_row(str(mouse), _work(files, mouse)) for mouse in mice],
+        footer=_work_row("all", _work(files)),
     )
     if list_files:
-        _list_files(prepared)
-    for warning in _warnings(prepared):
+        print_table(
+            (">mouse", "kind", ">id", "state", ">size", "~file"), [_file_row(f) for f in files]
+        )
+    for warning in warnings:
         say(one_line(f"warning: {warning}"), err=True)
 
 
-def _fetched(prepared: Prepared, task: FileTask) -> int:
-    """The most bytes that reading a file fetches.
-
-    Of a remote file only the ranges that the tables need are fetched. Only the file itself says
-    how many bytes these are, and a plan does not open files.
-    """
-    return (task.bytes or 0) if prepared.request.source.url.startswith("s3://") else 0
-
-
-def _work(prepared: Prepared) -> tuple[_Work, dict[int, _Work]]:
-    total, mice = _Work(), dict[int, _Work]()
-    for task in prepared.todo:
-        for work in (total, mice.setdefault(task.mouse_id, _Work())):
-            work.files += 1
-            work.todo += 1
-            work.bytes += task.bytes or 0
-            work.fetch_at_most += _fetched(prepared, task)
-    for task in prepared.done:
-        for work in (total, mice.setdefault(task.mouse_id, _Work())):
-            work.files += 1
-            work.done += 1
-    for missing in prepared.missing:
-        for work in (total, mice.setdefault(missing.mouse_id, _Work())):
-            work.files += 1
-            work.missing += 1
-    return total, mice
-
-
-def _work_row(name: str, work: _Work) -> tuple[str, ...]:
-    return (
-        name,
-        f"{work.files:,}",
-        f"{work.todo:,}",
-        size(work.bytes),
-        size(work.fetch_at_most),
-        f"{work.done:,}",
-        f"{work.missing:,}",
-    )
-
-
-def _warnings(prepared: Prepared) -> list[str]:
-    return [*prepared.project.warnings, *prepared.plan.warnings]
-
-
-def _list_files(prepared: Prepared) -> None:
-    files = [("to do", t) for t in prepared.todo] + [("done", t) for t in prepared.done]
-    rows = [
-        (
-            str(t.mouse_id),
-            t.kind.value,
-            str(t.file_key),
-            state,
-            "?" if t.bytes is None else size(t.bytes),
-            t.object.key,
-        )
-        for state, t in sorted(
-            files, key=lambda f: (f[1].mouse_id, f[1].behavior_session_id, f[1].file_key)
-        )
+def _files(prepared: Prepared) -> list[dict[str, Any]]:
+    """The files of a plan: their state, then what `--json` shows of a file in that state."""
+    # Only the byte ranges that the tables need are fetched from a bucket. How many bytes those are
+    # is only known once the file is open.
+    remote = prepared.request.source.url.startswith("s3://")
+    tasks = [("to do", task) for task in prepared.todo] + [("done", task) for task in prepared.done]
+    files = [
+        {
+            "state": state,
+            "kind": task.kind.value,
+            "file_key": task.file_key,
+            "mouse_id": task.mouse_id,
+            "behavior_session_id": task.behavior_session_id,
+            "ophys_session_id": task.ophys_session_id,
+            "ophys_experiment_id": task.ophys_experiment_id,
+            "gives_behavior": task.gives_behavior,
+            "object_key": task.object.key,
+            "version_id": task.object.version_id,
+            "bytes": task.bytes,
+            "fetch_at_most": (task.bytes or 0) if remote else 0,
+            "tables": list(task.tables),
+        }
+        for state, task in tasks
     ]
-    rows += [
-        (str(m.mouse_id), m.kind.value, str(m.file_key), "missing", "", m.reason)
-        for m in prepared.missing
-    ]
-    print_table((">mouse", "kind", ">id", "state", ">size", "~file"), rows)
+    files.sort(key=lambda f: (f["mouse_id"], f["behavior_session_id"], f["file_key"]))
+    return files + [{"state": "missing", **asdict(missing)} for missing in prepared.missing]
+
+
+def _work(files: list[dict[str, Any]], mouse: int | None = None) -> dict[str, int]:
+    """Counts the files of a mouse, or all, and adds up the bytes of those to do."""
+    chosen = [file for file in files if mouse in (None, file["mouse_id"])]
+    states = Counter(file["state"] for file in chosen)
+    todo = [file for file in chosen if file["state"] == "to do"]
+    return {
+        "files": len(chosen),
+        "todo": states["to do"],
+        "bytes": sum(file["bytes"] or 0 for file in todo),
+        "fetch_at_most": sum(file["fetch_at_most"] for file in todo),
+        "done": states["done"],
+        "missing": states["missing"],
+    }
+
+
+def _work_row(name: str, work: dict[str, int]) -> list[str]:
+    sizes = ("bytes", "fetch_at_most")
+    return [name, *(size(n) if key in sizes else f"{n:,}" for key, n in work.items())]
+
+
+def _file_row(file: dict[str, Any]) -> tuple[str, ...]:
+    bytes_, text = "", file.get("reason")
+    if text is None:
+        bytes_ = "?" if file["bytes"] is None else size(file["bytes"])
+        text = file["object_key"]
+    return str(file["mouse_id"]), file["kind"], str(file["file_key"]), file["state"], bytes_, text
 
 
 def _plan_json(
-    prepared: Prepared, total: _Work, mice: dict[int, _Work], *, list_files: bool
+    prepared: Prepared, files: list[dict[str, Any]], warnings: list[str], *, list_files: bool
 ) -> dict[str, Any]:
+    mice = sorted({file["mouse_id"] for file in files})
     found: dict[str, Any] = {
         "release": prepared.release.version,
         "source": prepared.request.source.url,
         "lake": prepared.store.root,
-        **asdict(total),
-        "mice": [{"mouse_id": mouse, **asdict(work)} for mouse, work in sorted(mice.items())],
-        "warnings": _warnings(prepared),
+        **_work(files),
+        "mice": [{"mouse_id": mouse, **_work(files, mouse)} for mouse in mice],
+        "warnings": warnings,
     }
     if list_files:
-        found["to_do_files"] = [_task_json(prepared, t) for t in prepared.todo]
-        found["done_files"] = [_task_json(prepared, t) for t in prepared.done]
-        found["missing_files"] = [asdict(m) for m in prepared.missing]
+        for state, name in (("to do", "to_do"), ("done", "done"), ("missing", "missing")):
+            found[f"{name}_files"] = [
+                {key: value for key, value in file.items() if key != "state"}
+                for file in files
+                if file["state"] == state
+            ]
     return found
-
-
-def _task_json(prepared: Prepared, task: FileTask) -> dict[str, Any]:
-    return {
-        "kind": task.kind.value,
-        "file_key": task.file_key,
-        "mouse_id": task.mouse_id,
-        "behavior_session_id": task.behavior_session_id,
-        "ophys_session_id": task.ophys_session_id,
-        "ophys_experiment_id": task.ophys_experiment_id,
-        "gives_behavior": task.gives_behavior,
-        "object_key": task.object.key,
-        "version_id": task.object.version_id,
-        "bytes": task.bytes,
-        "fetch_at_most": _fetched(prepared, task),
-        "tables": list(task.tables),
-    }
