@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import astuple, dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -22,97 +21,37 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Rows and files of the lake, and NWB files by the outcome of the last attempt to ingest them.
+def lake_status(store: Store) -> dict[str, Any]:
+    """Counts what a lake holds.
 
-    Attributes:
-        rows, bytes, files: of the lake's Parquet files.
-        done: NWB files whose rows are in the lake.
-        quarantined: NWB files that failed; rows of an earlier attempt may be in the lake.
-        skipped: NWB files that the release names but the bucket did not have.
-        missing: NWB files that were not tried yet.
-    """
+    Of the data files only names and sizes are read.
 
-    rows: int = 0
-    bytes: int = 0
-    files: int = 0
-    done: int = 0
-    quarantined: int = 0
-    skipped: int = 0
-    missing: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class FileProblem:
-    """An NWB file that is not in the lake, or not in its present version, and the reason."""
-
-    status: str
-    kind: str
-    file_key: int
-    mouse_id: int
-    object_key: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class LakeStatus:
-    """What a lake holds.
-
-    Attributes:
-        sources: counts over all files.
-        tables, mice: counts by table and by mouse. An NWB file counts for the tables that are read
-            from files like it.
-        cells: counts by table and mouse, without the tables that belong to no mouse.
-        problems: files that are quarantined or were skipped.
-    """
-
-    root: str
-    release: str
-    has_catalog: bool
-    sources: Counts
-    tables: dict[str, Counts]
-    mice: dict[int, Counts]
-    cells: dict[tuple[str, int], Counts]
-    problems: list[FileProblem]
-
-
-def lake_status(store: Store) -> LakeStatus:
-    """Counts what a lake holds. Of the data files only names and sizes are read.
+    Returns:
+        What `vblake status --json` prints. Counts are: `rows`, `bytes` and `files` of the lake's
+        Parquet files; NWB files that are `done`; `quarantined`, which failed, although rows of an
+        earlier attempt may be in the lake; `skipped`, which the release names but the bucket did
+        not have; and `missing`, which were not tried yet. An NWB file counts for the tables that
+        are read from files like it. `tables_by_mouse` lacks the tables that belong to no mouse.
 
     Raises:
         LakeError: there is no lake, or one of its project tables or ledger files cannot be read.
     """
     release = require_lake(store)
-    listed = {name: store.files(name) for name in TABLES}
     with connect_files(store) as con:
-        _load(con, store, listed)
+        _load(con, store, {name: store.files(name) for name in TABLES})
         _add_released_files(con)
         con.execute(_SOURCES.format(release=literal(release)))
         con.execute(_PARTS)
-        tables, mice, cells = {name: Counts() for name in TABLES}, dict[int, Counts](), {}
-        total = Counts()
-        for name, mouse, *counts in con.execute(_BY_TABLE_AND_MOUSE).fetchall():
-            tables[name] += Counts(*counts)
-            if mouse is not None:
-                cells[name, mouse] = Counts(*counts)
-        for mouse, *counts in con.execute(_BY_MOUSE).fetchall():
-            total += Counts(*counts)
-            if mouse is not None:
-                mice[mouse] = Counts(*counts)
-        return LakeStatus(
-            root=store.root,
-            release=release,
-            has_catalog=store.exists(CATALOG),
-            sources=total,
-            tables=tables,
-            mice=mice,
-            cells=cells,
-            problems=[FileProblem(*row) for row in con.execute(_PROBLEMS).fetchall()],
-        )
+        return {
+            "lake": store.root,
+            "release": release,
+            "has_catalog": store.exists(CATALOG),
+            "all": _records(con, f"SELECT {_COUNTS} FROM {_FILES_AND_PARTS}")[0],
+            "tables": _records(con, _BY_TABLE),
+            "mice": _records(con, _BY_MOUSE),
+            "tables_by_mouse": _records(con, _BY_TABLE_AND_MOUSE),
+            "problems": _records(con, _PROBLEMS),
+        }
 
 
 # --- what is counted --------------------------------------------------------------------------
@@ -163,21 +102,34 @@ SELECT 'source_files', mouse_id, NULL, count(*), 0, 0 FROM source_files GROUP BY
 """What the counts of a table and a mouse add up from: rows, files, and outcomes of NWB files."""
 
 _COUNTS = """
-CAST(coalesce(sum(rows), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT),
-CAST(coalesce(sum(files), 0) AS BIGINT),
-count(*) FILTER (outcome = 'ingested'), count(*) FILTER (outcome = 'quarantined'),
-count(*) FILTER (outcome = 'skipped'), count(*) FILTER (outcome = 'missing')
+CAST(coalesce(sum(rows), 0) AS BIGINT) AS rows,
+CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
+CAST(coalesce(sum(files), 0) AS BIGINT) AS files,
+count(*) FILTER (outcome = 'ingested') AS done,
+count(*) FILTER (outcome = 'quarantined') AS quarantined,
+count(*) FILTER (outcome = 'skipped') AS skipped,
+count(*) FILTER (outcome = 'missing') AS missing
 """
-_BY_TABLE_AND_MOUSE = f"SELECT table_name, mouse_id, {_COUNTS} FROM parts GROUP BY ALL"
+_BY_TABLE = f"""
+SELECT table_name AS "table", {_COUNTS} FROM tables LEFT JOIN parts USING (table_name)
+GROUP BY table_name, tables.rowid ORDER BY tables.rowid
+"""
+_BY_TABLE_AND_MOUSE = f"""
+SELECT table_name AS "table", mouse_id, {_COUNTS} FROM parts WHERE mouse_id IS NOT NULL
+GROUP BY table_name, mouse_id ORDER BY ALL
+"""
 # An NWB file counts once for its mouse, but for several tables.
+_FILES_AND_PARTS = """(
+SELECT mouse_id, NULL AS outcome, rows, bytes, files FROM parts
+UNION ALL SELECT mouse_id, status, 0, 0, 0 FROM sources
+)"""
 _BY_MOUSE = f"""
-SELECT mouse_id, {_COUNTS} FROM (
-    SELECT mouse_id, NULL AS outcome, rows, bytes, files FROM parts
-    UNION ALL SELECT mouse_id, status, 0, 0, 0 FROM sources
-) GROUP BY mouse_id
+SELECT mouse_id, {_COUNTS} FROM {_FILES_AND_PARTS} WHERE mouse_id IS NOT NULL
+GROUP BY mouse_id ORDER BY mouse_id
 """
 _PROBLEMS = """
-SELECT status, file_kind, file_key, mouse_id, coalesce(object_key, ''), coalesce(error, '')
+SELECT status, file_kind AS kind, file_key, mouse_id, coalesce(object_key, '') AS object_key,
+    coalesce(error, '') AS error
 FROM source_files WHERE status <> 'ingested' ORDER BY mouse_id, release, file_kind, file_key
 """
 
@@ -238,3 +190,9 @@ def _add_released_files(con: duckdb.DuckDBPyConnection) -> None:
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Collection[Sequence[Any]]) -> None:
     if rows:
         con.execute(f"INSERT INTO {table} {values(rows)}")
+
+
+def _records(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    found = con.execute(query)
+    names = [str(column[0]) for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
