@@ -8,23 +8,22 @@ for a local file.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
+from pipelines.nwb.hdf5.errors import HdfError, h5py, hdf5_errors
 from pipelines.nwb.hdf5.headers import HEADER, load_objects
 from pipelines.nwb.hdf5.storage import STRING_REFERENCE, is_variable_string
-from pipelines.nwb.hdf5.tree import HdfError, h5py, hdf5_errors
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
 from pipelines.nwb.templates import Line, sampled_lines
 from pipelines.source.range_file import BLOCK, GAP, Range, RangeFile, merged
 from schemas.errors import DataError
-
-_T = TypeVar("_T")
 
 _TRIALS = ("/intervals/trials/*",)
 _REWARDS = ("/processing/rewards/*/*",)
@@ -141,14 +140,6 @@ _HEAP_COLLECTION = 64 << 10
 beyond is read by block."""
 
 
-def _if_readable(read: Callable[[], _T], otherwise: _T) -> _T:
-    """Returns `read()`, or `otherwise` where the file is damaged."""
-    try:
-        return read()
-    except (DataError, HdfError):
-        return otherwise
-
-
 def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
     """Names in a group that a pattern matches."""
     names = [n for n in hdf.members(path) if fnmatchcase(n, pattern)]
@@ -190,13 +181,13 @@ def find_datasets(
         below: dict[str, set[tuple[str, ...]]] = {}
         for path, tails in level.items():
             for tail in tails:
-                for name in _if_readable(lambda p=path, t=tail: _matches(hdf, p, t[0]), []):
+                for name in _matches(hdf, path, tail[0]):
                     below.setdefault(f"{path}/{name}", set()).add(tail[1:])
         if file is not None:
             _load_headers(hdf, file, {path: any(tails) for path, tails in below.items()})
         level = {}
         for path, tails in below.items():
-            node = _if_readable(lambda p=path: hdf.find(p), None)
+            node = hdf.find(path)
             if isinstance(node, h5py.Dataset) and () in tails:
                 found[path] = node
             elif isinstance(node, h5py.Group) and (longer := {t for t in tails if t}):
@@ -213,7 +204,7 @@ def _load_headers(hdf: HdfFile, file: RangeFile, paths: Mapping[str, bool]) -> N
         paths: the objects; whether each is a group that will be listed, so that its names are
             needed.
     """
-    headers = {path: _if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in paths}
+    headers = {path: _header(hdf, path) for path in paths}
     folder, last, gap = _INTERVALS
     tables = [header for path, header in headers.items() if posixpath.dirname(path) == folder]
     intervals = merged(((start, start + last) for start, stop in tables if stop), gap)
@@ -283,21 +274,21 @@ def prefetch(
     Raises:
         SourceError: the metadata cannot be fetched.
     """
+    with suppress(DataError, HdfError):  # the reader that reaches the damage reports it
+        _announce(recording, tables, file, signature)
+
+
+def _announce(
+    recording: Recording, tables: Sequence[str], file: RangeFile, signature: bool
+) -> None:
     hdf = recording.hdf
     patterns = [p for t in (*tables, *([_IMAGES] if signature else ())) for p in PATHS[t]]
     datasets = find_datasets(hdf, [*_IDS, *patterns], file)
     chunked = [path for path, dataset in datasets.items() if dataset.chunks is not None]
-    headers = [_if_readable(lambda p=path: _header(hdf, p), (0, 0)) for path in chunked]
+    headers = [_header(hdf, path) for path in chunked]
     file.load([(start, start + _INDEX) for start, stop in headers if stop])
-    extents = {
-        path: _if_readable(lambda d=dataset: byte_ranges(d), [])
-        for path, dataset in datasets.items()
-    }
-    strings = [
-        path
-        for path, dataset in datasets.items()
-        if _if_readable(lambda d=dataset: has_plain_references(d), False)
-    ]
+    extents = {path: byte_ranges(dataset) for path, dataset in datasets.items()}
+    strings = [path for path, dataset in datasets.items() if has_plain_references(dataset)]
     small = {
         path
         for path, ranges in extents.items()
@@ -313,5 +304,4 @@ def prefetch(
         ]
         file.prefetch([r for path in own for r in extents[path]])
     if signature:
-        lines = _if_readable(lambda: sampled_lines(recording), [])
-        file.prefetch([_line_range(line) for line in lines])
+        file.prefetch([_line_range(line) for line in sampled_lines(recording)])

@@ -168,8 +168,8 @@ CLOSED = "the object cannot be opened; expected readable HDF5; found .+"
 UNREADABLE = "the dataset cannot be read; expected readable data; found "
 MISSING = "a dataset is missing; expected a dataset; found "
 OUTSIDE = "expected data inside the file; found "
-LEAVES = f"a link leaves the file; {OUTSIDE}external link to "
-ELSEWHERE = f"a dataset keeps its data in other files; {OUTSIDE}virtual or external dataset"
+LEAVES = f"data is not in the file; {OUTSIDE}external link to "
+ELSEWHERE = f"data is not in the file; {OUTSIDE}virtual or external dataset"
 
 _CLOCK = f"table (trials|stimulus_timestamps), column {CLOCK}"
 _RUNNING = f"table running_speed, column {RUNNING}/"
@@ -233,7 +233,7 @@ _OF_BEHAVIOR: tuple[tuple[str, Damage, str, str], ...] = (
         "links in a circle",
         link(CLOCK, h5py.SoftLink(CLOCK)),
         _CLOCK,
-        f"soft links lead in a circle; expected an object; found a link to {CLOCK}",
+        f"a link leads nowhere; expected an object; found a link to {CLOCK}",
     ),
     (
         "an external link",

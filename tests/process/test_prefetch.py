@@ -17,7 +17,7 @@ from pipelines.nwb import prefetch as prefetching
 from pipelines.nwb.prefetch import PATHS, byte_ranges, find_datasets, prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
-from pipelines.nwb.templates import image_digests, sampled_lines
+from pipelines.nwb.templates import image_digests
 from pipelines.source import range_file as ranges
 from pipelines.source.range_file import Range, RangeFile, merged
 from schemas import TABLES, Subject
@@ -145,30 +145,21 @@ def test_no_byte_is_fetched_twice(a_file: Path) -> None:
 def test_images_that_are_known_cost_a_few_lines(sample_bucket: Path, spread: None) -> None:
     path = behavior_file(sample_bucket, 1)
     with remote(path) as (recording, file, local):
-        lines = sampled_lines(recording)
         arrays = merged(
             r
             for d in find_datasets(recording.hdf, PATHS[TEMPLATES]).values()
             if len(d.shape) == 3
             for r in byte_ranges(d)
         )
-        expected: list[Range] = []
-        for sample in lines:
-            offset, (_, height, width) = sample.dataset.id.get_offset(), sample.dataset.shape
-            start = (
-                offset
-                + (sample.image * height + sample.line) * width * sample.dataset.dtype.itemsize
-            )
-            expected.append((start, start + width * sample.dataset.dtype.itemsize))
         asked = len(local.asked)
         prefetch(recording, BEHAVIOR, file, signature=True)
         for table in BEHAVIOR:
             for _ in READERS[table](recording):
                 pass
         assert image_digests(recording)
-    assert len(lines) == 16
     inside = [r for r in local.asked[asked:] if any(r[0] >= a and r[1] <= b for a, b in arrays)]
-    assert sorted(inside) == sorted(expected)
+    moved, held = (sum(stop - start for start, stop in ranges) for ranges in (inside, arrays))
+    assert 0 < moved < held / 4
 
 
 def test_trials_alone_cost_little(a_file: Path, spread: None) -> None:
@@ -245,7 +236,7 @@ def test_damaged_files_fail_where_they_are_read(path: str, bucket: Path) -> None
         prefetch(recording, tables, file, signature=True)
         assert outcome(recording, tables) == expected
         assert file.failure is None
-    assert any("a link leaves the file" in text for text in expected.values())
+    assert any("data is not in the file" in text for text in expected.values())
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -132,7 +132,7 @@ def test_text_that_is_not_utf_8() -> None:
     )
 
 
-def test_soft_links_are_followed_inside_the_file() -> None:
+def test_soft_links_are_followed_inside_the_file_and_lead_somewhere() -> None:
     content: Content = {
         "/data/deep/x": np.array([1.0]),
         "/one": h5py.SoftLink("/data/deep/x"),
@@ -145,6 +145,11 @@ def test_soft_links_are_followed_inside_the_file() -> None:
         assert file.read_numbers(path).tolist() == [1.0], path
     assert file.find("/folder/none") is None
     assert not file.has("/folder/deep/none")
+    nowhere = {"/a": h5py.SoftLink("/b"), "/b": h5py.SoftLink("/a"), "/c": h5py.SoftLink("/none/x")}
+    file = hdf(nowhere)
+    for path, where, target in (("/a", "/b", "/a"), ("/b", "/a", "/b"), ("/c", "/c", "/none/x")):
+        expected = "a link leads nowhere; expected an object; found a link to"
+        assert message(file.has, path) == f"{PATH}{where}: {expected} {target}"
 
 
 def test_links_that_leave_the_file_are_not_followed(tmp_path: Path) -> None:
@@ -158,7 +163,7 @@ def test_links_that_leave_the_file_are_not_followed(tmp_path: Path) -> None:
     }
     file = hdf(content)
     for path, link in (("/x", "/x"), ("/out/x", "/out"), ("/soft", "/out")):
-        expected = f"{PATH}{link}: a link leaves the file; expected data inside the file; found external link to {outside}"
+        expected = f"{PATH}{link}: data is not in the file; expected data inside the file; found external link to {outside}"
         assert message(file.read_numbers, path) == expected
 
 
@@ -170,7 +175,7 @@ def test_data_kept_in_other_files_is_refused(tmp_path: Path) -> None:
     layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", shape=(2,))
     h5.create_virtual_dataset("virtual", layout)
     for path in ("/external", "/virtual"):
-        expected = f"{PATH}{path}: a dataset keeps its data in other files; expected data inside the file; found virtual or external dataset"
+        expected = f"{PATH}{path}: data is not in the file; expected data inside the file; found virtual or external dataset"
         assert message(HdfFile(h5, NAME).read_numbers, path) == expected
 
 

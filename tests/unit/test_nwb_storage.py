@@ -13,8 +13,8 @@ from builders.mini import MINI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.nwb.hdf5.errors import HdfError
 from pipelines.nwb.hdf5.storage import read
-from pipelines.nwb.hdf5.tree import HdfError
 from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
 
 

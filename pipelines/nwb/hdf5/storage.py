@@ -15,7 +15,7 @@ from typing import Any
 import deflate
 import numpy as np
 
-from pipelines.nwb.hdf5.tree import HdfError, h5py, hdf5_errors
+from pipelines.nwb.hdf5.errors import HdfError, h5py, hdf5_errors
 from schemas.casts import NDArray
 
 _GZIP = [h5py.h5z.FILTER_DEFLATE]

@@ -15,16 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipelines.nwb.hdf5 import storage
-from pipelines.nwb.hdf5.tree import (
-    HdfError,
-    follow,
-    h5py,
-    leaves_file,
-    link_of,
-    names_in,
-    open_member,
-    read_attribute,
-)
+from pipelines.nwb.hdf5.errors import HdfError, h5py, hdf5_errors
 from schemas.casts import NDArray
 from schemas.errors import DataError, NotNwbError
 
@@ -35,9 +26,6 @@ LARGEST = 256 << 20
 
 A worker has 512 MB. The release's largest array has 99 MB in a file of 670 MB; a few kB of gzip can
 claim any size."""
-
-_NOT_OPENED = ("the object cannot be opened", "readable HDF5")
-_NOT_READ = ("the dataset cannot be read", "readable data")
 
 
 @contextmanager
@@ -89,7 +77,6 @@ class HdfFile:
     h5: Any
     name: str
     _found: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    _following: set[str] = field(default_factory=set[str], repr=False)
 
     def error(
         self, path: str, problem: str, *, expected: str, found: str, hint: str | None = None
@@ -100,10 +87,11 @@ class HdfFile:
         )
 
     @contextmanager
-    def _reading(self, path: str, problem: str, expected: str) -> Generator[None]:
-        """Turns an `HdfError` into a `DataError`."""
+    def _reading(self, path: str, problem: str, expected: str = "readable HDF5") -> Generator[None]:
+        """Turns what h5py raises for damaged content into a `DataError`."""
         try:
-            yield
+            with hdf5_errors():
+                yield
         except HdfError as error:
             raise self.error(path, problem, expected=expected, found=str(error)) from error
 
@@ -123,54 +111,44 @@ class HdfFile:
             return self.h5
         path = "/" + "/".join(parts)
         if path not in self._found:
-            parent = self.find("/" + "/".join(parts[:-1]))
+            parent = self.find("/".join(parts[:-1]))
             self._found[path] = (
                 self._member(path, parent) if isinstance(parent, h5py.Group) else None
             )
         return self._found[path]
 
     def _member(self, path: str, group: Any) -> Any:
-        parent, _, name = path.rpartition("/")
-        with self._reading(path, *_NOT_OPENED):
-            link = link_of(group, name)
-        if link is None:
-            return None
+        name = path.rpartition("/")[2]
+        node: Any = None
+        outside = ""
+        with self._reading(path, "the object cannot be opened"):
+            # Not `name in group` or `group.get(name)`: to both, a member that cannot be read does
+            # not exist.
+            if not group.id.links.exists(name.encode()):
+                return None
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.HardLink):
+                node = group[name]
+            if isinstance(node, h5py.Dataset):
+                # Asked for here, so that callers need not expect a damaged description.
+                _ = (node.dtype, node.shape, node.chunks)
+                outside = "virtual or external dataset" if node.is_virtual or node.external else ""
         if isinstance(link, h5py.ExternalLink):
+            outside = f"external link to {link.filename}"
+        if outside:
             raise self.error(
-                path,
-                "a link leaves the file",
-                expected="data inside the file",
-                found=f"external link to {link.filename}",
+                path, "data is not in the file", expected="data inside the file", found=outside
             )
-        if isinstance(link, h5py.SoftLink):
-            absolute = link.path.startswith("/")
-            return self._target(path, link.path if absolute else f"{parent}/{link.path}")
-        with self._reading(path, *_NOT_OPENED):
-            node = open_member(group, name)
-            elsewhere = isinstance(node, h5py.Dataset) and leaves_file(node)
-        if elsewhere:
-            raise self.error(
-                path,
-                "a dataset keeps its data in other files",
-                expected="data inside the file",
-                found="virtual or external dataset",
-            )
-        return node
+        return self._target(path, link.path) if isinstance(link, h5py.SoftLink) else node
 
     def _target(self, path: str, target: str) -> Any:
         """The object that a soft link leads to."""
-        if path in self._following:
-            raise self.error(
-                path,
-                "soft links lead in a circle",
-                expected="an object",
-                found=f"a link to {target}",
-            )
-        self._following.add(path)
+        parent = "" if target.startswith("/") else path.rpartition("/")[0]
+        self._found[path] = None  # so that links in a circle lead nowhere
         try:
-            node = self.find(target)
+            node = self.find(f"{parent}/{target}")
         finally:
-            self._following.remove(path)
+            del self._found[path]
         if node is None:
             raise self.error(
                 path, "a link leads nowhere", expected="an object", found=f"a link to {target}"
@@ -206,8 +184,8 @@ class HdfFile:
     def members(self, path: str) -> list[str]:
         """Names in a group, ascending; empty if the group is missing."""
         node = self.find(path)
-        with self._reading(path, "the group cannot be listed", "readable HDF5"):
-            return names_in(node) if isinstance(node, h5py.Group) else []
+        with self._reading(path, "the group cannot be listed"):
+            return sorted(node) if isinstance(node, h5py.Group) else []
 
     # --- datasets ----------------------------------------------------------------------------
 
@@ -255,8 +233,15 @@ class HdfFile:
                 expected=f"at most {self._room} bytes at a time",
                 found=f"{wanted}",
             )
-        with self._reading(path, *_NOT_READ):
+        try:
             return storage.read(dataset, index)
+        except HdfError as error:
+            raise self.error(
+                path,
+                "the dataset cannot be read",
+                expected="readable data",
+                found=str(error),
+            ) from error
 
     def read_part(self, path: str, index: tuple[int, ...]) -> NDArray:
         """Reads a part of a numeric dataset.
@@ -353,9 +338,8 @@ class HdfFile:
         node = self.find(path)
         column = f"{path}@{name}"
         with self._reading(column, "an attribute cannot be read", "readable data"):
-            value = None if node is None else read_attribute(node, name)
-        if value is None:
-            value = default
+            # Not get(), to which an unreadable attribute does not exist.
+            value = node.attrs[name] if node is not None and name in node.attrs else default
         if value is _REQUIRED:
             raise self.error(
                 column, "an attribute is missing", expected="an attribute", found="nothing"
@@ -409,7 +393,7 @@ class HdfFile:
             return
         column, expected = f"{path}@{name}", f"a reference to {target}"
         with self._reading(column, "a reference cannot be followed", expected):
-            found = follow(self.h5, reference)
+            found = self.h5[reference]
         if found != self.find(target):
             raise self.error(
                 column, "a reference leads elsewhere", expected=expected, found=str(found.name)
