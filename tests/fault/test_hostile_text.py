@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,16 +14,11 @@ from builders.command import in_terminal, vblake
 from builders.lake import RELEASE, build_lake, entry, write_rows
 
 from pipelines.cli.app import main, say_error
-from pipelines.cli.progress import Progress, print_summary
+from pipelines.cli.progress import Progress
 from pipelines.convert.staged import FileResult
-from pipelines.ingest import MouseReport, Prepared
 from pipelines.lake.ledger import Status, publish_mouse
-from pipelines.lake.store import LocalStore
-from pipelines.release.manifest import Release, ReleaseObject
-from pipelines.release.project_tables import ProjectTables
-from pipelines.release.selection import FileKind, FileTask, Plan
-from pipelines.request import IngestRequest
-from pipelines.source.base import SourceSpec
+from pipelines.release.manifest import ReleaseObject
+from pipelines.release.selection import FileKind, FileTask
 from schemas.errors import LakeError
 
 STEERING = "\x1b]0;title\x07\x1b[2J\x1b[31mred \x9b1A\x08\x7f\r\x00 \u202egnp.exe\u2066 \u200b\ue000\u2028".replace(
@@ -82,20 +76,18 @@ def harmless(sent: bytes) -> str:
     ("args", "code"),
     [
         (["sql", "SELECT cre_line, driver_line FROM behavior_sessions"], 0),
-        (["sql", "--format", "csv", "SELECT cre_line, driver_line FROM behavior_sessions"], 0),
+        (["sql", "--format", "csv", "SELECT cre_line FROM behavior_sessions"], 0),
         (["sql", f'SELECT 1 AS "{HOSTILE}"'], 0),
-        (["sql", f"EXPLAIN SELECT * FROM licks WHERE '{HOSTILE}' = frame::VARCHAR"], None),
         (["sql", "SELECT error(cre_line) FROM behavior_sessions"], 2),
+        (["sql", f'FROM "{HOSTILE}"'], 2),
         (["status"], 0),
-        (["status", "--json"], 0),
         (["verify"], 1),
     ],
 )
-def test_a_terminal_is_sent_nothing_but_text(lake: Path, args: list[str], code: int | None) -> None:
+def test_a_terminal_is_sent_nothing_but_text(lake: Path, args: list[str], code: int) -> None:
     returned, sent = in_terminal(*args, "--lake", lake, columns=400)
     shown = harmless(sent)
-    if code is not None:
-        assert returned == code, shown
+    assert returned == code, shown
     if "cre_line" in args[-1] and code == 0:
         assert "[red]a[/red] [link=https://example.org]b[/link] [/]" in shown
 
@@ -106,33 +98,19 @@ def test_a_problem_is_one_line(lake: Path) -> None:
     assert line.endswith("·no line")
 
 
-def test_programs_get_values_as_they_are(lake: Path) -> None:
+def test_programs_get_values_as_they_are(lake: Path, tmp_path: Path) -> None:
     query = "SELECT cre_line AS v FROM behavior_sessions"
-    as_csv = vblake("sql", "--lake", lake, "--format", "csv", query).stdout.decode()
-    assert list(csv.reader(io.StringIO(as_csv, newline="")))[1] == [HOSTILE]
-    as_json = vblake("sql", "--lake", lake, "--format", "json", query).stdout.decode()
-    assert json.loads(as_json) == [{"v": HOSTILE}]
+    assert list(csv.reader(io.StringIO(_answer(lake, "csv", query), newline="")))[1] == [HOSTILE]
+    assert json.loads(_answer(lake, "json", query)) == [{"v": HOSTILE}]
     found = json.loads(vblake("status", "--lake", lake, "--json").stdout)
     assert found["problems"][-1]["error"] == f"{HOSTILE}\nno line"
+    out = tmp_path / "v.parquet"
+    assert vblake("sql", "--lake", lake, "-o", out, query).returncode == 0
+    assert pq.read_table(out).column("v").to_pylist() == [HOSTILE]
 
 
-def test_an_output_file_has_values_as_they_are(lake: Path, tmp_path: Path) -> None:
-    for name in ("v.csv", "v.json", "v.parquet"):
-        assert (
-            vblake(
-                "sql",
-                "--lake",
-                lake,
-                "-o",
-                tmp_path / name,
-                "SELECT cre_line AS v FROM behavior_sessions",
-            ).returncode
-            == 0
-        )
-    with (tmp_path / "v.csv").open(newline="", encoding="utf-8") as file:
-        assert list(csv.reader(file))[1] == [HOSTILE]
-    assert json.loads((tmp_path / "v.json").read_text()) == [{"v": HOSTILE}]
-    assert pq.read_table(tmp_path / "v.parquet").column("v").to_pylist() == [HOSTILE]
+def _answer(lake: Path, form: str, query: str) -> str:
+    return vblake("sql", "--lake", lake, "--format", form, query).stdout.decode()
 
 
 class _Terminal(io.StringIO):
@@ -162,30 +140,6 @@ def test_progress_shows_names_and_errors_as_text(
     for part in ("\x1b]0;", "\x1b[31m", "\x9b", "\u202e", "\x07", "\nno line"):
         assert part not in text
     assert "[red]a[/red]" in text
-
-
-def test_the_summary_is_a_line_per_file(capsys: pytest.CaptureFixture[str]) -> None:
-    bad = entry(
-        FileKind.BEHAVIOR_SESSION,
-        1,
-        101,
-        1,
-        Status.QUARANTINED,
-        error=f"{HOSTILE}\nno line",
-        object_key=f"k{STEERING}",
-    )
-    prepared = Prepared(
-        request=IngestRequest(SourceSpec("bucket"), "/lake"),
-        store=LocalStore(Path("/lake")),
-        release=Release("1.1.0", {}, {}),
-        project=ProjectTables({}, ()),
-        plan=Plan([], [], []),
-        ledger={},
-        todo=(),
-        done=(),
-    )
-    assert print_summary(prepared, [MouseReport(101, (bad, replace(bad, error=None)))]) == 3
-    assert len(harmless(capsys.readouterr().out.encode()).splitlines()) == 5
 
 
 def test_errors_are_text(capsys: pytest.CaptureFixture[str]) -> None:
