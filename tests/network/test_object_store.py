@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 from builders.network import without_waits
-from servers.s3 import BUCKET, Fault, RequestInfo, S3Server
+from servers.s3 import BUCKET, Fault, S3Server
 
 from pipelines.source import base, object_store
 from pipelines.source import range_file as ranges
@@ -107,28 +107,6 @@ def test_a_pinned_version_is_read_after_a_newer_one_was_put(store: Store, tmp_pa
     assert source.sizes("a/") == {"a/pinned.nwb": 3}
 
 
-def test_a_deleted_object_is_still_there_by_its_version(store: Store) -> None:
-    version = store.put("b/deleted.nwb", b"content")
-    store.client.delete_object(Bucket=BUCKET, Key="b/deleted.nwb")
-    source = ObjectStoreSource(SourceSpec(f"s3://{BUCKET}", store.endpoint))
-    assert source.read("b/deleted.nwb", version) == b"content"
-    with pytest.raises(SourceError, match=r"b/deleted.nwb in .*: there is no such object"):
-        source.read("b/deleted.nwb", None)
-
-
-def test_a_listing_is_paged_and_relative_to_the_prefix(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
-    keys = [f"mirror/vb/listed/{i:04} +%.nwb" for i in range(8)]
-    for i, key in enumerate(keys):
-        store.put(key, b"x" * (i % 3))
-    mirror = ObjectStoreSource(SourceSpec(f"s3://{BUCKET}/mirror/", store.endpoint))
-    expected = {key.removeprefix("mirror/"): i % 3 for i, key in enumerate(keys)}
-    assert mirror.sizes("vb/listed/") == expected
-    assert mirror.read("vb/listed/0002 +%.nwb", None) == b"xx"
-
-
 def test_credentials_come_from_environment_and_profiles(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -156,7 +134,7 @@ def test_credentials_come_from_environment_and_profiles(
 # --- what an answer must be
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 12_345])
+@pytest.mark.parametrize("size", [0, 1000, 12_345])
 def test_whole_objects_come_in_parts(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -307,17 +285,6 @@ def test_an_answer_that_drips_is_given_up(folder: Path, monkeypatch: pytest.Monk
         pytest.raises(TransientSourceError, match=r"sent nothing for 0.3 s, or too slowly"),
     ):
         source_of(server, attempts=1, read_timeout_s=0.3, connect_timeout_s=0.3).read(KEY, None)
-
-
-def test_a_stalled_server_is_given_up(folder: Path) -> None:
-    with (
-        S3Server(folder, faults=lambda *_: Fault(stall_s=1.5)) as server,
-        pytest.raises(
-            TransientSourceError,
-            match=r"sent nothing for 0.3 s, or too slowly\. Try .* longer --timeout",
-        ),
-    ):
-        source_of(server, attempts=1, read_timeout_s=0.3).read(KEY, None)
 
 
 # --- processes
@@ -505,12 +472,3 @@ def test_a_setting_that_obstore_refuses_is_one_line(
         ObjectStoreSource(SourceSpec("s3://lab", "http://127.0.0.1:9")).read(KEY, None)
     assert "hunter2" not in str(e.value)
     assert e.value.__context__ is None
-
-
-def test_request_info_is_of_the_version_that_was_asked_for(folder: Path) -> None:
-    asked: list[RequestInfo] = []
-    with S3Server(folder, faults=lambda r, _: asked.append(r)) as server:
-        version = version_of(server)
-        with closing(source_of(server).open(KEY, version)) as file:
-            file.read(10)
-    assert {request.version_id for request in asked} == {version}

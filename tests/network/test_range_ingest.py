@@ -33,7 +33,7 @@ def server(sample_bucket: Path) -> Iterator[S3Server]:
 
 @contextmanager
 def spread_out() -> Generator[None]:
-    """The sample's files are small: with all distances in proportion they are fetched like real ones, not as a few large pieces."""
+    """Scales all distances to the sample's small files, so that they are fetched like real ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "BLOCK", 4 << 10)
         patch.setattr(ranges, "BEFORE", 512)
@@ -53,7 +53,7 @@ def spread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def counted(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counters]:
-    """A lake of everything but images, fetched in small pieces, and what was asked of the server for it."""
+    """A lake of everything but images, fetched in small pieces, and the requests for it."""
     lake = tmp_path_factory.mktemp("counted") / "lake"
     with S3Server(sample_bucket) as server, spread_out():
         assert errors(run(server, lake, tables=NOT_IMAGES)) == []
@@ -109,12 +109,6 @@ def test_an_ingest_over_s3_equals_one_from_a_folder(
     assert server.counters.requests["refused"] == 0
 
 
-def test_files_share_connections(server: S3Server, tmp_path: Path) -> None:
-    reports = run(server, tmp_path / "lake", tables=("trials", "running_speed"))
-    assert sum(len(report.entries) for report in reports) > 5
-    assert server.counters.connections <= ranges.CONNECTIONS + 1
-
-
 def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(
     counted: tuple[Path, Counters], sample_bucket: Path
 ) -> None:
@@ -153,17 +147,8 @@ def test_a_newer_object_of_the_same_name_is_not_read(
     with S3Server(
         bucket, versions={key: {pinned(bucket)[key]: old.relative_to(bucket), "later": key}}
     ) as server:
-        assert (
-            errors(
-                run(
-                    server,
-                    tmp_path / "lake",
-                    behavior_sessions=(file_key(newer),),
-                    tables=("running_speed",),
-                )
-            )
-            == []
-        )
+        chosen = {"behavior_sessions": (file_key(newer),), "tables": ("running_speed",)}
+        assert errors(run(server, tmp_path / "lake", **chosen)) == []
     where = f"WHERE behavior_session_id = {file_key(newer)}"
     for lake in (tmp_path / "lake", sample_lake):
         assert query(
@@ -188,7 +173,7 @@ def test_one_small_table_moves_little(
 def test_further_planes_are_not_asked_for_behavior(
     counted: tuple[Path, Counters], sample_bucket: Path
 ) -> None:
-    """The behaviour of a session comes from one file: what its other planes have of it stays where it is."""
+    """The behaviour of a session comes from one file and is not fetched from its other planes."""
     lake, counters = counted
     planes = query(
         lake,
@@ -218,16 +203,6 @@ def test_further_planes_are_not_asked_for_behavior(
         ]
 
 
-def test_worker_processes_fetch_alike(server: S3Server, sample_lake: Path, tmp_path: Path) -> None:
-    assert errors(run(server, tmp_path / "lake", workers=2, tables=("trials", "dff_traces"))) == []
-    for table in ("trials", "dff_traces"):
-        sql = f"SELECT COLUMNS(*)::VARCHAR FROM {table} ORDER BY ALL"
-        assert query(tmp_path / "lake", sql) == query(sample_lake, sql)
-    assert sum(moved(tmp_path / "lake").values()) == sum(
-        of_files(server.counters.bytes_sent).values()
-    )
-
-
 def test_verify_hash_fetches_whole_objects_and_checks_them(
     bucket: Path, sample_lake: Path, tmp_path: Path
 ) -> None:
@@ -236,14 +211,8 @@ def test_verify_hash_fetches_whole_objects_and_checks_them(
         h5["/processing/running/speed/data"][0] += 1
     name = str(damaged.relative_to(bucket))
     with S3Server(bucket) as server:
-        found = errors(
-            run(
-                server,
-                tmp_path / "lake",
-                verify_hash=True,
-                tables=("trials", "ophys_timestamps"),
-            )
-        )
+        tables = ("trials", "ophys_timestamps")
+        found = errors(run(server, tmp_path / "lake", verify_hash=True, tables=tables))
         sent = of_files(server.counters.bytes_sent)
     assert len(found) == 1
     assert damaged.name in found[0]
