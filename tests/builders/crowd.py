@@ -22,16 +22,7 @@ from schemas import TABLES, ForeignKey, Table
 from schemas.layout import glob_pattern
 
 Kind = Literal["catalog", "open catalog", "glob", "polars"]
-READERS: tuple[Kind, ...] = (
-    "catalog",
-    "catalog",
-    "open catalog",
-    "glob",
-    "glob",
-    "glob",
-    "polars",
-    "polars",
-)
+READERS: tuple[Kind, ...] = ("catalog", "open catalog", "glob", "polars")
 
 RETRYABLE: tuple[tuple[type[Exception], str], ...] = (
     (duckdb.Error, "TProtocolException: Invalid data"),
@@ -146,21 +137,14 @@ def _asked(report: Report, question: Callable[[], Any]) -> Any:
     for _ in range(TRIES):
         try:
             answer = question()
-        except tuple(kind for kind, _ in RETRYABLE) as error:
-            text = next(
-                (
-                    text
-                    for kind, text in RETRYABLE
-                    if isinstance(error, kind) and text in str(error)
-                ),
-                None,
-            )
-            if text is None:
+        except Exception as error:
+            texts = [t for kind, t in RETRYABLE if isinstance(error, kind) and t in str(error)]
+            if not texts:
                 raise
-            report.again[f"{type(error).__name__}: {text}"] += 1
-            continue
-        report.answers += 1
-        return answer
+            report.again[f"{type(error).__name__}: {texts[0]}"] += 1
+        else:
+            report.answers += 1
+            return answer
     raise AssertionError(f"no answer in {TRIES} attempts")
 
 
@@ -211,7 +195,7 @@ def crowd(
         published: what each table may hold; other tables are not asked for.
         seed: of their choice of questions.
         readers: one process each.
-        pause: seconds between two questions of a reader; eight that never pause leave a small
+        pause: seconds between two questions of a reader; readers that never pause leave a small
             machine no time to write.
     """
     context = get_context("spawn")

@@ -43,8 +43,7 @@ class Command:
         sessions: what to ingest.
         force: convert again.
         phase, line: the process group is killed before the n-th line, from 1, that is executed in
-        the modules of a phase; 0 for never. Without
-            a phase lines are not counted.
+            the modules of a phase; 0 for never. Without a phase lines are not counted.
         dagster: as `vblake ingest`, which counts no lines.
     """
 
@@ -62,27 +61,14 @@ class Command:
         """The command line."""
         if not self.dagster:
             return [sys.executable, "-m", "builders.killing", json.dumps(asdict(self))]
-        selected = [
-            word for session in self.sessions for word in ("--behavior-session", str(session))
-        ]
-        options = [
-            "--lake",
-            self.lake,
-            "--source",
-            self.source,
-            "--workers",
-            str(self.workers),
-            *selected,
-        ]
-        options += ["--endpoint-url", self.endpoint_url] if self.endpoint_url else []
-        return [
-            sys.executable,
-            "-m",
-            "assets",
-            "ingest",
-            *options,
-            *(["--force"] if self.force else []),
-        ]
+        options = ["--lake", self.lake, "--source", self.source, "--workers", str(self.workers)]
+        for session in self.sessions:
+            options += ["--behavior-session", str(session)]
+        if self.endpoint_url:
+            options += ["--endpoint-url", self.endpoint_url]
+        if self.force:
+            options.append("--force")
+        return [sys.executable, "-m", "assets", "ingest", *options]
 
     def start(self, home: Path) -> subprocess.Popen[str]:
         """Starts it in a session of its own. Dagster's records go to a folder of the test's."""
