@@ -83,10 +83,12 @@ def listening() -> Generator[None]:
     former = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(heard,), name="signals", daemon=True)
     watcher.start()
+    reported, sys.unraisablehook = sys.unraisablehook, _in_finalizer
     try:
         with raising():
             yield
     finally:
+        sys.unraisablehook = reported
         signal.set_wakeup_fd(former)
         os.close(told)
         watcher.join()
@@ -112,6 +114,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if not _state.raised:
         _state.raised, _state.number = True, _state.number or number
         raise Stopped(signal.Signals(number).name)
+
+
+def _in_finalizer(lost: sys.UnraisableHookArgs) -> None:
+    """Reports an exception that a finalizer cannot raise, unless it is `Stopped`.
+
+    Python would print its traceback and go on. `_watch` ends the process some seconds later.
+    """
+    if not isinstance(lost.exc_value, Stopped):
+        sys.__unraisablehook__(lost)
 
 
 def _watch(heard: int) -> None:

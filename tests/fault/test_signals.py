@@ -175,6 +175,28 @@ def test_a_signal_that_has_no_effect_ends_after_a_while() -> None:
     assert running.said == ["ready", "stopping", "error: stopped by SIGTERM: half is done"]
 
 
+FINALIZER = """
+import signal, time
+from pipelines.cli import interrupt
+from pipelines.cli.app import main
+interrupt._PATIENCE = 0.2
+class Connection:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+def work():
+    Connection()
+    time.sleep(60)
+main(work)
+"""
+
+
+def test_a_signal_in_a_finalizer_leaves_no_traceback() -> None:
+    # As those of Dagster's database connections, in which Python drops the exception.
+    running = start("-c", FINALIZER, program=[sys.executable])
+    assert running.end(SOON) == 143
+    assert running.said == ["error: stopped by SIGTERM"]
+
+
 def test_signals_to_process_and_group_are_one() -> None:
     # `timeout`, Slurm and others do that.
     running = program(cleaning=1)
