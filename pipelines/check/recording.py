@@ -117,15 +117,10 @@ class RecordingCheck:
         if len(lost := np.setdiff1d(keys, listed)):
             findings.append(_dangling(table, column, parent, lost))
         if complete and len(without := np.setdiff1d(listed, keys)):
-            missing = f"{len(without)} of {len(listed)} {parent.name} without a row"
-            finding = Finding(
-                Rule.ROW_PER_PARENT,
-                table.name,
-                "rows are missing",
-                column,
-                f"a row for each of {parent.name}",
-                f"{missing}, {column} {some(without.tolist())}",
-            )
+            rule, expected = Rule.ROW_PER_PARENT, f"a row for each of {parent.name}"
+            found = f"{len(without)} of {len(listed)} {parent.name} without a row"
+            found = f"{found}, {column} {some(without.tolist())}"
+            finding = Finding(rule, table.name, "rows are missing", column, expected, found)
             findings.append(self._unless_known(finding, table))
         return findings
 
@@ -190,15 +185,10 @@ _PARENTS = {key.table for table in TABLES.values() for key in table.foreign_keys
 def _dangling(
     table: Table, column: str, parent: Table, lost: NDArray, *, of: tuple[str, ...] = ()
 ) -> Finding:
+    message = f"rows refer to {parent.name} that are not there"
     expected = f"keys of {parent.name}" + (f" with the same {', '.join(of)}" if of else "")
-    return Finding(
-        Rule.FOREIGN_KEY,
-        table.name,
-        f"rows refer to {parent.name} that are not there",
-        column,
-        expected,
-        f"{column} {some(lost.tolist())}",
-    )
+    found = f"{column} {some(lost.tolist())}"
+    return Finding(Rule.FOREIGN_KEY, table.name, message, column, expected, found)
 
 
 def clock_finding(table: Table, check: Check, extent: Extent, frames: Frames) -> Finding | None:

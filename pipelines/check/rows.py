@@ -87,27 +87,15 @@ def _kept_columns(table: Table) -> set[str]:
     return {*own_key(table), *(key.columns[-1] for key in table.foreign_keys)}
 
 
-def _distinct(values: NDArray) -> NDArray:
-    """The values without repeats, at little cost where they are all equal or sorted already."""
-    if len(values) and values.dtype != object and (values == values[0]).all():
-        return values[:1]
-    return np.unique(values)
-
-
 def _repeated(columns: Sequence[NDArray]) -> str | None:
     """A key that occurs twice."""
-    if len(columns) == 1 and columns[0].dtype != object:
-        (keys,) = columns
-        if bool(np.all(keys[1:] > keys[:-1])):
-            return None
-        values, counts = np.unique(keys, return_counts=True)
-        return str(values[counts > 1][0]) if (counts > 1).any() else None
-    seen: set[tuple[object, ...]] = set()
-    for key in zip(*(column.tolist() for column in columns), strict=True):
-        if key in seen:
-            return ", ".join(map(str, key))
-        seen.add(key)
-    return None
+    keys = columns[0]
+    if len(columns) > 1:
+        keys = np.array([", ".join(map(str, key)) for key in zip(*columns, strict=True)])
+    if bool(np.all(keys[1:] > keys[:-1])):
+        return None  # the usual case, without sorting
+    values, counts = np.unique(keys, return_counts=True)
+    return str(values[counts > 1][0]) if (counts > 1).any() else None
 
 
 # --- rules of single batches ---------------------------------------------------------------------
@@ -121,34 +109,29 @@ def declared_schema(table: str) -> pa.Schema:
 
 def schema_findings(table: Table, found: pa.Schema) -> Iterator[Finding]:
     """Rule `schema`: the declared columns, types and nullability, in the declared order."""
-    declared = declared_schema(table.name)
+    declared, rule, name = declared_schema(table.name), Rule.SCHEMA, table.name
     if found.equals(declared):
         return
-
-    def finding(
-        column: str | None, message: str, expected: str | None = None, has: str | None = None
-    ) -> Finding:
-        return Finding(Rule.SCHEMA, table.name, message, column, expected, has)
-
     for field in declared:
         positions = found.get_all_field_indices(field.name)
         if len(positions) != 1:
             times = "is missing" if not positions else "is there more than once"
-            yield finding(field.name, f"the column {times}")
+            yield Finding(rule, name, f"the column {times}", field.name)
             continue
         has = found.field(positions[0])
         if has.type != field.type:
             message = "the column has another type"
-            yield finding(field.name, message, str(field.type), str(has.type))
+            yield Finding(rule, name, message, field.name, str(field.type), str(has.type))
         elif has.nullable != field.nullable:
+            message = "the file declares another nullability"
             expected, actual = ("may be NULL" if f.nullable else "never NULL" for f in (field, has))
-            yield finding(field.name, "the file declares another nullability", expected, actual)
-    for name in found.names:
-        if name not in declared.names:
-            yield finding(name, "the file has a column that is not declared")
+            yield Finding(rule, name, message, field.name, expected, actual)
+    for column in found.names:
+        if column not in declared.names:
+            yield Finding(rule, name, "the file has a column that is not declared", column)
     if found.names != declared.names and sorted(found.names) == sorted(declared.names):
         orders = (", ".join(declared.names), ", ".join(found.names))
-        yield finding(None, "the columns are in another order", *orders)
+        yield Finding(rule, name, "the columns are in another order", None, *orders)
 
 
 def null_findings(table: Table, rows: pa.Table) -> Iterator[Finding]:
@@ -203,7 +186,7 @@ class TableRows:
             self.rows += batch.num_rows
         for name, parts in self._kept.items():
             values = rows.column(name).drop_null().to_numpy()
-            parts.append(values if name in self._own_key else _distinct(values))
+            parts.append(values if name in self._own_key else np.unique(values))
         self.evidence |= {e for e in self._wanted if shows(rows.column(e.column), e)}
         return findings
 
@@ -221,27 +204,17 @@ class TableRows:
         repeated = _repeated([self.values(name) for name in self._own_key])
         if repeated is None:
             return None
-        name = ", ".join(self._own_key)
-        return Finding(
-            Rule.PRIMARY_KEY,
-            self.table.name,
-            "a primary key repeats",
-            name,
-            "unique keys",
-            f"{name} {repeated} twice",
-        )
+        name, rule = ", ".join(self._own_key), Rule.PRIMARY_KEY
+        message, found = "a primary key repeats", f"{name} {repeated} twice"
+        return Finding(rule, self.table.name, message, name, "unique keys", found)
 
     def forget(self, *needed: str) -> None:
         """Drops the values of all columns but those needed."""
         self._kept = {name: parts for name, parts in self._kept.items() if name in needed}
 
-    def _finding(
-        self, check: Check, message: str, found: str, expected: str | None = None
-    ) -> Finding:
+    def _finding(self, check: Check, message: str, found: str) -> Finding:
         column = ", ".join(check.columns) or None
-        return Finding(
-            check.rule, self.table.name, message, column, expected or check.expected, found
-        )
+        return Finding(check.rule, self.table.name, message, column, check.expected, found)
 
     def _apply(self, check: Check, columns: list[Column], count: int) -> Finding | None:
         match check.rule:

@@ -28,6 +28,9 @@ NOT_COMPARED = ("ingested_at", "bytes_fetched")
 Units = dict[Any, tuple[int, str]]
 """By unit: rows and the sum of their hashes."""
 
+Seen = dict[str, Units]
+"""What a reader saw, by table. Tables without files are empty."""
+
 
 def unit_column(table: Table) -> str | None:
     """The column whose values are the units of a table."""
@@ -65,16 +68,6 @@ def dangling_sql(
     return f"SELECT count(*) FROM {source} c ANTI JOIN {parent} p ON {on} WHERE {given}"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a reader saw: units by table. Tables without files are empty."""
-
-    units: dict[str, Units]
-
-    def __getitem__(self, table: str) -> Units:
-        return self.units[table]
-
-
 def _units(con: duckdb.DuckDBPyConnection, table: Table, source: str) -> Units:
     return {
         unit: (rows, digest)
@@ -91,18 +84,16 @@ def by_glob(lake: Path) -> Seen:
     """Every table through its documented glob, with DuckDB."""
     there = {t.name for t in with_files(lake)}
     with duckdb.connect() as con:
-        return Seen(
-            {
-                t.name: _units(con, t, glob_source(lake, t)) if t.name in there else {}
-                for t in TABLES.values()
-            }
-        )
+        return {
+            t.name: _units(con, t, glob_source(lake, t)) if t.name in there else {}
+            for t in TABLES.values()
+        }
 
 
 def by_catalog(lake: Path) -> Seen:
     """Every table through the catalog."""
     with connect(LocalStore(lake)) as con:
-        return Seen({t.name: _units(con, t, t.name) for t in TABLES.values()})
+        return {t.name: _units(con, t, t.name) for t in TABLES.values()}
 
 
 def by_polars(lake: Path) -> dict[str, pl.DataFrame]:
@@ -153,7 +144,7 @@ class Reference:
         self._check_ledger(lake, found)
 
     def _check(self, found: Seen, older: Seen | None, reader: str) -> None:
-        for table, units in found.units.items():
+        for table, units in found.items():
             wrong = [u for u, digest in units.items() if digest != self.seen[table].get(u)]
             assert not wrong, (
                 f"{reader}: {table} of {wrong} is neither absent nor as in an undisturbed run"

@@ -126,14 +126,6 @@ def test_every_reader_gets_the_rows_of_a_version_that_lies_behind_another(tmp_pa
     assert pq.read_schema(name.path).metadata == {b"release": b"1.2"}
 
 
-def test_a_query_that_is_older_than_several_replacements_gets_its_own_version(
-    tmp_path: Path,
-) -> None:
-    name = _Name(tmp_path)
-    footers = [name.put(_rows(n, 100)) for n in range(20)]
-    assert [name.by(f).column("id")[0].as_py() for f in footers] == [n * 1000 for n in range(20)]
-
-
 def test_a_large_earlier_version_is_not_kept_and_refused_by_all_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
