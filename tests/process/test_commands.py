@@ -1,16 +1,11 @@
-"""Commands on the sample lake, and one that is interrupted."""
+"""Commands on the sample lake."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 from builders.cli import output
 
 from pipelines.check.lake import verify
@@ -43,30 +38,3 @@ def test_plan_counts_what_is_done(sample_bucket: Path, sample_lake: Path) -> Non
         output("plan", "--source", sample_bucket, "--lake", sample_lake, "--json", "--force")
     )
     assert (again["todo"], again["done"]) == (found["done"], 0)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT count(*) FROM range(100_000_000_000) a, range(1000) b",
-        "SELECT 1 FROM range(1_000_000_000)",
-    ],
-)
-def test_an_interrupted_query_ends_with_one_line_and_leaves_no_output(
-    good: Path, tmp_path: Path, query: str
-) -> None:
-    program = "from pipelines.cli.app import main; main()"
-    file = tmp_path / "out.csv"
-    args = [sys.executable, "-c", program, "sql", "--lake", str(good), "-o", str(file), query]
-    with subprocess.Popen(args, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / ".out.csv.part").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        try:
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert (process.returncode, said) == (130, b"error: interrupted\n")
-    assert [p.name for p in tmp_path.iterdir()] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("good", range(4))
+@pytest.mark.parametrize("good", [0, 2])
 def test_a_source_that_fails_while_hdf5_opens_it_does_not_crash_the_process_when_it_ends(
     good: int,
 ) -> None:
