@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from builders.cli import TRIALS, cells, csv_of, output, refusal, run
-from builders.lake import replaced, rewrite, write_rows
+from builders.lake import replaced, rewrite
 
 from pipelines.cli.app import app
 from pipelines.lake.store import LocalStore
@@ -64,21 +64,6 @@ def test_verify_prints_a_line_per_problem_and_exits_with_1(lake: Path) -> None:
         f"{lake}: {files} files read, 1 error\n"
     )
     assert run("verify", "--lake", lake, "--quick").exit_code == 0
-
-
-def test_verify_exits_with_0_where_there_are_only_warnings(lake: Path) -> None:
-    plane = {
-        "behavior_session_id": 1003,
-        "ophys_session_id": 2003,
-        "ophys_experiment_id": 3003,
-        "timestamps": [0.5],
-    }
-    write_rows(
-        LocalStore(lake), "ophys_timestamps", [plane], mouse_id=102, ophys_experiment_id=3003
-    )
-    lines = output("verify", "--lake", lake).splitlines()[2:]
-    assert lines[0].startswith("warning: file ophys_timestamps/mouse_id=102/")
-    assert lines[1].endswith("files read, 1 warning")
 
 
 # --- status -------------------------------------------------------------------------------------
@@ -167,14 +152,6 @@ def test_status_as_json(lake: Path) -> None:
         ("skipped", "behavior_session", 1004),
         ("quarantined", "ophys_experiment", 3003),
     ]
-
-
-def test_status_says_that_there_is_no_catalog(lake: Path) -> None:
-    (lake / "catalog.duckdb").unlink()
-    assert (
-        output("status", "--lake", lake).splitlines()[1]
-        == f"There is no catalog yet: vblake catalog --lake {lake}"
-    )
 
 
 def test_status_of_a_lake_with_a_damaged_project_table(lake: Path) -> None:

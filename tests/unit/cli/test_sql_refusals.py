@@ -80,12 +80,8 @@ def test_no_file_outside_the_lake_is_read(lake: Path, tmp_path: Path, source: st
     (tmp_path / "secret.csv").write_text("a\nc4n4ry\n")
     duckdb.connect().execute(f"COPY (SELECT 'c4n4ry') TO '{tmp_path}/secret.parquet'")
     text = source.format(lake=lake, outside=tmp_path)
-    assert "c4n4ry" not in refusal("sql", "--lake", lake, f"FROM {text}")
-
-
-def test_the_message_says_that_only_the_lake_is_read(lake: Path) -> None:
-    message = refusal("sql", "--lake", lake, "FROM read_csv('/etc/passwd')")
-    assert message.startswith('error: Permission Error: Cannot access file "/etc/passwd"')
+    message = refusal("sql", "--lake", lake, f"FROM {text}")
+    assert "c4n4ry" not in message
     assert message.endswith(
         "vblake sql reads the lake and no other file: query a table (see `vblake tables`), "
         "or use DuckDB itself."
@@ -116,15 +112,14 @@ def test_duckdb_itself_is_locked(lake: Path, tmp_path: Path) -> None:
 # --- where the result goes --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lake/trials/mouse_id=101/x.parquet", "link/x.csv"])
 def test_a_result_is_not_written_into_the_lake(
-    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("link").symlink_to("lake")
     before = tree(lake)
-    assert refusal("sql", "--lake", "lake", "--output", name, "SELECT 1") == (
-        f"error: {name} is inside the lake, where a result would become part of a table. "
+    assert refusal("sql", "--lake", "lake", "--output", "link/x.csv", "SELECT 1") == (
+        "error: link/x.csv is inside the lake, where a result would become part of a table. "
         "Give another --output."
     )
     assert tree(lake) == before
@@ -186,10 +181,6 @@ def test_duckdb_explains_mistakes_with_the_users_own_lines(
     lines = refusal("sql", "--lake", lake, statement).splitlines()
     assert lines[0] == f"error: {message}"
     assert line in lines
-
-
-def test_endless_nesting_is_refused(lake: Path) -> None:
-    assert refusal("sql", "--lake", lake, "SELECT " + "not " * 3_000 + "true").startswith("error: ")
 
 
 def test_a_value_that_is_too_large_is_an_error(lake: Path) -> None:

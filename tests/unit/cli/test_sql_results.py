@@ -90,14 +90,6 @@ def test_json(lake: Path) -> None:
     )
 
 
-def test_large_results_are_written_in_parts(lake: Path) -> None:
-    query = "SELECT range AS n FROM range(25_000)"
-    assert [
-        row["n"] for row in json.loads(output("sql", "--lake", lake, "--format", "json", query))
-    ] == list(range(25_000))
-    assert len(csv_of("--lake", lake, query)) == 25_001
-
-
 def test_parquet(lake: Path, tmp_path: Path) -> None:
     file = tmp_path / "it's.parquet"
     result = run(
