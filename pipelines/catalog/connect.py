@@ -40,7 +40,20 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     Raises:
         LakeError: the lake has no catalog, or it cannot be opened.
     """
-    return _with_catalog(connect_files(store), store)
+    con = connect_files(store)
+    try:
+        _attach_catalog(con, store)
+        con.execute(f"USE {_DATABASE}")
+        con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
+    except BaseException as error:
+        con.close()
+        if not isinstance(error, duckdb.Error):
+            raise
+        raise LakeError(
+            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). "
+            f"Rebuild it with `vblake catalog --lake {quote(store.root)}`."
+        ) from None
+    return con
 
 
 def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -100,45 +113,24 @@ def lake_root(store: Store) -> str:
     return str(store.folder.resolve()) if isinstance(store, LocalStore) else store.root
 
 
-def _with_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> duckdb.DuckDBPyConnection:
-    try:
+def _attach_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    with tempfile.TemporaryDirectory(prefix="vblake-catalog-") as folder:
+        path = Path(folder) / CATALOG
         if isinstance(store, LocalStore):
             path = store.folder / CATALOG
-            if not path.is_file():
-                raise _no_catalog(store)
-            _attach(con, path)
-        else:
-            data = store.read(CATALOG)
-            if data is None:
-                raise _no_catalog(store)
-            with tempfile.TemporaryDirectory(prefix="vblake-catalog-") as folder:
-                path = Path(folder) / CATALOG
-                path.write_bytes(data)
-                _attach(con, path)  # DuckDB keeps the file open, so its name may go
-        con.execute(f"USE {_DATABASE}")
-        con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
-    except duckdb.Error as error:
-        con.close()
-        raise LakeError(
-            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). "
-            f"Rebuild it with `vblake catalog --lake {quote(store.root)}`."
-        ) from None
-    except LakeError:
-        con.close()
-        raise
-    return con
-
-
-def _attach(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    con.execute(f"ATTACH {literal(str(path))} AS {_DATABASE} (READ_ONLY)")
-    # ATTACH reads only the header; this finds a file that was cut off.
-    con.execute(f"SELECT count(*) FROM duckdb_views() WHERE database_name = {literal(_DATABASE)}")
-
-
-def _no_catalog(store: Store) -> LakeError:
-    return LakeError(
-        f"{store.root} has no {CATALOG}. Build it with `vblake catalog --lake {quote(store.root)}`."
-    )
+        elif (data := store.read(CATALOG)) is not None:
+            path.write_bytes(data)
+        if not path.is_file():
+            raise LakeError(
+                f"{store.root} has no {CATALOG}. "
+                f"Build it with `vblake catalog --lake {quote(store.root)}`."
+            )
+        con.execute(f"ATTACH {literal(str(path))} AS {_DATABASE} (READ_ONLY)")
+        # ATTACH reads only the header; this finds a file that was cut off. DuckDB keeps the file
+        # open, so its name may go.
+        con.execute(
+            f"SELECT count(*) FROM duckdb_views() WHERE database_name = {literal(_DATABASE)}"
+        )
 
 
 def first_line(error: duckdb.Error) -> str:

@@ -113,13 +113,7 @@ def _run_into(output: Path, store: Store, text: str, chosen: Format) -> int:
             f"{output} is inside the lake, where a result would become part of a table. "
             "Give another --output."
         )
-    folder = output.absolute().parent
-    if not folder.is_dir():
-        raise UsageError(
-            f"{output} cannot be written: the folder {folder} does not exist. "
-            "Create it, or give another --output."
-        )
-    part = folder / f".{output.name}.part"
+    part = output.with_name(f".{output.name}.part")
     try:
         part.touch()
         written = _run(store, text, chosen, part, 0)

@@ -40,6 +40,11 @@ def test_a_folder_whose_name_looks_like_a_pattern(lake: Path, tmp_path: Path) ->
     assert output("verify", "--lake", odd).endswith("files read, no problems\n")
 
 
+def test_the_lake_from_the_environment(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VBLAKE_LAKE", str(lake))
+    assert csv_of("SELECT count(*) FROM licks")[1] == ["2"]
+
+
 def test_no_lake(tmp_path: Path) -> None:
     assert refusal("sql", "--lake", tmp_path, "SELECT 1", code=1) == (
         f"error: {tmp_path} has no catalog.duckdb. Build it with `vblake catalog --lake {tmp_path}`."
