@@ -1,8 +1,9 @@
-"""A lake against what the released reader returns for the same files, value by value, through the catalog's views.
+"""Compares a lake, through the catalog's views, with what the released reader returns.
 
-A truth folder holds one attribute of the reader a file: tables as Parquet, arrays as NumPy, dictionaries as JSON. Names are the newest
-release's, which the views offer. Numbers must be equal to the last bit, but for those that the reader computes itself; the contract's null
-rule is applied to both sides.
+A truth folder holds one file per attribute of the reader: tables as Parquet, arrays as NumPy,
+dictionaries as JSON. Names are those of the newest release, which the views offer. Numbers must be
+equal to the last bit, except those that the reader computes itself. The contract's rule on NULL is
+applied to both sides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MINUS_99 = {"image_index", "movie_frame_index", "movie_repeat", "trials_id", "ch
 WORDS = {"", "None", "null", "N/A", "NaN", "Infinity"}
 
 DERIVED = {"filtered_events", "rolling_dprime", "total_reward_volume"}
-"""Computed by the reader, with sums and exponentials whose last bit depends on NumPy's build; so do the means and maxima of performance."""
+"""Computed by the reader. The last bit depends on NumPy's build, as for means and maxima."""
 
 # Tables that the truth has as Parquet: its file, and the columns both sides are ordered by.
 BEHAVIOR = {
@@ -156,55 +157,42 @@ class Comparison:
                 self.differences.append(f"{table}: no column {name}")
                 continue
             if len(got[name]) != len(values):
-                self.differences.append(
-                    f"{table}.{name}: {len(got[name])} rows, expected {len(values)}"
-                )
+                counts = f"{len(got[name])} rows, expected {len(values)}"
+                self.differences.append(f"{table}.{name}: {counts}")
                 continue
             self.compared[table] = self.compared.get(table, 0) + len(values)
             for row, (have, want) in enumerate(zip(got[name], values, strict=True)):
                 if not same(name, have, want):
-                    self.differences.append(
-                        f"{table}.{name}, row {row}: {have!r}, expected {want!r}"
-                    )
+                    shown = f"{have!r}, expected {want!r}"
+                    self.differences.append(f"{table}.{name}, row {row}: {shown}")
+
+    def _tables(self, where: str, tables: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+        for table, (file, order) in tables.items():
+            expected = _parquet(self._truth / f"{file}.parquet", order)
+            self._compare(table, self._lake(table, where, order), expected)
+
+    def _values(self, table: str, where: str, values: dict[str, Any]) -> None:
+        expected = {name: [value] for name, value in values.items()}
+        self._compare(table, self._lake(table, where), expected)
 
     def _behavior(self) -> None:
         where = f"behavior_session_id = {self._json('behavior_session_id')}"
-        for table, (file, order) in BEHAVIOR.items():
-            self._compare(
-                table,
-                self._lake(table, where, order),
-                _parquet(self._truth / f"{file}.parquet", order),
-            )
-        clock: Rows = {"timestamps": [self._array("stimulus_timestamps")]}
-        self._compare("stimulus_timestamps", self._lake("stimulus_timestamps", where), clock)
-        self._compare(
-            "rolling_performance",
-            self._lake("rolling_performance", where, ("trials_id",)),
-            {"reward_rate": self._array("reward_rate").tolist()},
-        )
+        self._tables(where, BEHAVIOR)
+        clock = {"timestamps": self._array("stimulus_timestamps")}
+        self._values("stimulus_timestamps", where, clock)
+        rates = {"reward_rate": self._array("reward_rate").tolist()}
+        performance = self._lake("rolling_performance", where, ("trials_id",))
+        self._compare("rolling_performance", performance, rates)
         for table in ("performance_metrics", "task_parameters"):
-            self._compare(
-                table,
-                self._lake(table, where),
-                {name: [value] for name, value in self._json(table).items()},
-            )
-        metadata = {
-            name: [value] for name, value in self._json("metadata").items() if name not in OF_PLANES
-        }
-        self._compare("behavior_metadata", self._lake("behavior_metadata", where), metadata)
+            self._values(table, where, self._json(table))
+        metadata = {n: v for n, v in self._json("metadata").items() if n not in OF_PLANES}
+        self._values("behavior_metadata", where, metadata)
         self._templates()
 
     def _templates(self) -> None:
-        names = (
-            pq.read_table(self._truth / "stimulus_templates.parquet")
-            .column("image_name")
-            .to_pylist()
-        )
-        unwarped, warped = (
-            self._array("stimulus_templates.unwarped"),
-            self._array("stimulus_templates.warped"),
-        )
-        listed = ", ".join(f"'{name}'" for name in names)
+        names = pq.read_table(self._truth / "stimulus_templates.parquet")["image_name"].to_pylist()
+        unwarped = self._array("stimulus_templates.unwarped")
+        warped = self._array("stimulus_templates.warped")
         order = np.argsort(names)
         expected: Rows = {
             "image_name": [names[i] for i in order],
@@ -213,44 +201,29 @@ class Comparison:
             "warped": [warped[i].ravel() for i in order],
             "unwarped": [unwarped[i].ravel() for i in order],
         }
-        self._compare(
-            "stimulus_templates",
-            self._lake("stimulus_templates", f"image_name IN ({listed})", ("image_name",)),
-            expected,
-        )
+        listed = ", ".join(f"'{name}'" for name in names)
+        found = self._lake("stimulus_templates", f"image_name IN ({listed})", ("image_name",))
+        self._compare("stimulus_templates", found, expected)
 
     def _ophys(self) -> None:
         where = f"ophys_experiment_id = {self._json('ophys_experiment_id')}"
-        for table, (file, order) in OPHYS.items():
-            self._compare(
-                table,
-                self._lake(table, where, order),
-                _parquet(self._truth / f"{file}.parquet", order),
-            )
-        ids = (
-            pq.read_table(self._truth / "cell_specimen_table.parquet")
-            .column("cell_roi_id")
-            .to_pylist()
-        )
+        self._tables(where, OPHYS)
+        ids = pq.read_table(self._truth / "cell_specimen_table.parquet")["cell_roi_id"].to_pylist()
         masks = self._array("cell_specimen_table.roi_mask")
-        expected: Rows = {
+        cells: Rows = {
             "roi_mask": [np.flatnonzero(masks[i]) for i in np.argsort(ids)],
             "field_of_view_height": [masks.shape[1]] * len(ids),
         }
         self._compare(
-            "cell_specimens", self._lake("cell_specimens", where, ("cell_roi_id",)), expected
+            "cell_specimens", self._lake("cell_specimens", where, ("cell_roi_id",)), cells
         )
-        self._compare(
-            "ophys_timestamps",
-            self._lake("ophys_timestamps", where),
-            {"timestamps": [self._array("ophys_timestamps")]},
-        )
-        motion = pq.read_table(self._truth / "motion_correction.parquet").to_pydict()
+        clock = {"timestamps": self._array("ophys_timestamps")}
+        self._values("ophys_timestamps", where, clock)
+        motion = _parquet(self._truth / "motion_correction.parquet", ())
         self._compare(
             "motion_correction", self._lake("motion_correction", where, ("frame",)), motion
         )
-        metadata = {name: [value] for name, value in self._json("metadata").items()}
-        self._compare("experiment_metadata", self._lake("experiment_metadata", where), metadata)
+        self._values("experiment_metadata", where, self._json("metadata"))
         images = [self._array(name) for name in IMAGES]
         spacing = [self._json(name)["spacing"] for name in IMAGES]
         pictures: Rows = {

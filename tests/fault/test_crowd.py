@@ -70,9 +70,7 @@ def test_every_answer_is_that_of_a_published_state(
     lake, store = tmp_path / "lake", LocalStore(tmp_path / "lake")
     order = _order(sample_lake, seed)
     states = [set(order[: n + 1]) for n in range(len(order))]
-    published = published_by_state(
-        by_glob(sample_lake).units, sessions_by_unit(sample_lake), states
-    )
+    published = published_by_state(by_glob(sample_lake), sessions_by_unit(sample_lake), states)
     _ingest(sample_bucket, lake, states[0])
     # A glob without any file is an error to every reader, so all look at tables that have one.
     published = {name: facts for name, facts in published.items() if store.files(name)}
