@@ -29,6 +29,8 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
     import h5py
 
     from pipelines.ingest import prepare as plan
+    from pipelines.nwb.recording import open_recording
+    from pipelines.nwb.templates import image_digests
     from pipelines.release.selection import FileKind
     from pipelines.request import IngestRequest
     from pipelines.source.base import SourceSpec
@@ -42,14 +44,10 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
         subjects = {Subject.BEHAVIOR, Subject.STIMULUS} | ({Subject.OPHYS} if experiment else set())
         tables = tuple(n for n, t in TABLES.items() if t.subject in subjects and not t.by_name_only)
         file, path = bucket / task.object.key, work / f"task_{task.kind.value}_{task.file_key}.json"
-        path.write_text(
-            json.dumps(
-                {
-                    "bucket": str(bucket),
-                    "task": asdict(replace(task, gives_behavior=True, tables=tables)),
-                }
-            )
-        )
+        with open_recording(file, task.object.key) as recording:
+            images = sorted(image_digests(recording).values())
+        chosen = asdict(replace(task, gives_behavior=True, tables=tables))
+        path.write_text(json.dumps({"bucket": str(bucket), "task": chosen, "images": images}))
         with h5py.File(file, "r") as h5:
             rig = str(h5["general/metadata"].attrs["equipment_name"])
         kind = (
@@ -94,6 +92,8 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
         SourceSpec(content["bucket"]),
         work,
         verify_hash=False,
+        # As for most files: the lake has the images of their set from another one.
+        images=frozenset(content["images"]),
     )
     result = convert_file(FileTask(**facts), settings)
     if result.error:
