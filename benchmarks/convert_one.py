@@ -70,9 +70,10 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     Returns:
         MB of Parquet, and seconds of the imports and of the conversion.
     """
+    import pipelines.convert.allocator  # noqa: F401 - as in a worker
     from pipelines.no_pandas import refuse_pandas
 
-    refuse_pandas()  # as in a worker
+    refuse_pandas()
     from pipelines.convert.file import convert_file
     from pipelines.convert.staged import ConvertSettings
     from pipelines.release.manifest import ReleaseObject

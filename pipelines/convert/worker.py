@@ -6,7 +6,6 @@ reading. Workers are forked from a server process that has imported the readers 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import resource
@@ -37,8 +36,6 @@ _CPU_SECONDS_PER_BYTE = 1 / 4e6
 damaged file can send the HDF5 library into an endless loop. Processor time, not time on the clock:
 a slow network or a suspended laptop must not fail a good file."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # <malloc.h>
-
 
 def worker_process() -> ProcessPoolExecutor:
     """Returns an executor with one worker process, which starts with the first call.
@@ -49,7 +46,7 @@ def worker_process() -> ProcessPoolExecutor:
     """
     # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.convert.file"])
+    context.set_forkserver_preload(["pipelines.convert.allocator", "pipelines.convert.file"])
     executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(),))
     # After the executor is made: its semaphores start Python's resource tracker, which unblocks.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
@@ -60,7 +57,6 @@ def start_worker(log_level: int) -> None:
     """Prepares this process for its work. Runs first in each worker."""
     log.show(log_level)
     refuse_pandas()
-    _keep_freed_memory()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
@@ -92,18 +88,3 @@ def _end_with(sentinel: int) -> None:
     """Ends this process when its parent is gone: another one may already be writing to the lake."""
     wait([sentinel])
     os._exit(1)
-
-
-def _keep_freed_memory() -> None:
-    """Makes glibc keep freed memory for the next file instead of returning it to the kernel.
-
-    Every page that is returned costs a page fault when it is needed again. Whole series are still
-    mapped one by one, so that they do not fragment the heap, and all threads share one heap.
-    """
-    if "CS_GNU_LIBC_VERSION" in os.confstr_names:
-        for option, value in (
-            (_ARENA_MAX, 1),
-            (_MMAP_THRESHOLD, 32 << 20),
-            (_TRIM_THRESHOLD, BYTES_PER_WORKER),
-        ):
-            ctypes.CDLL(None).mallopt(option, value)
