@@ -35,20 +35,8 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
 
     All tables are selected.
     """
-    from contextlib import closing
-
-    from pipelines.nwb.prefetch import (
-        PATHS,
-        byte_ranges,
-        find_datasets,
-        has_plain_references,
-        string_ranges,
-    )
-    from pipelines.nwb.recording import open_recording
-    from pipelines.nwb.templates import image_digests
     from pipelines.release.manifest import load_release
     from pipelines.release.project_tables import read_project_tables
-    from pipelines.source.range_file import RangeFile, merged
 
     source = FolderSource(SourceSpec(str(bucket)))
     release = load_release(source, "latest")
@@ -64,20 +52,35 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
     chosen = {"behavior": behavior[-1]} if behavior else {}
     if experiments:
         chosen |= {"experiment, small": experiments[0], "experiment, large": experiments[-1]}
-    files: list[dict[str, Any]] = []
-    for name, task in chosen.items():
-        path = work / f"{name.replace(', ', '-')}.task"
-        path.write_bytes(pickle.dumps(task))
-        local = source.path(task.object.key)
-        content = local.open("rb")
+    return {"files": [_measured(source, name, task, work) for name, task in chosen.items()]}
 
-        def fetch(start: int, stop: int, file: Any = content) -> bytes:
-            file.seek(start)
-            return file.read(stop - start)
 
-        patterns = [p for table in task.tables if table != TEMPLATES for p in PATHS[table]]
+def _measured(source: FolderSource, name: str, task: FileTask, work: Path) -> dict[str, Any]:
+    """Stores a task and the images that are known; counts the bytes that its tables need."""
+    from contextlib import closing
+
+    from pipelines.nwb.prefetch import (
+        PATHS,
+        byte_ranges,
+        find_datasets,
+        has_plain_references,
+        string_ranges,
+    )
+    from pipelines.nwb.recording import open_recording
+    from pipelines.nwb.templates import image_digests
+    from pipelines.source.range_file import RangeFile, merged
+
+    path = work / f"{name.replace(', ', '-')}.task"
+    path.write_bytes(pickle.dumps(task))
+    local = source.path(task.object.key)
+    patterns = [p for table in task.tables if table != TEMPLATES for p in PATHS[table]]
+    with local.open("rb") as content:
+
+        def fetch(start: int, stop: int) -> bytes:
+            content.seek(start)
+            return content.read(stop - start)
+
         with (
-            content,
             closing(RangeFile(fetch, local.stat().st_size)) as remote,
             open_recording(local, name) as recording,
         ):
@@ -87,18 +90,15 @@ def prepare(bucket: Path, work: Path) -> dict[str, Any]:
                 r for d in datasets if has_plain_references(d) for r in string_ranges(d, remote)
             )
             images = image_digests(recording).values()
-        _known_images(task, work).write_text("\n".join(images))
-        sizes = [sum(stop - start for start, stop in ranges) for ranges in (needed, texts)]
-        files.append(
-            {
-                "name": name,
-                "bytes": task.bytes,
-                "needed": sizes[0],
-                "texts": sizes[1],
-                "task": str(path),
-            }
-        )
-    return {"files": files}
+    _known_images(task, work).write_text("\n".join(images))
+    sizes = [sum(stop - start for start, stop in ranges) for ranges in (needed, texts)]
+    return {
+        "name": name,
+        "bytes": task.bytes,
+        "needed": sizes[0],
+        "texts": sizes[1],
+        "task": str(path),
+    }
 
 
 def _spec(url: str) -> SourceSpec:

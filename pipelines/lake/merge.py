@@ -51,19 +51,7 @@ def merge_mouse(
     key = table.unit_key
     assert key is not None
     assert table.order[0] == key, table.name
-    try:
-        with reading(store, path):
-            file = store.parquet(path)
-            rows = file.read() if file else None
-    except DamagedError as error:
-        if lost := sorted({*held} - {*sources}):
-            mouse = path.split("mouse_id=")[1].split("/")[0]
-            raise LakeError(
-                f"{error}. It has rows of {key} {', '.join(map(str, lost))} too, "
-                "which this run does not read. "
-                f"Ingest all files of the mouse again: --mouse {mouse} --force."
-            ) from error
-        rows = None
+    rows = _present_rows(store, path, key, lost=sorted({*held} - {*sources}))
     staged = {unit: path for unit, path in sources.items() if path is not None}
     if rows is None and len(staged) == 1:
         (only,) = staged.values()
@@ -81,6 +69,23 @@ def merge_mouse(
     merged = pa.concat_tables([_exactly(parts[unit], schema) for unit in sorted(parts)])
     write_table(table, target, [merged], release=release)
     return target
+
+
+def _present_rows(store: Store, path: str, key: str, lost: list[int]) -> pa.Table | None:
+    """Reads the mouse's present file; None if it is missing, or damaged with no row `lost`."""
+    try:
+        with reading(store, path):
+            file = store.parquet(path)
+            return file.read() if file else None
+    except DamagedError as error:
+        if not lost:
+            return None
+        mouse = path.split("mouse_id=")[1].split("/")[0]
+        raise LakeError(
+            f"{error}. It has rows of {key} {', '.join(map(str, lost))} too, "
+            "which this run does not read. "
+            f"Ingest all files of the mouse again: --mouse {mouse} --force."
+        ) from error
 
 
 def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:

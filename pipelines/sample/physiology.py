@@ -129,13 +129,10 @@ def _unmatched(n_cells: int) -> int:
     return 1 + n_cells // 8 if n_cells < 16 else n_cells // 12
 
 
-def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
-    """Makes the ROIs of one experiment: most match cells of its container, some are unmatched or
-    invalid.
-
-    Cells of a container keep place, shape and specimen id over sessions; their ROI ids are new in
-    each.
-    """
+def _container_cells(
+    session: Session, plane: Plane, scale: Scale, seed: int
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """Makes radii, centres and specimen ids of a container's cells, the same in each session."""
     n = scale.cells[session.rig]
     container = plane.container
     home = rng_for(seed, session.mouse.number, 1000 + container.number)
@@ -150,7 +147,21 @@ def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
         + 40 * np.arange(n)
     )
     specimen += home.integers(0, 40, size=n)
+    return radii, centers, specimen
 
+
+def make_rois(session: Session, plane: Plane, scale: Scale, seed: int) -> Rois:
+    """Makes the ROIs of one experiment: most match cells of its container, some are unmatched or
+    invalid.
+
+    Cells of a container keep place, shape and specimen id over sessions; their ROI ids are new in
+    each.
+    """
+    n = scale.cells[session.rig]
+    container = plane.container
+    shape = scale.fov[session.rig]
+    high = scale.cell_radius[1]
+    radii, centers, specimen = _container_cells(session, plane, scale, seed)
     own = rng_for(seed, session.mouse.number, session.number, 10 + container.number)
     cell = own.permutation(n)
     unmatched = 0 if plane.id_flavour == "all matched" else _unmatched(n)

@@ -39,12 +39,6 @@ BACKWARDS = {("pipelines.lake.status", "catalog"): "status reads the ledger as t
 MOST_LINES = 60
 """The longest that a function may be."""
 
-STILL_LONG = {
-    *("make_rois", "merge_mouse", "prepare", "presentations"),
-    "test_legacy_layout_holds_the_same_data",
-}
-"""To be split."""
-
 PROGRAMS = {
     "dagster-webserver": "`vblake ui` starts it",
     "pip-audit": "`make audit` runs it",
@@ -129,7 +123,6 @@ def test_functions_are_short(folder: str) -> None:
         for path in _files(folder)
         for node in ast.walk(_tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.name not in STILL_LONG
         and (lines := (node.end_lineno or 0) - node.lineno + 1) > MOST_LINES
     ]
     assert long == []

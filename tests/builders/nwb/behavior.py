@@ -88,13 +88,9 @@ def licks() -> Content:
     }
 
 
-def presentations() -> Content:
-    """Gray screen, four flashes and an omission, one more flash, and two frames of the movie, in the layout of release 1.1.0.
-
-    Time order: gray 0.0, im065 1.25, im077 2.25, omitted 3.25, im077 4.25, im077 8.25 (sham change), im065 12.25, movie 15.25 and 15.5.
-    """
+def _images() -> dict[str, Any]:
     start = np.array([1.25, 2.25, 3.25, 4.25, 8.25, 12.25])
-    images = {
+    return {
         "start_time": start,
         "stop_time": start + 0.25,
         "stimulus_block": np.full(6, 1),
@@ -116,8 +112,11 @@ def presentations() -> Content:
         "stimulus_name": [IMAGES] * 6,
         "tags": ["stimulus_time_interval"] * 6,
     }
+
+
+def _movie() -> dict[str, Any]:
     movie_start = np.array([15.25, 15.5])
-    movie = {
+    return {
         "start_time": movie_start,
         "stop_time": movie_start + 0.25,
         "stimulus_block": np.full(2, 3),
@@ -133,6 +132,14 @@ def presentations() -> Content:
         "is_sham_change": np.zeros(2, dtype=bool),
         "stimulus_name": ["natural_movie_one"] * 2,
     }
+
+
+def presentations() -> Content:
+    """Gray screen, four flashes and an omission, one more flash, and two frames of the movie, in the layout of release 1.1.0.
+
+    Time order: gray 0.0, im065 1.25, im077 2.25, omitted 3.25, im077 4.25, im077 8.25 (sham change), im065 12.25, movie 15.25 and 15.5.
+    """
+    movie = _movie()
     gray = {name: values[:1] for name, values in movie.items()} | {
         "start_time": np.array([0.0]),
         "stop_time": np.array([1.25]),
@@ -146,7 +153,7 @@ def presentations() -> Content:
         "stimulus_name": ["spontaneous"],
     }
     return (
-        dynamic_table(f"/intervals/{IMAGES}_presentations", images)
+        dynamic_table(f"/intervals/{IMAGES}_presentations", _images())
         | dynamic_table("/intervals/natural_movie_one_presentations", movie)
         | dynamic_table("/intervals/spontaneous_presentations", gray)
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
+import h5py
 import numpy as np
 import pytest
 from builders.bucket import PROJECT
@@ -15,17 +18,30 @@ from pipelines.sample.bucket import write_sample
 from pipelines.sample.design import TINY, plan_sessions
 
 
-def test_legacy_layout_holds_the_same_data(bucket: Path, legacy: Path) -> None:
+@contextmanager
+def both_layouts(bucket: Path, legacy: Path) -> Iterator[tuple[h5py.File, h5py.File]]:
+    """The same experiment in the older and in the present layout."""
+    old_path, new_path = (
+        experiment(root, session_type="OPHYS_4_images_B") for root in (legacy, bucket)
+    )
+    with reading(old_path) as old, reading(new_path) as new:
+        yield old, new
+
+
+def test_legacy_release_has_its_manifest_and_tables(bucket: Path, legacy: Path) -> None:
     manifest = json.loads(
         (legacy / PROJECT / "manifests" / f"{PROJECT}_project_manifest_v1.0.1.json").read_text()
     )
     assert manifest["manifest_version"] == "1.0.1"
     assert len(all_files(legacy)) == 3
     assert {path.name for path in all_files(legacy)} < {path.name for path in all_files(bucket)}
-    old_path, new_path = (
-        experiment(root, session_type="OPHYS_4_images_B") for root in (legacy, bucket)
-    )
-    with reading(old_path) as old, reading(new_path) as new:
+    imaged = [row for row in rows(legacy, "behavior_session_table") if row["ophys_experiment_id"]]
+    assert {row["file_id"] for row in imaged} == {""}
+    assert "trial_count" not in imaged[0]
+
+
+def test_legacy_presentations_hold_the_same_data(bucket: Path, legacy: Path) -> None:
+    with both_layouts(bucket, legacy) as (old, new):
         names = [name for name in old["intervals"] if name.endswith("_presentations")]
         assert names == [f"im{i:03}_presentations" for i in (0, 31, 35, 45, 54, 73, 75, 106)] + [
             "omitted_presentations"
@@ -60,6 +76,9 @@ def test_legacy_layout_holds_the_same_data(bucket: Path, legacy: Path) -> None:
         index = np.concatenate([group["index"] for group in groups.values()])[order]
         np.testing.assert_array_equal(index, np.arange(len(order)))
 
+
+def test_legacy_trials_hold_the_same_data(bucket: Path, legacy: Path) -> None:
+    with both_layouts(bucket, legacy) as (old, new):
         old_trials, new_trials = values(old["intervals/trials"]), values(new["intervals/trials"])
         np.testing.assert_array_equal(
             old_trials.pop("stimulus_change"), new_trials.pop("is_change")
@@ -72,6 +91,9 @@ def test_legacy_layout_holds_the_same_data(bucket: Path, legacy: Path) -> None:
         for name, column in new_trials.items():
             np.testing.assert_array_equal(old_trials[name], column)
 
+
+def test_legacy_metadata_and_physiology_hold_the_same_data(bucket: Path, legacy: Path) -> None:
+    with both_layouts(bucket, legacy) as (old, new):
         metadata = set(old["general/metadata"].attrs)
         assert "experiment_container_id" in metadata
         assert not {"ophys_container_id", "targeted_imaging_depth", "project_code"} & metadata
@@ -93,9 +115,6 @@ def test_legacy_layout_holds_the_same_data(bucket: Path, legacy: Path) -> None:
     with reading(behavior(legacy, "TRAINING_0_gratings_autorewards_15min")) as file:
         assert not list(file["stimulus/templates"])
         assert "gratings_90.0_presentations" in file["intervals"]
-    imaged = [row for row in rows(legacy, "behavior_session_table") if row["ophys_experiment_id"]]
-    assert {row["file_id"] for row in imaged} == {""}
-    assert "trial_count" not in imaged[0]
 
 
 def test_releases_before_1_0_have_three_tables(
