@@ -107,7 +107,6 @@ def _to_bool(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
                 isinstance(value, (bool, int, float)) and value in (0, 1)
             ):
                 raise misfit_value(column, row, value, expected)
-        missing = np.fromiter((v is None for v in objects), bool, len(objects))
         return pa.array([None if v is None else v == 1 for v in objects], pa.bool_())
     array = np.asarray(values)
     missing = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(len(array), dtype=bool)
@@ -152,16 +151,6 @@ def _to_timestamp(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[A
     return pa.array(moments, arrow_type(column))
 
 
-def _nulls(column: Column, rows: int) -> pa.Array[Any]:
-    nulls: Any = pa.nulls  # the stubs know some types only
-    return nulls(rows, arrow_type(column))
-
-
-def _repeated(array: pa.Array[Any], rows: int) -> pa.Array[Any]:
-    repeat: Any = pa.repeat
-    return repeat(array[0], rows)
-
-
 def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
     """Casts the values of one column to an Arrow array of its declared type.
 
@@ -174,11 +163,12 @@ def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
         CastError: a value does not fit; names column, row and value.
         IntegrityError: there are more or fewer values than rows, or a required value is missing.
     """
+    arrow: Any = pa  # the stubs of `nulls` and `repeat` know some types only
     if values is None:
-        array = _nulls(column, rows)
+        array = arrow.nulls(rows, arrow_type(column))
     elif isinstance(values, (str, bytes, int, float, np.generic, datetime)):
         array = _cast_many(column, [values], 1)
-        array = _repeated(array, rows) if rows != 1 else array
+        array = arrow.repeat(array[0], rows)
     else:
         array = _cast_many(column, values, rows)
     if column.required and array.null_count:
@@ -196,9 +186,7 @@ def cast(column: Column, values: Values, rows: int) -> pa.Array[Any]:
 def _cast_many(
     column: Column, values: NDArray | Ragged | Sequence[Any], rows: int
 ) -> pa.Array[Any]:
-    if isinstance(values, np.ndarray) and (
-        values.ndim == 0 or (values.ndim > 1 and not column.type.is_list)
-    ):
+    if isinstance(values, np.ndarray) and values.ndim != 1:
         found = f"shape {values.shape}"
         raise CastError(
             "wrong rank", column=column.name, expected="one value per row", found=found, hint=HINT

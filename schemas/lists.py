@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.arrow import STRUCT_FIELDS, arrow_type
-from schemas.errors import CastError, IntegrityError
-from schemas.lossless import HINT, NDArray, exact, exact_objects, misfit, misfit_value, plain, shown
+from schemas.errors import CastError
+from schemas.lossless import NDArray, exact, exact_objects, misfit, misfit_value, plain
 from schemas.model import Column, Type
 
 _ITEMS_PER_ARRAY = 2**31
@@ -30,7 +30,10 @@ _ITEM_DTYPES: dict[Type, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """Lists as flat values and offsets: row i is `values[offsets[i]:offsets[i + 1]]`."""
+    """Lists as flat values and offsets: row i is `values[offsets[i]:offsets[i + 1]]`.
+
+    The offsets ascend from 0 to the number of values.
+    """
 
     values: NDArray
     offsets: NDArray
@@ -46,23 +49,6 @@ class Ragged:
         flat = np.ascontiguousarray(rows).reshape(-1)
         width = flat.size // len(rows) if len(rows) else 0
         return cls(flat, np.arange(len(rows) + 1, dtype=np.int64) * width)
-
-    @classmethod
-    def rows(cls, rows: Sequence[Sequence[Any]], dtype: Any) -> Ragged:
-        """From Python lists of numbers; for small tables only.
-
-        Raises:
-            CastError: a number is not exact in `dtype`.
-        """
-        items = [plain(x) for r in rows for x in r]
-        flat, bad = exact_objects(items, np.dtype(dtype))
-        if bad is not None:
-            raise CastError(
-                "a list item does not fit",
-                expected=f"numbers that are exact as {np.dtype(dtype)}",
-                found=shown(items[bad]),
-            )
-        return cls(flat, _offsets([len(r) for r in rows]))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -95,25 +81,8 @@ def _is_list(value: Any) -> bool:
     )
 
 
-def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
-    """Items and offsets from 0, without items that are in no row."""
-    items, offsets = lists.values, lists.offsets
-    whole = (
-        items.ndim == 1 and offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype.kind in "iu"
-    )
-    offsets = offsets.astype(np.int64) if whole else offsets
-    if not whole or offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(items):
-        raise IntegrityError(
-            "the offsets of the lists are damaged",
-            column=column.name,
-            expected=f"ascending offsets within {items.size} items",
-            found=f"{lists.offsets.dtype} offsets from {shown(offsets.flat[0])} "
-            f"to {shown(offsets.flat[-1])}"
-            if offsets.size
-            else "no offsets",
-            hint=HINT,
-        )
-    items = items[offsets[0] : offsets[-1]]
+def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
+    items, offsets = lists.values, lists.offsets.astype(np.int64)
     if len(items) >= _ITEMS_PER_ARRAY:
         raise CastError(
             "too many list items in one batch",
@@ -122,20 +91,13 @@ def _checked(column: Column, lists: Ragged) -> tuple[NDArray, NDArray]:
             found=str(len(items)),
             hint="Write fewer rows at a time.",
         )
-    return items, offsets - offsets[0]
-
-
-def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
-    flat, offsets = _checked(column, lists)
-    if column.type is Type.LIST_STRING:
-        return _lists(column, offsets, _texts(column, flat.tolist(), offsets))
-    if not _is_numeric(flat) or column.type not in _ITEM_DTYPES:
-        raise misfit(column, "list items are not numbers", f"dtype {flat.dtype}")
+    if not _is_numeric(items) or column.type not in _ITEM_DTYPES:
+        raise misfit(column, "list items are not numbers", f"dtype {items.dtype}")
     dtype = _ITEM_DTYPES[column.type]
-    converted, bad = exact(flat, dtype)
+    converted, bad = exact(items, dtype)
     if bad is not None:
         raise misfit_value(
-            column, _row_of(bad, offsets), flat[bad], f"numbers that are exact as {dtype}"
+            column, _row_of(bad, offsets), items[bad], f"numbers that are exact as {dtype}"
         )
     return _lists(column, offsets, pa.array(converted))
 
@@ -204,14 +166,11 @@ def to_list(column: Column, values: Ragged | Sequence[Any] | NDArray) -> pa.Arra
 
     Args:
         column: the declaration.
-        values: one list, 1-D array or None per row, or a 2-D array of numbers.
+        values: one list, 1-D array or None per row.
 
     Raises:
         CastError: an item does not fit, or a row is no list.
-        IntegrityError: the offsets of a `Ragged` do not describe its items.
     """
-    if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "biuf":
-        values = Ragged.matrix(values)
     if isinstance(values, Ragged):
         return _ragged_items(column, values)
     missing = np.fromiter((v is None for v in values), bool, len(values))

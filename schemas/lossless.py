@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -71,60 +71,36 @@ def exact(values: NDArray, dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
     """
     if values.dtype == dtype:
         return values, None
-    source = values.dtype.kind
-    if source == "b":
-        return values.astype(dtype), None
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = values.astype(dtype)
+    bad = converted != values
     if dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            converted = values.astype(dtype)
-            if source == "f":
-                bad = (converted != values) & ~np.isnan(values)
-            else:
-                # Beyond this limit floats skip integers. Casting back and comparing would miss
-                # those at the ends of the range.
-                limit = 2 ** (np.finfo(dtype).nmant + 1)
-                bad = (values > limit) | (values < -limit)
-    else:
-        info = np.iinfo(dtype)
-        if source == "f":
-            wide = values.astype(np.float64, copy=False)
-            fits = (
-                (wide == np.trunc(wide))
-                & (np.abs(wide) < _LARGEST_EXACT)
-                & (wide >= info.min)
-                & (wide <= info.max)
-            )
-            bad = ~fits
-            converted = np.where(bad, 0, wide).astype(dtype)
-        else:
-            bad = (values < info.min) | (values > info.max)
-            converted = values.astype(dtype)
+        bad &= values == values  # NaN stays NaN
+        if values.dtype.kind in "iu":
+            # Beyond this limit floats skip integers; comparing as floats would miss some.
+            limit = _largest_exact(dtype)
+            bad |= (values > limit) | (values < -limit)
+    elif values.dtype.kind == "f":
+        bad |= np.abs(values.astype(np.float64)) >= _LARGEST_EXACT
     return converted, first(bad) if bad.any() else None
 
 
-def _fits(dtype: np.dtype[Any]) -> Callable[[Any], bool]:
-    """Returns a test of whether a Python value is a number that is exact in a dtype."""
-    if dtype.kind == "f":
-        limit = 2 ** (int(np.finfo(dtype).nmant) + 1)
-        largest = float(np.finfo(dtype).max)
+def _largest_exact(dtype: np.dtype[Any]) -> int:
+    """The largest integer up to which a float type holds every one."""
+    return 2 ** (int(np.finfo(dtype).nmant) + 1)
 
-        def fits_float(value: Any) -> bool:
-            if type(value) is float:
-                # Infinities and NaN are values of every float type.
-                return not math.isfinite(value) or (
-                    abs(value) <= largest and float(dtype.type(value)) == value
-                )
-            return type(value) is int and abs(value) <= limit
 
-        return fits_float
-    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-
-    def fits_int(value: Any) -> bool:
-        if type(value) is float and not (value.is_integer() and abs(value) < _LARGEST_EXACT):
-            return False
-        return type(value) in (int, float) and low <= value <= high
-
-    return fits_int
+def _fits(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether a Python value is a number that is exact in a dtype."""
+    if type(value) not in (int, float):
+        return False
+    if dtype.kind != "f":
+        exact_int = type(value) is int or (value.is_integer() and abs(value) < _LARGEST_EXACT)
+        return exact_int and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    if type(value) is int:
+        return abs(value) <= _largest_exact(dtype)
+    with np.errstate(over="ignore"):
+        return not math.isfinite(value) or float(dtype.type(value)) == value
 
 
 def exact_objects(items: Sequence[Any], dtype: np.dtype[Any]) -> tuple[NDArray, int | None]:
@@ -132,8 +108,7 @@ def exact_objects(items: Sequence[Any], dtype: np.dtype[Any]) -> tuple[NDArray, 
 
     None becomes 0.
     """
-    fits = _fits(dtype)
     for index, item in enumerate(items):
-        if item is not None and not fits(item):
+        if item is not None and not _fits(item, dtype):
             return np.empty(0, dtype), index
     return np.array([0 if item is None else item for item in items], dtype=dtype), None

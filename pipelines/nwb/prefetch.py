@@ -29,6 +29,7 @@ _TRIALS = ("/intervals/trials/*",)
 _REWARDS = ("/processing/rewards/*/*",)
 _CELL_IDS = (f"{CELL_TABLE}/id", f"{CELL_TABLE}/valid_roi", f"{CELL_TABLE}/cell_specimen_id")
 _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
+_TRACES = (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces")
 _PLANES = "/general/optophysiology"
 _EYE = "/acquisition/EyeTracking"
 _SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
@@ -66,35 +67,16 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         *(f"{_EYE}/*_tracking/{n}" for n in ("data", "width", "height", "angle", "area_raw")),
     ),
     "cell_specimens": (f"{CELL_TABLE}/*",),
-    "dff_traces": (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces/*"),
-    "corrected_fluorescence_traces": (
-        *_CELL_IDS,
-        _OPHYS_CLOCK,
-        f"{OPHYS}/dff/traces",
-        f"{OPHYS}/corrected_fluorescence/*/data",
-    ),
+    "dff_traces": (*_TRACES, f"{OPHYS}/dff/traces/*"),
+    "corrected_fluorescence_traces": (*_TRACES, f"{OPHYS}/corrected_fluorescence/*/data"),
     "events": (
-        *(
-            *_CELL_IDS,
-            _OPHYS_CLOCK,
-            f"{OPHYS}/dff/traces",
-            f"{_PLANES}/*/imaging_rate",
-            f"{CELL_TABLE}/imaging_plane",
-        ),
+        *_TRACES,
+        f"{_PLANES}/*/imaging_rate",
+        f"{CELL_TABLE}/imaging_plane",
         *(f"{OPHYS}/event_detection/{n}" for n in ("data", "rois", "lambdas", "noise_stds")),
     ),
-    "demixed_traces": (
-        *_CELL_IDS,
-        _OPHYS_CLOCK,
-        f"{OPHYS}/dff/traces",
-        f"{OPHYS}/demixed_trace/traces/data",
-    ),
-    "neuropil_traces": (
-        *_CELL_IDS,
-        _OPHYS_CLOCK,
-        f"{OPHYS}/dff/traces",
-        f"{OPHYS}/neuropil_trace/traces/data",
-    ),
+    "demixed_traces": (*_TRACES, f"{OPHYS}/demixed_trace/traces/data"),
+    "neuropil_traces": (*_TRACES, f"{OPHYS}/neuropil_trace/traces/data"),
     "ophys_timestamps": (_OPHYS_CLOCK,),
     "motion_correction": (f"{OPHYS}/ophys_motion_correction_[xy]/data",),
     "projections": (

@@ -69,16 +69,10 @@ def _stack(parts: list[NDArray | None], counts: list[int], column: Column) -> ND
     present = [p for p in parts if p is not None]
     if len(present) == len(parts) and len({p.dtype.kind for p in present}) == 1:
         return np.concatenate(present)
-    if column.type is Type.STRING:
-        return np.concatenate(
-            [
-                np.full(n, None, dtype=object) if p is None else p.astype(object)
-                for p, n in zip(parts, counts, strict=True)
-            ]
-        )
+    fill, dtype = (None, object) if column.type is Type.STRING else (np.nan, np.float64)
     return np.concatenate(
         [
-            np.full(n, np.nan) if p is None else p.astype(np.float64)
+            np.full(n, fill, dtype) if p is None else p.astype(dtype)
             for p, n in zip(parts, counts, strict=True)
         ]
     )

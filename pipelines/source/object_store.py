@@ -59,18 +59,6 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Client:
-    """obstore's client for a bucket, with the region and the process it was made for.
-
-    obstore's threads do not survive a fork: requests of a forked process would hang.
-    """
-
-    store: S3Store
-    region: str
-    process: int
-
-
-@dataclass(frozen=True, slots=True)
 class Pinned:
     """An object as it was when reading it began. All that is read of it must be of that object.
 
@@ -191,16 +179,11 @@ class ObjectStoreSource:
 
     def _request(self, what: str, version_id: str | None, work: Callable[[S3Store], _T]) -> _T:
         """Returns the result of a request; puts obstore's errors into our own words."""
-        client = _client(self.spec)
-        if client.process != os.getpid():
-            raise SourceError(
-                "A forked process cannot read a bucket that its parent has read. "
-                "Start processes with spawn or forkserver."
-            )
+        store, region = _client(self.spec)
         try:
-            return work(client.store)
+            return work(store)
         except (BaseError, OSError, ValueError) as error:
-            failure = explain(error, self.spec, client.region, version_id)
+            failure = explain(error, self.spec, region, version_id)
         # Raised outside the handler, so that obstore's error is not its context either: that holds
         # URLs and what the server answered.
         raise failure.kind(f"{what}: {failure.text}. {failure.hint}")
@@ -224,8 +207,11 @@ def _from_start(work: Callable[[], _T], error: type[SourceError] = ReplacedError
 
 
 @lru_cache(maxsize=1)
-def _client(spec: SourceSpec) -> _Client:
-    """Returns the client of this process for a bucket, which all its files share."""
+def _client(spec: SourceSpec) -> tuple[S3Store, str]:
+    """Returns the client of this process for a bucket, which all its files share, and its region.
+
+    Processes that use it must not be forked: obstore's threads do not survive a fork.
+    """
     bucket, _, prefix = spec.url.removeprefix("s3://").partition("/")
     credentials = None if spec.anonymous else _credentials(spec)
     region = _region(spec, bucket)
@@ -266,7 +252,7 @@ def _client(spec: SourceSpec) -> _Client:
             f"{spec.url} cannot be opened: a setting is not valid. Check the environment's "
             "variables whose names begin with AWS_, and the file that AWS_CA_BUNDLE names."
         )
-    return _Client(store, region, os.getpid())
+    return store, region
 
 
 def _credentials(spec: SourceSpec) -> S3CredentialProvider:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
@@ -292,30 +291,6 @@ def test_an_answer_that_drips_is_given_up(folder: Path, monkeypatch: pytest.Monk
 
 def _read(spec: SourceSpec) -> bytes:
     return ObjectStoreSource(spec).read(KEY, None)
-
-
-def _read_in_fork(spec: SourceSpec, answers: Any) -> None:
-    try:
-        _read(spec)
-    except SourceError as error:
-        answers.send(str(error))
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_processes_open_their_own(folder: Path) -> None:
-    with S3Server(folder) as server:
-        spec = source_of(server).spec
-        assert _read(spec) == CONTENT
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            assert pool.apply(_read, (spec,)) == CONTENT
-        here, there = multiprocessing.Pipe()
-        forked = multiprocessing.get_context("fork").Process(
-            target=_read_in_fork, args=(spec, there)
-        )
-        forked.start()
-        assert here.poll(30)
-        assert "Start processes with spawn or forkserver" in here.recv()
-        forked.join()
 
 
 def test_files_share_connections(folder: Path) -> None:
