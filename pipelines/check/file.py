@@ -76,15 +76,19 @@ def check_ids(task: FileTask, recording: Recording) -> None:
 class FileCheck:
     """Takes the tables of one file in their order, each batch by batch, and checks every rule.
 
+    For tables that were not selected, it looks into the file itself (`Recorded`).
+
     Args:
         task: the file.
         recording: the same file, open.
     """
 
     def __init__(self, task: FileTask, recording: Recording) -> None:
+        self.release = task.release
         self._task = task
         self._recording = recording
-        self._check = RecordingCheck(_InFile(task, recording))
+        self._check = RecordingCheck(self)
+        self._frames: dict[Clock, Frames] = {}
 
     def take(self, table: Table, rows: pa.Table) -> None:
         """Checks the next rows of a table.
@@ -109,20 +113,14 @@ class FileCheck:
             assert finding.defect is not None
             self._recording.known_defect(finding.defect, finding.found or finding.message)
 
-
-class _InFile:
-    """What an NWB file holds beside the tables that were selected."""
-
-    def __init__(self, task: FileTask, recording: Recording) -> None:
-        self.release = task.release
-        self._task = task
-        self._recording = recording
-        self._frames: dict[Clock, Frames] = {}
+    # --- what the file holds beside the tables that were taken (`Recorded`)
 
     def keys(self, table: Table) -> NDArray:
+        """The keys of a table that was not taken."""
         return _KEYS[table.name](self._recording)
 
     def frames(self, clock: Clock) -> Frames:
+        """The frames of the file."""
         if clock not in self._frames:
             hdf = self._recording.hdf
             times = hdf.numeric_dataset(_CLOCK_TIMES[clock], ndim=1).shape[0]
@@ -133,7 +131,7 @@ class _InFile:
         return self._frames[clock]
 
     def unlisted(self, table: Table, key: ForeignKey, values: NDArray) -> NDArray:
-        """By what the plan found in the project tables for this file."""
+        """Those of some ids that the project tables lacked when the run was planned."""
         if key.table in self._task.unlisted:
             return values
         if key.table == "ophys_cells" and self._task.cells is not None:
@@ -141,6 +139,7 @@ class _InFile:
         return values[:0]
 
     def shows(self, evidence: Evidence) -> bool:
+        """Whether a table that was not taken holds evidence against a known defect."""
         table = TABLES[evidence.table]
         if own_key(table) == (evidence.column,):
             return len(self.keys(table)) > 0  # without reading the masks of cell_specimens

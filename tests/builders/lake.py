@@ -73,43 +73,25 @@ def write_rows(store: Store, table: str, rows: list[Row], **ids: Any) -> str:
 
 
 def _project_tables(store: Store) -> None:
+    ids = ("mouse_id", "behavior_session_id", "ophys_session_id")
+    one = dict(zip(ids, (101, 1002, 2002), strict=True))
+    two = dict(zip(ids, (102, 1003, 2003), strict=True))
     sessions = [
         {"mouse_id": 101, "behavior_session_id": 1001, "file_id": 11},
-        {
-            "mouse_id": 101,
-            "behavior_session_id": 1002,
-            "ophys_session_id": 2002,
-            "ophys_experiment_id": [3001, 3002],
-        },
-        {
-            "mouse_id": 102,
-            "behavior_session_id": 1003,
-            "ophys_session_id": 2003,
-            "ophys_experiment_id": [3003],
-        },
+        {**one, "ophys_experiment_id": [3001, 3002]},
+        {**two, "ophys_experiment_id": [3003]},
         {"mouse_id": 102, "behavior_session_id": 1004, "file_id": 14},
         {"mouse_id": 102, "behavior_session_id": 1005, "file_id": 15},
     ]
     write_rows(store, "behavior_sessions", sessions)
-    imaged = [
-        {"mouse_id": 101, "behavior_session_id": 1002, "ophys_session_id": 2002},
-        {"mouse_id": 102, "behavior_session_id": 1003, "ophys_session_id": 2003},
-    ]
-    write_rows(store, "ophys_sessions", imaged)
+    write_rows(store, "ophys_sessions", [one, two])
     planes = [
-        {**imaged[0], "ophys_experiment_id": 3001},
-        {**imaged[0], "ophys_experiment_id": 3002},
-        {**imaged[1], "ophys_experiment_id": 3003},
+        {**row, "ophys_experiment_id": e} for row, e in ((one, 3001), (one, 3002), (two, 3003))
     ]
     write_rows(store, "ophys_experiments", planes)
-    write_rows(
-        store,
-        "ophys_cells",
-        [
-            {"cell_roi_id": 9001, "ophys_experiment_id": 3001},
-            {"cell_roi_id": 9002, "ophys_experiment_id": 3002},
-        ],
-    )
+    pairs = ((9001, 3001), (9002, 3002))
+    cells = [{"cell_roi_id": cell, "ophys_experiment_id": plane} for cell, plane in pairs]
+    write_rows(store, "ophys_cells", cells)
 
 
 def _behavior(store: Store) -> None:
@@ -163,20 +145,15 @@ def _ophys(store: Store) -> None:
         )
 
 
-BEHAVIOR_1001 = {
-    "trials": 2,
-    "stimulus_presentations": 3,
-    "licks": 2,
-    "running_speed": 4,
-    "stimulus_templates": 0,
-}
-BEHAVIOR_1002 = {
-    "trials": 3,
-    "stimulus_presentations": 2,
-    "licks": 0,
-    "running_speed": 4,
-    "stimulus_templates": 0,
-}
+_SESSION_TABLES = (
+    "trials",
+    "stimulus_presentations",
+    "licks",
+    "running_speed",
+    "stimulus_templates",
+)
+BEHAVIOR_1001 = dict(zip(_SESSION_TABLES, (2, 3, 2, 4, 0), strict=True))
+BEHAVIOR_1002 = dict(zip(_SESSION_TABLES, (3, 2, 0, 4, 0), strict=True))
 OPHYS = {"cell_specimens": 1, "dff_traces": 1, "ophys_timestamps": 1}
 
 
@@ -220,28 +197,13 @@ def _ledger(store: Store) -> None:
         entry(ophys, 3002, 101, 1002, row_counts=OPHYS),
     ]
     publish_mouse(store, 101, done, RELEASE)
+    broken = {"gives_behavior": True, "error": "table trials, column go: it is broken"}
+    absent = dict.fromkeys(("object_key", "version_id", "file_hash", "bytes")) | {
+        "error": "not there"
+    }
     bad = [
-        entry(
-            ophys,
-            3003,
-            102,
-            1003,
-            Status.QUARANTINED,
-            gives_behavior=True,
-            error="table trials, column go: it is broken",
-        ),
-        entry(
-            behavior,
-            1004,
-            102,
-            1004,
-            Status.SKIPPED,
-            object_key=None,
-            version_id=None,
-            file_hash=None,
-            bytes=None,
-            error="not there",
-        ),
+        entry(ophys, 3003, 102, 1003, Status.QUARANTINED, **broken),
+        entry(behavior, 1004, 102, 1004, Status.SKIPPED, **absent),
     ]
     publish_mouse(store, 102, bad, RELEASE)
 
@@ -259,7 +221,7 @@ def build_lake(folder: Path) -> LocalStore:
     return store
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------------
+# --- damage --------------------------------------------------------------------------------------
 
 
 def rewrite(
