@@ -40,6 +40,7 @@ def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     names = content.namelist()
     modules = [p.relative_to(ROOT).as_posix() for f in PACKAGES for p in (ROOT / f).rglob("*.py")]
     assert set(modules) <= set(names)
+    assert not any("conftest" in name for name in names)
     assert {name.partition("/")[0] for name in names} == {*PACKAGES, "vblake-0.1.0.dist-info"}
 
     def text(end: str) -> str:

@@ -1,16 +1,18 @@
-"""The lake that the examples of this package read: `folder`, and `lake`, which is it opened."""
+"""The lake that the examples in vblake/ read: `folder`, and `lake`, the same lake opened.
+
+pytest is for developers only, so this file is not in the package.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
 import pytest
 
-import vblake
+_PACKAGE = Path(__file__).parent / "vblake"
 
 _CATALOG = """
 CREATE TABLE _tables (table_name VARCHAR, subject VARCHAR, description VARCHAR,
@@ -53,7 +55,14 @@ def example_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _names(doctest_namespace: dict[str, Any], example_lake: Path) -> Iterator[None]:
-    with vblake.open(example_lake) as lake:
-        doctest_namespace.update(vblake=vblake, np=np, folder=example_lake, lake=lake)
+def _names(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not isinstance(request.node, pytest.DoctestItem) or request.path.parent != _PACKAGE:
+        yield
+        return
+    import vblake
+
+    folder: Path = request.getfixturevalue("example_lake")
+    with vblake.open(folder) as lake:
+        names = {"vblake": vblake, "np": np, "folder": folder, "lake": lake}
+        request.getfixturevalue("doctest_namespace").update(names)
         yield
