@@ -289,10 +289,6 @@ def test_an_answer_that_drips_is_given_up(folder: Path, monkeypatch: pytest.Monk
 # --- processes
 
 
-def _read(spec: SourceSpec) -> bytes:
-    return ObjectStoreSource(spec).read(KEY, None)
-
-
 def test_files_share_connections(folder: Path) -> None:
     with S3Server(folder) as server:
         for _ in range(20):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from builders.nwb import EYE, NAME, NAN, columns, eye_tracking, metadata, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.nwb.eye_tracking import likely_blink, outliers
+from pipelines.nwb.eye_tracking import likely_blink
 
 BLANKED = (
     "cr_area",
@@ -72,27 +71,6 @@ def test_a_blink_blanks_nine_columns_two_frames_around() -> None:
 
 def test_no_eye_tracking_is_no_error() -> None:
     assert columns("eye_tracking", metadata())["timestamps"] == []
-
-
-@pytest.mark.parametrize(
-    ("eye", "pupil", "blink"),
-    [
-        ([], [], []),
-        ([10.0, NAN], [20.0, 20.0], [True, True]),
-        ([NAN, 10.0, 10, 10], [20.0] * 4, [True, True, True, False]),
-    ],
-)
-def test_blinks_at_the_ends(eye: list[float], pupil: list[float], blink: list[bool]) -> None:
-    assert likely_blink(np.array(eye, dtype=float), np.array(pupil, dtype=float)).tolist() == blink
-
-
-def test_outliers_are_more_than_three_standard_deviations_off() -> None:
-    # One value of n differs: its z is sqrt(n - 1), so 3 with ten values, above with eleven.
-    assert not outliers(np.array([0.0] * 9 + [1.0])).any()
-    assert outliers(np.array([0.0] * 10 + [1.0])).tolist() == [False] * 10 + [True]
-    # Missing values do not count for mean and deviation.
-    assert outliers(np.array([0.0] * 9 + [1.0, NAN])).tolist() == [False] * 10 + [True]
-    assert not outliers(np.array([4.2] * 50)).any()
 
 
 def blinks_by_loop(eye: list[float], pupil: list[float]) -> list[bool]:

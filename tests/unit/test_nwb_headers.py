@@ -9,10 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipelines.nwb.hdf5.headers import HEADER, load_objects, messages
+from pipelines.nwb.hdf5.headers import HEADER, load_objects
 from pipelines.source.range_file import Range, RangeFile
 
 MB = 1 << 20
@@ -66,16 +64,6 @@ def test_names_of_many_groups_are_fetched_at_once(tmp_path: Path) -> None:
         assert len(listed) == 12
 
 
-def test_without_it_hdf5_asks_for_one_after_the_other(tmp_path: Path) -> None:
-    """Else the test above would show nothing."""
-    _many(path := tmp_path / "a.h5", "earliest")
-    requests: list[Range] = []
-    with _open(path, requests) as file, h5py.File(file) as h5:
-        asked = len(requests)
-        _listed(h5, list(_addresses(h5)))
-        assert len(requests) > asked + 10
-
-
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 def test_other_kinds_of_objects_are_left_to_hdf5(libver: str, tmp_path: Path) -> None:
     """Any address may be asked for: of datasets, of groups of the second kind, of anything."""
@@ -89,13 +77,6 @@ def test_other_kinds_of_objects_are_left_to_hdf5(libver: str, tmp_path: Path) ->
         assert file.failure is None
     with h5py.File(path) as h5:
         assert listed == _listed(h5, names)
-
-
-@given(st.binary(max_size=600), st.booleans())
-def test_any_bytes_are_a_header_or_none(content: bytes, continued: bool) -> None:
-    found = list(messages(b"\1" + content, continued=continued))
-    assert all(kind in (0x10, 0x11) for kind, _, _ in found)
-    assert len(found) <= len(content) // 24
 
 
 @pytest.mark.parametrize(

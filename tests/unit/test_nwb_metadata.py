@@ -238,29 +238,3 @@ def test_the_plane_is_the_one_the_cells_link_to() -> None:
         f"{CELLS}/imaging_plane": h5py.SoftLink("/general/optophysiology/imaging_plane_2"),
     }
     assert column("experiment_metadata", content, "targeted_structure") == ["VISl"]
-
-
-def test_wrong_types() -> None:
-    found = "a value is not text; expected text; found "
-    assert problem(
-        "behavior_metadata", metadata() | {f"{SUBJECT}@reporter_line": ["Ai93", "Ai94"]}
-    ).endswith(f"column {SUBJECT}@reporter_line: {found}array(['Ai93', 'Ai94'], dtype=object)")
-    assert problem(
-        "behavior_metadata", metadata() | {f"{SUBJECT}@driver_line": np.array([1, 2])}
-    ).endswith(f"column {SUBJECT}@driver_line: {found}1")
-    assert problem(
-        "behavior_metadata", metadata() | {f"{SUBJECT}/sex": np.array(["F", "M"], dtype=object)}
-    ).endswith(
-        f"column {SUBJECT}/sex: a dataset has another rank; expected 0 dimensions; found shape (2,)"
-    )
-    assert problem(
-        "experiment_metadata", experiment_file() | {f"{M}@imaging_plane_group_count": "two"}
-    ).endswith(
-        f"column {M}@imaging_plane_group_count: a value is not an integer; expected an integer; found 'two'"
-    )
-    assert "column imaging_depth: a value does not fit its declared type BIGINT" in problem(
-        "experiment_metadata", experiment_file() | {f"{M}@imaging_depth": "deep"}
-    )
-    assert "column date_of_acquisition: a value does not fit its declared type" in problem(
-        "behavior_metadata", metadata() | {"/session_start_time": "yesterday"}
-    )

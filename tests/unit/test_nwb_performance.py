@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 from builders.nwb import (
     INF,
-    NAME,
     NAN,
     OUTCOMES,
     TRIALS,
     Content,
-    behavior_file,
     column,
     columns,
     metadata,
-    problem,
     recording,
     series,
     trials_of,
@@ -194,21 +191,6 @@ def test_engaged_means_above_two_rewards_a_minute() -> None:
         got = columns("performance_metrics", content)
         assert got["maximum_reward_rate"] == [float(responses)]
         assert got["engaged_trial_count"] == [engaged]
-
-
-def test_the_response_window_must_be_two_numbers() -> None:
-    path = "/general/task_parameters@response_window_sec"
-    for stored, shown in (
-        (["0.15", "late"], "['0.15', 'late']"),
-        (["0.15"], "['0.15']"),
-        (0.15, "[0.15]"),
-    ):
-        assert problem("rolling_performance", behavior_file() | {path: stored}) == (
-            f"file {NAME}, column {path}: not a pair of durations; expected two texts like 0.5; found {shown}"
-        )
-    assert problem("performance_metrics", without(behavior_file(), path)) == (
-        f"file {NAME}, column {path}: an attribute is missing; expected an attribute; found nothing"
-    )
 
 
 # Slow reference, row by row.

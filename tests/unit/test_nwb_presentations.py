@@ -105,16 +105,6 @@ def test_releases_before_1_1_0() -> None:
     }
 
 
-def test_before_1_1_0_without_stored_index_and_image_set() -> None:
-    groups = [f"/intervals/{name}_presentations" for name in ("im065", "im077", "omitted")]
-    content = without(
-        old_behavior_file(), *[f"{g}/{c}" for g in groups for c in ("index", "image_set")]
-    )
-    assert column(TABLE, content, "index") == [0, 1, 2, 3, 4, 5]
-    assert column(TABLE, content, "image_set") == [TEMPLATE] * 6
-    assert column(TABLE, without(content, "/stimulus"), "image_set") == [None] * 6
-
-
 def gratings(**changed: Any) -> Content:
     values: dict[str, Any] = {
         "start_time": np.array([1.0, 3.0, 6.0]),
@@ -228,26 +218,6 @@ def test_template_names_in_capitals() -> None:
     )
     expected = "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
     assert column(TABLE, content, "image_set") == [None, *[expected] * 6, None, None]
-
-
-def test_a_stored_image_set_is_kept() -> None:
-    content = behavior_file() | {
-        f"{GROUP}/image_set": ["a", "a", "omitted", "a", "a", "N/A"],
-        f"{GROUP}/index": np.arange(6) + 7,
-    }
-    content[f"{GROUP}@colnames"] = [*content[f"{GROUP}@colnames"], "image_set", "index"]
-    assert column(TABLE, content, "image_set") == [
-        None,
-        "a",
-        "a",
-        "omitted",
-        "a",
-        "a",
-        None,
-        None,
-        None,
-    ]
-    assert column(TABLE, content, "index") == [None, 7, 8, 9, 10, 11, 12, None, None]
 
 
 def test_new_columns_are_warned_of() -> None:

@@ -143,13 +143,6 @@ def test_licks_that_cannot_be_given_back_are_an_error(
     )
 
 
-def test_a_missing_index_of_other_lengths_is_no_quirk_but_damage() -> None:
-    content = without(TRIAL_FILE, f"{TRIALS}/lick_times_index")
-    assert problem("trials", content) == (
-        f"file {NAME}, column {TRIALS}/lick_times_index: a dataset is missing; expected ends of the licks of 4 trials; found nothing"
-    )
-
-
 def rebuilt_by_loop(session: list[float], starts: list[float]) -> list[list[float]]:
     """NWB_TABLES.md 2.6: licks in (start, next start], the last trial takes what is left."""
     ends = [*starts[1:], float("inf")]
@@ -172,18 +165,6 @@ def test_rebuilt_licks_are_those_of_a_loop(start_frames: list[int], data: st.Dat
     )
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.lists(st.floats(0, 5000), max_size=4), min_size=1, max_size=8))
-def test_ragged_rows_come_back(rows: list[list[float]]) -> None:
-    n = len(rows)
-    content = (
-        metadata()
-        | series()
-        | trials_of(["miss"] * n, [float(i) for i in range(n)], [NAN] * n, rows)
-    )
-    assert column("trials", content, "lick_times") == rows
-
-
 DAMAGED = f"file {NAME}, column {TRIALS}/lick_times_index: a ragged index is damaged; expected integers that ascend to the number of items, 3; "
 
 
@@ -200,29 +181,6 @@ def test_a_damaged_index_is_an_error(index: Any, found: str) -> None:
         problem("trials", TRIAL_FILE | {f"{TRIALS}/lick_times_index": index})
         == f"{DAMAGED}found {found}"
     )
-
-
-def test_licks_as_text() -> None:
-    for content in (TRIAL_FILE, without(TRIAL_FILE, f"{TRIALS}/lick_times_index")):
-        assert problem("trials", content | {f"{TRIALS}/lick_times": ["2.75", "3.0", "5.5"]}) == (
-            f"file {NAME}, column {TRIALS}/lick_times: list items are not numbers; "
-            "expected numbers, or empty text where there are none; found text"
-        )
-
-
-@pytest.mark.parametrize(
-    "name",
-    sorted(
-        set(EXPECTED)
-        - {"trials_id", "lick_times", "stimulus_change", "change_time", "response_latency"}
-    ),
-)
-def test_every_column_must_be_there(name: str) -> None:
-    opened = recording(without(TRIAL_FILE, f"{TRIALS}/{name}"))
-    for table in ("trials", "rolling_performance", "performance_metrics"):
-        assert problem(table, opened) == (
-            f"file {NAME}, column {TRIALS}/{name}: a column is missing; expected {TRIALS}/{name}; found no such name in colnames"
-        )
 
 
 def test_a_change_needs_one_of_its_two_names() -> None:
