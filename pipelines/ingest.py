@@ -193,7 +193,7 @@ def ingest(
 
 @dataclass
 class _Mouse:
-    """The files of a mouse that are to be converted, and the results so far."""
+    """The files of a mouse to convert, and the results so far."""
 
     id: int
     tasks: list[FileTask] = field(default_factory=list[FileTask])

@@ -131,17 +131,17 @@ def _finished(world: World, lake: Path) -> tuple[Ledger, Ledger, set[str]]:
         for t in world.tasks
         if f"{t.kind.value}_{t.file_key}" in converted and t.file_key not in done
     }
-    anew = {
+    republished = {
         identity: e
         for identity, e in ledger.items()
         if f"{e.file_kind.value}_{e.file_key}" in converted
     }
-    return ledger, anew, staged
+    return ledger, republished, staged
 
 
 def _complete(world: World, lake: Path) -> None:
     """The next run completes the lake; what was finished is neither fetched nor noted again."""
-    ledger, anew, staged = _finished(world, lake)
+    ledger, republished, staged = _finished(world, lake)
     world.server.reset_counters()
     _ingest(SourceSpec(f"s3://{world.server.bucket}", world.server.url), lake, world.sessions)
     fetched = {key for key in world.server.counters.versions if key.endswith(".nwb")}
@@ -152,7 +152,7 @@ def _complete(world: World, lake: Path) -> None:
     # What a killed `--force` had converted again is published by this run, at another time.
     known = {
         i: replace(after[i], ingested_at=e.ingested_at, bytes_fetched=e.bytes_fetched)
-        if i in anew
+        if i in republished
         else after[i]
         for i, e in ledger.items()
     }

@@ -30,7 +30,7 @@ def _mouse(path: Path) -> int:
     return int(path.parent.name.partition("=")[2])
 
 
-def test_damaged_files_are_put_there_anew(
+def test_damaged_files_are_replaced(
     sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
 ) -> None:
     damaged = ("trials", "cell_specimens", "dff_traces", "stimulus_templates", "behavior_sessions")
@@ -88,7 +88,7 @@ def test_rows_that_only_a_damaged_file_has_are_not_dropped(
     assert damaged.read_bytes() == left
 
 
-def test_a_damaged_ledger_is_named_and_made_anew(
+def test_a_damaged_ledger_is_reported_and_rebuilt(
     sample_bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
 ) -> None:
     damaged = _first(lake, "source_files")

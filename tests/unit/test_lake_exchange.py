@@ -70,7 +70,7 @@ def test_the_same_content_replaces_nothing_also_where_it_was_moved_before(
     assert (folder.stat().st_ino, (folder / "a.parquet").stat().st_ino) == before
 
 
-def test_what_is_left_staged_can_be_written_anew_without_touching_the_published_file(
+def test_what_is_left_staged_can_be_rewritten_without_touching_the_published_file(
     tmp_path: Path,
 ) -> None:
     table, store = TABLES["licks"], LocalStore(tmp_path / "lake")

@@ -1,4 +1,4 @@
-"""`vblake catalog`, `verify` and `status`: the catalog made anew, and what a lake holds."""
+"""`vblake catalog`, `verify` and `status`: remaking the catalog, and what a lake holds."""
 
 from __future__ import annotations
 
