@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.options import JsonOption
 from pipelines.cli.terminal import print_json, print_table, width
 from schemas.errors import UsageError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def tables(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the tables of the lake. Needs no lake.
 
@@ -49,9 +50,7 @@ def tables(
 
 def describe(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A table of the lake.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="As JSON, with the source of each column.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Describe a table and its columns. Needs no lake.
 
@@ -62,12 +61,8 @@ def describe(
     declared = _declared(table)
     facts = table_summary(declared)
     if as_json:
-        print_json(
-            {
-                **{label.replace(" ", "_"): text for label, text in facts},
-                "columns": column_rows(declared),
-            }
-        )
+        named = {label.replace(" ", "_"): text for label, text in facts}
+        print_json({**named, "columns": column_rows(declared)})
         return
     label_width = max(len(label) for label, _ in facts)
     for label, text in facts:
@@ -75,10 +70,7 @@ def describe(
     rows = [
         (
             c["name"] + (f"\nalias {c['alias']}" if c["alias"] else ""),
-            c["type"],
-            c["unit"],
-            c["null"],
-            c["description"],
+            *(c[name] for name in ("type", "unit", "null", "description")),
         )
         for c in column_rows(declared)
     ]

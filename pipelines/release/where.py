@@ -84,8 +84,6 @@ def _make_files_table(con: duckdb.DuckDBPyConnection, project: ProjectTables) ->
         f"UNION ALL SELECT 'behavior_session', b.behavior_session_id, {behavior} "
         f"FROM behavior_sessions b"
     )
-    for name in tables.values():
-        con.execute(f"DROP TABLE {name}")
     return list(owner)
 
 
