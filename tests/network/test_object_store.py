@@ -213,15 +213,6 @@ def test_a_replaced_object_is_read_again_at_most_twice(folder: Path, tmp_path: P
         assert server.counters.requests == {"head": 6, "range": 6}
 
 
-def test_a_server_without_versions_is_not_believed(folder: Path, tmp_path: Path) -> None:
-    versions = {KEY: {"v1": KEY, "v2": KEY}}
-    with S3Server(folder, versions=versions, faults=lambda *_: Fault(version="v2")) as server:
-        source = source_of(server)
-        for call in (source.read, source.open, lambda k, v: source.fetch(k, v, tmp_path / "to")):
-            with pytest.raises(SourceError, match="it does not keep versions as S3 does"):
-                call(KEY, "v1")
-
-
 def test_a_listing_is_requested_again_and_never_taken_for_empty(folder: Path) -> None:
     def broken(xml: bytes) -> bytes:
         return xml[: len(xml) // 2]

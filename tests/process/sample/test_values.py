@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from builders.bucket import PROJECT
-from builders.sampled import OUTCOMES, A, B, all_files, experiment, reading, rows, values
-from numpy.typing import NDArray
+from builders.sampled import OUTCOMES, A, B, all_files, reading, values
 
 
 def test_trials_follow_from_licks_rewards_and_clock(bucket: Path) -> None:
@@ -96,34 +94,6 @@ def test_stored_presentation_columns_equal_the_recomputed(bucket: Path) -> None:
         np.testing.assert_array_equal(changes, real)
 
 
-def test_planes_of_a_session_repeat_its_behavior(bucket: Path) -> None:
-    session = next(
-        row
-        for row in rows(bucket, "behavior_session_table")
-        if row["ophys_experiment_id"].count(",") == 2
-    )
-    paths = [
-        experiment(bucket, ophys_experiment_id=number)
-        for number in session["ophys_experiment_id"].strip("[]").split(", ")
-    ]
-    clocks: list[float] = []
-    contents: list[list[bytes]] = []
-    for path in paths:
-        with reading(path) as file:
-            found: list[bytes] = []
-
-            def keep(name: str, item: Any, found: list[bytes] = found) -> None:
-                if hasattr(item, "dtype") and item.dtype.kind in "fib":
-                    found.append(name.encode() + item[()].tobytes())
-
-            for part in ("intervals", "acquisition", "stimulus"):
-                file[part].visititems(keep)
-            contents.append(found)
-            clocks.append(file["processing/ophys/dff/traces/timestamps"][0])
-    assert contents[0] == contents[1] == contents[2]
-    assert len(set(clocks)) == 3
-
-
 def test_traces_and_masks_agree(bucket: Path) -> None:
     partial = 0
     for path in (bucket / PROJECT / "behavior_ophys_experiments").iterdir():
@@ -159,22 +129,6 @@ def test_traces_and_masks_agree(bucket: Path) -> None:
                 ophys["images/segmentation_mask_image"][()], masks.any(axis=0)
             )
     assert partial == 1
-
-
-def test_stored_blinks_follow_the_rule(bucket: Path) -> None:
-    with reading(experiment(bucket, equipment_name="MESO.1")) as file:
-        eye = file["acquisition/EyeTracking"]
-        areas: list[NDArray[np.float64]] = [
-            eye[f"{name}/area_raw"][()] for name in ("eye_tracking", "pupil_tracking")
-        ]
-        bad: NDArray[np.bool_] = np.isnan(areas[0]) | np.isnan(areas[1])
-        for area in areas:
-            bad |= np.abs(area - np.nanmean(area)) / np.nanstd(area) > 3.0
-        near: NDArray[np.bool_] = np.convolve(bad, np.ones(5), mode="same") > 0
-        np.testing.assert_array_equal(eye["likely_blink/data"][()], near)
-        assert 0 < near.mean() < 0.3
-        assert np.isnan(eye["pupil_tracking/width"][()])[near].all()
-        assert not np.isnan(eye["pupil_tracking/width"][()])[~near].any()
 
 
 def test_templates_are_one_for_all_files(bucket: Path) -> None:
