@@ -296,6 +296,15 @@ def test_a_trace_needs_no_cell_where_cells_were_not_ingested(store: LocalStore) 
     assert verify(store) == []
 
 
+def test_a_missing_file_and_what_refers_to_its_rows(store: LocalStore) -> None:
+    (store.folder / TRIALS).unlink()
+    assert rules(store) == [(Rule.LEDGER, "trials"), (Rule.FOREIGN_KEY, "stimulus_presentations")]
+    assert found(store, deep=False) == [
+        f"error: file {TRIALS}, table trials: the file is missing, though the ledger counts rows of "
+        "behaviour session 1001, 1002. Ingest again with --force"
+    ]
+
+
 def test_a_table_that_should_have_rows(store: LocalStore) -> None:
     count(store, {}, {"motion_correction": 0})
     assert found(store) == [
