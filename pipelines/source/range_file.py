@@ -25,11 +25,11 @@ BLOCK = 32 << 10
 BEFORE = 4 << 10
 """A block begins this far before the byte that was asked for. HDF5 keeps its metadata in clusters
 of 2 to 8 kB between the datasets and reads them in any order: blocks aligned to their size would
-cut clusters in two, larger ones would move more in vain."""
+cut clusters in two, larger ones would fetch more unused bytes."""
 
 GAP = 128 << 10
 """Ranges closer than this are fetched as one: at 30 ms a request and 40 MB/s, a request costs as
-much as 1.2 MB, but the bytes between are moved in vain, and most gaps are either a few kB of
+much as 1.2 MB, but bytes in a gap are fetched for nothing, and most gaps are either a few kB of
 metadata or megabytes of other datasets."""
 
 PART = 4 << 20

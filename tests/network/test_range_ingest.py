@@ -1,4 +1,4 @@
-"""Ingests from a bucket that counts: equal to those from a folder, and nothing is moved in vain."""
+"""Ingests from a bucket that counts: equal to those from a folder, and without needless bytes."""
 
 from __future__ import annotations
 
