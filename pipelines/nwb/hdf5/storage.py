@@ -8,8 +8,6 @@ quarter of the time of HDF5's own filter. Of the released datasets only event de
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import deflate
@@ -24,14 +22,6 @@ _SHUFFLED_GZIP = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]
 STRING_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
 """How HDF5 stores a string of variable length: its length, and the address of a collection of the
 global heap with the string's number in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One chunk: index of its first element, and mask of the filters that were skipped."""
-
-    offset: tuple[int, ...]
-    mask: int
 
 
 def is_string(dataset: Any) -> bool:
@@ -77,24 +67,22 @@ def _read_chunks(dataset: Any, dtype: np.dtype[Any], index: tuple[int, ...]) -> 
         raise HdfError(f"filters {filters}, which are not none, gzip, or shuffle and gzip")
     leading, rest = chunk_shape[: len(index)], chunk_shape[len(index) :]
     shape: tuple[int, ...] = dataset.shape[len(index) :]
-    chunks = [
-        chunk
-        for chunk in _chunks_of(dataset)
-        if all(o <= i < o + c for i, o, c in zip(index, chunk.offset, leading, strict=False))
-    ]
+    chunks = _chunks_of(dataset)  # before `out`, since a damaged shape may have any size
     # Column-major: events are taken out by column, and chunks are narrow (2,181 frames of 3 ROIs).
     out = np.empty(shape, dtype=dtype, order="F")
-    for chunk in chunks:
-        values = _values(dataset, chunk, filters, dtype)
-        values = values[tuple(i - o for i, o in zip(index, chunk.offset, strict=False))]
-        start = chunk.offset[len(index) :]
+    for offset, mask in chunks.items():
+        if any(not o <= i < o + c for i, o, c in zip(index, offset, leading, strict=False)):
+            continue
+        values = _values(dataset, offset, mask, filters, dtype)
+        values = values[tuple(i - o for i, o in zip(index, offset, strict=False))]
+        start = offset[len(index) :]
         target = tuple(slice(o, min(o + c, n)) for o, c, n in zip(start, rest, shape, strict=True))
         out[target] = values[tuple(slice(0, t.stop - t.start) for t in target)]
     return out
 
 
-def _chunks_of(dataset: Any) -> Iterator[Chunk]:
-    """All chunks of a dataset.
+def _chunks_of(dataset: Any) -> dict[tuple[int, ...], int]:
+    """All chunks of a dataset: masks of the filters that were skipped, by index of first element.
 
     Raises:
         HdfError: they do not cover the dataset exactly once.
@@ -102,13 +90,13 @@ def _chunks_of(dataset: Any) -> Iterator[Chunk]:
     shape: tuple[int, ...] = dataset.shape
     chunk_shape: tuple[int, ...] = dataset.chunks
     expected = math.prod(-(-n // c) for n, c in zip(shape, chunk_shape, strict=True))
-    found: dict[tuple[int, ...], Chunk] = {}
+    found: dict[tuple[int, ...], int] = {}
     count = 0
 
     def add(chunk: Any) -> bool | None:
         nonlocal count
         count += 1
-        found[chunk.chunk_offset] = Chunk(chunk.chunk_offset, chunk.filter_mask)
+        found[chunk.chunk_offset] = chunk.filter_mask
         return True if count > expected else None
 
     with hdf5_errors():
@@ -121,25 +109,27 @@ def _chunks_of(dataset: Any) -> Iterator[Chunk]:
     )
     if count != expected or len(found) != expected or not inside:
         raise HdfError(f"{count} chunks, not the {expected} that make shape {shape}")
-    return iter(found.values())
+    return found
 
 
-def _values(dataset: Any, chunk: Chunk, filters: list[int], dtype: np.dtype[Any]) -> NDArray:
+def _values(
+    dataset: Any, offset: tuple[int, ...], mask: int, filters: list[int], dtype: np.dtype[Any]
+) -> NDArray:
     """The values of one chunk, shape as the dataset's chunks."""
     size = math.prod(dataset.chunks) * dtype.itemsize
     with hdf5_errors():
-        data: Any = dataset.id.read_direct_chunk(chunk.offset)[1]
+        data: Any = dataset.id.read_direct_chunk(offset)[1]
     # Bit i of the mask is set if filter i was skipped when the chunk was written.
-    if filters and not chunk.mask >> (len(filters) - 1) & 1:
+    if filters and not mask >> (len(filters) - 1) & 1:
         try:
             # libdeflate stops at the given size, so a chunk cannot expand without end.
             data = deflate.zlib_decompress(data, size)
         except deflate.DeflateError as error:
             raise HdfError(
-                f"the chunk at {chunk.offset} does not decompress to {size} bytes: {error}"
+                f"the chunk at {offset} does not decompress to {size} bytes: {error}"
             ) from error
     if len(data) != size:
-        raise HdfError(f"the chunk at {chunk.offset} has {len(data)} bytes, not {size}")
-    if filters == _SHUFFLED_GZIP and not chunk.mask & 1:
+        raise HdfError(f"the chunk at {offset} has {len(data)} bytes, not {size}")
+    if filters == _SHUFFLED_GZIP and not mask & 1:
         data = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1).T.tobytes()
     return np.frombuffer(data, dtype=dtype).reshape(dataset.chunks)
