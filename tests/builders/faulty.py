@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -38,17 +37,6 @@ def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
         if task.tables == DIES_ONCE
         else convert_file(task, settings)
     )
-
-
-def faults(size: int, count: int, times: int) -> list[int]:
-    """Pages that the kernel had to find each time for so many buffers of a size, filled."""
-    found: list[int] = []
-    for _ in range(times):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        buffers = [b"x" * size for _ in range(count)]
-        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-        del buffers
-    return found
 
 
 def arrow_array_without_pandas() -> bool:

@@ -101,21 +101,6 @@ def test_a_worker_refuses_pandas() -> None:
         assert executor.submit(faulty.arrow_array_without_pandas).result()
 
 
-@pytest.mark.skipif(
-    "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="without glibc memory may go back"
-)
-def test_a_worker_keeps_the_memory_of_a_file_for_the_next() -> None:
-    script = (
-        "from builders import faulty\nfrom pipelines.convert.worker import worker_process\n"
-        "with worker_process() as executor:\n    print(*executor.submit(faulty.faults, 8 << 20, 20, 3).result())\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=_as_here(), capture_output=True, text=True, check=True
-    )
-    first, *further = map(int, done.stdout.split())
-    assert first > 20 * max(further)
-
-
 def test_workers_end_with_the_process_they_work_for(
     tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path
 ) -> None:
