@@ -19,9 +19,7 @@ READ_LIMIT = 256 * 2**20
 project table 1.5 MB."""
 
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 10.0
-"""S3 begins to answer within a second. A short time-out also bounds what a request that stalls in
-obstore costs; see `pipelines.source.object_store`."""
+READ_TIMEOUT_S = 60.0
 ATTEMPTS = 8
 """With one failing request in ten, one in 10^8 fails eight times; the whole dataset takes some
 10^5 requests. The waits add up to about 25 s, enough for a server to restart."""

@@ -37,11 +37,6 @@ if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from obstore.store import BackoffConfig, ClientConfig, S3CredentialProvider
 
-# Known defect: with few threads (by default one per core), one in a thousand of many small
-# concurrent requests stalls in obstore 0.12.1 until its time-out, and is then repeated. With eight
-# threads it is rarer. `READ_TIMEOUT_S` bounds what it costs.
-os.environ.setdefault("TOKIO_WORKER_THREADS", "8")
-
 PUBLIC_BUCKET = "visual-behavior-ophys-data"
 PUBLIC_REGION = "us-west-2"
 DEFAULT_REGION = "us-east-1"

@@ -111,7 +111,7 @@ def test_the_same_over_byte_ranges(
         refused(
             numbers,
             tasks,
-            lambda n: SourceSpec(f"s3://{BUCKET}/{n}", server.url, attempts=3),
+            lambda n: SourceSpec(f"s3://{BUCKET}/{n}", server.url, attempts=1),
             tmp_path,
         )
 

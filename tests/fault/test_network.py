@@ -211,7 +211,7 @@ def test_a_bucket_on_another_server_gives_the_same_lake(
         s3.put_object(Bucket=name, Key=key, Body=json.dumps(manifest).encode(), ACL="public-read")
         s3.put_bucket_acl(Bucket=name, ACL="public-read")
         ingest_from(
-            SourceSpec(f"s3://{name}", f"http://{host}:{port}", attempts=4),
+            SourceSpec(f"s3://{name}", f"http://{host}:{port}", attempts=1),
             tmp_path / "lake",
             selection=Selection(tables=SOME),
         )

@@ -61,7 +61,7 @@ def counted(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 
 def run(
-    server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 4, **more: Any
+    server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 2, **more: Any
 ) -> list[MouseReport]:
     """An ingest over S3. What a request does not know by name is what is selected."""
     own = {k: more.pop(k) for k in ("verify_hash", "force") if k in more}
@@ -114,13 +114,10 @@ def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(
 ) -> None:
     lake, counters = counted
     sent = of_files(counters.bytes_sent)
-    got = moved(lake)
-    # A request that stalled on the way is repeated: sent twice, counted once.
-    assert got.keys() == sent.keys()
-    assert all(got[key] <= sent[key] for key in sent)
+    assert sent == moved(lake)
     assert len(sent) == len(pinned(sample_bucket))
     for key, asked in of_files(counters.ranges).items():
-        assert sum(b - a for a, b in merged(asked)) == got[key]
+        assert sum(b - a for a, b in asked) == sum(b - a for a, b in merged(asked)) == sent[key]
         assert sent[key] < (sample_bucket / key).stat().st_size
     # The size is asked for once.
     assert counters.requests["head"] == len(counters.versions)

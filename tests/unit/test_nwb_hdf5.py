@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import h5py
@@ -26,7 +28,7 @@ from builders.nwb import (
 )
 
 from pipelines.nwb.hdf5 import storage
-from pipelines.nwb.hdf5.values import HdfFile
+from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
 from pipelines.nwb.recording import Recording, open_recording
 from schemas.errors import DataError, NotNwbError
 
@@ -270,3 +272,27 @@ def test_a_mistake_of_ours_does_not_pass_for_a_damaged_file(
     monkeypatch.setattr(storage, place, mistaken)
     with pytest.raises(AttributeError, match=r"^ours$"):
         HdfFile(h5, NAME).read_numbers("/x")
+
+
+def test_a_file_may_fetch_in_threads_while_there_is_garbage(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.arange(10)
+
+    class Remote(io.BytesIO):
+        """Its bytes come from a thread, which makes more objects than Python lets pass."""
+
+        def readinto(self, buffer: Any, /) -> int:
+            fetch = Thread(target=lambda: [[n] for n in range(5000)], daemon=True)
+            fetch.start()
+            fetch.join(timeout=10)
+            assert not fetch.is_alive()
+            return super().readinto(buffer)
+
+    with open_hdf5(Remote(path.read_bytes()), "x.h5") as remote, h5py.File(path) as other:
+        gc.collect()
+        garbage: list[Any] = [other["data"]]
+        garbage.append(garbage)
+        del garbage
+        assert remote.read_numbers("/data").tolist() == list(range(10))
+    assert gc.isenabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -39,18 +40,35 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
     Raises:
         NotNwbError: the file cannot be opened as HDF5 (not HDF5, empty, truncated).
     """
+    with _no_automatic_collection():
+        try:
+            h5 = _opened(source)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise NotNwbError(
+                "the file cannot be opened as HDF5",
+                file=name,
+                expected="a whole NWB (HDF5) file",
+                found=str(error),
+                hint="Fetch it again, or check the object in the bucket.",
+            ) from error
+        with h5:
+            yield HdfFile(h5, name)
+
+
+@contextmanager
+def _no_automatic_collection() -> Generator[None]:
+    """Prevents a deadlock: Python collects garbage in whichever thread makes the next object.
+
+    A thread that fetches for a file-like source would wait there for h5py's lock, which h5py takes
+    to free its objects; the reading thread holds that lock and waits for the fetch.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        h5 = _opened(source)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise NotNwbError(
-            "the file cannot be opened as HDF5",
-            file=name,
-            expected="a whole NWB (HDF5) file",
-            found=str(error),
-            hint="Fetch it again, or check the object in the bucket.",
-        ) from error
-    with h5:
-        yield HdfFile(h5, name)
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _opened(source: Path | BinaryIO | RawIOBase) -> Any:
