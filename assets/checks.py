@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipelines.check.finding import Level
 from pipelines.check.lake import verify
 from pipelines.cli.options import IngestOptions
 from pipelines.lake.store import open_store
 from schemas import TABLES
+from schemas.checks import Level
 
 _NAME = "verified"
 _DESCRIPTION = (

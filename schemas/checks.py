@@ -7,13 +7,28 @@ declared in `schemas.model`; known violations in the released data are in `schem
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+
+class Level(StrEnum):
+    """What a violation means for the rows."""
+
+    ERROR = "error"
+    """Results can be wrong: the rows are held back, or those in the lake need repair."""
+    WARNING = "warning"
+    """The rows are published, and the violation is listed."""
+    KNOWN = "known exception"
+    """A known defect of the released data (`schemas.known_defects`)."""
 
 
 class Rule(StrEnum):
     """The stable names of all rules. A finding names the rule that it breaks."""
 
+    # The NWB file as a whole, and each table as it is read
+    FILE_IDENTITY = "file_identity"
+    SOURCE_DATA = "source_data"
     # One table of one NWB file
     SCHEMA = "schema"
     NOT_NULL = "not_null"
@@ -28,9 +43,13 @@ class Rule(StrEnum):
     # The tables of one NWB file together
     ROWS_EXPECTED = "rows_expected"
     FOREIGN_KEY = "foreign_key"
+    PARENT_HELD_BACK = "parent_held_back"
     ROW_PER_PARENT = "row_per_parent"
     FRAME_IN_CLOCK = "frame_in_clock"
     ONE_PER_FRAME = "one_per_frame"
+    # A file and the image sets of the lake
+    SAME_IMAGE = "same_image"
+    IMAGE_NOT_IN_SET = "image_not_in_set"
     # Only a lake can break these
     KNOWN_DEFECT = "known_defect"
     FILE_READABLE = "file_readable"
@@ -38,6 +57,96 @@ class Rule(StrEnum):
     ROW_ORDER = "row_order"
     LEDGER = "ledger"
     CATALOG = "catalog"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFacts:
+    """What users must know of a rule.
+
+    Attributes:
+        level: what a violation means.
+        protects: what holds where the rule holds.
+        can_be_allowed: whether `--allow` publishes rows that break the rule. Without identity,
+            types, keys or references, rows cannot be used; a warning holds nothing back.
+        known: what public reports say of the released data, empty if nothing. The known defects
+            that break the rule are declared in `schemas.known_defects`.
+    """
+
+    level: Level
+    protects: str
+    can_be_allowed: bool = False
+    known: str = ""
+
+
+_ERROR, _ALLOWED = Level.ERROR, True
+
+RULES: Mapping[Rule, RuleFacts] = {
+    Rule.FILE_IDENTITY: RuleFacts(
+        _ERROR,
+        "The file is the one that the manifest and the project tables mean: ids, mouse, structure "
+        "and hash. Otherwise all of its tables are held back.",
+    ),
+    Rule.SOURCE_DATA: RuleFacts(
+        _ERROR,
+        "What the file holds can be read as the table is documented: presence, shapes, types and "
+        "lengths. Otherwise there are no rows.",
+        known="Eye-tracking series of different lengths in some sessions (AllenSDK issue 1545).",
+    ),
+    Rule.SCHEMA: RuleFacts(_ERROR, "Columns have the declared names, types and order."),
+    Rule.NOT_NULL: RuleFacts(_ERROR, "Required columns have a value in every row."),
+    Rule.PRIMARY_KEY: RuleFacts(_ERROR, "A key stands for one row, so that joins repeat none."),
+    Rule.CLOCK_ASCENDING: RuleFacts(
+        _ERROR, "Times are finite and never go back, so that windows find all samples.", _ALLOWED
+    ),
+    Rule.FINITE: RuleFacts(_ERROR, "Lists of numbers hold neither NaN nor infinity.", _ALLOWED),
+    Rule.EXACTLY_ONE_TRUE: RuleFacts(
+        _ERROR,
+        "Of flags that exclude each other, such as a trial's outcomes, one is true.",
+        _ALLOWED,
+    ),
+    Rule.ALWAYS_TRUE: RuleFacts(_ERROR, "Only valid ROIs are cells.", _ALLOWED),
+    Rule.END_NOT_BEFORE_START: RuleFacts(_ERROR, "No interval ends before it starts.", _ALLOWED),
+    Rule.WHOLE_IMAGE: RuleFacts(_ERROR, "An image has height times width pixels.", _ALLOWED),
+    Rule.PIXELS_IN_IMAGE: RuleFacts(
+        _ERROR, "A mask holds pixels of its image, ascending, each once.", _ALLOWED
+    ),
+    Rule.ROWS_EXPECTED: RuleFacts(
+        _ERROR, "A table that every file of the kind fills is not empty.", _ALLOWED
+    ),
+    Rule.FOREIGN_KEY: RuleFacts(_ERROR, "Rows refer to rows that are there."),
+    Rule.PARENT_HELD_BACK: RuleFacts(
+        _ERROR, "Rows that refer to a table that is held back wait for it."
+    ),
+    Rule.ROW_PER_PARENT: RuleFacts(
+        _ERROR, "Each row of the other table has one here: every cell has its trace.", _ALLOWED
+    ),
+    Rule.FRAME_IN_CLOCK: RuleFacts(
+        _ERROR,
+        "A frame number is a frame of its clock, so that it has a time.",
+        _ALLOWED,
+        "Licks one frame past the stimulus clock in some sessions (AllenSDK issue 1729).",
+    ),
+    Rule.ONE_PER_FRAME: RuleFacts(
+        _ERROR, "A trace has one value per frame of its clock, so that each has a time.", _ALLOWED
+    ),
+    Rule.SAME_IMAGE: RuleFacts(
+        _ERROR, "An image of an image set has the same pixels in all sessions."
+    ),
+    Rule.IMAGE_NOT_IN_SET: RuleFacts(
+        Level.WARNING,
+        "Presentations show images of their image set. Omissions, gratings, movies and gray "
+        "screens have no image.",
+        known="Presentations that name images of another set (AllenSDK issues 2216 and 2220).",
+    ),
+    Rule.KNOWN_DEFECT: RuleFacts(
+        Level.KNOWN, "Known defects of the released data that break no other rule are listed."
+    ),
+    Rule.FILE_READABLE: RuleFacts(_ERROR, "Every file of the lake opens and decodes."),
+    Rule.FILE_PLACE: RuleFacts(_ERROR, "Rows lie in the file where readers expect them, once."),
+    Rule.ROW_ORDER: RuleFacts(_ERROR, "Files are sorted, so that queries skip what they can."),
+    Rule.LEDGER: RuleFacts(_ERROR, "The lake holds as many rows of each file as it recorded."),
+    Rule.CATALOG: RuleFacts(_ERROR, "The catalog opens, and its views return all rows."),
+}
 
 
 class Clock(StrEnum):

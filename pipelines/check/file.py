@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.check.finding import Finding, Level
+from pipelines.check.finding import Finding
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key, shows
 from pipelines.nwb.cells import read_cells
@@ -22,7 +22,7 @@ from pipelines.nwb.trials import TRIALS
 from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES, ForeignKey, Table
 from schemas.casts import NDArray, cast
-from schemas.checks import Clock
+from schemas.checks import Clock, Level
 from schemas.errors import IntegrityError
 from schemas.known_defects import Evidence
 

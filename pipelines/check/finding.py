@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from schemas.checks import Rule
+from schemas.checks import Level, Rule
 from schemas.errors import IntegrityError
 
 _SHOWN = 5
-
-
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    """Results can be wrong."""
-    WARNING = "warning"
-    """Results are right; an interrupted run left something behind."""
-    KNOWN = "known exception"
-    """A known defect of the released data (`schemas.known_defects`)."""
 
 
 @dataclass(frozen=True, slots=True)

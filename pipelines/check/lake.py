@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.catalog.connect import connect_files, connect_restricted, first_line, lake_root
-from pipelines.check.finding import Finding, Level, some
+from pipelines.check.finding import Finding, some
 from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key
@@ -26,7 +26,7 @@ from pipelines.lake.store import Store, require_lake
 from pipelines.sql_text import identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray
-from schemas.checks import Clock, Rule
+from schemas.checks import Clock, Level, Rule
 from schemas.errors import LakeError
 from schemas.known_defects import BY_NAME, KNOWN, Evidence, KnownDefect
 from schemas.layout import CATALOG

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.check.finding import Finding, Level, some
+from pipelines.check.finding import Finding, some
 from pipelines.check.rows import declared_schema, null_findings, runs, schema_findings
 from pipelines.lake.ledger import Entry
 from pipelines.lake.store import Store, brief
 from schemas import Storage, Subject, Table
-from schemas.checks import Rule
+from schemas.checks import Level, Rule
 from schemas.layout import relative_path
 
 Take = Callable[[int, pa.Table], None]

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipelines.check.finding import Finding, Level, some
+from pipelines.check.finding import Finding, some
 from pipelines.check.rows import Extent, TableRows, null_findings, own_key, parents, schema_findings
 from pipelines.release.manifest import semantic
 from schemas import TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray
-from schemas.checks import Check, Clock, Rule
+from schemas.checks import Check, Clock, Level, Rule
 from schemas.known_defects import Evidence, KnownDefect, known
 
 

@@ -26,9 +26,10 @@ def verify(
 
     [dim]Example:[/dim]  vblake verify --lake lake --quick
     """
-    from pipelines.check.finding import Finding, Level
+    from pipelines.check.finding import Finding
     from pipelines.check.lake import verify
     from pipelines.lake.store import open_store
+    from schemas.checks import Level
 
     store = open_store(lake)
     read: list[str] = []

@@ -14,12 +14,12 @@ import duckdb
 import polars as pl
 
 from pipelines.catalog.connect import connect
-from pipelines.check.finding import Level
 from pipelines.check.lake import verify
 from pipelines.lake.ledger import Status, read_ledger
 from pipelines.lake.store import LocalStore
 from pipelines.sql_text import identifier
 from schemas import TABLES, Subject, Table
+from schemas.checks import Level
 from schemas.layout import CATALOG, MARKER, glob_pattern
 
 NOT_COMPARED = ("ingested_at", "bytes_fetched")

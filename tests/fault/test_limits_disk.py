@@ -18,12 +18,12 @@ from builders.lakes import contents
 from builders.machine import modes, read_only, small_disk, small_files, without_rights
 
 from pipelines.catalog.build import build_catalog
-from pipelines.check.finding import Level
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore, private
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
+from schemas.checks import Level
 from schemas.errors import LakeError
 
 

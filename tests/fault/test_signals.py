@@ -19,13 +19,13 @@ from builders.command import COMMAND, Started, start
 from builders.fixtures import Figure, Ingest
 from builders.lakes import contents
 
-from pipelines.check.finding import Level
 from pipelines.check.lake import verify
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
+from schemas.checks import Level
 
 SOON = 30
 """Seconds after which a process that was asked to stop hangs, even on a busy machine."""

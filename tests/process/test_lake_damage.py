@@ -9,9 +9,9 @@ import pytest
 from builders.fixtures import Ingest
 from builders.lakes import contents, query
 
-from pipelines.check.finding import Level
 from pipelines.check.lake import verify
 from pipelines.lake.store import LocalStore
+from schemas.checks import Level
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 

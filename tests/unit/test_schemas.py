@@ -10,7 +10,7 @@ import pytest
 
 from schemas import TABLES, Storage, Table, Type
 from schemas.arrow import arrow_schema
-from schemas.checks import Rule
+from schemas.checks import RULES, Level, Rule
 from schemas.dictionary import (
     COMMAND,
     dictionary_markdown,
@@ -260,3 +260,17 @@ def test_conditions_on_rows_are_sql_over_their_table() -> None:
             assert duckdb.execute(
                 f"SELECT count(*) FROM (SELECT {columns}) WHERE {e.where}"
             ).fetchone()
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_every_rule_says_what_it_protects(rule: Rule) -> None:
+    facts = RULES[rule]
+    for text in filter(None, (facts.protects, facts.known)):
+        assert (text[0].isupper(), text[-1]) == (True, "."), "a sentence"
+    assert facts.level is Level.ERROR or not facts.can_be_allowed, "nothing is held back"
+
+
+def test_keys_types_and_references_cannot_be_allowed() -> None:
+    fixed = {Rule.FILE_IDENTITY, Rule.SOURCE_DATA, Rule.SCHEMA, Rule.NOT_NULL, Rule.PRIMARY_KEY}
+    fixed |= {Rule.FOREIGN_KEY, Rule.PARENT_HELD_BACK}
+    assert not any(RULES[rule].can_be_allowed for rule in fixed)

@@ -27,12 +27,12 @@ from builders.lake import (
 )
 
 from pipelines.catalog.build import build_catalog
-from pipelines.check.finding import Finding, Level
+from pipelines.check.finding import Finding
 from pipelines.check.lake import verify
 from pipelines.lake.ledger import publish_mouse
 from pipelines.lake.store import LocalStore
 from pipelines.release.selection import FileKind
-from schemas.checks import Rule
+from schemas.checks import Level, Rule
 from schemas.errors import LakeError
 from schemas.known_defects import Occurrence
 
