@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from builders.cli import run
@@ -23,6 +24,7 @@ from builders.network import (
     without_waits,
 )
 from servers.chaos import ANY, BODY, DEFINITE, LISTING, STALL_S, Chaos
+from servers.moto import moto
 from servers.objects import Fault, RequestInfo
 from servers.s3 import BUCKET, S3Server
 
@@ -39,9 +41,6 @@ BUT_SOME = tuple(
     for name, table in TABLES.items()
     if name not in SOME and table.subject is not Subject.PROJECT
 )
-
-SOON = 30
-"""Seconds after which something that was given up hangs."""
 
 
 @pytest.fixture(scope="module")
@@ -177,47 +176,28 @@ def test_a_bucket_on_another_server_gives_the_same_lake(
     one_mouse: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     """moto's answers are not ours: ids and ETags of its own, newer objects over the pinned ones."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    name = "lab"
     copy = unversioned(one_mouse, tmp_path / "copy")
-    manifest = json.loads(manifest_of(copy).read_text())
-    entries = {
-        e["url"].split(".com/")[1]: e
-        for part in ("metadata_files", "data_files")
-        for e in manifest[part].values()
-    }
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-west-2",
-        aws_access_key_id="w",
-        aws_secret_access_key="w",
-    )
-    try:
-        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-        for key, entry in entries.items():
-            put = s3.put_object(
-                Bucket=name, Key=key, Body=(one_mouse / key).read_bytes(), ACL="public-read"
-            )
-            entry["version_id"] = put["VersionId"]
-            s3.put_object(Bucket=name, Key=key, Body=b"of a later release", ACL="public-read")
-        key = manifest_of(copy).relative_to(copy).as_posix()
-        s3.put_object(Bucket=name, Key=key, Body=json.dumps(manifest).encode(), ACL="public-read")
-        s3.put_bucket_acl(Bucket=name, ACL="public-read")
+    path = manifest_of(copy)
+    manifest = json.loads(path.read_text())
+    with moto() as (endpoint, s3):
+        place = {"LocationConstraint": "us-west-2"}
+        s3.create_bucket(Bucket="lab", ACL="public-read", CreateBucketConfiguration=place)
+        s3.put_bucket_versioning(Bucket="lab", VersioningConfiguration={"Status": "Enabled"})
+
+        def put(key: str, content: bytes) -> str:
+            answer = s3.put_object(Bucket="lab", Key=key, Body=content, ACL="public-read")
+            return cast("str", answer["VersionId"])
+
+        for entry in (*manifest["metadata_files"].values(), *manifest["data_files"].values()):
+            key = entry["url"].split(".com/")[1]
+            entry["version_id"] = put(key, (one_mouse / key).read_bytes())
+            put(key, b"of a later release")
+        put(path.relative_to(copy).as_posix(), json.dumps(manifest).encode())
         ingest_from(
-            SourceSpec(f"s3://{name}", f"http://{host}:{port}", attempts=1),
+            SourceSpec("s3://lab", endpoint, attempts=1),
             tmp_path / "lake",
             selection=Selection(tables=SOME),
         )
-    finally:
-        s3.close()
-        server.stop()
     assert quarantined(tmp_path / "lake") == {}
     assert contents(tmp_path / "lake", without=BUT_SOME) == contents(undisturbed, without=BUT_SOME)
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 from builders.network import without_waits
+from servers.moto import moto
 from servers.s3 import BUCKET, Fault, S3Server
 
 from pipelines.source import base, object_store
@@ -70,28 +71,13 @@ class Store:
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-west-2",
-        aws_access_key_id="writer",
-        aws_secret_access_key="secret",
-    )
     place = {"LocationConstraint": "us-west-2"}
-    client.create_bucket(Bucket=BUCKET, ACL="public-read", CreateBucketConfiguration=place)
-    client.create_bucket(Bucket="private", CreateBucketConfiguration=place)
-    client.put_object(Bucket="private", Key="a/b.nwb", Body=b"content")
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    yield Store(endpoint, client)
-    client.close()
-    server.stop()
+    with moto() as (endpoint, client):
+        client.create_bucket(Bucket=BUCKET, ACL="public-read", CreateBucketConfiguration=place)
+        client.create_bucket(Bucket="private", CreateBucketConfiguration=place)
+        client.put_object(Bucket="private", Key="a/b.nwb", Body=b"content")
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        yield Store(endpoint, client)
 
 
 def test_a_pinned_version_is_read_after_a_newer_one_was_put(store: Store, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from builders.cli import cells, csv_of, output, refusal, run
 from builders.fixtures import Ingest
 from builders.lakes import query
 from builders.violations import VIOLATIONS, ids, violation_bucket
+from servers.moto import moto
 
 import vblake
 from pipelines.catalog.connect import _packaged_httpfs, connect
@@ -26,26 +27,20 @@ from pipelines.source.base import SourceSpec
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket to write to, and an object in it that is not a lake's."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "writer",
-        "AWS_SECRET_ACCESS_KEY": "it's secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
+    with moto() as (endpoint, client), pytest.MonkeyPatch.context() as patch:
+        settings = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "writer",
+            "AWS_SECRET_ACCESS_KEY": "it's secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
         for name, value in settings.items():
             patch.setenv(name, value)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="lab")
+        client.create_bucket(
+            Bucket="lab", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+        )
         client.put_object(Bucket="lab", Key="other.csv", Body=b"a\n1\n")
         yield "s3://lab"
-    server.stop()
 
 
 def _put(folder: Path, url: str) -> None:
