@@ -25,6 +25,11 @@ INSERT INTO _columns VALUES ('licks', 'timestamps', 1, 'DOUBLE', 's', 'Time of t
 CREATE VIEW licks AS SELECT timestamps, mouse_id
     FROM read_parquet(getvariable('lake_root') || '/licks/**/*.parquet',
         hive_types = {mouse_id: BIGINT});
+CREATE TABLE behavior_sessions AS FROM (VALUES (7, 70, 71), (8, 80, NULL))
+    t(mouse_id, behavior_session_id, ophys_session_id);
+CREATE TABLE ophys_experiments AS SELECT 7 AS mouse_id, 70 AS behavior_session_id,
+    71 AS ophys_session_id, 51 AS ophys_experiment_id;
+CREATE TABLE _lake AS SELECT '2' AS schema_version;
 """
 
 

@@ -33,6 +33,10 @@ class Files:
         found = self.system.get_file_info(selector)
         return sorted(info.path for info in found if info.path.endswith(".parquet"))
 
+    def url(self, path: str) -> str:
+        """A path in `system` as DuckDB and Polars open it."""
+        return path if self.s3 is None else f"s3://{path}"
+
     def folders(self) -> list[str]:
         """Names of the lake's tables that have a folder, sorted."""
         found = self.system.get_file_info(fs.FileSelector(self.base, allow_not_found=True))
@@ -47,12 +51,18 @@ def find_files(lake: str | Path) -> Files:
 
     Raises:
         ModuleNotFoundError: the lake is in S3 and s3fs is not installed.
+        ValueError: the lake's address is of another kind.
 
     Example:
         >>> find_files("/data/lake/").base
         '/data/lake'
     """
     text = str(lake)
+    if text.startswith(("http://", "https://")):
+        raise ValueError(
+            f"{text} is not a folder and not an s3:// prefix. Web servers do not list files, which "
+            "reading a lake needs: download the lake's folder, or open its bucket as s3://..."
+        )
     if text.startswith("s3://"):
         import s3fs  # pyright: ignore[reportMissingTypeStubs]
 

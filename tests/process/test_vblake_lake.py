@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import vblake
-from schemas import TABLES
+from schemas import SCHEMA_VERSION, TABLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,14 +41,85 @@ def test_every_table_is_the_same_in_sql_and_as_a_frame(sample_lake: Path) -> Non
             assert frame.height == rows.height, table
 
 
-def test_a_frame_has_the_declared_columns_and_prunes_by_mouse(sample_lake: Path) -> None:
+def test_a_frame_has_the_declared_columns_then_the_aliases(sample_lake: Path) -> None:
     with vblake.open(sample_lake) as lake:
-        mouse = lake.scan("licks").select("mouse_id").first().collect().item()
-        frame = lake.scan("licks")
-        assert frame.collect_schema().names() == [c.name for c in TABLES["licks"].columns]
-        one = frame.filter(mouse_id=mouse).collect()
-        expected = lake.sql("SELECT count(*) FROM licks WHERE mouse_id = ?", [mouse]).fetchall()
-        assert [(one.height,)] == expected
+        columns = TABLES["trials"].columns
+        frame = lake.scan("trials").collect()
+        assert frame.columns == [c.name for c in columns] + [c.alias for c in columns if c.alias]
+        assert frame["is_change"].equals(frame["stimulus_change"], check_names=False)
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("licks", "mouse_id"),
+        ("trials", "behavior_session_id"),
+        ("eye_tracking", "behavior_session_id"),
+        ("dff_traces", "behavior_session_id"),
+        ("dff_traces", "ophys_session_id"),
+        ("dff_traces", "ophys_experiment_id"),
+        ("ophys_cells", "ophys_experiment_id"),
+    ],
+)
+def test_a_frame_of_some_ids_has_their_rows_from_their_files(
+    sample_lake: Path, table: str, key: str
+) -> None:
+    with vblake.open(sample_lake) as lake:
+        whole = lake.scan(table).collect()
+        some = whole[key].unique().sort().to_list()[:2]
+        for ids in (some[0], some):
+            wanted = whole.filter(pl.col(key).is_in(ids if isinstance(ids, list) else [ids]))
+            assert lake.scan(table, **{key: ids}).collect().equals(wanted)
+
+
+def test_an_experiment_is_read_from_one_file(sample_lake: Path) -> None:
+    with vblake.open(sample_lake) as lake:
+        experiment = lake.scan("dff_traces").first().collect()["ophys_experiment_id"].item()
+        plan = lake.scan("dff_traces", ophys_experiment_id=experiment).explain()
+    assert f"ophys_experiment_{experiment}.parquet]" in plan
+
+
+def test_ids_that_the_release_does_not_have(sample_lake: Path) -> None:
+    with vblake.open(sample_lake) as lake:
+        known = lake.scan("behavior_sessions").first().collect()["behavior_session_id"].item()
+        with pytest.raises(LookupError) as raised:
+            lake.scan("licks", behavior_session_id=[known, 10 * known])
+        assert str(raised.value) == (
+            f"The release in {sample_lake.resolve()} has no behavior_session_id {10 * known}. "
+            f"Did you mean '{known}'?"
+        )
+
+
+def test_ids_that_the_table_does_not_have(sample_lake: Path) -> None:
+    with vblake.open(sample_lake) as lake:
+        with pytest.raises(LookupError) as raised:
+            lake.scan("licks", ophys_experiment_id=1)
+        assert str(raised.value) == (
+            "licks has no column ophys_experiment_id. Select its rows by mouse_id or "
+            "behavior_session_id."
+        )
+        with pytest.raises(LookupError, match="no column mouse_id"):
+            lake.scan("stimulus_templates", mouse_id=1)
+
+
+def test_a_lake_of_another_schema(lake: Path) -> None:
+    with duckdb.connect(lake / "catalog.duckdb") as catalog:
+        catalog.execute("UPDATE _lake SET schema_version = '1'")
+    with vblake.open(lake) as opened, pytest.raises(LookupError) as raised:
+        opened.scan("presentations")
+    assert str(raised.value).endswith(
+        f" The lake has schema version 1, this vblake version {SCHEMA_VERSION}. Ingest into a new "
+        "lake, or install the vblake that wrote this one."
+    )
+
+
+def test_the_package_knows_the_schema_version() -> None:
+    assert vblake.lake.SCHEMA_VERSION == SCHEMA_VERSION
+
+
+def test_a_lake_behind_a_web_server() -> None:
+    with pytest.raises(ValueError, match="download the lake's folder"):
+        vblake.open("https://example.org/lake")
 
 
 def test_describe_has_type_unit_and_description(sample_lake: Path) -> None:
