@@ -65,17 +65,7 @@ def test_ids_stored_as_other_numbers(stored: Any) -> None:
 ALL_INVALID = experiment_file() | {f"{CELLS}/valid_roi": np.zeros(4, dtype=bool)}
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        "cell_specimens",
-        "dff_traces",
-        "corrected_fluorescence_traces",
-        "events",
-        "demixed_traces",
-        "neuropil_traces",
-    ],
-)
+@pytest.mark.parametrize("table", ["cell_specimens", "dff_traces", "events", "neuropil_traces"])
 def test_no_valid_roi_gives_empty_tables(table: str) -> None:
     assert columns(table, ALL_INVALID)["cell_roi_id"] == []
 
@@ -92,11 +82,9 @@ def test_a_plane_without_roi() -> None:
         for path, value in content.items()
         if path.startswith(f"{CELLS}/") and isinstance(value, np.ndarray)
     }
-    for table in ("cell_specimens", "dff_traces", "events"):
-        assert (
-            problem(table, content)
-            == f"file {NAME}, column {CELLS}/id: the plane has no ROI; expected at least one; found an empty table"
-        )
+    assert problem("dff_traces", content) == (
+        f"file {NAME}, column {CELLS}/id: the plane has no ROI; expected at least one; found an empty table"
+    )
 
 
 def test_a_repeated_id() -> None:
@@ -131,34 +119,21 @@ def test_a_resolution_is_multiplied_in_its_own_precision() -> None:
 
 def test_no_resolution_is_null_and_text_is_none() -> None:
     path = f"{IMAGES}/max_projection@resolution"
-    assert columns("projections", without(experiment_file(), path))["spacing_x"] == [
-        1.25,
-        None,
-        None,
-    ]
+    spacing = column("projections", without(experiment_file(), path), "spacing_x")
+    assert spacing == [1.25, None, None]
     assert problem("projections", experiment_file() | {path: "fine"}) == (
         f"file {NAME}, column {path}: a value is not a number; expected a number; found 'fine'"
     )
 
 
-def test_motion_correction() -> None:
-    assert columns("motion_correction", experiment_file()) == {
-        "frame": [0, 1, 2, 3, 4],
-        "x": [0.0, 1.0, -1.0, 2.0, 0.0],
-        "y": [5.0, 4.0, 3.0, 2.0, 1.0],
-    }
-    floats = experiment_file() | {
-        f"{OPHYS}/ophys_motion_correction_x/data": np.array([0.5, NAN, -1, 2, 0])
-    }
-    assert column("motion_correction", floats, "x") == [0.5, None, -1.0, 2.0, 0.0]
+def test_motion_may_be_a_fraction_of_a_pixel() -> None:
+    motion = {f"{OPHYS}/ophys_motion_correction_x/data": np.array([0.5, NAN, -1, 2, 0])}
+    got = column("motion_correction", experiment_file() | motion, "x")
+    assert got == [0.5, None, -1.0, 2.0, 0.0]
 
 
 def test_there_is_a_reader_for_every_table_of_a_file() -> None:
     from schemas import TABLES, Subject
 
-    read = {
-        name
-        for name, table in TABLES.items()
-        if table.subject in (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)
-    }
-    assert set(READERS) == read
+    subjects = (Subject.BEHAVIOR, Subject.OPHYS, Subject.STIMULUS)
+    assert set(READERS) == {n for n, table in TABLES.items() if table.subject in subjects}

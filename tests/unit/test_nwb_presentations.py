@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from builders.nwb import (
@@ -11,7 +9,6 @@ from builders.nwb import (
     NAME,
     TEMPLATE,
     TRIALS,
-    Content,
     behavior_file,
     column,
     columns,
@@ -30,47 +27,16 @@ from builders.nwb import (
 TABLE = "stimulus_presentations"
 GROUP = f"/intervals/{IMAGES}_presentations"
 MOVIE = "/intervals/natural_movie_one_presentations"
-NONE = [None] * 9
+GROUPS = (GROUP, MOVIE, "/intervals/spontaneous_presentations")
 
 
-def test_release_1_1_0() -> None:
-    task = [False, True, True, True, True, True, True, False, False]
-    start = [0.0, 1.25, 2.25, 3.25, 4.25, 8.25, 12.25, 15.25, 15.5]
-    opened = recording(behavior_file())
-    assert columns(TABLE, opened) == {
-        "stimulus_presentations_id": list(range(9)),
-        "stimulus_block": [0, 1, 1, 1, 1, 1, 1, 3, 3],
-        "stimulus_block_name": [
-            "initial_gray_screen_5min",
-            *["change_detection_behavior"] * 6,
-            "natural_movie_one",
-            "natural_movie_one",
-        ],
-        "image_index": [None, 0, 1, 2, 1, 1, 0, None, None],
-        "image_name": [None, "im065", "im077", "omitted", "im077", "im077", "im065", None, None],
-        "image_set": [TEMPLATE if t else None for t in task],
-        "index": list(range(9)),
-        "movie_frame_index": [*[None] * 7, 0, 1],
-        "movie_repeat": [*[None] * 7, 0, 0],
-        "duration": [1.25, *[0.25] * 8],
-        "start_time": start,
-        "stop_time": [1.25, *[t + 0.25 for t in start[1:]]],
-        "start_frame": [0, 4, 8, 12, 16, 32, 48, 60, 61],
-        "end_frame": [4, 5, 9, 13, 17, 33, 49, 61, 62],
-        # The stored is_change (all true) and flashes_since_change (all 55) are made again. The gray screen is row 0, so the first
-        # image has 1; the omission keeps the 0 of the change before it; the movie goes on counting.
-        "is_change": [False, False, True, False, False, False, True, False, False],
-        "is_image_novel": [None, False, True, None, True, True, False, None, None],
-        "omitted": [None, False, False, True, False, False, False, None, None],
-        "flashes_since_change": [0, 1, 0, 0, 1, 2, 0, 1, 2],
-        "trials_id": [None, 0, 0, 0, 0, 2, 3, None, None],
-        "active": task,
-        "is_sham_change": [False, False, False, False, False, True, False, False, False],
-        "stimulus_name": ["spontaneous", *[IMAGES] * 6, "natural_movie_one", "natural_movie_one"],
-        "orientation": NONE,
-        "phase": NONE,
-        "spatial_frequency": NONE,
-    }
+def test_changes_are_computed_again_whatever_the_file_stores() -> None:
+    opened = recording(behavior_file())  # stores is_change true and flashes_since_change 55
+    got = columns(TABLE, opened)
+    assert got["is_change"] == [False, False, True, False, False, False, True, False, False]
+    # The gray screen is row 0, so the first image has 1; the omission keeps the 0 of the change
+    # before it; the movie goes on counting.
+    assert got["flashes_since_change"] == [0, 1, 0, 0, 1, 2, 0, 1, 2]
     assert opened.warnings == []
 
 
@@ -105,45 +71,26 @@ def test_releases_before_1_1_0() -> None:
     }
 
 
-def gratings(**changed: Any) -> Content:
-    values: dict[str, Any] = {
+def test_gratings() -> None:
+    shown = {
         "start_time": np.array([1.0, 3.0, 6.0]),
         "stop_time": np.array([3.0, 6.0, 7.0]),
+        "stimulus_name": ["grating"] * 3,
         "stimulus_block": np.zeros(3, dtype=np.int64),
-        "stimulus_block_name": ["change_detection_behavior"] * 3,
         "image_index": np.array([0, 1, 0]),
         "image_name": ["gratings_0.0", "gratings_90.0", "gratings_0.0"],
         "duration": np.array([2.0, 3.0, 1.0]),
         "start_frame": np.array([4, 12, 24]),
         "end_frame": np.array([12, 24, 28]),
-        "is_change": np.array([False, True, True]),
-        "is_image_novel": np.array([True, True, True]),
         "omitted": np.zeros(3, dtype=bool),
-        "flashes_since_change": np.zeros(3, dtype=np.int64),
-        "trials_id": np.array([0, 0, 1]),
-        "active": np.ones(3, dtype=bool),
-        "is_sham_change": np.zeros(3, dtype=bool),
-        "stimulus_name": ["grating"] * 3,
         "orientation": np.array([0.0, 90.0, 0.0]),
-        "phase": np.array([0.0, 0.0, 0.0]),
-        "spatial_frequency": np.array([0.04, 0.04, 0.04]),
-        **changed,
+        "phase": np.zeros(3),
     }
-    return (
-        metadata()
-        | series()
-        | trials()
-        | templates("grating")
-        | dynamic_table("/intervals/grating_presentations", values)
-    )
-
-
-def test_gratings() -> None:
-    got = columns(TABLE, gratings())
+    content = metadata() | series() | trials() | templates("grating")
+    got = columns(TABLE, content | dynamic_table("/intervals/grating_presentations", shown))
     assert got["orientation"] == [0.0, 90.0, 0.0]
     # Only zeros: the released reader makes true/false of such a column.
     assert got["phase"] == [0.0, 0.0, 0.0]
-    assert got["spatial_frequency"] == [0.04, 0.04, 0.04]
     assert got["image_set"] == ["grating"] * 3
     assert got["is_change"] == [False, True, True]
     assert got["flashes_since_change"] == [0, 0, 0]
@@ -151,24 +98,12 @@ def test_gratings() -> None:
 
 
 def test_rows_come_in_time_order_and_ties_in_the_order_of_groups() -> None:
-    a = {"start_time": np.array([5.0, 1.0])}
-    b = {"start_time": np.array([3.0, 1.0])}
-    common = {
-        "image_index": 0,
-        "duration": 0.25,
-        "start_frame": 0,
-        "end_frame": 0,
-        "omitted": 0,
-        "stop_time": 9.0,
-    }
-    for rows, name in ((a, "a"), (b, "b")):
-        rows |= {n: np.full(2, v) for n, v in common.items()} | {"image_name": [name, name]}
-    content = (
-        metadata()
-        | trials()
-        | dynamic_table("/intervals/b_presentations", b)
-        | dynamic_table("/intervals/a_presentations", a)
-    )
+    numbers = ("image_index", "duration", "start_frame", "end_frame", "omitted", "stop_time")
+    content = metadata() | trials()
+    for name, start in (("b", [3.0, 1.0]), ("a", [5.0, 1.0])):
+        rows = {"start_time": np.array(start), "image_name": [name, name]}
+        rows |= {number: np.zeros(2) for number in numbers}
+        content |= dynamic_table(f"/intervals/{name}_presentations", rows)
     assert column(TABLE, content, "start_time") == [1.0, 1.0, 3.0, 5.0]
     assert column(TABLE, content, "image_name") == ["a", "b", "b", "a"]
 
@@ -196,28 +131,16 @@ def test_the_word_n_a_is_a_name_without_letters() -> None:
     assert got["image_name"] == [None, "im065", None, "omitted", None, None, "im065", None, None]
     assert got["is_change"] == [False, False, True, False, False, False, True, False, False]
     # It counts as a name where the trials are made up for.
-    made = columns(
-        TABLE,
-        without(
-            content,
-            *[
-                f"{g}/{c}"
-                for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")
-                for c in ("active", "trials_id")
-            ],
-        ),
-    )
-    assert made["trials_id"] == [None, 0, 0, 0, 0, 2, 3, None, None]
+    gone = [f"{group}/{name}" for group in GROUPS for name in ("active", "trials_id")]
+    made = column(TABLE, without(content, *gone), "trials_id")
+    assert made == [None, 0, 0, 0, 0, 2, 3, None, None]
 
 
 def test_template_names_in_capitals() -> None:
-    stimulus = "Natural_Images_Lum_Matched_set_training_2017"
-    content = behavior_file() | {f"{GROUP}/stimulus_name": [stimulus] * 6}
-    content = without(content, "/stimulus") | templates(
-        "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
-    )
-    expected = "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
-    assert column(TABLE, content, "image_set") == [None, *[expected] * 6, None, None]
+    name = "Natural_Images_Lum_Matched_set_TRAINING_2017.07.14"
+    stimulus = {f"{GROUP}/stimulus_name": ["Natural_Images_Lum_Matched_set_training_2017"] * 6}
+    content = without(behavior_file(), "/stimulus") | stimulus | templates(name)
+    assert column(TABLE, content, "image_set") == [None, *[name] * 6, None, None]
 
 
 def test_new_columns_are_warned_of() -> None:
@@ -232,11 +155,8 @@ def test_new_columns_are_warned_of() -> None:
 
 def test_made_again_they_are_what_the_file_stores() -> None:
     content = behavior_file()
-    gone = [
-        f"{g}/{c}"
-        for g in (GROUP, MOVIE, "/intervals/spontaneous_presentations")
-        for c in ("active", "trials_id", "is_sham_change")
-    ]
+    made_up = ("active", "trials_id", "is_sham_change")
+    gone = [f"{group}/{name}" for group in GROUPS for name in made_up]
     made = columns(TABLE, without(content, *gone))
     assert made == columns(TABLE, content)
 
@@ -252,12 +172,9 @@ def test_without_trials_nothing_is_made_up() -> None:
     assert columns(TABLE, empty)["trials_id"] == [None] * 6
 
 
-@pytest.mark.parametrize(
-    "name", ["image_index", "image_name", "duration", "stop_time", "start_frame", "omitted"]
-)
+@pytest.mark.parametrize("name", ["image_name", "stop_time", "omitted"])
 def test_a_column_that_no_group_has_is_an_error(name: str) -> None:
-    groups = (GROUP, MOVIE, "/intervals/spontaneous_presentations")
-    content = without(behavior_file(), *[f"{g}/{name}" for g in groups])
+    content = without(behavior_file(), *[f"{group}/{name}" for group in GROUPS])
     assert problem(TABLE, content) == (
         f"file {NAME}, column /intervals/*_presentations/{name}: a column is missing; expected it in at least one group; found it in none"
     )

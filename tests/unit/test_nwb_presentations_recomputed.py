@@ -14,16 +14,6 @@ from pipelines.nwb.presentations import trials_of as trials_of_rows
 from pipelines.nwb.trials import Trials
 from schemas.casts import Ragged
 
-
-def test_the_first_row_may_be_an_omission() -> None:
-    names, omitted = np.array(["omitted", "a", "a"], dtype=object), np.array([1.0, 0, 0])
-    change = is_change(names, omitted)
-    assert change.tolist() == [False, False, False]
-    assert flashes_since_change(names, omitted, change).tolist() == [0, 1, 2]
-
-
-# Slow references, row by row.
-
 Names = list[str | None]
 Omitted = list[bool | None]
 

@@ -20,13 +20,6 @@ from builders.nwb import (
 RUNNING = "/processing/running"
 
 
-def test_licks() -> None:
-    assert columns("licks", metadata() | licks()) == {
-        "timestamps": [2.75, 3.0, 5.5],
-        "frame": [11, 12, 22],
-    }
-
-
 def test_a_passive_session_has_no_licks_and_no_rewards() -> None:
     passive = without(metadata() | series(), "/processing/rewards")
     assert columns("licks", passive) == {"timestamps": [], "frame": []}
@@ -55,18 +48,6 @@ def test_times_of_rewards_are_those_of_autorewarded() -> None:
         "volume": [0.005, 0.007],
         "timestamps": [1.0, 2.0],
         "autorewarded": [True, False],
-    }
-
-
-def test_running() -> None:
-    content = metadata() | series()
-    assert columns("running_speed", content) == {
-        "timestamps": [0.0, 0.25, 0.5],
-        "speed": [1.5, None, -0.5],
-    }
-    assert columns("raw_running_speed", content) == {
-        "timestamps": [0.0, 0.25, 0.5],
-        "speed": [2.0, 3.0, -1.0],
     }
 
 

@@ -49,14 +49,6 @@ def test_chunks_of_any_shape(
         assert read(dataset, (shape[0] // 2, shape[1] - 1)) == values[shape[0] // 2, -1]
 
 
-def test_nothing_need_be_stored_of_nothing() -> None:
-    with _file() as h5:
-        assert read(h5.create_dataset("x", data=np.empty((0, 3)))).shape == (0, 3)
-        assert read(
-            h5.create_dataset("y", data=np.empty((0, 3)), chunks=(1, 3), maxshape=(None, 3))
-        ).shape == (0, 3)
-
-
 @pytest.mark.parametrize("storage", [{"compression": "lzf"}, {"fletcher32": True}])
 def test_other_filters_are_refused(storage: dict[str, Any]) -> None:
     with _file() as h5:
