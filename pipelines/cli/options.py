@@ -27,7 +27,7 @@ DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
 _source: Any = functools.partial(typer.Option, rich_help_panel="Source")
 _selection: Any = functools.partial(
     typer.Option,
-    rich_help_panel="Selection (options of one kind add up, different kinds restrict each other)",
+    rich_help_panel="Selection (ids add up; --where and --tables restrict them)",
 )
 _work: Any = functools.partial(typer.Option, rich_help_panel="Work")
 
@@ -129,9 +129,10 @@ class IngestOptions:
         str | None,
         _source(
             "--region",
-            envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
+            envvar="VBLAKE_REGION",
             metavar="NAME",
-            help="AWS region of the source. [dim]\\[default: ask S3 for it][/dim]",
+            help="AWS region of the source. [dim]\\[default: us-west-2 for the released bucket; "
+            "for others AWS_REGION or AWS_DEFAULT_REGION, or what S3 answers][/dim]",
             show_default=False,
         ),
     ] = None
@@ -176,17 +177,18 @@ class IngestOptions:
         _selection("--release", metavar="X.Y.Z", help="Release of the dataset: latest or X.Y.Z."),
     ] = "latest"
     mouse: Annotated[
-        list[int] | None, _selection("--mouse", metavar="ID", help="Only this mouse; repeatable.")
+        list[int] | None,
+        _selection("--mouse", metavar="ID", help="Files of this mouse; repeatable."),
     ] = None
     behavior_session: Annotated[
         list[int] | None,
         _selection(
-            "--behavior-session", metavar="ID", help="Only this behaviour session; repeatable."
+            "--behavior-session", metavar="ID", help="Files of this behaviour session; repeatable."
         ),
     ] = None
     experiment: Annotated[
         list[int] | None,
-        _selection("--experiment", metavar="ID", help="Only this experiment; repeatable."),
+        _selection("--experiment", metavar="ID", help="The file of this experiment; repeatable."),
     ] = None
     where: Annotated[
         str | None,

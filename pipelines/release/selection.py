@@ -61,12 +61,11 @@ class MissingFile:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user selects; an empty selection means everything.
+    """What the user selects: the files of all the ids together, or every file without any id.
 
     Attributes:
-        mice, behavior_sessions, experiments: ids. Ids of one kind add up; kinds restrict each
-            other.
-        where: SQL condition over the columns of the project tables, evaluated for each file.
+        mice, behavior_sessions, experiments: ids, which add up.
+        where: SQL condition over the columns of the project tables, which each file must fulfil.
         tables: names of tables; empty for all except those that are ingested only by name.
     """
 

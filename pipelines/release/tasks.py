@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from schemas import TABLES, Subject
 from schemas.errors import UsageError
 
 _File = FileTask | MissingFile
-_Id = Callable[[_File], int | None]
 
 
 def plan(
@@ -198,30 +197,54 @@ def _column(project: ProjectTables, table: str, column: str) -> set[int]:
 # --- the selection ----------------------------------------------------------------------------
 
 
+_IDS = (
+    ("mouse", "mice", "mouse_id", "behavior_sessions"),
+    ("behaviour session", "behaviour sessions", "behavior_session_id", "behavior_sessions"),
+    ("experiment", "experiments", "ophys_experiment_id", "ophys_experiments"),
+    ("imaging session", "imaging sessions", "ophys_session_id", "ophys_sessions"),
+)
+"""The kinds of id: one, several, the column and the project table that lists them all."""
+
+
 def _selected(files: list[_File], project: ProjectTables, selection: Selection) -> list[_File]:
-    """Returns the files that the ids and `where` of a selection leave."""
+    """Returns the files of all the ids in a selection, or every file, for which `where` is true."""
     chosen = files
-    for name, ids, id_of in _id_filters(selection):
-        if unknown := set(ids) - {id_of(file) for file in files}:
-            raise UsageError(
-                f"The release has no {name} {_enumerated(unknown)}. "
-                "Check it, or choose another release."
-            )
-        chosen = [file for file in chosen if id_of(file) in ids]
+    if asked := _ids_asked(selection):
+        for column, ids in asked.items():
+            if unknown := set(ids) - {getattr(file, column) for file in files}:
+                raise _unknown(unknown, column, project)
+        chosen = [
+            file
+            for file in files
+            if any(getattr(file, column) in ids for column, ids in asked.items())
+        ]
     if selection.where is not None:
         matching = matching_files(project, selection.where)
         chosen = [file for file in chosen if (file.kind.value, file.file_key) in matching]
     return chosen
 
 
-def _id_filters(selection: Selection) -> list[tuple[str, tuple[int, ...], _Id]]:
-    """The kinds of id in a selection: name, ids, and the id of a file to compare with them."""
-    kinds: list[tuple[str, tuple[int, ...], _Id]] = [
-        ("mouse", selection.mice, lambda file: file.mouse_id),
-        ("behaviour session", selection.behavior_sessions, lambda file: file.behavior_session_id),
-        ("experiment", selection.experiments, lambda file: file.ophys_experiment_id),
+def _ids_asked(selection: Selection) -> dict[str, tuple[int, ...]]:
+    """The ids in a selection, by the column that holds them."""
+    ids = {
+        "mouse_id": selection.mice,
+        "behavior_session_id": selection.behavior_sessions,
+        "ophys_experiment_id": selection.experiments,
+    }
+    return {column: given for column, given in ids.items() if given}
+
+
+def _unknown(ids: set[int], column: str, project: ProjectTables) -> UsageError:
+    (one, several, _, table), *_ = (kind for kind in _IDS if kind[2] == column)
+    others = [
+        f"{_enumerated(found)} {'is' if len(found) == 1 else 'are'} in {other} of {place}"
+        for _, _, other, place in _IDS
+        if (found := ids & _column(project, place, other))
     ]
-    return [kind for kind in kinds if kind[1]]
+    return UsageError(
+        f"The release has no {one} {_enumerated(ids)}{': ' if others else ''}{', '.join(others)}. "
+        f"Its {several} are in column {column} of {table}: look there, or choose another release."
+    )
 
 
 def _wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -251,7 +274,9 @@ def _tables_of(file: _File, wanted: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _described(selection: Selection) -> str:
-    parts = [f"{name} {_enumerated(ids)}" for name, ids, _ in _id_filters(selection)]
+    asked = _ids_asked(selection)
+    ids = [f"{one} {_enumerated(asked[column])}" for one, _, column, _ in _IDS if column in asked]
+    parts = [" or ".join(ids)] if ids else []
     if selection.where is not None:
         parts.append(f"where {selection.where}")
     if selection.tables:

@@ -37,7 +37,8 @@ class SourceSpec:
         anonymous: send unsigned requests, even if the environment holds credentials. Otherwise
             boto3 finds the credentials: profile, environment, role of the instance.
         profile: AWS profile with the credentials; None for the one that boto3 chooses.
-        region: region of the bucket; None to ask for it where it is needed.
+        region: region of the bucket; None for us-west-2 for the released bucket, else for that of
+            AWS_REGION or AWS_DEFAULT_REGION, else to ask S3 for it.
         connect_timeout_s: longest wait for a connection, in seconds.
         read_timeout_s: longest wait for more data, in seconds.
         attempts: how often a request is sent before its failure is reported.

@@ -280,10 +280,12 @@ def _credentials(spec: SourceSpec) -> S3CredentialProvider:
 
 def _region(spec: SourceSpec, bucket: str) -> str:
     """Returns the region of a bucket, and asks S3 for it if it is not known."""
-    if spec.endpoint_url is None and bucket == PUBLIC_BUCKET:
-        return PUBLIC_REGION  # also if AWS_REGION names where the user's own buckets are
     if spec.region is not None:
         return spec.region
+    if spec.endpoint_url is None and bucket == PUBLIC_BUCKET:
+        return PUBLIC_REGION  # AWS_REGION names where the user's own buckets are
+    if own := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        return own
     if spec.endpoint_url is not None and spec.anonymous:
         return DEFAULT_REGION  # neither address nor signature depends on it
     url = f"{spec.endpoint_url or AWS.format(region=DEFAULT_REGION)}/{bucket}"

@@ -340,10 +340,12 @@ def test_a_region_that_is_given_is_not_asked_for(
 ) -> None:
     endpoint, seen = regional
     monkeypatch.setattr(object_store, "AWS", endpoint + "/region-{region}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
     for spec, region in (
         (SourceSpec("s3://lab", region="us-west-1"), "us-west-1"),
+        (SourceSpec("s3://lab"), "ap-south-1"),
+        (SourceSpec(f"s3://{BUCKET}", region="us-west-1"), "us-west-1"),
         (SourceSpec(f"s3://{BUCKET}"), "us-west-2"),
-        (SourceSpec(f"s3://{BUCKET}", region="us-west-1"), "us-west-2"),
     ):
         with pytest.raises(SourceError) as caught:
             ObjectStoreSource(spec).read("k", None)
@@ -352,7 +354,8 @@ def test_a_region_that_is_given_is_not_asked_for(
         )
     assert [line[1] for line in seen] == [
         "/region-us-west-1/lab/k",
-        f"/region-us-west-2/{BUCKET}/k",
+        "/region-ap-south-1/lab/k",
+        f"/region-us-west-1/{BUCKET}/k",
         f"/region-us-west-2/{BUCKET}/k",
     ]
 

@@ -107,12 +107,12 @@ def test_a_run_without_configuration_takes_its_options_from_the_environment(
         "VBLAKE_RETRIES": "2",
         "AWS_ENDPOINT_URL": "http://general",
         "AWS_ENDPOINT_URL_S3": "http://s3",
-        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_REGION": "eu-west-1",
         "AWS_PROFILE": "lab",
     }.items():
         monkeypatch.setenv(name, value)
     found = run_with({"release": "1.0.1"})
-    assert (found.endpoint_url, found.region, found.profile) == ("http://s3", "eu-west-1", None)
+    assert (found.endpoint_url, found.region, found.profile) == ("http://s3", None, None)
     assert (found.lake, found.source, found.release) == ("/l", "s3://other", "1.0.1")
     assert (found.timeout, found.retries) == (7.5, 2)
     assert run_with({"timeout": 3.0}).timeout == 3.0

@@ -99,8 +99,10 @@ def test_an_imaged_session_with_a_behaviour_file_is_read_from_that(tmp_path: Pat
         ({"mice": (100001,)}, [1001, 5001]),
         ({"behavior_sessions": (1003,)}, [5002, 5003, 5004]),
         ({"experiments": (5004, 5001)}, [5001, 5004]),
-        ({"mice": (100002,), "behavior_sessions": (1003, 1001)}, [5002, 5003, 5004]),
+        ({"experiments": (5004,), "behavior_sessions": (1001,)}, [1001, 5004]),
+        ({"mice": (100001,), "experiments": (5001, 5002)}, [1001, 5001, 5002]),
         ({"mice": (100002,), "where": "passive is null"}, [1004]),
+        ({"mice": (100001,), "experiments": (5004,), "tables": ("dff_traces",)}, [5001, 5004]),
     ],
 )
 def test_selection(known: Known, selection: dict[str, object], keys: list[int]) -> None:
@@ -127,13 +129,19 @@ def test_tables_leave_out_files_that_do_not_give_them(
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ({"mice": (1, 100001, 2)}, "The release has no mouse 1, 2. Check it, or choose another"),
+        (
+            {"mice": (1, 100001, 2)},
+            "The release has no mouse 1, 2. Its mice are in column mouse_id of behavior_sessions: "
+            "look there, or choose another release.",
+        ),
+        ({"experiments": (2003,)}, "no experiment 2003: 2003 is in ophys_session_id of ophys_se"),
         ({"mice": tuple(range(1, 13))}, "no mouse 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more. "),
         ({"tables": ("dff_trace",)}, "no table 'dff_trace' to select. Did you mean dff_traces"),
         ({"tables": ("source_files",)}, "'source_files' to select. The tables are behavior_ses"),
         (
-            {"mice": (100001,), "experiments": (5004,)},
-            "Nothing is selected: no file of release 1.1.0 matches mouse 100001; experiment 5004.",
+            {"mice": (100001,), "experiments": (5004,), "where": "false"},
+            "Nothing is selected: no file of release 1.1.0 matches mouse 100001 or experiment 5004; "
+            "where false.",
         ),
         ({"where": "false", "tables": ("trials",)}, "matches where false; tables trials."),
     ],
