@@ -54,8 +54,10 @@ class Rule(StrEnum):
     KNOWN_DEFECT = "known_defect"
     FILE_READABLE = "file_readable"
     FILE_PLACE = "file_place"
+    FILE_EMPTY = "file_empty"
     ROW_ORDER = "row_order"
     LEDGER = "ledger"
+    NOT_IN_LEDGER = "not_in_ledger"
     CATALOG = "catalog"
 
 
@@ -143,8 +145,12 @@ RULES: Mapping[Rule, RuleFacts] = {
     ),
     Rule.FILE_READABLE: RuleFacts(_ERROR, "Every file of the lake opens and decodes."),
     Rule.FILE_PLACE: RuleFacts(_ERROR, "Rows lie in the file where readers expect them, once."),
+    Rule.FILE_EMPTY: RuleFacts(Level.WARNING, "No file of the lake is without rows."),
     Rule.ROW_ORDER: RuleFacts(_ERROR, "Files are sorted, so that queries skip what they can."),
     Rule.LEDGER: RuleFacts(_ERROR, "The lake holds as many rows of each file as it recorded."),
+    Rule.NOT_IN_LEDGER: RuleFacts(
+        Level.WARNING, "No interrupted run has left rows behind. The next ingest clears them."
+    ),
     Rule.CATALOG: RuleFacts(_ERROR, "The catalog opens, and its views return all rows."),
 }
 

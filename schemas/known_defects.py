@@ -285,6 +285,15 @@ def known(table: str, rule: Rule, release: str) -> list[KnownDefect]:
     return [d for d in KNOWN if (d.table, d.rule) == (table, rule) and d.in_release(release)]
 
 
+def breaking(rule: Rule) -> list[str]:
+    """The names of the known defects that break a rule, in any table and release.
+
+    >>> breaking(Rule.ROW_PER_PARENT)
+    ['cells-without-events']
+    """
+    return list(dict.fromkeys(d.name for d in KNOWN if (d.rule or Rule.KNOWN_DEFECT) is rule))
+
+
 def occurrence(name: str, detail: str) -> Occurrence:
     """The record of a known defect in one file.
 

@@ -221,7 +221,7 @@ def _misplaced(table: Table, file: LakeFile, mouse_of: Mapping[int, int]) -> Ite
         return
     if file.rows == 0:
         message = "the file has no rows; vblake writes no such file"
-        yield Finding(rule, name, message, file=file.path, level=Level.WARNING)
+        yield Finding(Rule.FILE_EMPTY, name, message, file=file.path, level=Level.WARNING)
         return
     wrong: dict[str, list[int]] = {}
     for unit in file.units:
@@ -265,7 +265,8 @@ def _unknown(
                 f"the ledger does not know of rows of {noun(table)} {some(units)}: "
                 "an interrupted run left them. Ingest these files again"
             )
-            yield Finding(Rule.LEDGER, table.name, message, file=file.path, level=Level.WARNING)
+            rule = Rule.NOT_IN_LEDGER
+            yield Finding(rule, table.name, message, file=file.path, level=Level.WARNING)
 
 
 def _miscounted(

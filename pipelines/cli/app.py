@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli import catalog, interrupt, plan, sample, sql, status, tables, verify
+from pipelines.cli import catalog, interrupt, plan, rules, sample, sql, status, tables, verify
 from pipelines.cli.terminal import is_interrupt, plain, say
 from pipelines.os_errors import is_limit
 from schemas.errors import UsageError, VblakeError
@@ -29,7 +29,7 @@ _TYPER_INTERRUPTED = 130
 
 _ORDER = (
     *("plan", "ingest", "status", "verify", "catalog"),
-    *("sql", "tables", "describe", "sample", "ui"),
+    *("sql", "tables", "describe", "rules", "sample", "ui"),
 )
 
 
@@ -133,6 +133,7 @@ app.command(rich_help_panel=BUILD_PANEL)(sample.sample)
 app.command(rich_help_panel=USE_PANEL)(sql.sql)
 app.command(rich_help_panel=USE_PANEL)(tables.tables)
 app.command(rich_help_panel=USE_PANEL)(tables.describe)
+app.command(rich_help_panel=USE_PANEL)(rules.rules)
 
 
 def _run(application: typer.Typer) -> None:

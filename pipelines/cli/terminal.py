@@ -113,7 +113,8 @@ def print_table(
 ) -> None:
     """Prints a table.
 
-    A column whose header starts with `>` is right-aligned; one that starts with `~` may wrap.
+    A column whose header starts with `>` is right-aligned; one that starts with `~` may wrap,
+    within a long word too.
     """
     from rich import box
     from rich.table import Table
@@ -131,6 +132,7 @@ def print_table(
             title.lstrip(">~"),
             justify="right" if title.startswith(">") else "left",
             no_wrap=not title.startswith("~"),
+            overflow="fold" if title.startswith("~") else "ellipsis",
             footer=Text(footer[position]) if footer else "",
         )
     for row in rows:
