@@ -56,8 +56,10 @@ some releases lack the column, which then is NULL throughout.
 ## Types and units
 
 Types are DuckDB's: `BIGINT` is int64, `DOUBLE` float64, `FLOAT` float32, `X[]` a list of X. Times
-are seconds on the clock of the file, dates are timestamps in UTC. Description, unit and source are
-also in the metadata of the Arrow fields.
+are seconds on the clock of the file. Dates are timestamps as the release gives them, labelled UTC,
+but `date_of_acquisition` is local time on imaging rigs (below, `dates-in-local-time`). Nothing in
+the release tells for certain which other rows are, so there is no helper that converts them.
+Description, unit and source are also in the metadata of the Arrow fields.
 
 ## Sources
 

@@ -97,6 +97,17 @@ KNOWN: tuple[KnownDefect, ...] = (
         where="file_id IS NULL AND ophys_experiment_id IS NOT NULL",
     ),
     KnownDefect(
+        name="dates-in-local-time",
+        table="behavior_sessions",
+        column="date_of_acquisition",
+        rows="sessions on imaging rigs, in every table that has the date",
+        reason="the value is local time (Pacific) with the label UTC: all sessions start between 8 "
+        "and 17 o'clock. Which sessions of behaviour boxes are affected is not known for certain, "
+        "so vblake keeps the released value",
+        source="NWB_TABLES.md 7.4",
+        where="date_of_acquisition IS NOT NULL AND ophys_session_id IS NOT NULL",
+    ),
+    KnownDefect(
         name="containers-not-released",
         table="ophys_sessions",
         column="ophys_container_id",

@@ -1,10 +1,10 @@
-"""The key columns that every table starts with, and the foreign keys that follow from them."""
+"""The columns that several tables share: keys, with the foreign keys that follow from them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from schemas.model import Column, ForeignKey, Type
+from schemas.model import Column, ForeignKey, Type, documented
 
 MOUSE_ID = Column(
     "mouse_id",
@@ -55,6 +55,18 @@ CELL_SPECIMEN_ID = Column(
     documented=True,
     sentinels=(-1,),
 )
+
+
+def date_of_acquisition(source: str) -> Column:
+    """When a recording started; the tables of sessions, experiments and metadata have it."""
+    return documented(
+        "date_of_acquisition",
+        Type.TIMESTAMP,
+        "Start, labelled UTC; local time (Pacific) on imaging rigs, maybe in behaviour boxes too.",
+        "labelled UTC",
+        source,
+    )
+
 
 BEHAVIOR_KEYS = (MOUSE_ID, BEHAVIOR_SESSION_ID)
 OPHYS_KEYS = (MOUSE_ID, BEHAVIOR_SESSION_ID, OPHYS_SESSION_ID, OPHYS_EXPERIMENT_ID)

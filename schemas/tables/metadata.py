@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from schemas.model import Column, Storage, Subject, Table, Type, column, documented
-from schemas.tables.keys import BEHAVIOR_KEYS, OPHYS_FOREIGN_KEYS, OPHYS_KEYS, TO_BEHAVIOR_SESSION
+from schemas.tables.keys import (
+    BEHAVIOR_KEYS,
+    OPHYS_FOREIGN_KEYS,
+    OPHYS_KEYS,
+    TO_BEHAVIOR_SESSION,
+    date_of_acquisition,
+)
 
 _M = "/general/metadata"
 _SUBJECT = "/general/subject"
@@ -29,13 +35,7 @@ _BEHAVIOR: tuple[Column, ...] = (
         f"{_M}@stimulus_frame_rate",
     ),
     documented("session_type", Type.STRING, "Stage of the task.", source=f"{_M}@session_type"),
-    documented(
-        "date_of_acquisition",
-        Type.TIMESTAMP,
-        "Start of the recording.",
-        "UTC",
-        "/session_start_time",
-    ),
+    date_of_acquisition("/session_start_time"),
     documented("reporter_line", Type.STRING, "Reporter line.", source=f"{_SUBJECT}@reporter_line"),
     documented(
         "cre_line",

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from schemas.model import Column, Storage, Subject, Table, Type, column, documented
-from schemas.tables.keys import TO_BEHAVIOR_SESSION, TO_OPHYS_EXPERIMENT, TO_OPHYS_SESSION
+from schemas.tables.keys import (
+    TO_BEHAVIOR_SESSION,
+    TO_OPHYS_EXPERIMENT,
+    TO_OPHYS_SESSION,
+    date_of_acquisition,
+)
 
 
 def _id(name: str, description: str, *, required: bool = False) -> Column:
@@ -103,13 +108,7 @@ _SESSION = (
         "Earlier sessions of this mouse with omitted flashes.",
         source="prior_exposures_to_omissions",
     ),
-    documented(
-        "date_of_acquisition",
-        Type.TIMESTAMP,
-        "Start of the recording.",
-        "UTC",
-        "date_of_acquisition",
-    ),
+    date_of_acquisition("date_of_acquisition"),
     documented("equipment_name", Type.STRING, "Rig or behaviour box.", source="equipment_name"),
 )
 _PLANES = (

@@ -169,7 +169,8 @@ STIMULUS_PRESENTATIONS = Table(
         documented(
             "image_set",
             Type.STRING,
-            "Image set, as in stimulus_templates; NULL for gray screen and movie.",
+            "Image set, as in stimulus_templates; `omitted`, no set, for omissions; NULL for gray "
+            "screen and movie.",
             source=f"{_P}/image_set, else the template whose name starts with stimulus_name",
         ),
         documented(

@@ -16,7 +16,7 @@ from schemas.known_defects import KNOWN, known
 
 ROOT = Path(__file__).parents[2]
 UNITS = {
-    "s", "d", "UTC", "Hz", "1/min", "frame", "px", "px^2", "um", "mm", "nm", "cm/s", "deg", "rad", "cycles/deg",
+    "s", "d", "UTC", "labelled UTC", "Hz", "1/min", "frame", "px", "px^2", "um", "mm", "nm", "cm/s", "deg", "rad", "cycles/deg",
     "mL", "dF/F", "a.u.", "gray level", "byte",
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_tables_and_columns_say_what_they_are(table: Table) -> None:
         assert column.source or table.name == "source_files"
         assert not (column.required and column.optional)
         assert not column.sentinels or column.type is Type.INT64
-        assert (column.type is Type.TIMESTAMP) == (column.unit == "UTC")
+        assert (column.type is Type.TIMESTAMP) == (column.unit in ("UTC", "labelled UTC"))
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
