@@ -7,6 +7,7 @@ was replaced in the meantime is seen at once.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import uuid
@@ -33,12 +34,15 @@ _SETTINGS = (
     "TimeZone = 'UTC'",
 )
 
+_HOLDER = re.compile(r"lock is held in (.+ \(PID \d+\))")
+"""What DuckDB says of the process that has a database open."""
+
 
 def connect(store: Store) -> duckdb.DuckDBPyConnection:
     """Opens the catalog of a lake, read-only, with `lake_root` set to where the lake is now.
 
     Raises:
-        LakeError: the lake has no catalog, or it cannot be opened.
+        LakeError: the lake has no catalog, it cannot be opened, or another process writes to it.
     """
     con = connect_files(store)
     try:
@@ -49,6 +53,11 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         con.close()
         if not isinstance(error, duckdb.Error):
             raise
+        if holder := _HOLDER.search(str(error)):
+            raise LakeError(
+                f"{store.root}/{CATALOG} is open for writing in {holder[1]}. "
+                "Close it there, or open it there with read_only=True."
+            ) from None
         raise LakeError(
             f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). "
             f"Rebuild it with `vblake catalog --lake {quote(store.root)}`."

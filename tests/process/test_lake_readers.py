@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from builders.cli import refusal
 from builders.lakes import query
 
 from schemas import TABLES, Storage, Table
@@ -80,6 +82,27 @@ def test_the_catalog_opens_read_only_from_any_working_directory(
     command = [sys.executable, "-c", program, sample_lake / "catalog.duckdb"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert int(done.stdout) == _count(sample_lake, "trials")
+
+
+def test_a_catalog_that_another_process_has_open_for_writing(
+    sample_lake: Path, tmp_path: Path
+) -> None:
+    """Rebuilding the catalog, as for a damaged one, would not be the remedy."""
+    shutil.copy(sample_lake / "catalog.duckdb", tmp_path)
+    program = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
+    command = [sys.executable, "-c", program, str(tmp_path / "catalog.duckdb")]
+    with subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        message = refusal("sql", "--lake", tmp_path, "SELECT 1", code=1)
+        holder.communicate("")
+    assert re.fullmatch(
+        rf"error: {re.escape(str(tmp_path))}/catalog\.duckdb is open for writing in .*python.* "
+        rf"\(PID {holder.pid}\)\. Close it there, or open it there with read_only=True\.",
+        message,
+    )
 
 
 def test_views_have_comments_and_aliases(sample_lake: Path) -> None:
