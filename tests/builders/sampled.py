@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,9 +71,3 @@ def behavior(root: Path, session_type: str) -> Path:
 def all_files(root: Path) -> list[Path]:
     """All NWB files."""
     return sorted((root / PROJECT).rglob("*.nwb"))
-
-
-def environment() -> dict[str, str]:
-    """Without PYTHONHASHSEED, so that a subprocess orders its sets differently from this one."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
-    return kept | {"PYTHONPATH": str(Path(__file__).parents[2])}

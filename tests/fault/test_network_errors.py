@@ -10,12 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+import trustme
 from builders.cli import run
 from builders.lakes import behavior_file
 from builders.network import quarantined, without_waits
@@ -26,7 +25,6 @@ from pipelines.source.open import open_source
 from schemas.errors import SourceError, TransientSourceError
 
 KEY = "visual-behavior-ophys/a.nwb"
-WHERE = f"{KEY} in s3://{BUCKET} at "
 
 
 @pytest.fixture(autouse=True)
@@ -52,20 +50,17 @@ def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     error = error_of(f"http://{address}")
-    assert (
-        str(error)
-        == f"{WHERE}http://{address}: {address}, or the proxy on the way to it, refuses connections (2 attempts). "
-        "Check endpoint url, HTTPS_PROXY and HTTP_PROXY, or try again later."
+    assert str(error) == (
+        f"{KEY} in s3://{BUCKET} at http://{address}: {address}, or the proxy on the way to it, "
+        "refuses connections (2 attempts). Check endpoint url, HTTPS_PROXY and HTTP_PROXY, or try "
+        "again later."
     )
     assert isinstance(error, TransientSourceError)
 
 
 def test_a_name_that_is_not_known() -> None:
     error = error_of("http://nowhere.invalid:9000")
-    assert str(error) == (
-        f"{WHERE}http://nowhere.invalid:9000: the name nowhere.invalid:9000 cannot be resolved "
-        "(2 attempts). Check endpoint url and network."
-    )
+    assert "the name nowhere.invalid:9000 cannot be resolved" in str(error)
 
 
 def test_a_server_that_accepts_no_connection() -> None:
@@ -89,39 +84,12 @@ def test_a_server_that_accepts_no_connection() -> None:
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Iterator[str]:
-    """A server with a certificate of its own making; gives its address."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-    )
-    made = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
-    made = made.add_extension(
-        x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (tmp_path / "own.pem").write_bytes(
-        private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    )
-
-    class Quiet(HTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:
-            pass
-
+    """A server with a certificate of an authority of its own, `own.pem`; gives its address."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "own.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "own.pem")
-    server = Quiet(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -131,30 +99,18 @@ def tls(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_certificate_that_is_not_trusted(tls: str) -> None:
+def test_certificates(tls: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = error_of(f"https://{tls}")
-    assert str(error) == (
-        f"{WHERE}https://{tls}: the certificate of {tls} cannot be trusted (2 attempts). "
-        "Check the endpoint url; AWS_CA_BUNDLE names the file of an authority of your own."
-    )
-
-
-def test_an_authority_of_your_own(
-    tls: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The certificate is trusted; what answers is no S3 server."""
+    assert f"the certificate of {tls} cannot be trusted (2 attempts). Check" in str(error)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "own.pem"))
-    assert "the server answered HTTP 501" in str(error_of(f"https://{tls}"))
+    assert "the server answered HTTP 501" in str(error_of(f"https://{tls}", attempts=1))
 
 
 def test_https_to_a_server_without(tmp_path: Path) -> None:
     with S3Server(tmp_path) as server:
         address = server.url.removeprefix("http://")
         error = error_of(f"https://{address}")
-    assert (
-        str(error)
-        == f"{WHERE}https://{address}: {address} does not speak TLS (2 attempts). Check the endpoint url: http instead of https?"
-    )
+    assert f"{address} does not speak TLS (2 attempts). Check the endpoint url" in str(error)
 
 
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,21 +226,9 @@ def test_credentials_are_written_nowhere(sample_bucket: Path, tmp_path: Path) ->
         assert not [s for s in SIGNED if s in dump], path
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [
-            "--source",
-            "https://visual-behavior-ophys-data.s3.amazonaws.com/x?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE&X-Amz-Signature=0f0f",
-        ],
-        ["--source", "s3://AKIAIOSFODNN7EXAMPLE:hunter2@bucket/prefix"],
-        ["--endpoint-url", "https://user:hunter2@s3.example.org"],
-    ],
-)
-def test_urls_with_secrets_are_refused_without_showing_them(arguments: list[str]) -> None:
-    result = run("plan", *arguments)
+def test_urls_with_secrets_are_refused_without_showing_them() -> None:
+    """tests/unit/test_sources.py has the other forms."""
+    result = run("plan", "--endpoint-url", "https://user:hunter2@s3.example.org")
     assert result.exit_code == 2
-    assert (
-        "must not hold credentials, a query or a fragment (it is not shown here)" in result.output
-    )
-    assert not [secret for secret in SIGNED if secret in result.output]
+    assert "must not hold credentials" in result.output
+    assert "hunter2" not in result.output
