@@ -13,9 +13,10 @@ from servers.s3 import BUCKET, S3Server
 
 from builders.lakes import query
 from pipelines.ingest import MouseReport, ingest, prepare
+from pipelines.nwb import prefetch
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
-from pipelines.source import object_store
+from pipelines.source import object_store, range_file
 from pipelines.source.base import SourceSpec
 
 PATIENCE_S = 0.7
@@ -28,6 +29,17 @@ def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         object_store, "BACKOFF", {"init_backoff": short, "max_backoff": short, "base": 2}
     )
+
+
+def small_distances(patch: pytest.MonkeyPatch) -> None:
+    """Scales distances to the sample's small files, so that they are fetched like real ones."""
+    patch.setattr(range_file, "BLOCK", 4 << 10)
+    patch.setattr(range_file, "BEFORE", 512)
+    patch.setattr(range_file, "GAP", 2 << 10)
+    patch.setattr(prefetch, "_NEAR", 16 << 10)
+    patch.setattr(prefetch, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
+    patch.setattr(prefetch, "_SMALL", 1 << 10)
+    patch.setattr(prefetch, "_INDEX", 32 << 10)
 
 
 def source_of(server: S3Server, **spec: Any) -> SourceSpec:

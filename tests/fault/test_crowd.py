@@ -20,7 +20,7 @@ from builders.crowd import READERS, Published, Report, crowd, published_by_state
 from builders.fixtures import Figure
 from builders.killing import Command
 from builders.states import Reference, by_glob
-from servers.s3 import S3Server
+from servers.s3 import BUCKET, S3Server
 
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
@@ -148,7 +148,7 @@ def test_a_file_that_is_replaced_again_and_again_reads_as_one_of_its_versions(
 
 
 def _start(server: S3Server, lake: Path, sessions: set[int], home: Path) -> subprocess.Popen[str]:
-    process = Command(str(lake), f"s3://{server.bucket}", server.url, tuple(sessions)).start(home)
+    process = Command(str(lake), f"s3://{BUCKET}", server.url, tuple(sessions)).start(home)
     latest = time.monotonic() + 60
     while not list((lake / "_staging").glob("*_*_*")):  # the workers are at it
         assert process.poll() is None, process.communicate()[0]

@@ -17,7 +17,7 @@ import pytest
 from builders.fixtures import Figure
 from builders.killing import Command, run
 from builders.states import Reference, by_glob
-from servers.s3 import S3Server
+from servers.s3 import BUCKET, S3Server
 
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Ledger, read_ledger
@@ -61,7 +61,7 @@ class World:
         if start in self.starts:
             shutil.copytree(self.starts[start], lake)
         source, endpoint = (
-            (f"s3://{self.server.bucket}", self.server.url) if remote else (str(self.bucket), None)
+            (f"s3://{BUCKET}", self.server.url) if remote else (str(self.bucket), None)
         )
         return Command(str(lake), source, endpoint, tuple(self.sessions), force=start == WHOLE)
 
@@ -143,7 +143,7 @@ def _complete(world: World, lake: Path) -> None:
     """The next run completes the lake; what was finished is neither fetched nor noted again."""
     ledger, republished, staged = _finished(world, lake)
     world.server.reset_counters()
-    _ingest(SourceSpec(f"s3://{world.server.bucket}", world.server.url), lake, world.sessions)
+    _ingest(SourceSpec(f"s3://{BUCKET}", world.server.url), lake, world.sessions)
     fetched = {key for key in world.server.counters.versions if key.endswith(".nwb")}
     done = {e.object_key for e in ledger.values()}
     assert not fetched & done, "objects in the ledger were fetched again"

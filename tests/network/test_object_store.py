@@ -263,16 +263,6 @@ def test_an_answer_that_drips_is_given_up(folder: Path, monkeypatch: pytest.Monk
         source_of(server, attempts=1, read_timeout_s=0.3, connect_timeout_s=0.3).read(KEY, None)
 
 
-# --- processes
-
-
-def test_files_share_connections(folder: Path) -> None:
-    with S3Server(folder) as server:
-        for _ in range(20):
-            source_of(server).read(KEY, None)
-        assert server.counters.connections <= 10
-
-
 # --- signatures, regions and settings
 
 

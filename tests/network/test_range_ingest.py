@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
+from builders.network import ingest_from, quarantined, small_distances
 from servers.s3 import BUCKET, Counters, S3Server
 
-from pipelines.ingest import MouseReport, ingest, prepare
-from pipelines.nwb import prefetch as needs
 from pipelines.nwb.readers import READERS
 from pipelines.release.selection import Selection
-from pipelines.request import IngestRequest
-from pipelines.source import range_file as ranges
 from pipelines.source.base import SourceSpec
 from pipelines.source.range_file import merged
 
@@ -31,50 +27,19 @@ def server(sample_bucket: Path) -> Iterator[S3Server]:
         yield running
 
 
-@contextmanager
-def spread_out() -> Generator[None]:
-    """Scales all distances to the sample's small files, so that they are fetched like real ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "BLOCK", 4 << 10)
-        patch.setattr(ranges, "BEFORE", 512)
-        patch.setattr(ranges, "GAP", 2 << 10)
-        patch.setattr(needs, "_NEAR", 16 << 10)
-        patch.setattr(needs, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
-        patch.setattr(needs, "_SMALL", 1 << 10)
-        patch.setattr(needs, "_INDEX", 32 << 10)
-        yield
-
-
-@pytest.fixture
-def spread() -> Iterator[None]:
-    with spread_out():
-        yield
-
-
 @pytest.fixture(scope="module")
 def counted(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counters]:
     """A lake of everything but images, fetched in small pieces, and the requests for it."""
     lake = tmp_path_factory.mktemp("counted") / "lake"
-    with S3Server(sample_bucket) as server, spread_out():
-        assert errors(run(server, lake, tables=NOT_IMAGES)) == []
+    with S3Server(sample_bucket) as server, pytest.MonkeyPatch.context() as patch:
+        small_distances(patch)
+        ingest_from(source(server), lake, selection=Selection(tables=NOT_IMAGES))
+    assert quarantined(lake) == {}
     return lake, server.counters
 
 
-def run(
-    server: S3Server, lake: Path, *, workers: int = 0, attempts: int = 2, **more: Any
-) -> list[MouseReport]:
-    """An ingest over S3. What a request does not know by name is what is selected."""
-    own = {k: more.pop(k) for k in ("verify_hash", "force") if k in more}
-    source = SourceSpec(f"s3://{BUCKET}", server.url, attempts=attempts)
-    return ingest(
-        prepare(
-            IngestRequest(source, str(lake), selection=Selection(**more), workers=workers, **own)
-        )
-    )
-
-
-def errors(reports: list[MouseReport]) -> list[str]:
-    return [str(entry.error) for report in reports for entry in report.quarantined]
+def source(server: S3Server) -> SourceSpec:
+    return SourceSpec(f"s3://{BUCKET}", server.url, attempts=2)
 
 
 def of_files(counts: dict[str, Any]) -> dict[str, Any]:
@@ -101,12 +66,8 @@ def pinned(bucket: Path) -> dict[str, str]:
 def test_an_ingest_over_s3_equals_one_from_a_folder(
     server: S3Server, sample_lake: Path, tmp_path: Path
 ) -> None:
-    assert errors(run(server, tmp_path / "lake")) == []
+    ingest_from(source(server), tmp_path / "lake")
     assert contents(tmp_path / "lake") == contents(sample_lake)
-    assert (
-        server.counters.requests["get"] < 10
-    )  # the manifest and the project tables; no NWB file as a whole
-    assert server.counters.requests["refused"] == 0
 
 
 def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(
@@ -115,7 +76,9 @@ def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(
     lake, counters = counted
     sent = of_files(counters.bytes_sent)
     assert sent == moved(lake)
-    assert len(sent) == len(pinned(sample_bucket))
+    assert {key: counters.versions[key] for key in sent} == {
+        key: {version} for key, version in pinned(sample_bucket).items()
+    }
     for key, asked in of_files(counters.ranges).items():
         assert sum(b - a for a, b in asked) == sum(b - a for a, b in merged(asked)) == sent[key]
         assert sent[key] < (sample_bucket / key).stat().st_size
@@ -123,46 +86,13 @@ def test_the_ledger_has_the_bytes_that_were_moved_and_none_twice(
     assert counters.requests["head"] == len(counters.versions)
 
 
-def test_objects_are_asked_for_in_the_version_that_the_manifest_pins(
-    server: S3Server, sample_bucket: Path, tmp_path: Path
-) -> None:
-    run(server, tmp_path / "lake", tables=("trials", "ophys_timestamps"))
-    versions = of_files(server.counters.versions)
-    assert versions == {
-        key: {version} for key, version in pinned(sample_bucket).items() if key in versions
-    }
-    assert len(versions) > 5
-
-
-def test_a_newer_object_of_the_same_name_is_not_read(
-    bucket: Path, sample_lake: Path, tmp_path: Path
-) -> None:
-    """The manifest speaks of a version; what was put there later is another file."""
-    newer = behavior_file(bucket, 1)
-    key = str(newer.relative_to(bucket))
-    old = newer.with_name("old")
-    old.write_bytes(newer.read_bytes())
-    with edit(newer) as h5:
-        h5["/processing/running/speed/data"][:] = 0
-    with S3Server(
-        bucket, versions={key: {pinned(bucket)[key]: old.relative_to(bucket), "later": key}}
-    ) as server:
-        chosen = {"behavior_sessions": (file_key(newer),), "tables": ("running_speed",)}
-        assert errors(run(server, tmp_path / "lake", **chosen)) == []
-    where = f"WHERE behavior_session_id = {file_key(newer)}"
-    for lake in (tmp_path / "lake", sample_lake):
-        assert query(
-            lake, f"SELECT count(*) > 100 AND max(abs(speed)) > 0 FROM running_speed {where}"
-        ) == [(True,)]
-    rows = f"SELECT COLUMNS(*)::VARCHAR FROM running_speed {where} ORDER BY ALL"
-    assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
-
-
 def test_one_small_table_moves_little(
-    server: S3Server, sample_bucket: Path, tmp_path: Path, spread: None
+    server: S3Server, sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    small_distances(monkeypatch)
     key = file_key(experiment_file(sample_bucket, 0))
-    assert errors(run(server, tmp_path / "lake", experiments=(key,), tables=("trials",))) == []
+    selection = Selection(experiments=(key,), tables=("trials",))
+    ingest_from(source(server), tmp_path / "lake", selection=selection)
     ((name, sent),) = of_files(server.counters.bytes_sent).items()
     assert file_key(Path(name)) == key
     assert sent < (sample_bucket / name).stat().st_size / 8
@@ -211,15 +141,13 @@ def test_verify_hash_fetches_whole_objects_and_checks_them(
         h5["/processing/running/speed/data"][0] += 1
     name = str(damaged.relative_to(bucket))
     with S3Server(bucket) as server:
-        tables = ("trials", "ophys_timestamps")
-        found = errors(run(server, tmp_path / "lake", verify_hash=True, tables=tables))
+        selection = Selection(tables=("trials", "ophys_timestamps"))
+        ingest_from(source(server), tmp_path / "lake", selection=selection, verify_hash=True)
         sent = of_files(server.counters.bytes_sent)
-    assert len(found) == 1
-    assert damaged.name in found[0]
-    assert "the content is not what the manifest pins" in found[0]
+    ((key, (error, _)),) = quarantined(tmp_path / "lake").items()
+    assert key == name
+    assert "the content is not what the manifest pins" in error
     ledger = moved(tmp_path / "lake")
     assert ledger == {key: (bucket / key).stat().st_size for key in pinned(bucket) if key != name}
     assert {key: n for key, n in sent.items() if key != name} == ledger
     assert not list((tmp_path / "lake").rglob("whole.nwb"))
-    rows = f"SELECT COLUMNS(*)::VARCHAR FROM trials WHERE behavior_session_id <> {file_key(damaged)} ORDER BY ALL"
-    assert query(tmp_path / "lake", rows) == query(sample_lake, rows)

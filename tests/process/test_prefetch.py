@@ -11,14 +11,13 @@ import h5py
 import numpy as np
 import pytest
 from builders.lakes import behavior_file, experiment_file
+from builders.network import small_distances
 from builders.nwb import read
 
-from pipelines.nwb import prefetch as prefetching
 from pipelines.nwb.prefetch import PATHS, prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import image_digests
-from pipelines.source import range_file as ranges
 from pipelines.source.range_file import Range, RangeFile, merged
 from schemas import TABLES, Subject
 from schemas.errors import DataError, TransientSourceError
@@ -74,15 +73,7 @@ def a_file(request: pytest.FixtureRequest, sample_bucket: Path) -> Path:
 
 @pytest.fixture
 def spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scales all distances to the sample's small files, so that they are fetched like real ones."""
-    monkeypatch.setattr(ranges, "BLOCK", 2 << 10)
-    monkeypatch.setattr(ranges, "BEFORE", 256)
-    monkeypatch.setattr(ranges, "GAP", 1 << 10)
-    monkeypatch.setattr(ranges, "PART", 64 << 10)
-    monkeypatch.setattr(prefetching, "_NEAR", 16 << 10)
-    monkeypatch.setattr(prefetching, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
-    monkeypatch.setattr(prefetching, "_SMALL", 1 << 10)
-    monkeypatch.setattr(prefetching, "_INDEX", 32 << 10)
+    small_distances(monkeypatch)
 
 
 def test_every_reader_has_its_paths() -> None:

@@ -48,8 +48,6 @@ class Fault:
             afterwards.
         whole: answer a range request with 200 and the whole object.
         content_range: answer a range request with this Content-Range.
-        version: serve this version instead of the requested one, and say so, as servers without
-            versions do.
         replaced: serve other bytes of the same length, with another ETag and version id, as if the
             object had been replaced.
         lie: claim to serve the requested version; only the ETag differs.
@@ -66,7 +64,6 @@ class Fault:
     declared: bool = True
     whole: bool = False
     content_range: str | None = None
-    version: str | None = None
     replaced: bool = False
     lie: bool = False
     matches: bool = True
@@ -84,13 +81,11 @@ class Counters:
     """Counts requests and bytes. A complete answer is counted before the client has it.
 
     Attributes:
-        requests: by kind: `range`, `get` (whole object), `head`, `list`, `refused` (no such method or
-            parameter).
+        requests: by kind: `range`, `get` (whole object), `head`, `list`.
         bytes_sent: bytes of object bodies by key, without listings and errors.
         ranges: requested bytes [start, stop) of each key, in the order of the requests.
         versions: requested version ids of each key; None for the newest.
         at_once: largest number of concurrent requests.
-        connections: number of connections that clients have opened.
     """
 
     requests: Counter[str] = field(default_factory=Counter[str])
@@ -100,7 +95,6 @@ class Counters:
     )
     versions: dict[str, set[str | None]] = field(default_factory=dict[str, set[str | None]])
     at_once: int = 0
-    connections: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns the counters as plain JSON."""

@@ -2,21 +2,20 @@
 bandwidth, faults on demand, and counts.
 
     with S3Server(folder, latency=0.03, bandwidth=40e6) as server:
-        source = open_source(SourceSpec(f"s3://{server.bucket}", server.url))
+        source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
 
 Read-only and path-style (`/bucket/key`). What it does not know it refuses (501), so that no client
 passes by an accident of a lenient server. Benchmarks run it in a process of its own (in theirs it
 would wait for the GIL); it prints its URL, under which `/_counters` gives the counts as JSON and
 `/_counters?reset` sets them to 0 after that:
 
-    python -m servers.s3 FOLDER --latency 0.03 --bandwidth 40e6 --port 0
+    python -m servers.s3 FOLDER --latency 0.03 --bandwidth 40e6
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import socket
 import struct
@@ -24,15 +23,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import formatdate
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from servers.objects import Counters, Fault, Faults, Folder, RefusedError, RequestInfo
@@ -42,22 +40,11 @@ __all__ = ["BUCKET", "Counters", "Fault", "Faults", "RequestInfo", "S3Server"]
 BUCKET = "visual-behavior-ophys-data"
 _STEP_S = 0.005
 """With a bandwidth, a body is sent in pieces of this many seconds."""
-_STEP = 4 << 20
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OTHER = bytes(range(255, -1, -1))
 """What the bytes of a replaced object become."""
-_OBJECT_PARAMETERS = frozenset(("versionId", "x-id"))
-_LIST_PARAMETERS = frozenset(
-    (
-        "list-type",
-        "prefix",
-        "max-keys",
-        "continuation-token",
-        "encoding-type",
-        "fetch-owner",
-        "x-id",
-    )
-)
+_OBJECT_PARAMETERS = frozenset(("versionId",))
+_LIST_PARAMETERS = frozenset(("list-type", "prefix", "max-keys", "continuation-token"))
 
 
 class S3Server:
@@ -65,7 +52,6 @@ class S3Server:
 
     Args:
         folder: the bucket's keys are the paths of the files in it.
-        bucket: its name.
         latency: seconds between a request and the first byte of its answer.
         bandwidth: bytes a second on each connection; None for no limit.
         versions: files of the versions of a key, by version id, the newest last; paths are relative
@@ -74,7 +60,6 @@ class S3Server:
         faults: see `Faults`.
         versioned: whether the bucket keeps versions; if not, no answer names one, and asking for
             one is refused.
-        port: 0 for any that is free.
         page: keys on a page of a listing.
     """
 
@@ -82,24 +67,22 @@ class S3Server:
         self,
         folder: Path,
         *,
-        bucket: str = BUCKET,
         latency: float = 0.0,
         bandwidth: float | None = None,
         versions: Mapping[str, Mapping[str, str | Path]] | None = None,
         faults: Faults | None = None,
         versioned: bool = True,
-        port: int = 0,
         page: int = 1000,
     ) -> None:
         self.objects = Folder(folder, versions or {})
-        self.bucket, self.versioned = bucket, versioned
+        self.versioned = versioned
         self.latency, self.bandwidth, self.faults, self.page = latency, bandwidth, faults, page
         self.counters = Counters()
         self.problems: list[BaseException] = []
         self._lock = threading.Lock()
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._open = 0
-        self._http = _Http(("127.0.0.1", port), _Handler, self)
+        self._http = _Http(("127.0.0.1", 0), _Handler, self)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -151,11 +134,6 @@ class S3Server:
                 self.counters.ranges.setdefault(key, []).append(asked)
         return self.faults(info, before) if self.faults else None
 
-    def connected(self) -> None:
-        """Counts a connection."""
-        with self._lock:
-            self.counters.connections += 1
-
     def is_open(self, change: int) -> None:
         """Counts a request that started (1) or ended (-1)."""
         with self._lock:
@@ -181,7 +159,6 @@ class _Http(ThreadingHTTPServer):
         self._closing = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self.s3.connected()
         with self._closing:
             self._connections.add(request)
         super().process_request(request, client_address)
@@ -237,10 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
             query = dict(parse_qsl(url.query, keep_blank_values=True))
             try:
                 if self.command not in ("GET", "HEAD"):
-                    s3.begin("refused", self.command, key, None, None)
                     self.close_connection = True  # the body was not read
                     raise RefusedError(405, "MethodNotAllowed")
-                if bucket != s3.bucket:
+                if bucket != BUCKET:
                     raise RefusedError(404, "NoSuchBucket")
                 self._object(key, query) if key else self._list(query)
             except RefusedError as refused:
@@ -251,7 +227,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _object(self, key: str, query: dict[str, str]) -> None:
         s3, version_id, asked = self.s3, query.get("versionId"), self.headers.get("Range")
         if unknown := set(query) - _OBJECT_PARAMETERS:
-            s3.begin("refused", self.command, key, version_id, None)
             raise RefusedError(501, f"NotImplemented: {', '.join(sorted(unknown))}")
         # S3 answers a range that it cannot parse with the whole object.
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
@@ -262,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if version_id is not None and not s3.versioned:
             raise RefusedError(404, "NoSuchVersion")
-        found = s3.objects.find(key, fault.version or version_id)
+        found = s3.objects.find(key, version_id)
         etag = f'"{found.etag[-2:0:-1]}"' if fault.replaced else found.etag
         if fault.matches and self.headers.get("If-Match", etag) != etag:
             raise RefusedError(412, "PreconditionFailed")
@@ -283,8 +258,12 @@ class _Handler(BaseHTTPRequestHandler):
         if s3.versioned:
             own = "replaced" if fault.replaced else found.version_id
             headers["x-amz-version-id"] = (version_id or own) if fault.lie else own
-        body = found.path.read_bytes().translate(_OTHER) if fault.replaced else found.path
-        self._deliver(206 if ranged else 200, headers, body, start, stop, fault, key)
+        with found.path.open("rb") as file:
+            file.seek(start)
+            body = file.read(stop - start)
+        if fault.replaced:
+            body = body.translate(_OTHER)
+        self._deliver(206 if ranged else 200, headers, body, fault, key)
 
     def _goes_on(self, fault: Fault) -> bool:
         """Applies faults before the answer; returns whether to answer at all."""
@@ -298,62 +277,40 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _deliver(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        body: Path | bytes,
-        start: int,
-        stop: int,
-        fault: Fault,
-        key: str,
+        self, status: int, headers: Mapping[str, str], body: bytes, fault: Fault, key: str = ""
     ) -> None:
-        """Answers with the bytes [start, stop) of a body, or fewer."""
-        end = max(start, stop - fault.missing)
+        """Answers with a body, of which a fault may leave out the end."""
+        sent = body[: len(body) - fault.missing]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str((stop if fault.declared else end) - start))
+        self.send_header("Content-Length", str(len(body if fault.declared else sent)))
         self.end_headers()
         if self.command == "HEAD":
             return
         if fault.reset == "middle":
-            end = (start + end) // 2
+            sent = sent[: len(sent) // 2]
         if key:
-            self.s3.will_send(key, end - start)
-        if fault.drip_s:
-            content = body if isinstance(body, bytes) else body.read_bytes()
-            for at in range(start, end):
-                self.wfile.write(content[at : at + 1])
-                time.sleep(fault.drip_s)
-        elif isinstance(body, bytes):
-            self.wfile.write(body[start:end])
-        else:
-            self._send(body, start, end)
+            self.s3.will_send(key, len(sent))
+        self._send(sent, 1 / fault.drip_s if fault.drip_s else self.s3.bandwidth)
         if fault.reset == "middle":
             self._reset()
         elif fault.missing and fault.declared:
             self.close_connection = True
 
-    def _send(self, path: Path, start: int, stop: int) -> None:
-        """Sends bytes of a file within the bandwidth, from the page cache to the socket without a
-        copy.
-        """
-        bandwidth = self.s3.bandwidth
-        step = max(1024, int(bandwidth * _STEP_S)) if bandwidth else _STEP
-        began, first = time.perf_counter(), start
-        with path.open("rb") as file:
-            while start < stop:
-                count = min(step, stop - start)
-                if (
-                    bandwidth
-                    and (ahead := began + (start + count - first) / bandwidth - time.perf_counter())
-                    > 0
-                ):
-                    time.sleep(ahead)
-                sent = os.sendfile(self.connection.fileno(), file.fileno(), start, count)
-                if not sent:
-                    raise RuntimeError(f"{path} became shorter while it was served")
-                start += sent
+    def _send(self, body: bytes, bandwidth: float | None) -> None:
+        """Sends bytes within the bandwidth."""
+        if bandwidth is None:
+            self.wfile.write(body)
+            return
+        step = max(1, int(bandwidth * _STEP_S))
+        began = time.perf_counter()
+        for start in range(0, len(body), step):
+            piece = body[start : start + step]
+            ahead = began + (start + len(piece)) / bandwidth - time.perf_counter()
+            if ahead > 0:
+                time.sleep(ahead)
+            self.wfile.write(piece)
 
     def _reset(self) -> None:
         # Lingering for 0 s makes the kernel send RST instead of FIN; the reader's file is closed
@@ -374,13 +331,12 @@ class _Handler(BaseHTTPRequestHandler):
         after = query.get("continuation-token", "").encode()
         left = [k for k in keys if k.encode() > bytes.fromhex(after.decode())] if after else keys
         page, more = left[:limit], len(left) > limit
-        shown: Callable[[str], str] = quote if query.get("encoding-type") == "url" else escape
         entries: list[str] = []
         for key in page:
             found = s3.objects.find(key, None)
             modified = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(found.modified))
             facts = {
-                "Key": shown(key),
+                "Key": escape(key),
                 "LastModified": modified,
                 "ETag": escape(found.etag),
                 "Size": found.size,
@@ -390,14 +346,12 @@ class _Handler(BaseHTTPRequestHandler):
                 f"<Contents>{''.join(f'<{n}>{v}</{n}>' for n, v in facts.items())}</Contents>"
             )
         head = {
-            "Name": s3.bucket,
-            "Prefix": shown(prefix),
+            "Name": BUCKET,
+            "Prefix": escape(prefix),
             "KeyCount": len(page),
             "MaxKeys": limit,
             "IsTruncated": str(more).lower(),
         }
-        if "encoding-type" in query:
-            head["EncodingType"] = query["encoding-type"]
         if more:
             head["NextContinuationToken"] = page[-1].encode().hex()
         content = "".join(f"<{name}>{value}</{name}>" for name, value in head.items()) + "".join(
@@ -408,29 +362,19 @@ class _Handler(BaseHTTPRequestHandler):
             + f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</ListBucketResult>'.encode()
         )
         answer = fault.listing(xml) if fault.listing else xml
-        self._deliver(200, {"Content-Type": "application/xml"}, answer, 0, len(answer), fault, "")
+        self._deliver(200, {"Content-Type": "application/xml"}, answer, fault)
 
     def _error(self, status: int, code: str) -> None:
-        message = HTTPStatus(status).phrase
-        self._plain(
-            status,
-            "application/xml",
-            _HEAD
-            + f"<Error><Code>{escape(code)}</Code><Message>{message}</Message><Resource>{escape(self.path)}</Resource></Error>".encode(),
+        error = (
+            f"<Error><Code>{escape(code)}</Code><Resource>{escape(self.path)}</Resource></Error>"
         )
+        self._deliver(status, {"Content-Type": "application/xml"}, _HEAD + error.encode(), Fault())
 
     def _counters(self, reset: bool) -> None:
-        self._plain(200, "application/json", json.dumps(self.s3.counters.to_json()).encode())
+        counts = json.dumps(self.s3.counters.to_json()).encode()
+        self._deliver(200, {"Content-Type": "application/json"}, counts, Fault())
         if reset:
             self.s3.reset_counters()
-
-    def _plain(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
 
 def main() -> None:
@@ -439,7 +383,6 @@ def main() -> None:
         description="Serve a folder as an S3 bucket on loopback; prints its URL, runs until it is killed."
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--bucket", default=BUCKET)
     parser.add_argument(
         "--latency", type=float, default=0.0, help="seconds before the first byte of each answer"
     )
@@ -449,14 +392,11 @@ def main() -> None:
         default=None,
         help="bytes a second on each connection, e.g. 40e6; no limit if not given",
     )
-    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     with S3Server(
         options.folder,
-        bucket=options.bucket,
         latency=options.latency,
         bandwidth=options.bandwidth,
-        port=options.port,
     ) as server:
         print(server.url, flush=True)  # noqa: T201
         threading.Event().wait()
