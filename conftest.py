@@ -20,24 +20,30 @@ CREATE TABLE _tables (table_name VARCHAR, subject VARCHAR, description VARCHAR,
 INSERT INTO _tables VALUES ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'mouse_id');
 CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR,
     unit VARCHAR, description VARCHAR, alias VARCHAR);
-INSERT INTO _columns VALUES ('licks', 'timestamps', 1, 'DOUBLE', 's', 'Time of the lick.', NULL),
-    ('licks', 'mouse_id', 2, 'BIGINT', NULL, 'The mouse.', NULL);
-CREATE VIEW licks AS SELECT timestamps, mouse_id
+INSERT INTO _columns VALUES ('licks', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),
+    ('licks', 'behavior_session_id', 2, 'BIGINT', NULL, 'The session.', NULL),
+    ('licks', 'timestamps', 3, 'DOUBLE', 's', 'Time of the lick.', NULL);
+CREATE VIEW licks AS SELECT mouse_id, behavior_session_id, timestamps
     FROM read_parquet(getvariable('lake_root') || '/licks/**/*.parquet',
         hive_types = {mouse_id: BIGINT});
 CREATE TABLE behavior_sessions AS FROM (VALUES (7, 70, 71), (8, 80, NULL))
     t(mouse_id, behavior_session_id, ophys_session_id);
 CREATE TABLE ophys_experiments AS SELECT 7 AS mouse_id, 70 AS behavior_session_id,
     71 AS ophys_session_id, 51 AS ophys_experiment_id;
+CREATE TABLE source_files AS FROM (VALUES (7, 70, 51, true, 'ingested', NULL))
+    t(mouse_id, behavior_session_id, ophys_experiment_id, gives_behavior, status, error);
 CREATE TABLE _lake AS SELECT '2' AS schema_version;
 """
 
 
 _FILES = {
-    "licks/mouse_id=7/licks": "FROM (VALUES (0.5::DOUBLE), (1.25)) t(timestamps)",
-    "licks/mouse_id=8/licks": "FROM (VALUES (3.0::DOUBLE)) t(timestamps)",
+    "licks/mouse_id=7/licks": (
+        "FROM (VALUES (70::BIGINT, 0.5::DOUBLE), (70, 1.25)) t(behavior_session_id, timestamps)"
+    ),
+    "licks/mouse_id=8/licks": "SELECT 80::BIGINT AS behavior_session_id, 3.0::DOUBLE AS timestamps",
     "dff_traces/mouse_id=7/ophys_experiment_51": (
-        "FROM (VALUES (901, [0.0::DOUBLE, 0.5, 0.25]), (902, [1.0, 2.0, 3.0])) t(cell_roi_id, dff)"
+        "FROM (VALUES (901, 5, [0.0::DOUBLE, 0.5, 0.25]), (902, NULL, [1.0, 2.0, 3.0])) "
+        "t(cell_roi_id, cell_specimen_id, dff)"
     ),
     "ophys_timestamps/mouse_id=7/ophys_experiment_51": (
         "SELECT [10.0::DOUBLE, 10.1, 10.2] AS timestamps"

@@ -1,28 +1,20 @@
-"""Opens a lake: SQL on its catalog, its tables as lazy Polars frames, its data dictionary."""
+"""Opens a lake."""
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import duckdb
-import polars as pl
 
-from vblake.files import Files, find_files, nearest
+from vblake.around import Around
+from vblake.around import around as windows_around
+from vblake.files import Files, find_files
+from vblake.session import Experiment, Session
+from vblake.tables import Tables, escaped, literal
 
 CATALOG = "catalog.duckdb"
-SCHEMA_VERSION = "2"
-"""The version of the lake's tables and columns that this package was written for."""
-
-Ids: TypeAlias = int | Iterable[int]
-"""One id or several."""
-
-_IDS = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
-"""The columns by which rows are selected, from the widest to the narrowest."""
-
 _SETTINGS = (
     # Nothing is downloaded behind the user's back.
     "autoinstall_known_extensions = false",
@@ -32,20 +24,14 @@ _SETTINGS = (
     # Times in the lake are UTC; by default DuckDB shows them in the machine's time zone.
     "TimeZone = 'UTC'",
 )
-# DESCRIBE, SHOW and SUMMARIZE are SELECT to DuckDB.
-_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
-class Lake:
+class Lake(Tables):
     """A lake that is open for reading; made by `vblake.open`.
 
     Use it as a context manager, or call `close`, to release the catalog. An open lake keeps the
     catalog it was opened with and sees the current files.
     """
-
-    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection) -> None:
-        self._files = files
-        self._connection = connection
 
     def __enter__(self) -> Self:
         return self
@@ -53,190 +39,91 @@ class Lake:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"vblake.open({self._files.root!r})"
-
-    @property
-    def root(self) -> str:
-        """Absolute path or `s3://` URL of the lake."""
-        return self._files.root
-
-    def close(self) -> None:
-        """Closes the connection to the catalog; results not yet fetched are lost."""
-        self._connection.close()
-
-    def sql(
-        self, query: str, params: Sequence[Any] | dict[str, Any] | None = None
-    ) -> duckdb.DuckDBPyRelation:
-        """Runs a query on the catalog, which is attached read-only.
-
-        Args:
-            query: one SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
-            params: values for `?` or `$name` in the query.
-
-        Returns:
-            A DuckDB relation. `.pl()`, `.df()`, `.fetchnumpy()` and `.fetchall()` return its rows;
-            printed, it shows the first of them. DuckDB runs the query when it needs rows.
+    def session(self, behavior_session_id: int) -> Session:
+        """A behaviour session that the lake holds.
 
         Raises:
-            duckdb.Error: the query is wrong; DuckDB names similar tables and columns.
-            ValueError: the query is not one statement of these types.
+            LookupError: the release does not have it, or it was not ingested or is quarantined.
 
         Example:
-            >>> lake.sql("SELECT 6 * 7 AS answer").fetchall()
-            [(42,)]
+            >>> lake.session(70).licks.height
+            2
         """
-        statements = self._connection.extract_statements(query)
-        if [s.type for s in statements if s.type not in _READING] or len(statements) != 1:
-            raise ValueError(f"Lake.sql runs one SELECT, DESCRIBE, SHOW or EXPLAIN, not: {query}")
-        return self._connection.sql(query, params=params)
+        ((mouse, session, _), *_) = self.recordings({"behavior_session_id": [behavior_session_id]})
+        self._check_ingested(
+            f"mouse_id = {mouse} AND gives_behavior AND behavior_session_id = {session}",
+            f"behaviour session {session}",
+            f"--behavior-session {session}",
+        )
+        return Session(self, mouse, session)
 
-    @property
-    def tables(self) -> pl.DataFrame:
-        """The tables of the lake, one per row: name, subject, description and primary key.
-
-        Example:
-            >>> lake.tables["table_name"].to_list()
-            ['licks']
-        """
-        columns = "table_name, subject, description, primary_key"
-        return self.sql(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
-
-    def describe(self, table: str) -> pl.DataFrame:
-        """The columns of a table, one per row: name, DuckDB type, unit, description, newer name.
+    def experiment(self, ophys_experiment_id: int) -> Experiment:
+        """An experiment, i.e. an imaging plane in one session, that the lake holds.
 
         Raises:
-            LookupError: the lake has no such table.
+            LookupError: the release does not have it, or it was not ingested or is quarantined.
 
         Example:
-            >>> lake.describe("licks").select("column_name", "unit").rows()
-            [('timestamps', 's'), ('mouse_id', None)]
+            >>> lake.experiment(51).dff.shape
+            (2, 3)
         """
-        # A parameter instead of the literal would make DuckDB import pandas, which takes 0.3 s.
-        found = self.sql(
-            "SELECT column_name, type, unit, description, alias FROM _columns "
-            f"WHERE table_name = {_literal(table)} ORDER BY position"
-        ).pl()
-        if found.is_empty():
-            raise LookupError(
-                f"{self.root} has no table {table!r}. {nearest(table, self.tables['table_name'])}"
-                f"{self._schema_note()}"
-            )
-        return found
+        ((mouse, session, experiment),) = self.recordings(
+            {"ophys_experiment_id": [ophys_experiment_id]}
+        )
+        self._check_ingested(
+            f"mouse_id = {mouse} AND ophys_experiment_id = {experiment}",
+            f"experiment {experiment}",
+            f"--experiment {experiment}",
+        )
+        return Experiment(self, mouse, session, ophys_experiment_id)
 
-    def scan(
+    def around(
         self,
-        table: str,
-        *,
-        mouse_id: Ids | None = None,
-        behavior_session_id: Ids | None = None,
-        ophys_session_id: Ids | None = None,
-        ophys_experiment_id: Ids | None = None,
-    ) -> pl.LazyFrame:
-        """A table as a lazy frame over its Parquet files.
+        what: str,
+        experiment: int | Experiment,
+        times: Any,
+        before: float = 1,
+        after: float = 2,
+        outside: Literal["raise", "drop"] = "raise",
+    ) -> Around:
+        """The traces of an experiment around events: cell x event x time.
 
-        It has the columns that `describe` lists, in their declared types, and after them the newer
-        names of renamed columns. Only the files that can hold the given ids are opened.
+        The sample at 0 s is the first frame at or after the event, so a window starts up to one
+        frame late.
 
         Args:
-            table: name of the table.
-            mouse_id: only the rows of this mouse, or of these mice.
-            behavior_session_id: only the rows of this behaviour session, or of these.
-            ophys_session_id: only the rows of this imaging session, or of these.
-            ophys_experiment_id: only the rows of this experiment, or of these.
-
-        Returns:
-            A lazy frame; without rows where the lake holds nothing of these ids yet.
+            what: `dff`, `corrected_fluorescence`, `events`, `filtered_events`, `demixed` or
+                `neuropil`.
+            experiment: its id, or what `Lake.experiment` returned.
+            times: seconds on the lake's clock, shape (n_events,): an array, a list or a Polars
+                column, e.g. `start_time` of presentations.
+            before: start of the window in seconds before the event, at least 0.
+            after: end of the window in seconds after the event, at least 0.
+            outside: what to do with events whose window is not wholly in the recording: `raise` an
+                error, or `drop` them.
 
         Raises:
-            LookupError: the lake has no such table, the table has no such column, or the release
-                has no such session or experiment.
+            LookupError: there is no such experiment or kind of traces in the lake.
+            ValueError: the window is negative, or an event is outside of the recording.
 
         Example:
-            >>> lake.scan("licks", mouse_id=7).collect().rows()
-            [(0.5, 7), (1.25, 7)]
+            >>> lake.around("dff", 51, [10.1], before=0.1, after=0.1).shape
+            (2, 1, 3)
         """
-        given = (mouse_id, behavior_session_id, ophys_session_id, ophys_experiment_id)
-        ids = {n: _as_list(v) for n, v in zip(_IDS, given, strict=True) if v is not None}
-        described = self.describe(table)
-        names: list[str] = described["column_name"].to_list()
-        self._check_columns(table, names, ids)
-        where = f"SELECT partition_column FROM _tables WHERE table_name = {_literal(table)}"
-        ((partition,),) = self.sql(where).fetchall()
-        empty = self.sql(f'SELECT * FROM "{table}" LIMIT 0').pl().select(names)
-        paths = self._paths(table, partition, ids)
-        frame = (
-            pl.scan_parquet(
-                paths,
-                hive_partitioning=partition is not None,
-                hive_schema={partition: empty.schema[partition]} if partition else None,
-            )
-            if paths
-            else empty.lazy()
-        )
-        for name, wanted in ids.items():
-            frame = frame.filter(pl.col(name).is_in(wanted))
-        renamed = described.filter(pl.col("alias").is_not_null())
-        aliases = renamed.select("column_name", "alias").rows()
-        return frame.select(*names, *(pl.col(name).alias(alias) for name, alias in aliases))
+        plane = experiment if isinstance(experiment, Experiment) else self.experiment(experiment)
+        return windows_around(what, plane.read_traces(what), times, before, after, outside)
 
-    def _check_columns(self, table: str, names: list[str], ids: dict[str, list[int]]) -> None:
-        for name in ids:
-            if name not in names:
-                others = [key for key in _IDS if key in names]
-                advice = f"Select its rows by {' or '.join(others)}." if others else "Leave it out."
-                raise LookupError(f"{table} has no column {name}. {advice}")
-
-    def _paths(self, table: str, partition: str | None, ids: dict[str, list[int]]) -> list[str]:
-        """The files of a table that can hold the ids, as Polars opens them."""
-        if partition != "mouse_id" or not ids:
-            return (
-                [f"{_escaped(self.root)}/{table}/**/*.parquet"] if self._files.paths(table) else []
-            )
-        rows = self._recordings(ids)
-        mice = sorted({mouse for mouse, _, _ in rows})
-        names = {f"behavior_session_{session}" for _, session, _ in rows}
-        names |= {f"ophys_experiment_{experiment}" for _, _, experiment in rows}
-        found = (p for mouse in mice for p in self._files.paths(f"{table}/mouse_id={mouse}"))
-        return [_escaped(self._files.url(path)) for path in found if _may_hold(path, names)]
-
-    def _recordings(self, ids: dict[str, list[int]]) -> list[tuple[int, int, int | None]]:
-        """Mouse, behaviour session and experiment of the ids, by the project tables.
-
-        Raises:
-            LookupError: the release has no such id.
-        """
-        source = (
-            "(SELECT b.mouse_id, b.behavior_session_id, b.ophys_session_id, e.ophys_experiment_id "
-            "FROM behavior_sessions b LEFT JOIN ophys_experiments e USING (behavior_session_id))"
-        )
-        for name, wanted in ids.items():
-            known = self.sql(
-                f"SELECT DISTINCT {name} FROM {source} WHERE {name} IN ({_numbers(wanted)})"
-            ).fetchall()
-            if missing := set(wanted) - {value for (value,) in known}:
-                raise LookupError(self._unknown(name, min(missing), source))
-        where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
-        return self.sql(
-            f"SELECT mouse_id, behavior_session_id, ophys_experiment_id FROM {source} WHERE {where}"
-        ).fetchall()
-
-    def _unknown(self, name: str, value: int, source: str) -> str:
-        known = self.sql(
-            f"SELECT DISTINCT {name} FROM {source} WHERE {name} IS NOT NULL ORDER BY 1"
-        )
-        near = nearest(str(value), [str(known_id) for (known_id,) in known.fetchall()])
-        return f"The release in {self.root} has no {name} {value}. {near}"
-
-    def _schema_note(self) -> str:
-        """What to add to an error if this version of vblake knows other tables and columns."""
-        ((version,),) = self.sql("SELECT schema_version FROM _lake").fetchall()
-        if version == SCHEMA_VERSION:
-            return ""
-        return (
-            f" The lake has schema version {version}, this vblake version {SCHEMA_VERSION}. Ingest "
-            "into a new lake, or install the vblake that wrote this one."
-        )
+    def _check_ingested(self, where: str, what: str, option: str) -> None:
+        """Raises a LookupError unless the ledger has a file that was ingested."""
+        rows = self.sql(f"SELECT status, error FROM source_files WHERE {where}").fetchall()
+        if any(status in ("ingested", "partial") for status, _ in rows):
+            return
+        if rows:
+            ((status, error), *_) = rows
+            state = f"the file of {what} is {status}: {error}"
+        else:
+            state = f"{what} is not in the lake yet."
+        raise LookupError(f"{self.root}: {state} Use `vblake ingest --lake {self.root} {option}`.")
 
 
 def open(lake: str | Path) -> Lake:  # noqa: A001 - read as vblake.open
@@ -288,9 +175,9 @@ def _attach(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
             path = f"{folder}/{CATALOG}"
             Path(path).write_bytes(data)
         # DuckDB keeps the file open; a copy is not needed by name afterwards.
-        connection.execute(f"ATTACH {_literal(path)} AS lake (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(path)} AS lake (READ_ONLY)")
     connection.execute("USE lake")
-    connection.execute(f"SET VARIABLE lake_root = {_literal(_escaped(files.root))}")
+    connection.execute(f"SET VARIABLE lake_root = {literal(escaped(files.root))}")
 
 
 def _no_catalog(files: Files) -> FileNotFoundError:
@@ -298,26 +185,3 @@ def _no_catalog(files: Files) -> FileNotFoundError:
         f"{files.root} has no {CATALOG}. Check the path; for a lake without a catalog, run "
         f"`vblake catalog --lake {files.root}`."
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _escaped(path: str) -> str:
-    """A path as it is written in a glob pattern: a folder may be named `run[1]`."""
-    return re.sub(r"[\[*?]", r"[\g<0>]", path)
-
-
-def _as_list(ids: Ids) -> list[int]:
-    return sorted({int(i) for i in ids}) if isinstance(ids, Iterable) else [int(ids)]
-
-
-def _numbers(ids: list[int]) -> str:
-    return ", ".join(map(str, ids)) or "NULL"
-
-
-def _may_hold(path: str, names: set[str]) -> bool:
-    """Whether a file of a mouse can have rows of sessions and experiments with these names."""
-    stem = path.rsplit("/", 1)[1].removesuffix(".parquet")
-    return stem in names or not stem.startswith(("behavior_session_", "ophys_experiment_"))

@@ -18,6 +18,16 @@ from vblake.files import Files, find_files, nearest
 
 Array = np.ndarray[Any, Any]
 
+TRACES = {
+    "dff": ("dff_traces", "dff"),
+    "corrected_fluorescence": ("corrected_fluorescence_traces", "corrected_fluorescence"),
+    "events": ("events", "events"),
+    "filtered_events": ("events", "filtered_events"),
+    "demixed": ("demixed_traces", "demixed_trace"),
+    "neuropil": ("neuropil_traces", "neuropil_trace"),
+}
+"""Kinds of traces, with the table and the column that hold them."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traces:
@@ -27,11 +37,16 @@ class Traces:
         cell_roi_id: shape (n_cells,), ascending.
         timestamps: imaging clock in seconds, shape (n_frames,).
         values: shape (n_cells, n_frames), in the unit of the table's column.
+        cell_specimen_id: shape (n_cells,), int64, or float64 with NaN where cells are unmatched;
+            None if nobody has looked them up.
+        units: unit of the values, None if it is not known.
     """
 
     cell_roi_id: Array
     timestamps: Array
     values: Array
+    cell_specimen_id: Array | None = None
+    units: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +89,18 @@ def read_traces(
         >>> traces.cell_roi_id.tolist(), traces.timestamps.tolist(), traces.values.shape
         ([901, 902], [10.0, 10.1, 10.2], (2, 3))
     """
-    files = find_files(lake)
-    file = _experiment_file(files, table, ophys_experiment_id)
+    return read_experiment_traces(find_files(lake), ophys_experiment_id, table, column)
+
+
+def read_experiment_traces(
+    files: Files,
+    experiment: int,
+    table: str,
+    column: str | None = None,
+    mouse_id: int | None = None,
+) -> Traces:
+    """Reads traces as `read_traces` does; with a mouse, its folder alone is listed."""
+    file = _experiment_file(files, table, experiment, mouse_id)
     lists = [field.name for field in file.schema_arrow if pa.types.is_list(field.type)]
     if not lists or "cell_roi_id" not in file.schema_arrow.names:
         raise LookupError(
@@ -85,12 +110,19 @@ def read_traces(
     name = lists[0] if column is None else column
     if name not in lists:
         raise LookupError(f"{table} has no column {name!r} of traces. Use {' or '.join(lists)}.")
-    clock = _experiment_file(files, "ophys_timestamps", ophys_experiment_id)
+    clock = _experiment_file(files, "ophys_timestamps", experiment, mouse_id)
     timestamps = _items(clock.read(["timestamps"]).column("timestamps"))
-    ids = file.read(["cell_roi_id"]).column("cell_roi_id").to_numpy()
+    ids = file.read(["cell_roi_id", "cell_specimen_id"])
     values = _read_lists(file, name)
-    # The clock may go on after the last frame.
-    return Traces(ids, timestamps[: values.shape[1]] if len(ids) else timestamps, values)
+    units = (file.schema_arrow.field(name).metadata or {}).get(b"unit")
+    return Traces(
+        ids.column("cell_roi_id").to_numpy(),
+        # The clock may go on after the last frame.
+        timestamps[: values.shape[1]] if len(ids) else timestamps,
+        values,
+        ids.column("cell_specimen_id").to_numpy(),
+        units.decode() if units else None,
+    )
 
 
 def event_triggered_average(
@@ -119,38 +151,69 @@ def event_triggered_average(
         >>> average.n_events, average.seconds.round(1).tolist(), average.mean.round(2).tolist()
         (2, [-0.1, 0.0, 0.1], [[9.41, 10.0, 10.61]])
     """
-    if not (before_s >= 0 and after_s >= 0):
-        raise ValueError(
-            f"The window is {before_s} s before to {after_s} s after each event. "
-            "Both must be at least 0."
-        )
-    clock, values = traces.timestamps, traces.values
-    period = float(np.median(np.diff(clock))) if len(clock) > 1 else np.inf
-    # A window of 0.1 s at 30 Hz is 3 samples, although 0.1 / (1 / 30) may come out below 3.
-    lags = np.arange(-int(before_s / period + 1e-6), int(after_s / period + 1e-6) + 1)
-    frames = np.searchsorted(clock, np.asarray(times, dtype=np.float64), side="left")
-    frames = frames[(frames + lags[0] >= 0) & (frames + lags[-1] < len(clock))]
+    frames, lags, seconds = window_of_events(traces, np.asarray(times), before_s, after_s)
+    frames = frames[(frames + lags[0] >= 0) & (frames + lags[-1] < len(traces.timestamps))]
     if not len(frames):
         raise ValueError(
             f"None of {len(times)} events has its window of {before_s} s before to {after_s} s "
             "after it within the recording. Check that the times are seconds on the lake's clock."
         )
+    mean = mean_of_windows(traces, frames, lags)
+    return TriggeredAverage(traces.cell_roi_id, seconds, mean, len(frames))
+
+
+def window_of_events(
+    traces: Traces, times: Array, before_s: float, after_s: float
+) -> tuple[Array, Array, Array]:
+    """The frames of events and of the windows around them.
+
+    Returns:
+        The first frame at or after each event, shape (n_events,); the frames of the window, counted
+        from there, shape (n_samples,), and the same in seconds.
+
+    Raises:
+        ValueError: the window is negative.
+    """
+    if not (before_s >= 0 and after_s >= 0):
+        raise ValueError(
+            f"The window is {before_s} s before to {after_s} s after each event. "
+            "Both must be at least 0."
+        )
+    clock = traces.timestamps
+    period = float(np.median(np.diff(clock))) if len(clock) > 1 else np.inf
+    # A window of 0.1 s at 30 Hz is 3 samples, although 0.1 / (1 / 30) may come out below 3.
+    lags = np.arange(-int(before_s / period + 1e-6), int(after_s / period + 1e-6) + 1)
+    frames = np.searchsorted(clock, np.asarray(times, dtype=np.float64), side="left")
+    return frames, lags, lags * period
+
+
+def mean_of_windows(traces: Traces, frames: Array, lags: Array) -> Array:
+    """Means over events, shape (n_cells, n_samples), with the memory of one cell's windows.
+
+    Cell by cell, its trace stays in the processor's cache, and the samples of one cell are 5 MB
+    where those of all cells are 450 MB.
+    """
     at = frames + lags[:, np.newaxis]
-    mean = np.empty((len(values), len(lags)))
-    # Cell by cell: its trace stays in the processor's cache, and the samples of one cell are 5 MB
-    # where those of all cells are 450 MB.
-    for row, trace in zip(mean, values, strict=True):
+    mean = np.empty((len(traces.values), len(lags)))
+    for row, trace in zip(mean, traces.values, strict=True):
         np.mean(trace[at], axis=1, out=row)
-    return TriggeredAverage(traces.cell_roi_id, lags * period, mean, len(frames))
+    return mean
 
 
-def _experiment_file(files: Files, table: str, experiment: int) -> pq.ParquetFile:
+def _experiment_file(
+    files: Files, table: str, experiment: int, mouse_id: int | None = None
+) -> pq.ParquetFile:
     """Opens an experiment's file of a table. Its mouse need not be known."""
+    start = "ophys_experiment_"
+    if mouse_id is not None:
+        folder = files.paths(f"{table}/mouse_id={mouse_id}")
+        for path in folder:
+            if path.endswith(f"/{start}{experiment}.parquet"):
+                return pq.ParquetFile(path, filesystem=files.system)
     paths = files.paths(table)
     if not paths:
         tables = files.folders()
         raise LookupError(f"{files.root} has no table {table!r}. {nearest(table, tables)}")
-    start = "ophys_experiment_"
     known = {path.rsplit("/", 1)[1].removesuffix(".parquet"): path for path in paths}
     path = known.get(f"{start}{experiment}")
     if path is None:

@@ -1,0 +1,278 @@
+"""A session and an experiment of a lake: tables as Polars frames, traces and images as xarray."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from vblake.extras import import_extra
+from vblake.tables import Tables
+from vblake.traces import TRACES, Array, Traces, read_experiment_traces
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Session:
+    """A behaviour session; made by `Lake.session`.
+
+    Every table with a row or more per session is an attribute: `session.trials`, `session.licks`,
+    `session.eye_tracking`, ... are Polars frames of the session's rows, read when asked for.
+    """
+
+    def __init__(self, lake: Tables, mouse_id: int, behavior_session_id: int) -> None:
+        self._lake = lake
+        self.mouse_id = mouse_id
+        self.behavior_session_id = behavior_session_id
+
+    def __repr__(self) -> str:
+        return f"{self._lake!r}.session({self.behavior_session_id})"
+
+    @cached_property
+    def _keys(self) -> dict[str, dict[str, int]]:
+        """The tables that have rows of this session, and the ids that select them."""
+        own = {"behavior_session_id": self.behavior_session_id, "mouse_id": self.mouse_id}
+        return self._lake.keys_of_tables(own)
+
+    def __getattr__(self, name: str) -> pl.DataFrame:
+        if name.startswith("_") or name not in self._keys:
+            raise AttributeError(
+                f"A {type(self).__name__.lower()} has no {name!r}; it has {', '.join(dir(self))}."
+            )
+        return self.table(name)
+
+    def __dir__(self) -> list[str]:
+        own = {name for name in object.__dir__(self) if not name.startswith("_")}
+        return sorted(own | set(self._keys))
+
+    def table(self, name: str) -> pl.DataFrame:
+        """The rows of a table that belong here, with the columns of `Lake.scan`.
+
+        Raises:
+            LookupError: the lake has no such table, or it says nothing about sessions.
+
+        Example:
+            >>> lake.session(70).table("licks")["timestamps"].to_list()
+            [0.5, 1.25]
+        """
+        if name not in self._keys:
+            self._lake.describe(name)
+            raise LookupError(f"{name} says nothing about one session. Read it with Lake.scan.")
+        return self._lake.scan(name, **self._keys[name]).collect()
+
+    @property
+    def stimulus_timestamps(self) -> Array:
+        """The stimulus clock in seconds, shape (n_frames,).
+
+        Raises:
+            LookupError: the lake does not have it.
+        """
+        return self._list("stimulus_timestamps", "timestamps")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The row of `behavior_metadata` as a dictionary.
+
+        Raises:
+            LookupError: the lake does not have it.
+        """
+        return self._row("behavior_metadata")
+
+    def _row(self, table: str) -> dict[str, Any]:
+        rows = self.table(table)
+        if rows.is_empty():
+            raise LookupError(f"{self._lake.root} has no {table} of this. {self._advice(table)}")
+        return rows.row(0, named=True)
+
+    def _list(self, table: str, column: str) -> Array:
+        rows = self.table(table)
+        if rows.is_empty():
+            raise LookupError(f"{self._lake.root} has no {table} of this. {self._advice(table)}")
+        return rows[column].explode().to_numpy()
+
+    def _advice(self, table: str) -> str:
+        return (
+            f"Ingest it with `vblake ingest --behavior-session {self.behavior_session_id} "
+            f"--tables {table}`; `vblake status` says whether it is quarantined."
+        )
+
+
+class Experiment(Session):
+    """An experiment, i.e. an imaging plane in one session; made by `Lake.experiment`.
+
+    Its attributes are the traces and images below, and the tables of the experiment and of its
+    session, as Polars frames: `experiment.cell_specimens`, `experiment.trials`, ...
+    """
+
+    def __init__(self, lake: Tables, mouse_id: int, session: int, ophys_experiment_id: int) -> None:
+        super().__init__(lake, mouse_id, session)
+        self.ophys_experiment_id = ophys_experiment_id
+
+    def __repr__(self) -> str:
+        return f"{self._lake!r}.experiment({self.ophys_experiment_id})"
+
+    @cached_property
+    def _keys(self) -> dict[str, dict[str, int]]:
+        own = {
+            "ophys_experiment_id": self.ophys_experiment_id,
+            "behavior_session_id": self.behavior_session_id,
+            "mouse_id": self.mouse_id,
+        }
+        return self._lake.keys_of_tables(own)
+
+    @property
+    def dff(self) -> xr.DataArray:
+        """Fluorescence relative to its baseline, cell x time.
+
+        The coordinates are `cell` (cell_roi_id), `cell_specimen_id` (NaN if unmatched) and `time`
+        in seconds.
+
+        Raises:
+            LookupError: the lake does not have it.
+
+        Example:
+            >>> lake.experiment(51).dff.sel(cell=902).mean("time").item()
+            2.0
+        """
+        return self.trace("dff")
+
+    @property
+    def corrected_fluorescence(self) -> xr.DataArray:
+        """Fluorescence after demixing and neuropil subtraction, cell x time, as `dff`."""
+        return self.trace("corrected_fluorescence")
+
+    @property
+    def events(self) -> xr.DataArray:
+        """Magnitude of the calcium events, cell x time, as `dff`."""
+        return self.trace("events")
+
+    @property
+    def filtered_events(self) -> xr.DataArray:
+        """Events smoothed with a causal half-Gaussian, cell x time, as `dff`."""
+        return self.trace("filtered_events")
+
+    @property
+    def demixed(self) -> xr.DataArray:
+        """Fluorescence after demixing, cell x time, as `dff`; ingested by name only."""
+        return self.trace("demixed")
+
+    @property
+    def neuropil(self) -> xr.DataArray:
+        """Fluorescence around each cell, cell x time, as `dff`; ingested by name only."""
+        return self.trace("neuropil")
+
+    def trace(self, what: str) -> xr.DataArray:
+        """One kind of traces by name, cell x time, as `dff`.
+
+        Args:
+            what: `dff`, `corrected_fluorescence`, `events`, `filtered_events`, `demixed` or
+                `neuropil`.
+
+        Raises:
+            LookupError: there are no such traces, or the lake does not have them.
+            ModuleNotFoundError: xarray is not installed.
+        """
+        xr: Any = import_extra("xarray")
+        traces = self.read_traces(what)
+        return xr.DataArray(
+            traces.values,
+            {
+                "cell": ("cell", traces.cell_roi_id),
+                "cell_specimen_id": ("cell", traces.cell_specimen_id),
+                "time": ("time", traces.timestamps, {"units": "s"}),
+            },
+            ("cell", "time"),
+            what,
+            {"units": traces.units},
+        )
+
+    def read_traces(self, what: str) -> Traces:
+        """One kind of traces by name as NumPy arrays; see `trace`.
+
+        Raises:
+            LookupError: there are no such traces, or the lake does not have them.
+        """
+        if what not in TRACES:
+            raise LookupError(f"There are no traces {what!r}. Use {', '.join(TRACES)}.")
+        table, column = TRACES[what]
+        return read_experiment_traces(
+            self._lake.files, self.ophys_experiment_id, table, column, self.mouse_id
+        )
+
+    @property
+    def ophys_timestamps(self) -> Array:
+        """The imaging clock in seconds, shape (n_frames,)."""
+        return self._list("ophys_timestamps", "timestamps")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The row of `experiment_metadata` as a dictionary."""
+        return self._row("experiment_metadata")
+
+    @property
+    def max_projection(self) -> xr.DataArray:
+        """Maximum of the movie over time, y x x; the coordinates are in millimetres."""
+        return self._image("max_projection")
+
+    @property
+    def average_projection(self) -> xr.DataArray:
+        """Mean of the movie over time, y x x; the coordinates are in millimetres."""
+        return self._image("average_projection")
+
+    @property
+    def segmentation_mask_image(self) -> xr.DataArray:
+        """1 inside any valid ROI and 0 elsewhere, y x x; the coordinates are in millimetres."""
+        return self._image("segmentation_mask_image")
+
+    def _image(self, name: str) -> xr.DataArray:
+        xr: Any = import_extra("xarray")
+        found = self.table("projections").filter(image_name=name)
+        if found.is_empty():
+            raise LookupError(f"{self._lake.root} has no {name}. {self._advice('projections')}")
+        row = found.drop("pixels").row(0, named=True)
+        pixels = found["pixels"].explode().to_numpy().reshape(row["height"], row["width"])
+        axes = {
+            axis: (axis, np.arange(length) * row[f"spacing_{axis}"], {"units": "mm"})
+            for axis, length in zip("yx", pixels.shape, strict=True)
+        }
+        return xr.DataArray(pixels, axes, ("y", "x"), name)
+
+    @property
+    def roi_masks(self) -> xr.DataArray:
+        """Whether a pixel belongs to a cell, cell x y x x, bool, with the ids that `dff` has."""
+        xr: Any = import_extra("xarray")
+        cells = self.table("cell_specimens")
+        masks = masks_of(cells)
+        ids = {"cell": ("cell", cells["cell_roi_id"].to_numpy())}
+        ids |= {"cell_specimen_id": ("cell", cells["cell_specimen_id"].to_numpy())}
+        return xr.DataArray(masks, ids, ("cell", "y", "x"), "roi_masks")
+
+    def _advice(self, table: str) -> str:
+        return (
+            f"Ingest it with `vblake ingest --experiment {self.ophys_experiment_id} "
+            f"--tables {table}`; `vblake status` says whether it is quarantined."
+        )
+
+
+def masks_of(cells: pl.DataFrame) -> Array:
+    """Masks of cells from their lists of pixels.
+
+    Args:
+        cells: rows with `roi_mask`, `field_of_view_height` and `field_of_view_width`.
+
+    Returns:
+        bool, shape (n_cells, height, width); (0, 0, 0) without cells.
+    """
+    if cells.is_empty():
+        return np.zeros((0, 0, 0), dtype=np.bool_)
+    height, width = (
+        cells.row(0, named=True)["field_of_view_height"],
+        cells["field_of_view_width"][0],
+    )
+    masks = np.zeros((len(cells), height * width), dtype=np.bool_)
+    for mask, pixels in zip(masks, cells["roi_mask"], strict=True):
+        mask[pixels.to_numpy()] = True
+    return masks.reshape(len(cells), height, width)

@@ -1,0 +1,254 @@
+"""The tables of a lake: SQL on its catalog, lazy Polars frames, the data dictionary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import duckdb
+import polars as pl
+
+from vblake.files import Files, nearest
+
+SCHEMA_VERSION = "2"
+"""The version of the lake's tables and columns that this package was written for."""
+
+Ids: TypeAlias = int | Iterable[int]
+"""One id or several."""
+
+_IDS = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
+"""The columns by which rows are selected, from the widest to the narrowest."""
+
+# DESCRIBE, SHOW and SUMMARIZE are SELECT to DuckDB.
+_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
+
+class Tables:
+    """The tables of a lake that is open for reading, by its catalog."""
+
+    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection) -> None:
+        self.files = files
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"vblake.open({self.files.root!r})"
+
+    @property
+    def root(self) -> str:
+        """Absolute path or `s3://` URL of the lake."""
+        return self.files.root
+
+    def close(self) -> None:
+        """Closes the connection to the catalog; results not yet fetched are lost."""
+        self._connection.close()
+
+    def sql(
+        self, query: str, params: Sequence[Any] | dict[str, Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Runs a query on the catalog, which is attached read-only.
+
+        Args:
+            query: one SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
+            params: values for `?` or `$name` in the query.
+
+        Returns:
+            A DuckDB relation. `.pl()`, `.df()`, `.fetchnumpy()` and `.fetchall()` return its rows;
+            printed, it shows the first of them. DuckDB runs the query when it needs rows.
+
+        Raises:
+            duckdb.Error: the query is wrong; DuckDB names similar tables and columns.
+            ValueError: the query is not one statement of these types.
+
+        Example:
+            >>> lake.sql("SELECT 6 * 7 AS answer").fetchall()
+            [(42,)]
+        """
+        statements = self._connection.extract_statements(query)
+        if [s.type for s in statements if s.type not in _READING] or len(statements) != 1:
+            raise ValueError(f"Lake.sql runs one SELECT, DESCRIBE, SHOW or EXPLAIN, not: {query}")
+        return self._connection.sql(query, params=params)
+
+    @property
+    def tables(self) -> pl.DataFrame:
+        """The tables of the lake, one per row: name, subject, description and primary key.
+
+        Example:
+            >>> lake.tables["table_name"].to_list()
+            ['licks']
+        """
+        columns = "table_name, subject, description, primary_key"
+        return self.sql(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
+
+    def describe(self, table: str) -> pl.DataFrame:
+        """The columns of a table, one per row: name, DuckDB type, unit, description, newer name.
+
+        Raises:
+            LookupError: the lake has no such table.
+
+        Example:
+            >>> lake.describe("licks").select("column_name", "unit").rows()
+            [('mouse_id', None), ('behavior_session_id', None), ('timestamps', 's')]
+        """
+        # A parameter instead of the literal would make DuckDB import pandas, which takes 0.3 s.
+        found = self.sql(
+            "SELECT column_name, type, unit, description, alias FROM _columns "
+            f"WHERE table_name = {literal(table)} ORDER BY position"
+        ).pl()
+        if found.is_empty():
+            raise LookupError(
+                f"{self.root} has no table {table!r}. {nearest(table, self.tables['table_name'])}"
+                f"{self._schema_note()}"
+            )
+        return found
+
+    def scan(
+        self,
+        table: str,
+        *,
+        mouse_id: Ids | None = None,
+        behavior_session_id: Ids | None = None,
+        ophys_session_id: Ids | None = None,
+        ophys_experiment_id: Ids | None = None,
+    ) -> pl.LazyFrame:
+        """A table as a lazy frame over its Parquet files.
+
+        It has the columns that `describe` lists, in their declared types, and after them the newer
+        names of renamed columns. Only the files that can hold the given ids are opened.
+
+        Args:
+            table: name of the table.
+            mouse_id: only the rows of this mouse, or of these mice.
+            behavior_session_id: only the rows of this behaviour session, or of these.
+            ophys_session_id: only the rows of this imaging session, or of these.
+            ophys_experiment_id: only the rows of this experiment, or of these.
+
+        Returns:
+            A lazy frame; without rows where the lake holds nothing of these ids yet.
+
+        Raises:
+            LookupError: the lake has no such table, the table has no such column, or the release
+                has no such session or experiment.
+
+        Example:
+            >>> lake.scan("licks", mouse_id=7).select("timestamps").collect().rows()
+            [(0.5,), (1.25,)]
+        """
+        given = (mouse_id, behavior_session_id, ophys_session_id, ophys_experiment_id)
+        ids = {n: _as_list(v) for n, v in zip(_IDS, given, strict=True) if v is not None}
+        described = self.describe(table)
+        names: list[str] = described["column_name"].to_list()
+        # behavior_sessions has a list of experiments, which selects nothing.
+        self._check_columns(table, described.filter(type="BIGINT")["column_name"].to_list(), ids)
+        where = f"SELECT partition_column FROM _tables WHERE table_name = {literal(table)}"
+        ((partition,),) = self.sql(where).fetchall()
+        empty = self.sql(f'SELECT * FROM "{table}" LIMIT 0').pl().select(names)
+        paths = self._paths(table, partition, ids)
+        frame = (
+            pl.scan_parquet(
+                paths,
+                hive_partitioning=partition is not None,
+                hive_schema={partition: empty.schema[partition]} if partition else None,
+            )
+            if paths
+            else empty.lazy()
+        )
+        for name, wanted in ids.items():
+            frame = frame.filter(pl.col(name).is_in(wanted))
+        renamed = described.filter(pl.col("alias").is_not_null())
+        aliases = renamed.select("column_name", "alias").rows()
+        return frame.select(*names, *(pl.col(name).alias(alias) for name, alias in aliases))
+
+    def keys_of_tables(self, ids: dict[str, int]) -> dict[str, dict[str, int]]:
+        """For each table that has one of the columns `ids`, the first such column and the mouse.
+
+        A table of mice, without a session, is not of one recording.
+        """
+        found = self.sql(
+            "SELECT table_name, column_name FROM _columns WHERE type = 'BIGINT' ORDER BY position"
+        ).fetchall()
+        tables: dict[str, dict[str, int]] = {}
+        for name in [n for n in ids if n != "mouse_id"]:
+            for table in [t for t, column in found if column == name]:
+                tables.setdefault(table, {name: ids[name]})
+        return tables
+
+    def _check_columns(self, table: str, names: list[str], ids: dict[str, list[int]]) -> None:
+        for name in ids:
+            if name not in names:
+                others = [key for key in _IDS if key in names]
+                advice = f"Select its rows by {' or '.join(others)}." if others else "Leave it out."
+                raise LookupError(f"{table} has no column {name}. {advice}")
+
+    def _paths(self, table: str, partition: str | None, ids: dict[str, list[int]]) -> list[str]:
+        """The files of a table that can hold the ids, as Polars opens them."""
+        if partition != "mouse_id" or not ids:
+            return [f"{escaped(self.root)}/{table}/**/*.parquet"] if self.files.paths(table) else []
+        rows = self.recordings(ids)
+        mice = sorted({mouse for mouse, _, _ in rows})
+        names = {f"behavior_session_{session}" for _, session, _ in rows}
+        names |= {f"ophys_experiment_{experiment}" for _, _, experiment in rows}
+        found = (p for mouse in mice for p in self.files.paths(f"{table}/mouse_id={mouse}"))
+        return [escaped(self.files.url(path)) for path in found if _may_hold(path, names)]
+
+    def recordings(self, ids: dict[str, list[int]]) -> list[tuple[int, int, int | None]]:
+        """Mouse, behaviour session and experiment of the ids, by the project tables.
+
+        Raises:
+            LookupError: the release has no such id.
+        """
+        source = (
+            "(SELECT b.mouse_id, b.behavior_session_id, b.ophys_session_id, e.ophys_experiment_id "
+            "FROM behavior_sessions b LEFT JOIN ophys_experiments e USING (behavior_session_id))"
+        )
+        for name, wanted in ids.items():
+            known = self.sql(
+                f"SELECT DISTINCT {name} FROM {source} WHERE {name} IN ({_numbers(wanted)})"
+            ).fetchall()
+            if missing := set(wanted) - {value for (value,) in known}:
+                raise LookupError(self._unknown(name, min(missing), source))
+        where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
+        return self.sql(
+            f"SELECT mouse_id, behavior_session_id, ophys_experiment_id FROM {source} WHERE {where}"
+        ).fetchall()
+
+    def _unknown(self, name: str, value: int, source: str) -> str:
+        known = self.sql(
+            f"SELECT DISTINCT {name} FROM {source} WHERE {name} IS NOT NULL ORDER BY 1"
+        )
+        near = nearest(str(value), [str(known_id) for (known_id,) in known.fetchall()])
+        return f"The release in {self.root} has no {name} {value}. {near}"
+
+    def _schema_note(self) -> str:
+        """What to add to an error if this version of vblake knows other tables and columns."""
+        ((version,),) = self.sql("SELECT schema_version FROM _lake").fetchall()
+        if version == SCHEMA_VERSION:
+            return ""
+        return (
+            f" The lake has schema version {version}, this vblake version {SCHEMA_VERSION}. Ingest "
+            "into a new lake, or install the vblake that wrote this one."
+        )
+
+
+def literal(text: str) -> str:
+    """A text as it is written in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def escaped(path: str) -> str:
+    """A path as it is written in a glob pattern: a folder may be named `run[1]`."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", path)
+
+
+def _as_list(ids: Ids) -> list[int]:
+    return sorted({int(i) for i in ids}) if isinstance(ids, Iterable) else [int(ids)]
+
+
+def _numbers(ids: list[int]) -> str:
+    return ", ".join(map(str, ids)) or "NULL"
+
+
+def _may_hold(path: str, names: set[str]) -> bool:
+    """Whether a file of a mouse can have rows of sessions and experiments with these names."""
+    stem = path.rsplit("/", 1)[1].removesuffix(".parquet")
+    return stem in names or not stem.startswith(("behavior_session_", "ophys_experiment_"))
