@@ -1,0 +1,49 @@
+"""The pages name files, links, commands and options that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import typer
+
+from assets.commands import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+FILE = re.compile(r"\b(?:schemas|pipelines|assets|vblake|tests|benchmarks|docs)/[\w./*{}-]*\w")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]+)?\)")
+GENERATED = {"benchmarks/results/*.json", "benchmarks/results/fetch.json"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_links_of_a_page_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    missing = [name for name in FILE.findall(text) if not any(ROOT.glob(name))]
+    for target, anchor in LINK.findall(text):
+        linked = page.parent / target if target else page
+        if not linked.exists() or (anchor and anchor[1:] not in _anchors(linked)):
+            missing.append(target + anchor)
+    assert set(missing) <= GENERATED
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_commands_and_options_of_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = cast(Any, typer.main.get_command(cli.app)).commands
+    options = {
+        name for c in commands.values() for p in c.params for name in (*p.opts, *p.secondary_opts)
+    }
+    assert set(re.findall(r"`vblake ([a-z]+)", text)) == set(commands)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= options
