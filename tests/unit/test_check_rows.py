@@ -50,9 +50,9 @@ VIOLATIONS: list[tuple[str, str, Callable[[list[Any]], list[Any]], Rule, str]] =
     (
         "stimulus_timestamps",
         "timestamps",
-        _put(0, [0.0, NAN]),
+        _put(0, [NAN]),
         Rule.CLOCK_ASCENDING,
-        "nan as item 1 in row 0",
+        "nan as item 0 in row 0",
     ),
     ("stimulus_timestamps", "timestamps", _put(0, []), Rule.CLOCK_ASCENDING, "no times in row 0"),
     ("cell_specimens", "valid_roi", _put(1, False), Rule.ALWAYS_TRUE, "false in row 1"),

@@ -25,10 +25,8 @@ def test_version() -> None:
 def test_every_command_has_help_with_an_example(command: str) -> None:
     text = output(command, "--help")
     assert f"Usage: vblake {command}" in text
-    assert (
-        f"  vblake {command}"
-        in text.split("Usage:")[1].replace("Example:  ", "  ").split("\n", 1)[1]
-    )
+    after_usage = text.split("Usage:")[1].split("\n", 1)[1]
+    assert f"  vblake {command}" in after_usage
 
 
 def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
@@ -37,13 +35,7 @@ def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
     assert positions == sorted(positions)
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        ["nonsense"],
-        ["sample", "--out", "x", "--mice", "0"],
-    ],
-)
+@pytest.mark.parametrize("args", [["nonsense"], ["sample", "--out", "x", "--mice", "0"]])
 def test_bad_arguments_exit_with_2(args: list[str]) -> None:
     result = run(*args)
     assert result.exit_code == 2

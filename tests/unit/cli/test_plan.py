@@ -50,18 +50,10 @@ def test_plan_as_json(bucket_folder: Path, tmp_path: Path) -> None:
     args = ("plan", "--source", bucket_folder, "--lake", tmp_path / "new", "--mouse", "100002")
     args += ("--tables", "licks,dff_traces", "--json")
     found = json.loads(output(*args))
-    assert {
-        k: found[k]
-        for k in ("release", "files", "todo", "bytes", "fetch_at_most", "done", "missing")
-    } == {
-        "release": "1.1.0",
-        "files": 4,
-        "todo": 3,
-        "bytes": nwb_bytes(bucket_folder, 1004, 5002, 5003),
-        "fetch_at_most": 0,
-        "done": 0,
-        "missing": 1,
-    }
+    size = nwb_bytes(bucket_folder, 1004, 5002, 5003)
+    expected = {"release": "1.1.0", "files": 4, "todo": 3, "done": 0, "missing": 1}
+    expected |= {"bytes": size, "fetch_at_most": 0}
+    assert {name: found[name] for name in expected} == expected
     assert [m["mouse_id"] for m in found["mice"]] == [100002]
     assert "to_do_files" not in found
     listed = json.loads(output(*args, "--list"))
@@ -88,20 +80,12 @@ def test_plan_of_a_remote_source_bounds_what_is_fetched(
         output("plan", "--source", "s3://bucket", "--lake", tmp_path / "new", "--json", "--list")
     )
     assert found["source"] == "s3://bucket"
-    assert (
-        found["fetch_at_most"]
-        == found["bytes"]
-        == sum(f["fetch_at_most"] for f in found["to_do_files"])
-        > 0
-    )
+    at_most = sum(file["fetch_at_most"] for file in found["to_do_files"])
+    assert found["fetch_at_most"] == found["bytes"] == at_most > 0
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("--source", "/does/not/exist"),
-        ("--where", "1; DROP TABLE x"),
-    ],
+    ("option", "value"), [("--source", "/does/not/exist"), ("--where", "1; DROP TABLE x")]
 )
 def test_plan_refuses(bucket_folder: Path, tmp_path: Path, option: str, value: str) -> None:
     # The messages are those of the planning, and tested there.

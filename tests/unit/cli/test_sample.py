@@ -20,27 +20,10 @@ def test_sample_says_that_it_is_synthetic(tmp_path: Path, monkeypatch: pytest.Mo
         return SampleSummary("1.0.1", 1, 1, 1, 2_000_000, out)
 
     monkeypatch.setattr("pipelines.sample.bucket.write_sample", write_sample)
-    result = run(
-        "sample",
-        "--out",
-        tmp_path / "b",
-        "--scale",
-        "real",
-        "--mice",
-        1,
-        "--seed",
-        3,
-        "--release",
-        "1.0.1",
-    )
+    options = {"out": tmp_path / "b", "scale": "real", "mice": 1, "seed": 3, "release": "1.0.1"}
+    result = run("sample", *(part for name, v in options.items() for part in (f"--{name}", v)))
     assert result.exit_code == 0
-    assert given == {
-        "out": tmp_path / "b",
-        "scale": "real",
-        "mice": 1,
-        "seed": 3,
-        "release": "1.0.1",
-    }
+    assert given == options
     assert result.stderr == "[1/2] a/b.nwb\n"
     assert result.stdout == (
         f"{tmp_path}/b: synthetic release 1.0.1, 2 files of 1 mouse, 2.0 MB\n"

@@ -24,12 +24,9 @@ OTHER_STATEMENTS = {
     "COPY trials TO '{lake}/trials/x.parquet'": "a COPY",
     "explain\nanalyze DELETE FROM _lake": "a DELETE",
     "ATTACH '{lake}/new.duckdb' AS n": "an ATTACH",
-    "LOAD httpfs": "a LOAD",
     "CREATE OR REPLACE TEMP VIEW trials AS SELECT 1": "a CREATE",
     "WITH t AS (SELECT 1) INSERT INTO _lake SELECT 1, 2, 3, NULL FROM t": "an INSERT",
     "SET enable_external_access = true": "a SET",
-    "PRAGMA table_info('trials')": "a PRAGMA",
-    "BEGIN": "a TRANSACTION",
 }
 
 
@@ -50,17 +47,14 @@ def test_statements_that_do_more_than_read_are_refused(
     [
         # DuckDB 2.0 counts the first as a SELECT, and runs it where it is not in brackets.
         "WITH t AS (COPY trials TO '{lake}/x.csv') FROM t",
-        "EXPLAIN ANALYZE WITH t AS (COPY trials TO '{lake}/x.csv') FROM t",
         "SELECT 1); COPY (SELECT 1) TO '{lake}/x.csv'; SELECT (1",
         "EXPLAIN (ANALYZE, FORMAT json) COPY trials TO '{lake}/x.csv'",
     ],
 )
-@pytest.mark.parametrize("options", [(), ("--format", "csv")], ids=["table", "csv"])
-def test_a_statement_in_a_query_writes_nothing(
-    lake: Path, statement: str, options: tuple[str, ...]
-) -> None:
+def test_a_statement_in_a_query_writes_nothing(lake: Path, statement: str) -> None:
     before = tree(lake)
-    refusal("sql", "--lake", lake, *options, statement.replace("{lake}", str(lake)))
+    for options in ((), ("--format", "csv")):
+        refusal("sql", "--lake", lake, *options, statement.replace("{lake}", str(lake)))
     assert tree(lake) == before
 
 
@@ -96,11 +90,7 @@ def test_variables_of_the_program_are_no_tables(lake: Path) -> None:
 def test_duckdb_itself_is_locked(lake: Path, tmp_path: Path) -> None:
     with connect_restricted(LocalStore(lake), output=tmp_path / "out.parquet") as con:
         assert con.execute("SELECT count(*) FROM trials").fetchone() == (5,)
-        for statement in (
-            f"COPY (SELECT 1) TO '{tmp_path}/x.parquet'",
-            f"ATTACH '{tmp_path}/x.duckdb'",
-            "LOAD httpfs",
-        ):
+        for statement in (f"COPY (SELECT 1) TO '{tmp_path}/x.parquet'", "LOAD httpfs"):
             with pytest.raises(duckdb.PermissionException):
                 con.execute(statement)
         with pytest.raises(duckdb.InvalidInputException, match="the configuration has been locked"):
@@ -127,16 +117,15 @@ def test_a_result_is_not_written_into_the_lake(
 
 # --- mistakes ---------------------------------------------------------------------------------
 
-NOTHING = (
-    "error: There is no SQL statement to run. Give one in quotes, "
-    'e.g. vblake sql "SELECT * FROM trials LIMIT 5".'
-)
-
 
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        (" ; -- nothing", NOTHING),
+        (
+            " ; -- nothing",
+            "error: There is no SQL statement to run. Give one in quotes, "
+            'e.g. vblake sql "SELECT * FROM trials LIMIT 5".',
+        ),
         (
             "SELECT 1; DROP VIEW trials",
             "error: vblake sql runs one statement, but the text has 2 (SELECT, DROP). "
@@ -152,11 +141,6 @@ NOTHING = (
             "error: vblake sql runs EXPLAIN and EXPLAIN ANALYZE of a query, "
             "without options or comments in between.",
         ),
-        (
-            "SELECT 1\0",
-            "error: The SQL contains a NUL character or bytes that are not UTF-8. "
-            "Give it as UTF-8 text.",
-        ),
     ],
 )
 def test_what_is_not_one_statement(lake: Path, statement: str, message: str) -> None:
@@ -164,23 +148,10 @@ def test_what_is_not_one_statement(lake: Path, statement: str, message: str) -> 
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message + "\n")
 
 
-@pytest.mark.parametrize(
-    ("statement", "message", "line"),
-    [
-        ("SELEC 1", 'Parser Error: syntax error at or near "SELEC"', "LINE 1: SELEC 1"),
-        (
-            "SELECT *\nFROM trial",
-            "Catalog Error: Table with name trial does not exist!",
-            "LINE 2: FROM trial",
-        ),
-    ],
-)
-def test_duckdb_explains_mistakes_with_the_users_own_lines(
-    lake: Path, statement: str, message: str, line: str
-) -> None:
-    lines = refusal("sql", "--lake", lake, statement).splitlines()
-    assert lines[0] == f"error: {message}"
-    assert line in lines
+def test_duckdb_explains_mistakes_with_the_users_own_lines(lake: Path) -> None:
+    lines = refusal("sql", "--lake", lake, "SELECT *\nFROM trial").splitlines()
+    assert lines[0] == "error: Catalog Error: Table with name trial does not exist!"
+    assert "LINE 2: FROM trial" in lines
 
 
 def test_a_value_that_is_too_large_is_an_error(lake: Path) -> None:

@@ -16,9 +16,8 @@ def test_tables() -> None:
     assert lines[1].split() == ["table", "description"]
     assert [line.split()[0] for line in lines[3:-2]] == list(TABLES)
     assert lines[-1] == "vblake describe TABLE lists the columns of a table."
-    assert "Ingested by name only." in next(
-        line for line in lines if line.startswith(" demixed_traces")
-    )
+    (demixed,) = [line for line in lines if line.startswith(" demixed_traces")]
+    assert "Ingested by name only." in demixed
 
 
 def test_tables_as_json() -> None:
@@ -53,11 +52,7 @@ def test_describe_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("trial", "Did you mean trials?"),
-        ("xyzzy", "See `vblake tables`."),
-    ],
+    ("name", "hint"), [("trial", "Did you mean trials?"), ("xyzzy", "See `vblake tables`.")]
 )
 def test_describe_an_unknown_table(name: str, hint: str) -> None:
     assert refusal("describe", name) == f"error: There is no table {name!r}. {hint}"
