@@ -188,6 +188,15 @@ KNOWN: tuple[KnownDefect, ...] = (
         rule=Rule.ROWS_EXPECTED,
     ),
     KnownDefect(
+        name="no-rig-geometry",
+        table="eye_tracking_rig_geometry",
+        column=None,
+        rows="sessions whose file does not hold the geometry of the rig",
+        reason="behaviour boxes have no eye camera; sessions with eye tracking may lack it too",
+        source="NWB_TABLES.md 5.4, 9",
+        rule=Rule.ROWS_EXPECTED,
+    ),
+    KnownDefect(
         name="no-templates",
         table="stimulus_templates",
         column=None,

@@ -18,6 +18,7 @@ _IMAGES = f"{OPHYS}/images"
 _MM_PER_RESOLUTION = 10
 
 _PLAIN = (
+    "cell_specimen_id",
     "height",
     "mask_image_plane",
     "max_correction_down",
@@ -78,20 +79,20 @@ def read_cells(recording: Recording) -> Cells:
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of the valid ROIs as flat pixel indices, and the size of the field of view in px."""
+    """Masks of some ROIs as flat pixel indices, and the size of the field of view in px."""
 
     pixels: Ragged
     height: int
     width: int
 
 
-def read_masks(recording: Recording) -> Masks:
-    """Flat row-major indices of the pixels of each valid ROI, ascending by cell_roi_id."""
-    cells = recording.once(read_cells)
+def _masks(recording: Recording, rows: NDArray) -> Masks:
+    """Flat row-major indices of the pixels of the ROIs in some rows of the table."""
+    roi_count = len(recording.once(read_cells).roi_ids)
     path = f"{CELL_TABLE}/image_mask"
-    dataset = recording.hdf.numeric_dataset(path, ndim=3, rows=len(cells.roi_ids))
+    dataset = recording.hdf.numeric_dataset(path, ndim=3, rows=roi_count)
     # One mask at a time: all masks of a plane take 50 MB and more, their true pixels some 100 kB.
-    found = [np.flatnonzero(recording.hdf.read_part(path, (int(row),))) for row in cells.valid]
+    found = [np.flatnonzero(recording.hdf.read_part(path, (int(row),))) for row in rows]
     lengths = np.array([len(f) for f in found], dtype=np.int64)
     flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
     _, height, width = dataset.shape
@@ -102,24 +103,35 @@ def read_masks(recording: Recording) -> Masks:
     )
 
 
-def cell_specimens(recording: Recording) -> Iterator[Rows]:
-    """Valid ROIs, ascending by cell_roi_id."""
-    cells = recording.once(read_cells)
-    masks = recording.once(read_masks)
+def read_masks(recording: Recording) -> Masks:
+    """Masks of the valid ROIs, ascending by cell_roi_id."""
+    return _masks(recording, recording.once(read_cells).valid)
+
+
+def _rois(recording: Recording, rows: NDArray, masks: Masks) -> Rows:
+    """Some rows of the ROI table."""
+    hdf, count = recording.hdf, len(recording.once(read_cells).roi_ids)
     values: dict[str, Values] = {
-        "cell_roi_id": cells.roi_ids[cells.valid],
-        "cell_specimen_id": cells.specimen_ids,
-        **{
-            name: recording.hdf.read_numbers(f"{CELL_TABLE}/{name}", rows=len(cells.roi_ids))[
-                cells.valid
-            ]
-            for name in _PLAIN
-        },
+        name: hdf.read_numbers(f"{CELL_TABLE}/{source}", rows=count)[rows]
+        for name, source in {"cell_roi_id": "id", **{name: name for name in _PLAIN}}.items()
+    }
+    values |= {
         "roi_mask": masks.pixels,
         "field_of_view_height": masks.height,
         "field_of_view_width": masks.width,
     }
-    yield Rows(values, len(cells.valid))
+    return Rows(values, len(rows))
+
+
+def cell_specimens(recording: Recording) -> Iterator[Rows]:
+    """Valid ROIs, ascending by cell_roi_id."""
+    yield _rois(recording, recording.once(read_cells).valid, recording.once(read_masks))
+
+
+def roi_masks(recording: Recording) -> Iterator[Rows]:
+    """All ROIs, ascending by cell_roi_id."""
+    rows = np.argsort(recording.once(read_cells).roi_ids, kind="stable")
+    yield _rois(recording, rows, _masks(recording, rows))
 
 
 def _spacing(recording: Recording, image: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Eye tracking: ellipse fits and likely blinks."""
+"""Eye tracking: ellipse fits, likely blinks, and the geometry of the rig."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from schemas.casts import NDArray, Values
 
 _EYE_TRACKING = "/acquisition/EyeTracking"
 _SERIES = {"eye": "eye_tracking", "pupil": "pupil_tracking", "cr": "corneal_reflection_tracking"}
+RIG = "/processing/eye_tracking_rig_metadata/eye_tracking_rig_metadata"
+_PLACES = {
+    "camera_position_mm": "camera_position",
+    "camera_rotation_deg": "camera_rotation",
+    "led_position": "led_position",
+    "monitor_position_mm": "monitor_position",
+    "monitor_rotation_deg": "monitor_rotation",
+}
 _Z_THRESHOLD = 3.0
 _DILATION_FRAMES = 2
 
@@ -52,12 +60,16 @@ def likely_blink(eye_area: NDArray, pupil_area: NDArray) -> NDArray:
     return blink
 
 
+def _no_rows(table: str) -> Rows:
+    names = [c.name for c in TABLES[table].stored if c.name != "behavior_session_id"]
+    return Rows({name: [] for name in names}, 0)
+
+
 def eye_tracking(recording: Recording) -> Iterator[Rows]:
     """One row per video frame; none if the session has no eye tracking."""
     hdf = recording.hdf
     if not hdf.has(_EYE_TRACKING):
-        names = [c.name for c in TABLES["eye_tracking"].stored if c.name != "behavior_session_id"]
-        yield Rows({name: np.empty(0) for name in names}, 0)
+        yield _no_rows("eye_tracking")
         return
     times = hdf.read_numbers(f"{_EYE_TRACKING}/eye_tracking/timestamps")
     n = len(times)
@@ -86,3 +98,19 @@ def eye_tracking(recording: Recording) -> Iterator[Rows]:
             # The corneal reflection is kept as fitted, blinks included.
             columns[f"{part}_{name}"] = values if part == "cr" else np.where(blink, np.nan, values)
     yield Rows(columns, n)
+
+
+def eye_tracking_rig_geometry(recording: Recording) -> Iterator[Rows]:
+    """Position and rotation of monitor, camera and light, one row; none if the file has none.
+
+    Raises:
+        DataError: one of them is missing, or has not three coordinates.
+    """
+    hdf = recording.hdf
+    if not hdf.has(RIG):
+        yield _no_rows("eye_tracking_rig_geometry")
+        return
+    places: dict[str, Values] = {
+        name: [hdf.read_numbers(f"{RIG}/{dataset}", rows=3)] for name, dataset in _PLACES.items()
+    }
+    yield Rows({**places, "equipment": [hdf.attribute_string(RIG, "equipment")]}, 1)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.nwb.cells import CELL_TABLE
+from pipelines.nwb.eye_tracking import RIG
 from pipelines.nwb.hdf5.errors import HdfError, h5py, hdf5_errors
 from pipelines.nwb.hdf5.headers import HEADER, load_objects
 from pipelines.nwb.hdf5.storage import STRING_REFERENCE, is_variable_string
@@ -66,7 +67,9 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         f"{_EYE}/eye_tracking/timestamps",
         *(f"{_EYE}/*_tracking/{n}" for n in ("data", "width", "height", "angle", "area_raw")),
     ),
+    "eye_tracking_rig_geometry": (f"{RIG}/*",),
     "cell_specimens": (f"{CELL_TABLE}/*",),
+    "roi_masks": (f"{CELL_TABLE}/*",),
     "dff_traces": (*_TRACES, f"{OPHYS}/dff/traces/*"),
     "corrected_fluorescence_traces": (*_TRACES, f"{OPHYS}/corrected_fluorescence/*/data"),
     "events": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.checks import Clock, ascending, in_clock
-from schemas.model import Column, Encoding, Storage, Subject, Table, Type, documented
+from schemas.model import Column, Encoding, Storage, Subject, Table, Type, column, documented
 from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION
 
 LICKS = Table(
@@ -256,6 +256,34 @@ EYE_TRACKING = Table(
     checks=(ascending("timestamps"),),
 )
 
+_RIG = "/processing/eye_tracking_rig_metadata/eye_tracking_rig_metadata"
+
+
+def _place(name: str, description: str, unit: str, dataset: str) -> Column:
+    text = f"{description}: x, y, z."
+    return column(name, Type.LIST_FLOAT64, text, unit, f"{_RIG}/{dataset}", required=True)
+
+
+EYE_TRACKING_RIG_GEOMETRY = Table(
+    name="eye_tracking_rig_geometry",
+    description="Where monitor, eye camera and its light stood, one row per session. Files without "
+    "eye tracking rarely say so.",
+    subject=Subject.BEHAVIOR,
+    storage=Storage.MOUSE,
+    columns=(
+        *BEHAVIOR_KEYS,
+        _place("camera_position_mm", "Position of the eye camera", "mm", "camera_position"),
+        _place("camera_rotation_deg", "Rotation of the eye camera", "deg", "camera_rotation"),
+        column("equipment", Type.STRING, "Rig.", source=f"{_RIG}@equipment", required=True),
+        _place("led_position", "Position of the infrared light", "mm", "led_position"),
+        _place("monitor_position_mm", "Position of the monitor", "mm", "monitor_position"),
+        _place("monitor_rotation_deg", "Rotation of the monitor", "deg", "monitor_rotation"),
+    ),
+    primary_key=("behavior_session_id",),
+    order=("behavior_session_id",),
+    foreign_keys=(TO_BEHAVIOR_SESSION,),
+)
+
 BEHAVIOR_SERIES_TABLES = (
     LICKS,
     REWARDS,
@@ -263,4 +291,5 @@ BEHAVIOR_SERIES_TABLES = (
     RAW_RUNNING_SPEED,
     STIMULUS_TIMESTAMPS,
     EYE_TRACKING,
+    EYE_TRACKING_RIG_GEOMETRY,
 )

@@ -1,6 +1,6 @@
 """Ophys tables: cells, traces, events, motion and images, keyed by `ophys_experiment_id`.
 
-They hold valid ROIs only.
+They hold valid ROIs only, except for `roi_masks`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ def _pixels(name: str, type_: Type, description: str) -> Column:
     return documented(name, type_, description, "px", f"{_C}/{name}")
 
 
-CELL_SPECIMENS = Table(
-    name="cell_specimens",
-    description="Valid ROIs of each experiment, with position, shape and matched cell.",
-    subject=Subject.OPHYS,
-    storage=Storage.MOUSE,
-    columns=(
+def _roi_columns(valid_roi: Column) -> tuple[Column, ...]:
+    """The columns of the ROI table of a file."""
+    return (
         *_CELL_KEYS,
         _pixels("height", Type.INT64, "Height of the ROI's bounding box."),
         documented(
@@ -44,13 +41,7 @@ CELL_SPECIMENS = Table(
         _pixels("max_correction_left", Type.FLOAT64, "Largest motion correction to the left."),
         _pixels("max_correction_right", Type.FLOAT64, "Largest motion correction to the right."),
         _pixels("max_correction_up", Type.FLOAT64, "Largest upward motion correction."),
-        documented(
-            "valid_roi",
-            Type.BOOL,
-            "Always true, since invalid ROIs are left out.",
-            source=f"{_C}/valid_roi",
-            required=True,
-        ),
+        valid_roi,
         _pixels("width", Type.INT64, "Width of the ROI's bounding box."),
         _pixels("x", Type.FLOAT64, "Left edge of the ROI's bounding box."),
         _pixels("y", Type.FLOAT64, "Top edge of the ROI's bounding box."),
@@ -78,14 +69,41 @@ CELL_SPECIMENS = Table(
             f"{_C}/image_mask, flat indices of true",
             required=True,
         ),
-    ),
+    )
+
+
+def _valid_roi(description: str) -> Column:
+    return documented("valid_roi", Type.BOOL, description, source=f"{_C}/valid_roi", required=True)
+
+
+_MASK = pixels("roi_mask", "field_of_view_height", "field_of_view_width")
+
+CELL_SPECIMENS = Table(
+    name="cell_specimens",
+    description="Valid ROIs of each experiment, with position, shape and matched cell.",
+    subject=Subject.OPHYS,
+    storage=Storage.MOUSE,
+    columns=_roi_columns(_valid_roi("Always true, since invalid ROIs are left out.")),
     primary_key=_CELL_PRIMARY_KEY,
     order=_CELL_PRIMARY_KEY,
     foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_RELEASED_CELL),
-    checks=(
-        all_true("valid_roi"),
-        pixels("roi_mask", "field_of_view_height", "field_of_view_width"),
+    checks=(all_true("valid_roi"), _MASK),
+)
+
+ROI_MASKS = Table(
+    name="roi_masks",
+    description="All ROIs of each experiment, those included that are not valid, with position, "
+    "shape and mask.",
+    subject=Subject.OPHYS,
+    storage=Storage.MOUSE,
+    columns=_roi_columns(
+        _valid_roi("Whether the ROI counts as a cell; cell_specimens has these only.")
     ),
+    primary_key=_CELL_PRIMARY_KEY,
+    order=_CELL_PRIMARY_KEY,
+    foreign_keys=OPHYS_FOREIGN_KEYS,
+    checks=(_MASK,),
+    by_name_only=True,
 )
 
 
@@ -326,6 +344,7 @@ PROJECTIONS = Table(
 
 OPHYS_TABLES = (
     CELL_SPECIMENS,
+    ROI_MASKS,
     DFF_TRACES,
     CORRECTED_FLUORESCENCE_TRACES,
     EVENTS,

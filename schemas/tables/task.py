@@ -135,8 +135,8 @@ def _newer(
 
 STIMULUS_PRESENTATIONS = Table(
     name="stimulus_presentations",
-    description="Every presentation of a session in time order: flashes, omissions, gray screen "
-    "and movie frames.",
+    description="Every presentation of a session in time order: flashes, omissions, gray screen, "
+    "movie frames, receptive-field stimuli.",
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
@@ -264,6 +264,19 @@ STIMULUS_PRESENTATIONS = Table(
         _newer("orientation", Type.FLOAT64, "Orientation of a grating.", "deg"),
         _newer("phase", Type.FLOAT64, "Phase of a grating, in the stimulus program's own unit."),
         _newer("spatial_frequency", Type.FLOAT64, "Spatial frequency of a grating.", "cycles/deg"),
+        _newer("temporal_frequency", Type.FLOAT64, "Temporal frequency of a grating.", "Hz"),
+        _newer("contrast", Type.FLOAT64, "Contrast of a grating."),
+        _newer("position_x", Type.FLOAT64, "Horizontal position of a patch on the monitor.", "deg"),
+        _newer("position_y", Type.FLOAT64, "Vertical position of a patch on the monitor.", "deg"),
+        _newer("color", Type.FLOAT64, "Gray level of a full-field flash: -1 black, 1 white."),
+        _newer(
+            "stimulus_index",
+            Type.INT64,
+            "Kind of receptive-field stimulus: 0 patches of grating, 1 full-field flashes.",
+            sentinels=(-99,),
+        ),
+        _newer("repeat", Type.INT64, "Repeat of a stimulus, counted from 0.", sentinels=(-99,)),
+        _newer("rewarded", Type.BOOL, "Whether the mouse was rewarded during the presentation."),
     ),
     primary_key=("behavior_session_id", "stimulus_presentations_id"),
     order=("behavior_session_id", "stimulus_presentations_id"),

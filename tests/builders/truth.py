@@ -40,12 +40,15 @@ BEHAVIOR = {
     "eye_tracking": ("eye_tracking", ("frame",)),
 }
 OPHYS = {
-    "cell_specimens": ("cell_specimen_table", ("cell_roi_id",)),
     "dff_traces": ("dff_traces", ("cell_roi_id",)),
     "corrected_fluorescence_traces": ("corrected_fluorescence_traces", ("cell_roi_id",)),
     "events": ("events", ("cell_roi_id",)),
     "demixed_traces": ("demixed_traces", ("cell_roi_id",)),
     "neuropil_traces": ("neuropil_traces", ("cell_roi_id",)),
+}
+ROIS = {
+    "cell_specimens": "cell_specimen_table",
+    "roi_masks": "cell_specimen_table_with_invalid",
 }
 IMAGES = ("average_projection", "max_projection", "segmentation_mask_image")
 # Only experiments have these in their metadata dictionary.
@@ -185,6 +188,12 @@ class Comparison:
         self._compare("rolling_performance", performance, rates)
         for table in ("performance_metrics", "task_parameters"):
             self._values(table, where, self._json(table))
+        geometry = {
+            name: [place] for name, place in self._json("eye_tracking_rig_geometry").items()
+        }
+        rig = self._lake("eye_tracking_rig_geometry", where)
+        # The reader's dictionary is empty where the file has no geometry.
+        self._compare("eye_tracking_rig_geometry", rig, geometry or {"equipment": []})
         metadata = {n: v for n, v in self._json("metadata").items() if n not in OF_PLANES}
         self._values("behavior_metadata", where, metadata)
         self._templates()
@@ -208,15 +217,15 @@ class Comparison:
     def _ophys(self) -> None:
         where = f"ophys_experiment_id = {self._json('ophys_experiment_id')}"
         self._tables(where, OPHYS)
-        ids = pq.read_table(self._truth / "cell_specimen_table.parquet")["cell_roi_id"].to_pylist()
-        masks = self._array("cell_specimen_table.roi_mask")
-        cells: Rows = {
-            "roi_mask": [np.flatnonzero(masks[i]) for i in np.argsort(ids)],
-            "field_of_view_height": [masks.shape[1]] * len(ids),
-        }
-        self._compare(
-            "cell_specimens", self._lake("cell_specimens", where, ("cell_roi_id",)), cells
-        )
+        for table, file in ROIS.items():
+            ids = pq.read_table(self._truth / f"{file}.parquet")["cell_roi_id"].to_pylist()
+            masks = self._array(f"{file}.roi_mask")
+            cells = _parquet(self._truth / f"{file}.parquet", ("cell_roi_id",))
+            cells |= {
+                "roi_mask": [np.flatnonzero(masks[i]) for i in np.argsort(ids)],
+                "field_of_view_height": [masks.shape[1]] * len(ids),
+            }
+            self._compare(table, self._lake(table, where, ("cell_roi_id",)), cells)
         clock = {"timestamps": self._array("ophys_timestamps")}
         self._values("ophys_timestamps", where, clock)
         motion = _parquet(self._truth / "motion_correction.parquet", ())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders.mini import EXPERIMENT, SESSION, TRUTH, mini_bucket
-from builders.truth import BEHAVIOR, OPHYS, Comparison, same
+from builders.truth import BEHAVIOR, OPHYS, ROIS, Comparison, same
 
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Status
@@ -23,9 +23,11 @@ OF_SESSION = {
     "task_parameters",
     "behavior_metadata",
     "stimulus_templates",
+    "eye_tracking_rig_geometry",
 }
 OF_EXPERIMENT = {
     *OPHYS,
+    *ROIS,
     "ophys_timestamps",
     "motion_correction",
     "experiment_metadata",
@@ -57,7 +59,8 @@ def test_the_training_session_is_what_the_released_reader_returns(lake: Path) ->
     assert result.differences == []
     # No eye was tracked, so there is no row to compare.
     assert {table for table, values in result.compared.items() if values} == OF_SESSION - {
-        "eye_tracking"
+        "eye_tracking",
+        "eye_tracking_rig_geometry",
     }
 
 

@@ -62,6 +62,16 @@ def test_ids_stored_as_other_numbers(stored: Any) -> None:
     assert columns("cell_specimens", content) == EXPECTED
 
 
+def test_masks_of_all_rois() -> None:
+    got = columns("roi_masks", experiment_file())
+    assert got["cell_roi_id"] == [901, 902, 903, 904]
+    assert got["cell_specimen_id"] == [8001, 8002, 8003, None]
+    assert got["valid_roi"] == [True, False, True, True]
+    assert got["roi_mask"] == [[1, 4], [8], [1, 11], []]
+    valid = {name: [v for i, v in enumerate(values) if i != 1] for name, values in got.items()}
+    assert valid == EXPECTED
+
+
 ALL_INVALID = experiment_file() | {f"{CELLS}/valid_roi": np.zeros(4, dtype=bool)}
 
 

@@ -59,6 +59,7 @@ READ_FROM = {
     "/processing/rewards": {"rewards", "performance_metrics"},
     "/processing/running": {"running_speed", "raw_running_speed"},
     "/processing/stimulus": {"stimulus_timestamps"},
+    "/processing/eye_tracking_rig_metadata": {"eye_tracking_rig_geometry"},
     OPHYS: {name for name, table in TABLES.items() if table.subject is Subject.OPHYS},
     "/general/optophysiology": {"experiment_metadata", "events"},
     "/general": {
@@ -199,7 +200,7 @@ def test_an_object_of_another_type_rank_or_length(path: str, damage: str) -> Non
         (
             f"{CELLS}/id",
             {t for t in READERS if t.endswith("_traces")}
-            | {"cell_specimens", "events", "projections"},
+            | {"cell_specimens", "events", "projections", "roi_masks"},
         ),
         ("/general/optophysiology/imaging_plane_1/imaging_rate", {"experiment_metadata", "events"}),
     ],

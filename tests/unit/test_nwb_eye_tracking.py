@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from builders.nwb import NAN, columns, eye_tracking, metadata
+from builders.nwb import NAME, NAN, RIG, columns, eye_tracking, metadata, problem, rig_geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,3 +67,25 @@ def test_blinks_are_those_of_a_loop(areas: list[tuple[float, float]]) -> None:
     eye, pupil = [a for a, _ in areas], [b for _, b in areas]
     got = likely_blink(np.array(eye, dtype=float), np.array(pupil, dtype=float))
     assert got.tolist() == blinks_by_loop(eye, pupil)
+
+
+def test_the_rig_geometry_has_the_names_of_the_released_reader() -> None:
+    assert columns("eye_tracking_rig_geometry", metadata() | rig_geometry()) == {
+        "camera_position_mm": [[130.0, 0.0, 0.0]],
+        "camera_rotation_deg": [[0.0, 0.0, 13.1]],
+        "equipment": ["MESO.1"],
+        "led_position": [[265.1, -39.3, 1.0]],
+        "monitor_position_mm": [[118.6, 86.2, 31.6]],
+        "monitor_rotation_deg": [[0.0, 0.0, 0.5]],
+    }
+
+
+def test_no_rig_geometry_is_no_error() -> None:
+    assert columns("eye_tracking_rig_geometry", metadata())["equipment"] == []
+
+
+def test_a_place_needs_three_coordinates() -> None:
+    content = metadata() | rig_geometry() | {f"{RIG}/led_position": np.zeros(2)}
+    assert problem("eye_tracking_rig_geometry", content) == (
+        f"file {NAME}, column {RIG}/led_position: lengths disagree; expected 3 rows; found 2 rows"
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from builders.nwb import (
     IMAGES,
     NAME,
+    NAN,
     TEMPLATE,
     TRIALS,
     behavior_file,
@@ -28,6 +31,16 @@ TABLE = "stimulus_presentations"
 GROUP = f"/intervals/{IMAGES}_presentations"
 MOVIE = "/intervals/natural_movie_one_presentations"
 GROUPS = (GROUP, MOVIE, "/intervals/spontaneous_presentations")
+RECEPTIVE_FIELD = (
+    "temporal_frequency",
+    "contrast",
+    "position_x",
+    "position_y",
+    "color",
+    "stimulus_index",
+    "repeat",
+    "rewarded",
+)
 
 
 def test_changes_are_computed_again_whatever_the_file_stores() -> None:
@@ -68,6 +81,7 @@ def test_releases_before_1_1_0() -> None:
         "orientation": none,
         "phase": none,
         "spatial_frequency": none,
+        **dict.fromkeys(RECEPTIVE_FIELD, none),
     }
 
 
@@ -95,6 +109,76 @@ def test_gratings() -> None:
     assert got["is_change"] == [False, True, True]
     assert got["flashes_since_change"] == [0, 0, 0]
     assert got["movie_repeat"] == [None] * 3
+
+
+def receptive_field() -> dict[str, Any]:
+    """Two patches of grating and two full-field flashes after the movie of `behavior_file`."""
+
+    def block(name: str, start: list[float], values: dict[str, Any]) -> dict[str, Any]:
+        times = np.array(start)
+        shown: dict[str, Any] = {
+            "start_time": times,
+            "stop_time": times + 0.25,
+            "stimulus_block": np.full(2, 4 + values["stimulus_index"][0]),
+            "stimulus_block_name": ["receptive_field_mapping"] * 2,
+            "image_index": np.full(2, -99),
+            "duration": np.full(2, 0.25),
+            "start_frame": (times * 4).astype(np.int64),
+            "end_frame": (times * 4 + 1).astype(np.int64),
+            "trials_id": np.full(2, -99),
+            "active": np.zeros(2, dtype=bool),
+            "is_sham_change": np.zeros(2, dtype=bool),
+            "stimulus_name": [name] * 2,
+            "rewarded": np.array([0.0, NAN]),
+        }
+        return dynamic_table(f"/intervals/{name}_presentations", shown | values)
+
+    return block(
+        "gabor_20_deg_250ms",
+        [16.0, 16.25],
+        {
+            "stimulus_index": np.zeros(2, dtype=np.int64),
+            "repeat": np.array([0, 1]),
+            "orientation": np.array([0.0, 45.0]),
+            "spatial_frequency": np.full(2, 0.08),
+            "temporal_frequency": np.full(2, 4.0),
+            "contrast": np.full(2, 0.8),
+            "position_x": np.array([-40.0, 10.0]),
+            "position_y": np.array([30.0, -20.0]),
+        },
+    ) | block(
+        "flash_250ms",
+        [16.5, 16.75],
+        {"stimulus_index": np.ones(2, dtype=np.int64), "color": np.array([-1.0, 1.0])},
+    )
+
+
+def test_movies_and_receptive_field_stimuli_lose_no_row_and_no_column() -> None:
+    opened = recording(behavior_file() | receptive_field())
+    got = columns(TABLE, opened)
+    assert opened.warnings == []
+    before = columns(TABLE, behavior_file())
+    assert {name: values[:9] for name, values in got.items()} == before
+    last = {name: values[9:] for name, values in got.items()}
+    assert last["start_time"] == [16.0, 16.25, 16.5, 16.75]
+    assert last["stimulus_name"] == ["gabor_20_deg_250ms"] * 2 + ["flash_250ms"] * 2
+    assert last["stimulus_block"] == [4, 4, 5, 5]
+    assert last["orientation"] == [0.0, 45.0, None, None]
+    assert last["spatial_frequency"] == [0.08, 0.08, None, None]
+    assert {name: last[name] for name in RECEPTIVE_FIELD} == {
+        "temporal_frequency": [4.0, 4.0, None, None],
+        "contrast": [0.8, 0.8, None, None],
+        "position_x": [-40.0, 10.0, None, None],
+        "position_y": [30.0, -20.0, None, None],
+        "color": [None, None, -1.0, 1.0],
+        "stimulus_index": [0, 0, 1, 1],
+        "repeat": [0, 1, None, None],
+        "rewarded": [False, None, False, None],
+    }
+    # They are no images, so they neither change nor belong to a set.
+    assert last["is_change"] == [False] * 4
+    for name in ("image_name", "image_set", "image_index", "omitted", "movie_repeat", "trials_id"):
+        assert last[name] == [None] * 4, name
 
 
 def test_rows_come_in_time_order_and_ties_in_the_order_of_groups() -> None:

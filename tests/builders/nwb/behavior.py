@@ -22,6 +22,7 @@ TRIALS = "/intervals/trials"
 IMAGES = "Natural_Images_Lum_Matched_set_A_2017"
 TEMPLATE = f"{IMAGES}.07.14"
 EYE = "/acquisition/EyeTracking"
+RIG = "/processing/eye_tracking_rig_metadata/eye_tracking_rig_metadata"
 
 OUTCOMES = ("hit", "miss", "false_alarm", "correct_reject", "aborted", "auto_rewarded")
 
@@ -267,6 +268,20 @@ def eye_tracking(eye_area: Sequence[float], pupil_area: Sequence[float]) -> Cont
     return content
 
 
+def rig_geometry() -> Content:
+    """Where monitor, camera and light stood."""
+    places = {
+        "camera_position": (130.0, 0.0, 0.0),
+        "camera_rotation": (0.0, 0.0, 13.1),
+        "led_position": (265.1, -39.3, 1.0),
+        "monitor_position": (118.6, 86.2, 31.6),
+        "monitor_rotation": (0.0, 0.0, 0.5),
+    }
+    return {f"{RIG}/{name}": np.array(place) for name, place in places.items()} | {
+        f"{RIG}@equipment": "MESO.1"
+    }
+
+
 def behavior_file() -> Content:
     """A behaviour file of release 1.1.0."""
     return (
@@ -277,6 +292,7 @@ def behavior_file() -> Content:
         | presentations()
         | templates()
         | eye_tracking([10.0] * 4, [20.0] * 4)
+        | rig_geometry()
     )
 
 
