@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
 from pipelines.lake.lock import writing
 from pipelines.lake.store import Store, create_lake, open_store, release_of
 from pipelines.lake.swap import tidy
+from pipelines.log import ROOT
 from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
 from pipelines.publish.project import publish_project_tables
@@ -117,6 +119,12 @@ def prepare(request: IngestRequest) -> Prepared:
     store = open_store(request.lake)
     source = open_source(request.source)
     release = load_release(source, request.release)
+    if request.source.ignore_versions:
+        logging.getLogger(ROOT).warning(
+            "%s is read without versions: each file is fetched whole, and must have the hash that "
+            "the manifest pins",
+            request.source.url,
+        )
     held = release_of(store)
     if held is not None and held != release.version:
         raise LakeError(
@@ -245,7 +253,8 @@ def _convert(prepared: Prepared, tasks: Sequence[FileTask]) -> Generator[FileRes
 
 
 def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
-    return ConvertSettings(request.source, store.staging, request.verify_hash, version("vblake"))
+    check = request.verify_hash or request.source.ignore_versions
+    return ConvertSettings(request.source, store.staging, check, version("vblake"))
 
 
 def _split(

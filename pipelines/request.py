@@ -24,7 +24,7 @@ class IngestRequest:
         memory: bound on the memory of all workers together, bytes; None for half of the machine's.
         dask: address of a Dask scheduler to use instead.
         verify_hash: fetch objects of a remote source whole and check them against the hash of the
-            manifest.
+            manifest. It is implied if the source ignores versions.
     """
 
     source: SourceSpec

@@ -185,6 +185,14 @@ class IngestOptions:
             "Files of a bucket are then fetched whole, not only the byte ranges needed.",
         ),
     ] = False
+    ignore_versions: Annotated[
+        bool,
+        _source(
+            "--ignore-versions",
+            help="Read a copy of the bucket that keeps no versions. Files are checked as with "
+            "--verify-hash, which proves that they are those of the release.",
+        ),
+    ] = False
     release: Annotated[
         str,
         _selection("--release", metavar="X.Y.Z", help="Release of the dataset: latest or X.Y.Z."),
@@ -301,6 +309,7 @@ class IngestOptions:
                 connect_timeout_s=self.connect_timeout,
                 read_timeout_s=self.timeout,
                 attempts=self.retries + 1,
+                ignore_versions=self.ignore_versions,
             ),
             lake=self.lake,
             release=self.release,

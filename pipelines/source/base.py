@@ -42,6 +42,8 @@ class SourceSpec:
         connect_timeout_s: longest wait for a connection, in seconds.
         read_timeout_s: longest wait for more data, in seconds.
         attempts: how often a request is sent before its failure is reported.
+        ignore_versions: read the newest version of each object, whichever is asked for. For copies
+            of the bucket that keep no versions; only a hash tells then what was read.
 
     Raises:
         UsageError: a field cannot be used, or a URL holds credentials, which would end up in logs
@@ -56,6 +58,7 @@ class SourceSpec:
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     read_timeout_s: float = READ_TIMEOUT_S
     attempts: int = ATTEMPTS
+    ignore_versions: bool = False
 
     def __post_init__(self) -> None:
         self._check_address()

@@ -29,7 +29,7 @@ from obstore.store import S3Store
 from pipelines.log import quiet_libraries
 from pipelines.os_errors import unwritable
 from pipelines.source.base import ReplacedError, SourceSpec, Traffic, check_small, named
-from pipelines.source.object_store_errors import ListingError, explain
+from pipelines.source.object_store_errors import OTHER_COPY, ListingError, explain
 from pipelines.source.range_file import RangeFile
 from schemas.errors import SourceError, TransientSourceError, UsageError
 
@@ -111,6 +111,8 @@ class ObjectStoreSource:
 
         If the object is replaced meanwhile, reading raises `ReplacedError`.
         """
+        if self.spec.ignore_versions:
+            version_id = None
         what = named(self.spec, key, version_id)
 
         def head(store: S3Store) -> Pinned:
@@ -174,7 +176,7 @@ class ObjectStoreSource:
         if version_id is not None and answer.meta["version"] != version_id:
             raise SourceError(
                 f"{what}: the server sent another version; it does not keep versions as S3 does. "
-                "Read from the released bucket or from a local copy."
+                f"{OTHER_COPY}"
             )
 
     def _request(self, what: str, version_id: str | None, work: Callable[[S3Store], _T]) -> _T:

@@ -38,7 +38,9 @@ class ListingError(TransientSourceError):
 _LATER = "Try again later."
 _NETWORK = "Check network and endpoint url, or try again later."
 _ENDPOINT = "Check the endpoint url."
-_OTHER_COPY = "Read from the released bucket or from a local copy."
+OTHER_COPY = (
+    "Read a copy that keeps no versions with --ignore-versions, or read from the released bucket."
+)
 
 _BAD_CREDENTIALS = (
     "ExpiredToken",
@@ -72,7 +74,7 @@ _SIGNS = (
         r"non-partial response|Requested \d+\.\.\d+, got",
         SourceError,
         "the server does not answer range requests",
-        _OTHER_COPY,
+        "Read from the released bucket or from a local copy.",
     ),
     (
         r"list response",
@@ -187,7 +189,7 @@ def _refusal(
         hint = "Buckets that are not public need credentials (--no-anon or --profile)."
     elif version_id is not None and status in (400, 404, 405):
         text = "the bucket has no such version of it, which the manifest pins"
-        hint = "This copy is not complete: read from the released bucket."
+        hint = OTHER_COPY
     elif status == 404:
         text, hint = "there is no such object", "Check the source."
     else:

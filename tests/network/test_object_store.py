@@ -152,6 +152,7 @@ def test_an_object_that_is_not_there(folder: Path, tmp_path: Path) -> None:
             assert str(caught.value).startswith(
                 f"{KEY} (version unknown) {where}: the bucket has no such version of it"
             )
+            assert "Read a copy that keeps no versions with --ignore-versions" in str(caught.value)
         other = ObjectStoreSource(SourceSpec("s3://other", server.url))
         with pytest.raises(
             SourceError,
@@ -161,7 +162,7 @@ def test_an_object_that_is_not_there(folder: Path, tmp_path: Path) -> None:
 
 
 WRONG = {
-    "another version": (Fault(replaced=True, matches=False), SourceError, "another version"),
+    "another version": (Fault(replaced=True, matches=False), SourceError, "version.* --ignore-ver"),
     "another object": (Fault(replaced=True, lie=True), ReplacedError, "the object was replaced"),
     "another ETag": (Fault(replaced=True, lie=True, matches=False), ReplacedError, "was replaced"),
     "whole object": (Fault(whole=True), SourceError, "the server does not answer range requests"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
+from builders.cli import refusal, run
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
 from builders.network import ingest_from, quarantined, small_distances
 from servers.s3 import BUCKET, Counters, S3Server
@@ -131,6 +133,40 @@ def test_further_planes_are_not_asked_for_behavior(
             for start, stop in inner
             if a < stop and b > start
         ]
+
+
+def test_a_mirror_without_versions_is_read_by_the_hashes_of_the_manifest(
+    bucket: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    later = experiment_file(bucket, 0)
+    with edit(later) as h5:
+        h5["/processing/running/speed/data"][0] += 1
+    with S3Server(bucket, versioned=False) as server:
+        command = (
+            "plan",
+            "--source",
+            f"s3://{BUCKET}",
+            "--endpoint-url",
+            server.url,
+            "--lake",
+            "x",
+        )
+        assert "with --ignore-versions, or read from the released" in refusal(*command, code=1)
+        planned = run(*command, "--json", "--ignore-versions")
+        assert planned.stderr == (
+            f"warning: s3://{BUCKET} is read without versions: each file is fetched whole, and must "
+            "have the hash that the manifest pins\n"
+        )
+        ingest_from(replace(source(server), ignore_versions=True), tmp_path / "lake")
+    ((_, (error, _)),) = quarantined(tmp_path / "lake").items()
+    assert later.name in error
+    assert "expected BLAKE2b-512" in error
+    rows = (
+        "SELECT COLUMNS(*)::VARCHAR FROM running_speed WHERE behavior_session_id NOT IN "
+        "(SELECT behavior_session_id FROM ophys_experiments "
+        f"WHERE ophys_experiment_id = {file_key(later)}) ORDER BY ALL"
+    )
+    assert query(tmp_path / "lake", rows) == query(sample_lake, rows)
 
 
 def test_verify_hash_fetches_whole_objects_and_checks_them(
