@@ -37,7 +37,7 @@ def opened(
         settings: where it is, and whether to check its hash.
         tables: the tables that will be read, in this order.
         traffic: counts the bytes that are fetched.
-        folder: where a whole file is kept while it is read.
+        folder: for temporary files: a whole file while it is read, traces too large for memory.
         signature: also fetch what the digest of the image set is computed from.
 
     Raises:
@@ -50,14 +50,14 @@ def opened(
         local = source.path(obj.key)
         if settings.verify_hash:
             obj.check(_digest(local))
-        with open_recording(local, obj.key) as recording:
+        with open_recording(local, obj.key, folder) as recording:
             yield recording
     elif settings.verify_hash:
         whole = folder / "whole.nwb"
         try:
             source.fetch(obj.key, obj.version_id, whole)
             obj.check(_digest(whole))
-            with open_recording(whole, obj.key) as recording:
+            with open_recording(whole, obj.key, folder) as recording:
                 yield recording
         finally:
             whole.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def opened(
         remote = source.open(obj.key, obj.version_id)
         try:
             # The remote file is closed last: h5py still reads from it while it closes its own.
-            with closing(remote), open_recording(remote, obj.key) as recording:
+            with closing(remote), open_recording(remote, obj.key, folder) as recording:
                 prefetch(recording, tables, remote, signature=signature)
                 yield recording
         finally:

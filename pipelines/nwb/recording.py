@@ -38,11 +38,13 @@ class Recording:
 
     Attributes:
         hdf: the file.
+        scratch: folder for temporary files; None for the system's.
         warnings: what was unusual but did not stop the reading, for the ledger.
         known_defects: the known defects of the released data that the file shows, for the ledger.
     """
 
     hdf: HdfFile
+    scratch: Path | None = None
     warnings: list[str] = field(default_factory=list[str])
     known_defects: list[Occurrence] = field(default_factory=list[Occurrence])
     _memo: dict[Callable[[Recording], object], object] = field(
@@ -160,12 +162,15 @@ class Recording:
 
 
 @contextmanager
-def open_recording(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[Recording]:
+def open_recording(
+    source: Path | BinaryIO | RawIOBase, name: str, scratch: Path | None = None
+) -> Generator[Recording]:
     """Opens a file of the release.
 
     Args:
         source: a path, or a file-like object that h5py can read.
         name: what to call the file in errors, its object key.
+        scratch: folder for what is too large for memory; None for the system's temporary folder.
 
     Raises:
         NotNwbError: not HDF5, or not an NWB file of this dataset.
@@ -180,4 +185,4 @@ def open_recording(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[
                     expected=f"{path}, which every file of the release has",
                     found="nothing",
                 )
-        yield Recording(hdf)
+        yield Recording(hdf, scratch)

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.nwb.by_cell import by_cell
 from pipelines.nwb.cells import CELL_TABLE, read_cells
 from pipelines.nwb.metadata import frame_rate
 from pipelines.nwb.recording import OPHYS, Recording, Rows
 from schemas.casts import NDArray, Ragged, Values
 from schemas.layout import CELLS_PER_ROW_GROUP
-
-_TRANSPOSED_FRAMES = 1024
-"""Frames transposed at a time: a block fits in the cache, which halves the time of a transpose."""
 
 _FILTER_FRAMES = 20
 _EVENTS = f"{OPHYS}/event_detection"
@@ -53,23 +51,8 @@ def ophys_timestamps(recording: Recording) -> Iterator[Rows]:
     yield Rows({"timestamps": Ragged.one(recording.once(read_ophys_timestamps))}, 1)
 
 
-def transposed(data: NDArray, columns: NDArray) -> NDArray:
-    """Copies some columns of a (time, ROI) array to contiguous rows, shape (len(columns), time).
-
-    >>> transposed(np.array([[1, 2, 3], [4, 5, 6]]), np.array([2, 0])).tolist()
-    [[3, 6], [1, 4]]
-    """
-    out = np.empty((len(columns), len(data)), dtype=data.dtype)
-    adjacent = len(columns) > 0 and bool(np.all(np.diff(columns) == 1))
-    selection = slice(int(columns[0]), int(columns[-1]) + 1) if adjacent else columns
-    for start in range(0, len(data), _TRANSPOSED_FRAMES):
-        block = data[start : start + _TRANSPOSED_FRAMES]
-        out[:, start : start + len(block)] = block[:, selection].T
-    return out
-
-
-def _read_traces(recording: Recording, interface: str) -> NDArray:
-    """Reads a (time, ROI) array whose columns are the rows of the ROI table.
+def _checked_traces(recording: Recording, interface: str) -> str:
+    """Returns the path of a (time, ROI) dataset whose columns are the rows of the ROI table.
 
     Raises:
         DataError: its frames are not those of dF/F, or its columns are not those of the ROI table,
@@ -104,37 +87,38 @@ def _read_traces(recording: Recording, interface: str) -> NDArray:
             expected=f"0 to {shape[1] - 1}",
             found="another order",
         )
-    return hdf.read_numbers(path, ndim=2)
+    return path
 
 
 def _batches(
-    recording: Recording, data: NDArray, columns: NDArray, cells: NDArray
+    recording: Recording, path: str, columns: NDArray, cells: NDArray
 ) -> Iterator[tuple[dict[str, Values], NDArray, slice]]:
-    """Yields key columns, transposed traces and positions of `CELLS_PER_ROW_GROUP` cells at a time.
+    """Yields key columns, traces and positions of `CELLS_PER_ROW_GROUP` cells at a time.
 
     Args:
         recording: the file.
-        data: shape (time, n_columns).
-        columns: column of `data` for each cell.
+        path: of a (time, ROI) dataset.
+        columns: its column for each cell.
         cells: position of each cell in `Cells.valid`.
     """
     table = recording.once(read_cells)
-    for start in range(0, len(columns), CELLS_PER_ROW_GROUP):
-        part = slice(start, start + CELLS_PER_ROW_GROUP)
-        keys: dict[str, Values] = {
-            "cell_roi_id": table.roi_ids[table.valid[cells[part]]],
-            "cell_specimen_id": table.specimen_ids[cells[part]],
-        }
-        yield keys, transposed(data, columns[part]), part
+    with by_cell(recording, path, columns) as traces:
+        for start in range(0, len(columns), CELLS_PER_ROW_GROUP):
+            part = slice(start, min(start + CELLS_PER_ROW_GROUP, len(columns)))
+            keys: dict[str, Values] = {
+                "cell_roi_id": table.roi_ids[table.valid[cells[part]]],
+                "cell_specimen_id": table.specimen_ids[cells[part]],
+            }
+            yield keys, traces(part), part
 
 
 def _traces(
     recording: Recording, interface: str, column: str, extra: dict[str, NDArray]
 ) -> Iterator[Rows]:
-    data = _read_traces(recording, interface)
+    path = _checked_traces(recording, interface)
     cells = recording.once(read_cells)
     positions = np.arange(len(cells.valid))
-    for keys, traces, part in _batches(recording, data, cells.valid, positions):
+    for keys, traces, part in _batches(recording, path, cells.valid, positions):
         columns: dict[str, Values] = {
             **keys,
             column: Ragged.matrix(traces),
@@ -239,8 +223,8 @@ def events(recording: Recording) -> Iterator[Rows]:
     present[present] = ~(np.isnan(lambdas) | np.isnan(noise))[columns[present]]
     columns = columns[present]
     weights = filter_weights(frame_rate(recording))
-    data = hdf.read_numbers(f"{_EVENTS}/data", ndim=2)
-    for keys, traces, part in _batches(recording, data, columns, np.flatnonzero(present)):
+    positions = np.flatnonzero(present)
+    for keys, traces, part in _batches(recording, f"{_EVENTS}/data", columns, positions):
         traces = traces.astype(np.float64, copy=False)
         filtered = np.empty_like(traces)
         for row, trace in zip(filtered, traces, strict=True):

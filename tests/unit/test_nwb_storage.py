@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.nwb.hdf5.errors import HdfError
-from pipelines.nwb.hdf5.storage import read
+from pipelines.nwb.hdf5.storage import LARGEST, pieces, read
 from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
+from schemas.errors import DataError
 
 
 def _file() -> h5py.File:
@@ -47,6 +50,12 @@ def test_chunks_of_any_shape(
         assert np.array_equal(found, values)
         assert np.array_equal(read(dataset, (shape[0] - 1,)), values[-1])
         assert read(dataset, (shape[0] // 2, shape[1] - 1)) == values[shape[0] // 2, -1]
+        for stored in (dataset, h5.create_dataset("contiguous", data=values)):
+            covered = np.zeros(shape, dtype=int)
+            for where, part in pieces(stored, chunks[0]):
+                covered[where] += 1
+                assert np.array_equal(part, values[where])
+            assert np.all(covered == 1)
 
 
 @pytest.mark.parametrize("storage", [{"compression": "lzf"}, {"fletcher32": True}])
@@ -95,6 +104,51 @@ def test_a_chunk_that_does_not_decompress_to_its_size(content: bytes, shuffle: b
             match=r"^the chunk at \(0, 0\) (does not decompress to 512 bytes: |has 8 bytes, not 512)",
         ):
             read(dataset)
+
+
+def test_what_is_stored_bounds_what_may_be_claimed() -> None:
+    with _file() as h5:
+        few = h5.create_dataset(
+            "x", shape=(8000, 1000), dtype="f8", chunks=(2000, 1000), compression=4
+        )
+        for start in range(0, 8000, 2000):
+            few.id.write_direct_chunk((start, 0), zlib.compress(bytes(1_000_000)))
+        claim = (
+            r"^the chunks claim 64000000 bytes, but the \d{4} bytes that are stored can expand to"
+        )
+        with pytest.raises(HdfError, match=claim):
+            read(few)
+        with pytest.raises(HdfError, match=claim):
+            next(pieces(few, 1))
+        zeros = h5.create_dataset(
+            "y", data=np.zeros((2000, 1000)), chunks=(2000, 500), compression=9
+        )
+        assert not read(zeros).any()
+
+
+def test_a_shape_may_not_claim_more_than_is_stored() -> None:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as h5:
+        h5["x"] = np.zeros(12_345)
+    content = buffer.getvalue().replace(struct.pack("<Q", 12_345), struct.pack("<Q", 12_346))
+    with open_hdf5(io.BytesIO(content), "name") as file:
+        found = r"found shape \(12346,\) takes 98768 bytes, but the file has room for 98760$"
+        with pytest.raises(DataError, match=found):
+            file.read_numbers("/x")
+
+
+def test_what_is_too_large_for_a_worker_is_read_in_pieces() -> None:
+    with _file() as h5:
+        rows = LARGEST // 8000 + 1
+        wide = h5.create_dataset("x", shape=(rows, 1000), dtype="f8")
+        wide[-1] = 1.0
+        with pytest.raises(
+            HdfError, match=rf"^shape .* bytes; at most {LARGEST} are read at once$"
+        ):
+            read(wide)
+        (_, first), *_, ((last, _), _) = pieces(wide, rows - 1)
+        assert first.shape == (rows - 1, 1000)
+        assert last == slice(rows - 1, rows)
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=60)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from builders.nwb import (
@@ -22,10 +25,12 @@ from builders.nwb import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
+from pipelines.nwb import by_cell
+from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.readers import READERS
-from pipelines.nwb.traces import filter_weights, transposed
+from pipelines.nwb.recording import Recording
+from pipelines.nwb.traces import filter_weights
 
 EVENTS = f"{OPHYS}/event_detection"
 TRACES = {
@@ -136,25 +141,30 @@ def test_traces_and_rois_must_match(table: str) -> None:
     )
 
 
-@settings(deadline=None)
-@given(
-    hnp.arrays(
-        np.float64,
-        st.tuples(st.integers(0, 2100), st.integers(1, 4)),
-        elements=st.floats(allow_nan=True, width=64),
-        fill=st.floats(),
-    ),
-    st.data(),
-)
-def test_transposed_is_a_transpose_bit_for_bit(
-    data: np.ndarray[Any, Any], draw: st.DataObject
+@pytest.mark.parametrize("in_memory", [by_cell.IN_MEMORY, 0])
+@pytest.mark.parametrize("storage", [{}, {"chunks": (700, 3), "compression": "gzip"}])
+@pytest.mark.parametrize("dtype", ["<f8", ">f4"])
+def test_traces_by_cell_in_memory_and_through_a_file(
+    in_memory: int,
+    storage: dict[str, Any],
+    dtype: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen = np.array(draw.draw(st.lists(st.integers(0, data.shape[1] - 1), max_size=6)), dtype=int)
-    got = transposed(data, chosen)
-    assert got.shape == (len(chosen), len(data))
-    assert got.flags.c_contiguous
-    expected = [[data[t, j] for t in range(len(data))] for j in chosen]
-    assert got.tobytes() == np.array(expected, dtype=data.dtype).tobytes()
+    monkeypatch.setattr(by_cell, "IN_MEMORY", in_memory)
+    values = np.random.default_rng(1).normal(size=(2100, 7)).astype(dtype)
+    values[5, 4] = math.nan
+    file = h5py.File("memory", "w", driver="core", backing_store=False)
+    file.create_dataset("x", data=values, **storage)
+    for chosen in (np.array([6, 0, 4, 5, 1]), np.arange(7), np.array([], dtype=int)):
+        with by_cell.by_cell(Recording(HdfFile(file, NAME), tmp_path), "/x", chosen) as traces:
+            for part in (slice(0, 2), slice(2, 5), slice(0, 5)):
+                found = traces(part)
+                expected = values[:, chosen[part]].T
+                assert found.flags.c_contiguous
+                assert found.dtype == expected.dtype
+                assert found.tobytes() == expected.tobytes()
+    assert not list(tmp_path.iterdir())
 
 
 def test_events() -> None:

@@ -8,6 +8,7 @@ quarter of the time of HDF5's own filter. Of the released datasets only event de
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import deflate
@@ -18,6 +19,15 @@ from schemas.casts import NDArray
 
 _GZIP = [h5py.h5z.FILTER_DEFLATE]
 _SHUFFLED_GZIP = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]
+
+LARGEST = 256 << 20
+"""Bytes that are read at once. A worker has 512 MB; what can be larger is read in pieces."""
+
+_EXPANSION = 1032
+"""Times that gzip can make data smaller, at most: two bits for a repetition of 258 bytes."""
+
+Piece = tuple[tuple[slice, ...], NDArray]
+"""A part of a dataset: where it is, and its values."""
 
 STRING_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
 """How HDF5 stores a string of variable length: its length, and the address of a collection of the
@@ -46,62 +56,128 @@ def read(dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
         The values, strings as bytes. The memory order is unspecified.
 
     Raises:
-        HdfError: the data is not all in the file, or cannot be read.
+        HdfError: the data is not all in the file, cannot be read, or is more than `LARGEST`.
     """
     if dataset.chunks is not None:
         if not is_variable_string(dataset):
             return _read_chunks(dataset, dataset.dtype, index)
         _read_chunks(dataset, STRING_REFERENCE, index)  # raises if references are missing
+    else:
+        _check_extent(dataset)
+    _check_size(dataset.shape[len(index) :], dataset.dtype)
     with hdf5_errors():
-        if dataset.size and not dataset.id.get_storage_size():
-            raise HdfError(f"no data in the file for shape {dataset.shape}")
         return np.asarray(dataset[index])
 
 
+def pieces(dataset: Any, rows: int) -> Iterator[Piece]:
+    """Yields a dataset of numbers in pieces, which cover it exactly once.
+
+    Args:
+        dataset: the dataset, of at least one dimension.
+        rows: length of a piece along the first axis. Where the data is stored in chunks, the pieces
+            are the chunks.
+
+    Raises:
+        HdfError: as for `read`.
+    """
+    if dataset.chunks is not None:
+        yield from _read_each(dataset, dataset.dtype, _chunks_of(dataset, dataset.dtype))
+        return
+    _check_extent(dataset)
+    length, *rest = dataset.shape
+    _check_size((min(rows, length), *rest), dataset.dtype)
+    for start in range(0, length, rows):
+        part = slice(start, min(start + rows, length))
+        with hdf5_errors():
+            values = np.asarray(dataset[part])
+        yield (part, *(slice(0, n) for n in rest)), values
+
+
+def _check_extent(dataset: Any) -> None:
+    """Raises an `HdfError` if a dataset that is not chunked claims more than the file can hold."""
+    with hdf5_errors():
+        stored: int = dataset.id.get_storage_size()
+        room: int = dataset.file.id.get_filesize()
+    claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if claimed and not stored:
+        raise HdfError(f"no data in the file for shape {dataset.shape}")
+    if claimed > min(stored, room):
+        raise HdfError(
+            f"shape {dataset.shape} takes {claimed} bytes, but the file has room for "
+            f"{min(stored, room)}"
+        )
+
+
+def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    size = math.prod(shape) * dtype.itemsize
+    if size > LARGEST:
+        raise HdfError(f"shape {shape} takes {size} bytes; at most {LARGEST} are read at once")
+
+
 def _read_chunks(dataset: Any, dtype: np.dtype[Any], index: tuple[int, ...]) -> NDArray:
-    chunk_shape: tuple[int, ...] = dataset.chunks
+    shape: tuple[int, ...] = dataset.shape[len(index) :]
+    chunks = _chunks_of(dataset, dtype)  # before `out`, since a damaged shape may have any size
+    _check_size(shape, dtype)
+    out = np.empty(shape, dtype=dtype)
+    for where, values in _read_each(dataset, dtype, chunks, index):
+        out[where] = values
+    return out
+
+
+def _read_each(
+    dataset: Any,
+    dtype: np.dtype[Any],
+    chunks: dict[tuple[int, ...], int],
+    index: tuple[int, ...] = (),
+) -> Iterator[Piece]:
+    """Yields the chunks of a dataset; with leading indices, what they select of those they hit."""
+    filters = _filters(dataset)
+    depth = len(index)
+    for offset, mask in chunks.items():
+        extent = [
+            slice(o, min(o + c, n))
+            for o, c, n in zip(offset, dataset.chunks, dataset.shape, strict=True)
+        ]
+        if all(s.start <= i < s.stop for i, s in zip(index, extent, strict=False)):
+            values = _values(dataset, offset, mask, filters, dtype)
+            inside = tuple(i - s.start for i, s in zip(index, extent, strict=False))
+            rest = tuple(extent[depth:])
+            yield rest, values[(*inside, *(slice(0, s.stop - s.start) for s in rest))]
+
+
+def _filters(dataset: Any) -> list[int]:
     with hdf5_errors():
         plist: Any = dataset.id.get_create_plist()
         filters: list[int] = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if filters not in ([], _GZIP, _SHUFFLED_GZIP):
         raise HdfError(f"filters {filters}, which are not none, gzip, or shuffle and gzip")
-    leading, rest = chunk_shape[: len(index)], chunk_shape[len(index) :]
-    shape: tuple[int, ...] = dataset.shape[len(index) :]
-    chunks = _chunks_of(dataset)  # before `out`, since a damaged shape may have any size
-    # Column-major: events are taken out by column, and chunks are narrow (2,181 frames of 3 ROIs).
-    out = np.empty(shape, dtype=dtype, order="F")
-    for offset, mask in chunks.items():
-        if any(not o <= i < o + c for i, o, c in zip(index, offset, leading, strict=False)):
-            continue
-        values = _values(dataset, offset, mask, filters, dtype)
-        values = values[tuple(i - o for i, o in zip(index, offset, strict=False))]
-        start = offset[len(index) :]
-        target = tuple(slice(o, min(o + c, n)) for o, c, n in zip(start, rest, shape, strict=True))
-        out[target] = values[tuple(slice(0, t.stop - t.start) for t in target)]
-    return out
+    return filters
 
 
-def _chunks_of(dataset: Any) -> dict[tuple[int, ...], int]:
+def _chunks_of(dataset: Any, dtype: np.dtype[Any]) -> dict[tuple[int, ...], int]:
     """All chunks of a dataset: masks of the filters that were skipped, by index of first element.
 
     Raises:
-        HdfError: they do not cover the dataset exactly once.
+        HdfError: they do not cover the dataset exactly once, or claim more than what is stored of
+            them can expand to.
     """
     shape: tuple[int, ...] = dataset.shape
     chunk_shape: tuple[int, ...] = dataset.chunks
     expected = math.prod(-(-n // c) for n, c in zip(shape, chunk_shape, strict=True))
     found: dict[tuple[int, ...], int] = {}
-    count = 0
+    count = stored = 0
 
     def add(chunk: Any) -> bool | None:
-        nonlocal count
+        nonlocal count, stored
         count += 1
+        stored += chunk.size
         found[chunk.chunk_offset] = chunk.filter_mask
         return True if count > expected else None
 
     with hdf5_errors():
         # Not get_chunk_info(number), which walks the index from its start for every chunk.
         dataset.id.chunk_iter(add)
+        room: int = dataset.file.id.get_filesize()
     inside = all(
         o % c == 0 and o < n
         for offset in found
@@ -109,6 +185,14 @@ def _chunks_of(dataset: Any) -> dict[tuple[int, ...], int]:
     )
     if count != expected or len(found) != expected or not inside:
         raise HdfError(f"{count} chunks, not the {expected} that make shape {shape}")
+    _check_size(chunk_shape, dtype)
+    claimed = count * math.prod(chunk_shape) * dtype.itemsize
+    most = min(stored, room) * (_EXPANSION if _filters(dataset) else 1)
+    if claimed > most:
+        raise HdfError(
+            f"the chunks claim {claimed} bytes, but the {min(stored, room)} bytes that are stored "
+            f"can expand to {most} at most"
+        )
     return found
 
 

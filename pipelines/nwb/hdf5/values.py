@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from io import RawIOBase
 from pathlib import Path
 from traceback import clear_frames
@@ -21,12 +19,6 @@ from schemas.casts import NDArray
 from schemas.errors import DataError, NotNwbError
 
 _REQUIRED = object()
-
-LARGEST = 256 << 20
-"""Bytes that a file may make us hold at once, or a quarter of its own size if that is more.
-
-A worker has 512 MB. The release's largest array has 99 MB in a file of 670 MB; a few kB of gzip can
-claim any size."""
 
 
 @contextmanager
@@ -238,21 +230,10 @@ class HdfFile:
                 path, "lengths disagree", expected=f"{rows} rows", found=f"{shape[0]} rows"
             )
 
-    @cached_property
-    def _room(self) -> int:
-        return max(LARGEST, int(self.h5.id.get_filesize()) // 4)
-
-    def _read(self, path: str, dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
-        wanted = math.prod(dataset.shape[len(index) :]) * dataset.dtype.itemsize
-        if wanted > self._room:
-            raise self.error(
-                path,
-                "a dataset is too large for its file",
-                expected=f"at most {self._room} bytes at a time",
-                found=f"{wanted}",
-            )
+    @contextmanager
+    def _reading_data(self, path: str) -> Generator[None]:
         try:
-            return storage.read(dataset, index)
+            yield
         except HdfError as error:
             raise self.error(
                 path,
@@ -260,6 +241,10 @@ class HdfFile:
                 expected="readable data",
                 found=str(error),
             ) from error
+
+    def _read(self, path: str, dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
+        with self._reading_data(path):
+            return storage.read(dataset, index)
 
     def read_part(self, path: str, index: tuple[int, ...]) -> NDArray:
         """Reads a part of a numeric dataset.
@@ -273,8 +258,24 @@ class HdfFile:
         """
         return self._read_numbers(path, self.dataset(path), index)
 
+    def read_pieces(self, path: str, rows: int) -> Iterator[storage.Piece]:
+        """Reads a whole numeric dataset in pieces, which cover it exactly once.
+
+        Args:
+            path: of the dataset.
+            rows: length of a piece along the first axis, unless the data is stored in chunks.
+
+        Raises:
+            DataError: as for `read_part`.
+        """
+        with self._reading_data(path):
+            for where, values in storage.pieces(self.dataset(path), rows):
+                yield where, self._checked(path, values)
+
     def _read_numbers(self, path: str, dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
-        values = self._read(path, dataset, index)
+        return self._checked(path, self._read(path, dataset, index))
+
+    def _checked(self, path: str, values: NDArray) -> NDArray:
         # NumPy takes the bytes of truth values as they are.
         if values.dtype.kind == "b" and values.size and int(values.view(np.uint8).max()) > 1:
             raise self.error(
