@@ -225,3 +225,19 @@ def pixels(column: str, height: str, width: str) -> Check:
     """A list holds pixel numbers of an image, ascending and without repeats."""
     expected = f"ascending pixel numbers below {height} * {width}"
     return Check(Rule.PIXELS_IN_IMAGE, (column, height, width), expected)
+
+
+def in_set(image: str, image_set: str) -> Check:
+    """Presentations that show an image (`shows_image`) name one of their image set."""
+    return Check(Rule.IMAGE_NOT_IN_SET, (image, image_set), "images of their set")
+
+
+def shows_image(name: str | None) -> bool:
+    """Whether what a presentation shows is an image that `stimulus_templates` must have.
+
+    Movies and gray screens have no name. Releases before 1.1.0 hold no images of gratings.
+
+    >>> [shows_image(name) for name in ("im065", "omitted", "gratings_90.0", "gray", None)]
+    [True, False, False, False, False]
+    """
+    return name not in (None, "omitted", "gray") and not name.startswith("gratings")

@@ -6,7 +6,7 @@ read from the file, a few kB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from pipelines.check.rows import own_key, shows
 from pipelines.nwb.cells import read_cells
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import OPHYS, Recording
+from pipelines.nwb.templates import image_names
 from pipelines.nwb.trials import TRIALS
 from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES, ForeignKey, Table
 from schemas.casts import NDArray, cast
 from schemas.checks import Clock, Level
-from schemas.errors import IntegrityError
+from schemas.errors import DataError, IntegrityError
 from schemas.known_defects import Evidence
 
 _CLOCK_TIMES = {
@@ -108,6 +109,9 @@ class FileCheck:
 
     def _judge(self, findings: list[Finding]) -> None:
         for finding in findings:
+            if finding.level is Level.WARNING:
+                self._recording.warn(str(finding))
+                continue
             if finding.level is not Level.KNOWN:
                 raise finding.as_error(self._task.object.key)
             assert finding.defect is not None
@@ -129,6 +133,16 @@ class FileCheck:
                 traces = hdf.numeric_dataset(f"{OPHYS}/dff/traces/data", ndim=2).shape[0]
             self._frames[clock] = Frames(times, traces)
         return self._frames[clock]
+
+    def images(self, image_set: str) -> Collection[str] | None:
+        """Those of the file itself, if it has any and they are read."""
+        if "stimulus_templates" not in self._task.tables:
+            return None
+        try:
+            names = self._recording.once(image_names)
+        except DataError:
+            return None  # stage_images reports it
+        return () if names and image_set != self._recording.image_set else names or None
 
     def unlisted(self, table: Table, key: ForeignKey, values: NDArray) -> NDArray:
         """Those of some ids that the project tables lacked when the run was planned."""

@@ -8,7 +8,7 @@ the ledger's (`pipelines.check.lake_files`), and a catalog that does not fit the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from shlex import quote
 
@@ -29,7 +29,7 @@ from schemas.casts import NDArray
 from schemas.checks import Clock, Level, Rule
 from schemas.errors import LakeError
 from schemas.known_defects import BY_NAME, KNOWN, Evidence, KnownDefect
-from schemas.layout import CATALOG
+from schemas.layout import CATALOG, relative_path
 
 _CLOCKS_FIRST = sorted(TABLES.values(), key=lambda table: table.name not in tuple(Clock))
 """Tables in the order in which they are read: other tables are compared with the clocks."""
@@ -299,6 +299,12 @@ class _Recording:
         lengths = {n for extent in traces.extents.values() for n in extent} if traces else set()
         return Frames(times.frames if times else None, lengths.pop() if len(lengths) == 1 else None)
 
+    def images(self, image_set: str) -> Collection[str] | None:
+        """None where the session's images were not ingested: other sessions may lack some."""
+        if "stimulus_templates" not in self._counts:
+            return None
+        return self._project.images_of(image_set)
+
     def unlisted(self, table: Table, key: ForeignKey, values: NDArray) -> NDArray:
         listed = self._project.listed(key, self._unit)
         if listed is None:
@@ -311,7 +317,7 @@ class _Recording:
 
 
 class _Project:
-    """What the project tables of the lake list.
+    """What the project tables and image sets of the lake list.
 
     Attributes:
         mouse_of: the mouse of each session and experiment, by the name of the id.
@@ -321,6 +327,7 @@ class _Project:
         self._store = store
         self._keys: dict[str, set[int] | None] = {}
         self._cells: dict[int, set[int]] = {}
+        self._images: dict[str, set[str] | None] = {}
         self.mouse_of: dict[str, dict[int, int]] = {}
         for name in ("behavior_sessions", "ophys_sessions", "ophys_experiments"):
             (key,) = TABLES[name].primary_key
@@ -340,6 +347,18 @@ class _Project:
             return [[int(row[column]) for row in rows] for column in columns]
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
             return None
+
+    def images_of(self, image_set: str) -> set[str] | None:
+        """The names of a set's images; None if they cannot be read, which is another finding."""
+        if image_set not in self._images:
+            path = relative_path(TABLES["stimulus_templates"], image_set=image_set)
+            try:
+                file = self._store.parquet(path)
+                names = file.read(["image_name"]).column("image_name").to_pylist() if file else []
+                self._images[image_set] = set(names)
+            except (OSError, pa.ArrowException, KeyError):
+                self._images[image_set] = None
+        return self._images[image_set]
 
     def listed(self, key: ForeignKey, unit: int) -> set[int] | None:
         """The keys that rows of a unit may refer to; None if the table cannot be read."""

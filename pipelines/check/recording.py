@@ -7,6 +7,7 @@ from the NWB file or from the lake.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from pipelines.check.rows import Extent, TableRows, null_findings, own_key, pare
 from pipelines.release.manifest import semantic
 from schemas import TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray
-from schemas.checks import Check, Clock, Level, Rule
+from schemas.checks import RULES, Check, Clock, Level, Rule
 from schemas.known_defects import Evidence, KnownDefect, known
 
 
@@ -50,6 +51,10 @@ class Recorded(Protocol):
 
     def frames(self, clock: Clock) -> Frames:
         """The frames of the recording."""
+        ...
+
+    def images(self, image_set: str) -> Collection[str] | None:
+        """The names of the images of a set; None if they cannot be judged."""
         ...
 
     def unlisted(self, table: Table, key: ForeignKey, values: NDArray) -> NDArray:
@@ -94,6 +99,7 @@ class RecordingCheck:
             findings += self._references(table, column, parent, rows, complete=complete)
         for key in table.foreign_keys:
             findings.append(self._project_reference(table, key, rows))
+        findings += self._strange_images(table, rows)
         rows.forget(*own_key(table) if table.name in _PARENTS else ())
         return [f for f in findings if f is not None]
 
@@ -136,6 +142,22 @@ class RecordingCheck:
         if not len(lost):
             return None
         return _dangling(table, key.columns[-1], parent, lost, of=key.agree)
+
+    def _strange_images(self, table: Table, rows: TableRows) -> Iterator[Finding]:
+        """Rule `image_not_in_set`, a finding for each set."""
+        rule = Rule.IMAGE_NOT_IN_SET
+        for image_set in sorted({image_set for image_set, _ in rows.shown}):
+            held = self._recorded.images(image_set)
+            strange = [
+                f"{name} in {count} row{'' if count == 1 else 's'}"
+                for (of, name), count in sorted(rows.shown.items())
+                if held is not None and of == image_set and name not in held
+            ]
+            if held is not None and strange:
+                message = "presentations name images that their image set does not have"
+                expected = f"images of {image_set}: {', '.join(sorted(held)) or 'none'}"
+                found, level = ", ".join(strange), RULES[rule].level
+                yield Finding(rule, table.name, message, "image_name", expected, found, level=level)
 
     def _clock_finding(self, table: Table, check: Check, extent: Extent) -> Finding | None:
         assert check.clock is not None

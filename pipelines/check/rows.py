@@ -6,6 +6,7 @@ Rules that need another table's keys or clock are applied in `pipelines.check.re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeAlias, cast
@@ -18,7 +19,7 @@ from pipelines.nwb.clock import MESSAGE, goes_back
 from schemas import TABLES, Table
 from schemas.arrow import arrow_schema
 from schemas.casts import NDArray
-from schemas.checks import Check, Clock, Rule
+from schemas.checks import Check, Clock, Rule, shows_image
 from schemas.known_defects import KNOWN, Evidence
 
 Extent = tuple[int, int]
@@ -153,6 +154,7 @@ class TableRows:
     Attributes:
         rows: number of rows taken.
         extents: smallest and largest frame number or length, by check that needs a clock.
+        shown: number of rows by image set and image, for the table of presentations.
         frames: times of the clock, if the table is one.
         evidence: what the rows show that rules out known defects.
     """
@@ -161,6 +163,7 @@ class TableRows:
         self.table = table
         self.rows = 0
         self.extents: dict[Check, Extent] = {}
+        self.shown: Counter[tuple[str, str]] = Counter()
         self.frames: int | None = None
         self.evidence: set[Evidence] = set()
         self._broken: set[Check] = set()
@@ -245,6 +248,8 @@ class TableRows:
                 return self._whole_image(check, *columns)
             case Rule.PIXELS_IN_IMAGE:
                 return self._pixels(check, *columns)
+            case Rule.IMAGE_NOT_IN_SET:
+                self._count_images(*columns)
             case _:
                 raise AssertionError(check.rule)
         return None
@@ -254,6 +259,12 @@ class TableRows:
             low, high = int(values.min()), int(values.max())
             before = self.extents.get(check, (low, high))
             self.extents[check] = (min(low, before[0]), max(high, before[1]))
+
+    def _count_images(self, names: Column, sets: Column) -> None:
+        pairs = pa.table({"set": sets, "name": names}).group_by(["set", "name"])
+        for pair in pairs.aggregate([([], "count_all")]).to_pylist():
+            if pair["set"] is not None and shows_image(pair["name"]):
+                self.shown[pair["set"], pair["name"]] += pair["count_all"]
 
     def _in_row(
         self, check: Check, message: str, wrong: NDArray, found: Callable[[int], str]

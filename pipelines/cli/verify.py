@@ -20,9 +20,9 @@ def verify(
 
     Every file opens, schemas are exact, keys unique, foreign keys closed, the
     tables' checks hold, row counts equal the ledger's, and the catalog works.
-    The exit code is 1 if anything is wrong. Warnings concern what an interrupted
-    ingest left behind; the next ingest clears them. Rules that the released data
-    are known to break are listed as known exceptions, with the reason.
+    The exit code is 1 if anything is wrong, and 0 if there are only warnings
+    (`vblake rules` says which rules give them). Rules that the released data are
+    known to break are listed as known exceptions, with the reason.
 
     [dim]Example:[/dim]  vblake verify --lake lake --quick
     """

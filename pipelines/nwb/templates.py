@@ -15,8 +15,15 @@ from schemas.casts import Ragged
 _TEMPLATES = "/stimulus/templates"
 
 
-def _names(recording: Recording, group: str) -> list[str]:
-    path = f"{group}/control_description"
+def image_names(recording: Recording) -> list[str]:
+    """Returns the names of the images of the file's image set, in its order.
+
+    Raises:
+        DataError: the file has several sets, or a name repeats.
+    """
+    if recording.image_set is None:
+        return []
+    path = f"{_TEMPLATES}/{recording.image_set}/control_description"
     names = [recording.hdf.decode(path, name) for name in recording.hdf.read_strings(path).tolist()]
     # Images are written one by one, so no later check sees two of the same name.
     if len(set(names)) != len(names):
@@ -31,7 +38,7 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
     if recording.image_set is None:
         return
     group = f"{_TEMPLATES}/{recording.image_set}"
-    names = _names(recording, group)
+    names = image_names(recording)
     warped = recording.hdf.numeric_dataset(f"{group}/data", ndim=3, rows=len(names))
     unwarped = recording.hdf.numeric_dataset(f"{group}/unwarped", ndim=3, rows=len(names))
     if warped.shape != unwarped.shape:
@@ -106,7 +113,7 @@ def image_digests(recording: Recording) -> dict[str, str]:
     if recording.image_set is None:
         return {}
     group = f"{_TEMPLATES}/{recording.image_set}"
-    names = _names(recording, group)
+    names = image_names(recording)
     digests = [hashlib.blake2b(digest_size=16) for _ in names]
     for part in ("data", "unwarped"):
         shape = recording.hdf.numeric_dataset(f"{group}/{part}", ndim=3, rows=len(names)).shape

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.checks import Clock, ascending, finite, in_clock, not_before, one_true, whole_image
+from schemas.checks import (
+    Clock,
+    ascending,
+    finite,
+    in_clock,
+    in_set,
+    not_before,
+    one_true,
+    whole_image,
+)
 from schemas.model import Column, Storage, Subject, Table, Type, column, documented
 from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION, TO_EACH_TRIAL, TO_TRIAL
 
@@ -281,7 +290,11 @@ STIMULUS_PRESENTATIONS = Table(
     primary_key=("behavior_session_id", "stimulus_presentations_id"),
     order=("behavior_session_id", "stimulus_presentations_id"),
     foreign_keys=(TO_BEHAVIOR_SESSION, TO_TRIAL),
-    checks=(ascending("start_time"), in_clock("start_frame", Clock.STIMULUS)),
+    checks=(
+        ascending("start_time"),
+        in_clock("start_frame", Clock.STIMULUS),
+        in_set("image_name", "image_set"),
+    ),
 )
 
 _S = "/stimulus/templates/<image_set>"

@@ -19,6 +19,7 @@ from builders.nwb import (
     OPHYS,
     OPHYS_SESSION_ID,
     ROI_IDS,
+    TEMPLATE,
     TRIALS,
     Content,
     read,
@@ -245,6 +246,26 @@ def test_a_clock_that_goes_on_after_the_traces_is_known() -> None:
     content = whole_file() | {f"{OPHYS}/dff/traces/timestamps": np.arange(7) / 8}
     names = [t.name for t in READ if t.subject is Subject.OPHYS]
     assert _known_in(content, *names) == ["clock-goes-on"]
+
+
+# --- warnings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images_too", [True, False])
+def test_an_image_that_the_file_s_set_does_not_have_is_a_warning(images_too: bool) -> None:
+    names = {f"/stimulus/templates/{TEMPLATE}/control_description": ["im077", "im066"]}
+    source = recording(whole_file() | names)
+    table = TABLES["stimulus_presentations"]
+    tables = (table.name, "stimulus_templates") if images_too else (table.name,)
+    check = FileCheck(replace(TASK, tables=tables), source)
+    check.take(table, read(table.name, source))
+    check.finish(table)
+    warning = (
+        "table stimulus_presentations, column image_name: presentations name images that their "
+        f"image set does not have; expected images of {TEMPLATE}: im066, im077; "
+        "found im065 in 2 rows"
+    )
+    assert source.warnings == ([warning] if images_too else [])
 
 
 # --- whose file it is ----------------------------------------------------------------------------

@@ -290,6 +290,32 @@ def test_a_missing_file_and_what_refers_to_its_rows(store: LocalStore) -> None:
     ]
 
 
+# --- image sets ----------------------------------------------------------------------------------
+
+
+def _showing(*images: str | None) -> Callable[[pa.Table], pa.Table]:
+    sets = ["images_A" if name and name != "omitted" else name for name in images]
+    return lambda rows: replaced(replaced(rows, "image_name", images), "image_set", sets)
+
+
+def test_images_that_their_set_does_not_have_are_a_warning(store: LocalStore) -> None:
+    rewrite(store, SHOWN, _showing("im061", "omitted", "im061", "gratings_90.0", "im062"))
+    assert found(store) == [
+        f"warning: file {SHOWN}, table stimulus_presentations, column image_name: presentations "
+        "name images that their image set does not have; expected images of images_A: im000, "
+        "im031; found im061 in 2 rows of behavior_session_id 1001; "
+        "im062 in 1 row of behavior_session_id 1002"
+    ]
+
+
+def test_images_are_not_judged_where_the_session_s_own_were_not_ingested(store: LocalStore) -> None:
+    rewrite(store, SHOWN, _showing("im061", None, None, None, None))
+    counts = {name: n for name, n in BEHAVIOR_1001.items() if name != "stimulus_templates"}
+    alone = entry(FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, row_counts=counts)
+    publish_mouse(store, 101, [alone], RELEASE)
+    assert found(store) == []
+
+
 # --- known defects -------------------------------------------------------------------------------
 
 
