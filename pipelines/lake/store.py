@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pipelines.lake.swap import put
 from pipelines.log import quiet_libraries
@@ -36,30 +36,39 @@ _WHOLE = 8 << 20
 That is one request instead of one for the footer and one per column."""
 
 
-class Store(Protocol):
-    """A lake's storage. Paths are relative to the lake, with forward slashes."""
+@dataclass(frozen=True)
+class LocalStore:
+    """A lake in a local folder. Paths are relative to the lake, with forward slashes."""
+
+    folder: Path
 
     @property
     def root(self) -> str:
-        """Absolute path or `s3://` URL of the lake."""
-        ...
+        """Absolute path of the lake; for `S3Store` its URL."""
+        return str(self.folder)
 
     @property
     def staging(self) -> Path:
-        """Local folder for files that are not published yet; on a local lake's file system."""
-        ...
+        """Local folder for files that are not published yet, on a local lake's file system."""
+        return self.folder / STAGING
 
     def read(self, path: str) -> bytes | None:
         """A small file's bytes, None if there is none."""
-        ...
+        try:
+            return (self.folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def exists(self, path: str) -> bool:
         """Whether there is a file."""
-        ...
+        return (self.folder / path).is_file()
 
     def write(self, path: str, data: bytes) -> None:
         """Writes a small file atomically."""
-        ...
+        self.staging.mkdir(parents=True, exist_ok=True)
+        staged = self.staging / f"write-{uuid.uuid4().hex}"
+        staged.write_bytes(data)
+        self.publish(staged, path)
 
     def publish(self, staged: Path, path: str) -> None:
         """Moves a finished local file into the lake atomically and replaces what was there.
@@ -67,58 +76,6 @@ class Store(Protocol):
         The staged file may stay as another name of the published one. It may be removed, but must
         never be written to.
         """
-        ...
-
-    def publish_together(self, files: Mapping[str, Path | None]) -> None:
-        """Publishes Parquet files of one folder together: readers see all of them or none.
-
-        None removes a file.
-        """
-        ...
-
-    def remove(self, path: str) -> None:
-        """Removes a file; no error if there is none."""
-        ...
-
-    def parquet(self, path: str) -> pq.ParquetFile | None:
-        """Opens a Parquet file, None if there is none."""
-        ...
-
-    def files(self, table: str) -> dict[str, int]:
-        """Path and bytes of every Parquet file of a table, sorted by path."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalStore:
-    """A lake in a local folder."""
-
-    folder: Path
-
-    @property
-    def root(self) -> str:
-        return str(self.folder)
-
-    @property
-    def staging(self) -> Path:
-        return self.folder / STAGING
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            return (self.folder / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def exists(self, path: str) -> bool:
-        return (self.folder / path).is_file()
-
-    def write(self, path: str, data: bytes) -> None:
-        self.staging.mkdir(parents=True, exist_ok=True)
-        staged = self.staging / f"write-{uuid.uuid4().hex}"
-        staged.write_bytes(data)
-        self.publish(staged, path)
-
-    def publish(self, staged: Path, path: str) -> None:
         target = self.folder / path
         if target.suffix == ".parquet":
             self.publish_together({path: staged})
@@ -129,19 +86,26 @@ class LocalStore:
         staged.replace(target)
 
     def publish_together(self, files: Mapping[str, Path | None]) -> None:
+        """Publishes Parquet files of one folder: readers see all of them or, in S3, one by one.
+
+        None removes a file.
+        """
         (folder,) = {(self.folder / path).parent for path in files}
         put(folder, {Path(path).name: staged for path, staged in files.items()}, self.staging)
 
     def remove(self, path: str) -> None:
+        """Removes a file; no error if there is none."""
         self.publish_together({path: None})
 
     def parquet(self, path: str) -> pq.ParquetFile | None:
+        """Opens a Parquet file, None if there is none."""
         import pyarrow.parquet as pq  # 0.16 s, which `vblake sql` need not pay
 
         present = self.folder / path
         return pq.ParquetFile(present) if present.is_file() else None
 
     def files(self, table: str) -> dict[str, int]:
+        """Path and bytes of every Parquet file of a table, sorted by path."""
         # Not glob, which skips folders without read permission.
         walk = os.walk(self.folder / table, onerror=_unreadable)
         found = sorted(
@@ -160,7 +124,7 @@ def _unreadable(error: OSError) -> None:
 
 @dataclass(frozen=True)
 class S3Store:
-    """A lake under an `s3://` prefix.
+    """A lake under an `s3://` prefix, with the methods of `LocalStore`.
 
     Credentials and endpoint come from the usual AWS settings (AWS_ENDPOINT_URL, profiles, ...).
     """
@@ -235,6 +199,9 @@ class S3Store:
             for k, v in sorted(found.items())
             if k.endswith(".parquet")
         }
+
+
+Store = LocalStore | S3Store
 
 
 def open_store(lake: str) -> Store:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote
 
-from pipelines.source.base import Source
+from pipelines.source.open import Source
 from schemas.errors import IntegrityError, ReleaseError, UsageError
 
 PROJECT = "visual-behavior-ophys"

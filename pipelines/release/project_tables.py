@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.release.manifest import CELLS_TABLE, Release, ReleaseObject
-from pipelines.source.base import Source
+from pipelines.source.open import Source
 from schemas import TABLES, Column, Table, Type
 from schemas.casts import NULL_WORDS, Values, conform
 from schemas.errors import CastError, DataError, IntegrityError

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from schemas.errors import SourceError, TransientSourceError, UsageError
@@ -146,24 +145,6 @@ class Traffic:
         """Adds bytes that were received."""
         with self._lock:
             self.bytes_moved += count
-
-
-class Source(Protocol):
-    """A bucket or a folder. Keys are those of the released bucket, without a leading `/`.
-
-    Both methods raise `SourceError` (the object does not exist or may not be read) or
-    `TransientSourceError` (the bucket did not answer properly), naming key and version.
-    """
-
-    spec: SourceSpec
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Lists a folder of the bucket, like `manifests/`: the size of each object by its key."""
-        ...
-
-    def read(self, key: str, version_id: str | None) -> bytes:
-        """Returns a whole small object (at most `READ_LIMIT` bytes)."""
-        ...
 
 
 def named(spec: SourceSpec, key: str, version_id: str | None) -> str:

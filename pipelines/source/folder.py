@@ -11,9 +11,10 @@ from schemas.errors import SourceError, UsageError
 
 
 class FolderSource:
-    """A folder with the bucket's keys.
+    """A folder with the bucket's keys, without a leading `/`.
 
     It holds one version of each object: version ids are ignored, only hashes tell versions apart.
+    Methods raise `SourceError` for what does not exist or may not be read.
     """
 
     def __init__(self, spec: SourceSpec) -> None:
@@ -26,7 +27,10 @@ class FolderSource:
             )
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """See `Source.sizes`. Leaves out links that lead out of the source folder."""
+        """Lists a folder of the bucket, like `manifests/`: the size of each object by its key.
+
+        Leaves out links that lead out of the source folder.
+        """
         parent = folder.strip("/")
         base = self._inside(parent) if parent else self._root
         prefix = f"{parent}/" if parent else ""
@@ -40,7 +44,7 @@ class FolderSource:
         return dict(sorted(found.items()))
 
     def read(self, key: str, version_id: str | None) -> bytes:
-        """See `Source.read`."""
+        """Returns a whole small object, of at most `READ_LIMIT` bytes."""
         path = self.path(key)
         check_small(path.stat().st_size, named(self.spec, key, None))
         try:

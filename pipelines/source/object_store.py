@@ -76,14 +76,18 @@ class Pinned:
 
 
 class ObjectStoreSource:
-    """A bucket on S3 or on a server that speaks S3."""
+    """A bucket on S3 or on a server that speaks S3; keys have no leading `/`.
+
+    Methods raise `SourceError` (the object does not exist or may not be read) or
+    `TransientSourceError` (the bucket did not answer properly), naming key and version.
+    """
 
     def __init__(self, spec: SourceSpec, traffic: Traffic | None = None) -> None:
         self.spec = spec
         self.traffic = traffic or Traffic()
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """See `Source.sizes`."""
+        """Lists a folder, like `manifests/`: the size of each object by its key."""
         what = named(self.spec, f"the listing of {folder!r}", None)
 
         def listing(store: S3Store) -> dict[str, int]:
@@ -96,7 +100,7 @@ class ObjectStoreSource:
         return dict(sorted(found.items()))
 
     def read(self, key: str, version_id: str | None) -> bytes:
-        """See `Source.read`."""
+        """Returns a whole small object, of at most `READ_LIMIT` bytes."""
 
         def whole() -> bytes:
             with closing(self.open(key, version_id)) as remote:

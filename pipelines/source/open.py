@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from pipelines.source.base import SourceSpec, Traffic
 from pipelines.source.folder import FolderSource
@@ -10,10 +10,10 @@ from pipelines.source.folder import FolderSource
 if TYPE_CHECKING:
     from pipelines.source.object_store import ObjectStoreSource
 
+Source: TypeAlias = "FolderSource | ObjectStoreSource"
 
-def open_source(
-    spec: SourceSpec, traffic: Traffic | None = None
-) -> FolderSource | ObjectStoreSource:
+
+def open_source(spec: SourceSpec, traffic: Traffic | None = None) -> Source:
     """Opens the source that a spec describes.
 
     Args:

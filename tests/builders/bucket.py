@@ -18,8 +18,8 @@ from typing import Any
 
 from pipelines.release.manifest import Release, load_release
 from pipelines.release.project_tables import ProjectTables, read_project_tables
-from pipelines.source.base import Source, SourceSpec
-from pipelines.source.open import open_source
+from pipelines.source.base import SourceSpec
+from pipelines.source.open import Source, open_source
 
 PROJECT = "visual-behavior-ophys"
 HOST = "https://visual-behavior-ophys-data.s3.us-west-2.amazonaws.com"
