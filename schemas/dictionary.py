@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
 
 from schemas import SCHEMA_VERSION, TABLES
+from schemas.attributes import BEHAVIOR_SESSION, OPHYS_EXPERIMENT, Attribute
 from schemas.known_defects import KNOWN, KnownDefect
 from schemas.layout import relative_path
 from schemas.model import Column, ForeignKey, Subject, Table
@@ -91,6 +92,15 @@ Known exceptions of the released data are listed below. They pass the checks; `s
 Paths are relative to the lake; `<table>/**/*.parquet` is always the whole table. The column in a
 folder's name (`mouse_id`, `image_set`) is not inside the files. A table that is ingested *by name
 only* is left out unless it is asked for.
+"""
+
+_ATTRIBUTES = """\
+## Attributes of the released reader
+
+Every attribute and method that `list_data_attributes_and_methods()` of AllenSDK 2.16.2 lists, and
+the table that has its values. An attribute of `BehaviorSession` is one of `BehaviorOphysExperiment`
+too. Rules for all tables are not repeated: indices are columns, a value that is missing is NULL,
+renamed columns have both names, and behaviour is stored once per session.
 """
 
 
@@ -277,12 +287,45 @@ def _exceptions() -> str:
     return f"## Known exceptions\n\n{_markdown_table(header, rows)}"
 
 
+def attribute_status(attribute: Attribute) -> str:
+    """Returns whether the lake has what an attribute of the released reader gives.
+
+    >>> attribute_status(Attribute("demixed_traces", ("demixed_traces",)))
+    'in the lake, by name only'
+    """
+    if not attribute.tables:
+        return "not in the lake"
+    named = [name for name in attribute.tables if TABLES[name].by_name_only]
+    if not named:
+        return "in the lake"
+    which = "" if len(named) == len(attribute.tables) else f"{', '.join(named)} "
+    return f"in the lake, {which}by name only"
+
+
+def _attributes() -> str:
+    classes = (("BehaviorSession", BEHAVIOR_SESSION), ("BehaviorOphysExperiment", OPHYS_EXPERIMENT))
+    rows = [
+        (
+            _code(a.name),
+            cls,
+            ", ".join(map(_link, a.tables)),
+            attribute_status(a),
+            _cell(a.note),
+        )
+        for cls, attributes in classes
+        for a in attributes
+    ]
+    header = ("attribute", "class", "table", "status", "note")
+    return f"{_ATTRIBUTES}\n{_markdown_table(header, rows)}"
+
+
 def dictionary_markdown() -> str:
     """Returns the data dictionary as a Markdown page that ends with a newline."""
     sections = [
         _INTRODUCTION,
         _overview(),
         _exceptions(),
+        _attributes(),
         *(_table_section(t) for t in TABLES.values()),
     ]
     return "\n".join(sections)

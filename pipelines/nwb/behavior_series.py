@@ -56,6 +56,17 @@ def raw_running_speed(recording: Recording) -> Iterator[Rows]:
     return _running(recording, "speed_unfiltered")
 
 
+def running_acquisition(recording: Recording) -> Iterator[Rows]:
+    """Turn of the wheel and the voltages of its encoder, per stimulus frame."""
+    times = recording.hdf.read_numbers(f"{_RUNNING}/dx/timestamps")
+    sources = {"dx": f"{_RUNNING}/dx", "v_sig": "/acquisition/v_sig", "v_in": "/acquisition/v_in"}
+    signals = {
+        name: recording.hdf.read_numbers(f"{path}/data", rows=len(times))
+        for name, path in sources.items()
+    }
+    yield Rows({"timestamps": times, **signals}, len(times))
+
+
 def stimulus_timestamps(recording: Recording) -> Iterator[Rows]:
     """The stimulus clock as one list."""
     yield Rows({"timestamps": Ragged.one(recording.stimulus_timestamps)}, 1)

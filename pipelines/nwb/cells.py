@@ -79,44 +79,35 @@ def read_cells(recording: Recording) -> Cells:
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of some ROIs as flat pixel indices, and the size of the field of view in px."""
+    """Masks of all ROIs, in file order, as flat row-major pixel indices; field of view in px."""
 
-    pixels: Ragged
+    pixels: list[NDArray]
     height: int
     width: int
 
 
-def _masks(recording: Recording, rows: NDArray) -> Masks:
-    """Flat row-major indices of the pixels of the ROIs in some rows of the table."""
+def read_masks(recording: Recording) -> Masks:
+    """The pixels of each ROI, valid or not."""
     roi_count = len(recording.once(read_cells).roi_ids)
     path = f"{CELL_TABLE}/image_mask"
-    dataset = recording.hdf.numeric_dataset(path, ndim=3, rows=roi_count)
+    _, height, width = recording.hdf.numeric_dataset(path, ndim=3, rows=roi_count).shape
     # One mask at a time: all masks of a plane take 50 MB and more, their true pixels some 100 kB.
-    found = [np.flatnonzero(recording.hdf.read_part(path, (int(row),))) for row in rows]
-    lengths = np.array([len(f) for f in found], dtype=np.int64)
-    flat = np.concatenate(found).astype(np.uint32) if found else np.empty(0, dtype=np.uint32)
-    _, height, width = dataset.shape
-    return Masks(
-        Ragged(flat, np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))),
-        int(height),
-        int(width),
-    )
+    masks = (recording.hdf.read_part(path, (row,)) for row in range(roi_count))
+    pixels = [np.flatnonzero(mask).astype(np.uint32) for mask in masks]
+    return Masks(pixels, int(height), int(width))
 
 
-def read_masks(recording: Recording) -> Masks:
-    """Masks of the valid ROIs, ascending by cell_roi_id."""
-    return _masks(recording, recording.once(read_cells).valid)
-
-
-def _rois(recording: Recording, rows: NDArray, masks: Masks) -> Rows:
+def _rois(recording: Recording, rows: NDArray) -> Rows:
     """Some rows of the ROI table."""
-    hdf, count = recording.hdf, len(recording.once(read_cells).roi_ids)
+    roi_count = len(recording.once(read_cells).roi_ids)
+    sources = {"cell_roi_id": "id", **{name: name for name in _PLAIN}}
     values: dict[str, Values] = {
-        name: hdf.read_numbers(f"{CELL_TABLE}/{source}", rows=count)[rows]
-        for name, source in {"cell_roi_id": "id", **{name: name for name in _PLAIN}}.items()
+        name: recording.hdf.read_numbers(f"{CELL_TABLE}/{source}", rows=roi_count)[rows]
+        for name, source in sources.items()
     }
+    masks = recording.once(read_masks)
     values |= {
-        "roi_mask": masks.pixels,
+        "roi_mask": [masks.pixels[row] for row in rows],
         "field_of_view_height": masks.height,
         "field_of_view_width": masks.width,
     }
@@ -125,13 +116,12 @@ def _rois(recording: Recording, rows: NDArray, masks: Masks) -> Rows:
 
 def cell_specimens(recording: Recording) -> Iterator[Rows]:
     """Valid ROIs, ascending by cell_roi_id."""
-    yield _rois(recording, recording.once(read_cells).valid, recording.once(read_masks))
+    yield _rois(recording, recording.once(read_cells).valid)
 
 
 def roi_masks(recording: Recording) -> Iterator[Rows]:
     """All ROIs, ascending by cell_roi_id."""
-    rows = np.argsort(recording.once(read_cells).roi_ids, kind="stable")
-    yield _rois(recording, rows, _masks(recording, rows))
+    yield _rois(recording, np.argsort(recording.once(read_cells).roi_ids, kind="stable"))
 
 
 def _spacing(recording: Recording, image: str) -> float | None:
@@ -157,7 +147,8 @@ def projections(recording: Recording) -> Iterator[Rows]:
     """
     masks = recording.once(read_masks)
     segmentation = np.zeros(masks.height * masks.width, dtype=np.float32)
-    segmentation[masks.pixels.values] = 1
+    for row in recording.once(read_cells).valid:
+        segmentation[masks.pixels[row]] = 1
     stored = {"average_projection": "average_image", "max_projection": "max_projection"}
     images = {
         name: recording.hdf.read_numbers(f"{_IMAGES}/{source}", ndim=2)

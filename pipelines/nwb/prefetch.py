@@ -62,6 +62,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "rewards": _REWARDS,
     "running_speed": ("/processing/running/speed/*",),
     "raw_running_speed": ("/processing/running/speed_unfiltered/*",),
+    "running_acquisition": ("/processing/running/dx/*", "/acquisition/v_*/data"),
     "stimulus_timestamps": ("/processing/stimulus/timestamps/timestamps",),
     "eye_tracking": (
         f"{_EYE}/eye_tracking/timestamps",

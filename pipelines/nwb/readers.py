@@ -34,6 +34,7 @@ READERS: Mapping[str, Reader] = {
         series.rewards,
         series.running_speed,
         series.raw_running_speed,
+        series.running_acquisition,
         series.stimulus_timestamps,
         eye_tracking.eye_tracking,
         eye_tracking.eye_tracking_rig_geometry,

@@ -110,6 +110,47 @@ RAW_RUNNING_SPEED = _running(
     "raw_running_speed", "Running speed at 60 Hz, unfiltered.", "speed_unfiltered"
 )
 
+RUNNING_ACQUISITION = Table(
+    name="running_acquisition",
+    description="Raw signals of the running wheel in each stimulus frame, from which speed was "
+    "computed.",
+    subject=Subject.BEHAVIOR,
+    storage=Storage.SESSION,
+    columns=(
+        *BEHAVIOR_KEYS,
+        column(
+            "timestamps",
+            Type.FLOAT64,
+            "Time of the sample.",
+            "s",
+            "/processing/running/dx/timestamps",
+            required=True,
+        ),
+        column(
+            "dx",
+            Type.FLOAT64,
+            "Turn of the wheel since the last frame; an angle, though the files call it cm.",
+            source="/processing/running/dx/data",
+        ),
+        column(
+            "v_sig", Type.FLOAT64, "Voltage of the wheel's encoder.", "V", "/acquisition/v_sig/data"
+        ),
+        column(
+            "v_in",
+            Type.FLOAT64,
+            "Voltage at which the encoder starts again from 0.",
+            "V",
+            "/acquisition/v_in/data",
+        ),
+    ),
+    primary_key=(),
+    order=("behavior_session_id", "timestamps"),
+    foreign_keys=(TO_BEHAVIOR_SESSION,),
+    encoding=Encoding.SIGNAL,
+    checks=(ascending("timestamps"),),
+    by_name_only=True,
+)
+
 STIMULUS_TIMESTAMPS = Table(
     name="stimulus_timestamps",
     description="The stimulus clock, one list per session. In SQL, `timestamps[k + 1]` is the "
@@ -289,6 +330,7 @@ BEHAVIOR_SERIES_TABLES = (
     REWARDS,
     RUNNING_SPEED,
     RAW_RUNNING_SPEED,
+    RUNNING_ACQUISITION,
     STIMULUS_TIMESTAMPS,
     EYE_TRACKING,
     EYE_TRACKING_RIG_GEOMETRY,

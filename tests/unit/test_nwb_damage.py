@@ -51,13 +51,13 @@ TASK = "/general/task_parameters"
 
 # Which tables may look at a path; the others are read again in a few cases only.
 READ_FROM = {
-    "/acquisition": {"eye_tracking"},
+    "/acquisition": {"eye_tracking", "running_acquisition"},
     "/stimulus": {"stimulus_templates", "stimulus_presentations"},
     TRIALS: {"trials", "rolling_performance", "performance_metrics"},
     "/intervals": {"stimulus_presentations"},
     "/processing/licking": {"licks", "trials"},
     "/processing/rewards": {"rewards", "performance_metrics"},
-    "/processing/running": {"running_speed", "raw_running_speed"},
+    "/processing/running": {"running_speed", "raw_running_speed", "running_acquisition"},
     "/processing/stimulus": {"stimulus_timestamps"},
     "/processing/eye_tracking_rig_metadata": {"eye_tracking_rig_geometry"},
     OPHYS: {name for name, table in TABLES.items() if table.subject is Subject.OPHYS},

@@ -51,6 +51,15 @@ def test_times_of_rewards_are_those_of_autorewarded() -> None:
     }
 
 
+def test_raw_signals_of_the_wheel_share_its_clock() -> None:
+    assert columns("running_acquisition", metadata() | series()) == {
+        "timestamps": [0.0, 0.25, 0.5],
+        "dx": [0.5, -0.25, 0.0],
+        "v_sig": [1.25, 1.5, 1.0],
+        "v_in": [5.0, 5.0, 4.5],
+    }
+
+
 @pytest.mark.parametrize(
     ("stored", "delivered"),
     [

@@ -17,7 +17,7 @@ from schemas.known_defects import KNOWN, known
 ROOT = Path(__file__).parents[2]
 UNITS = {
     "s", "d", "UTC", "labelled UTC", "Hz", "1/min", "frame", "px", "px^2", "um", "mm", "nm", "cm/s", "deg", "rad", "cycles/deg",
-    "mL", "dF/F", "a.u.", "gray level", "byte",
+    "mL", "dF/F", "a.u.", "gray level", "byte", "V",
 }  # fmt: skip
 
 
