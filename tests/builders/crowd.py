@@ -113,15 +113,6 @@ class _Reader:
     def dangling(self, table: Table, key: ForeignKey) -> int:
         """Rows that refer to nothing; the table that refers is named first."""
         parent = TABLES[key.table]
-        if self._kind == "polars":
-            given = self._scan(table).drop_nulls(list(key.columns))
-            lost = given.join(
-                self._scan(parent),
-                left_on=list(key.columns),
-                right_on=list(key.references),
-                how="anti",
-            )
-            return lost.select(pl.len()).collect().item()
         with self._connection() as con:
             row = con.execute(
                 dangling_sql(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 
 from pipelines.convert.file import convert_file
@@ -37,10 +36,3 @@ def convert(task: FileTask, settings: ConvertSettings) -> FileResult:
         if task.tables == DIES_ONCE
         else convert_file(task, settings)
     )
-
-
-def arrow_array_without_pandas() -> bool:
-    """Whether Arrow makes an array here without importing pandas."""
-    import pyarrow as pa
-
-    return pa.array([1, 2]).to_pylist() == [1, 2] and "pandas" not in sys.modules

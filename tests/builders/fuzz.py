@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builders.invariants import broken
-from builders.mutate import Regions, damage_bytes, damage_structure
+from builders.mutate import Regions, damage_bytes
 from pipelines.convert.file import convert_file
 from pipelines.convert.staged import ConvertSettings, FileResult
 from pipelines.release.selection import FileTask
 from pipelines.source.base import SourceSpec
-
-_SHARE_OF_STRUCTURE = 0.35
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,7 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
     path = folder / "bucket" / key
     path.parent.mkdir(parents=True)
     shutil.copy(good.bucket / key, path)
-    done = (
-        damage_structure(path, rng)
-        if rng.random() < _SHARE_OF_STRUCTURE
-        else damage_bytes(path, good.regions, rng)
-    )
+    done = damage_bytes(path, good.regions, rng)
     (folder / "done").write_text(done)
     source, staging = SourceSpec(str(folder / "bucket")), folder / "staging"
     checked = convert_file(good.task, ConvertSettings(source, staging, True))

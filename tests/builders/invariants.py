@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.convert.staged import FileResult
@@ -15,13 +14,6 @@ from schemas.arrow import arrow_schema
 
 CLOCKS = {"stimulus_timestamps": "stimulus clock", "ophys_timestamps": "imaging clock"}
 TIMED = ("licks", "rewards", "running_speed", "raw_running_speed", "eye_tracking")
-TRACES = {
-    "dff_traces": "dff",
-    "corrected_fluorescence_traces": "corrected_fluorescence",
-    "events": "events",
-    "demixed_traces": "demixed_trace",
-    "neuropil_traces": "neuropil_trace",
-}
 
 
 def _ascending(times: Any) -> bool:
@@ -45,7 +37,7 @@ def broken(result: FileResult) -> list[str]:
     for name in rows.keys() & set(TIMED):
         if not _ascending(rows[name].column("timestamps")):
             found.append(f"{name}: times go back")
-    return found + _traces(rows)
+    return found
 
 
 def _table(name: str, rows: pa.Table, count: int) -> list[str]:
@@ -64,27 +56,4 @@ def _table(name: str, rows: pa.Table, count: int) -> list[str]:
     if own and rows.group_by(own).aggregate([]).num_rows != rows.num_rows:
         found.append(f"{name}: keys repeat")
     rows.validate(full=True)
-    return found
-
-
-def _traces(rows: dict[str, pa.Table]) -> list[str]:
-    found: list[str] = []
-    cells = (
-        set(rows["cell_specimens"].column("cell_roi_id").to_pylist())
-        if "cell_specimens" in rows
-        else None
-    )
-    lengths: set[int] = set()
-    for name in TRACES.keys() & rows.keys():
-        lengths |= set(pc.list_value_length(rows[name].column(TRACES[name])).to_pylist())
-        if cells is not None and not set(rows[name].column("cell_roi_id").to_pylist()) <= cells:
-            found.append(f"{name}: cells that are not in cell_specimens")
-    if len(lengths) > 1:
-        found.append(f"traces of {sorted(lengths)} frames")
-    if (
-        lengths
-        and "ophys_timestamps" in rows
-        and max(lengths) > len(rows["ophys_timestamps"].column("timestamps")[0])
-    ):
-        found.append("traces longer than their clock")
     return found

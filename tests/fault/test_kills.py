@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -30,9 +28,9 @@ from schemas.layout import MARKER, STAGING
 STARTS = ("nothing", "a mouse without one of its sessions", "everything, converted again")
 NOTHING, PART, WHOLE = STARTS
 
-WAYS = ("requests", "publication", "seconds", "catalog", "command")
-"""How the moment is chosen, in turn: so many requests to the server, seconds after the start, or a
-line of the code that publishes tables or makes the catalog. `command` is `vblake ingest`, Dagster
+WAYS = ("requests", "publication", "catalog", "command")
+"""How the moment is chosen, in turn: so many requests to the server, or a line of the code that
+publishes tables or makes the catalog. `command` is `vblake ingest`, Dagster
 included, killed at a request; the others are the same ingest without Dagster, which starts sooner.
 """
 LINES = ("publication", "catalog")
@@ -48,7 +46,6 @@ class World:
     tasks: tuple[FileTask, ...]
     starts: dict[str, Path]
     reference: Reference
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
     requests: dict[str, int] = field(default_factory=dict[str, int])
     lines: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
 
@@ -108,11 +105,10 @@ def world(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             assert end.code == 0, end.output
             made.lines[start] = json.loads(end.output)
             made.reference.check(lake, made.reference.seen)
-        began = time.monotonic()
         assert run(made.command(NOTHING, folder / "remote", remote=True), folder / "home").code == 0
-        requests, seconds = server.counters.requests.total(), time.monotonic() - began
+        requests = server.counters.requests.total()
         for start, share in ((NOTHING, 1.0), (PART, 2 / len(tasks)), (WHOLE, 1.0)):
-            made.seconds[start], made.requests[start] = seconds * share, int(requests * share)
+            made.requests[start] = int(requests * share)
         yield made
 
 
@@ -170,17 +166,16 @@ def _kill(world: World, number: int, seed: int, folder: Path) -> bool:
     command = world.command(start, lake, remote=way not in LINES)
     older = by_glob(lake) if start != NOTHING else None
     world.server.reset_counters()
-    moment: Callable[[], bool] = bool  # never
     case = f"seed {seed}, kill {number}, starting from {start}, by {way}"
+    last = rng.randint(1, world.lines[start][way] if way in LINES else world.requests[start])
     if way in LINES:
-        command = replace(command, phase=way, line=rng.randint(1, world.lines[start][way]))
-    elif way == "seconds":
-        latest = time.monotonic() + rng.uniform(0, world.seconds[start])
-        moment = partial(_is_past, latest)
+        command = replace(command, phase=way, line=last)
     else:
-        requests = rng.randint(1, world.requests[start])
         command = replace(command, dagster=way == "command")
-        moment = partial(_has_had, world.server, requests)
+
+    def moment() -> bool:
+        return way not in LINES and world.server.counters.requests.total() >= last
+
     end = run(command, folder / "home", moment)
     try:
         assert end.code in (0, -9), end.output
@@ -193,18 +188,10 @@ def _kill(world: World, number: int, seed: int, folder: Path) -> bool:
     return end.code != 0
 
 
-def _is_past(latest: float) -> bool:
-    return time.monotonic() > latest
-
-
-def _has_had(server: S3Server, requests: int) -> bool:
-    return server.counters.requests.total() >= requests
-
-
 def test_a_killed_ingest_leaves_a_correct_state_and_the_next_run_completes_it(
     world: World, tmp_path: Path, soak: bool, seed: int, figure: Figure
 ) -> None:
-    kills = 100 if soak else 6
+    kills = 100 if soak else 5
     killed = Counter[str]()
     for number in count():
         # An ingest that had ended before its moment came was not killed.

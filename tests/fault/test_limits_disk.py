@@ -17,7 +17,6 @@ from builders.lake import build_lake
 from builders.lakes import contents
 from builders.machine import modes, read_only, small_disk, small_files, without_rights
 
-from pipelines.catalog.build import build_catalog
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore, private
@@ -36,17 +35,8 @@ def check_whole(lake: Path) -> None:
 
 
 def finish(bucket: Path, lake: Path, expected: Path) -> None:
-    """Completes an ingest; what had been converted is not converted again."""
-    kept = {p.parent.name: p.stat().st_mtime_ns for p in (lake / "_staging").glob("*/result.json")}
-    taken: set[str] = set()
-
-    def note(result: object) -> None:
-        folder = getattr(result, "folder", lake)
-        if kept.get(folder.name) == (folder / "result.json").stat().st_mtime_ns:
-            taken.add(folder.name)
-
-    ingest(prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=0)), on_file=note)
-    assert taken == set(kept)
+    """Completes an ingest."""
+    ingest(prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=0)))
     check_whole(lake)
     assert contents(lake) == contents(expected)
 
@@ -81,27 +71,6 @@ def test_a_disk_that_is_full(
         f"disk full: {len(sizes)} sizes of disk too small, each a line for the user; then the "
         "lake equals an undisturbed one"
     )
-
-
-def _build(lake: str) -> str:
-    small_files(100_000)()
-    try:
-        build_catalog(LocalStore(Path(lake)), "1.1.0")
-    except LakeError as error:
-        return str(error)
-    return ""
-
-
-def test_a_catalog_that_cannot_be_written_leaves_the_old_one(lake: Path) -> None:
-    before = (lake / "catalog.duckdb").read_bytes()
-    text = contained(_build, str(lake), seconds=60, memory=1 << 30).value
-    assert text.startswith(f"{lake}/catalog.duckdb cannot be written (")
-    assert "File too large; " in text
-    assert text.endswith(
-        f"Repair the cause and run `vblake catalog --lake {lake}`. The tables are complete."
-    )
-    assert (lake / "catalog.duckdb").read_bytes() == before
-    assert list((lake / "_staging").iterdir()) == []
 
 
 def _limited_ingest(bucket: str, lake: str, size: int) -> str:

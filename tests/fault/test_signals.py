@@ -17,21 +17,13 @@ from pathlib import Path
 import pytest
 from builders.command import COMMAND, Started, start
 from builders.fixtures import Figure, Ingest
-from builders.lakes import contents
 
 from pipelines.check.lake import verify
-from pipelines.convert.staged import FileResult
-from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import LocalStore
-from pipelines.request import IngestRequest
-from pipelines.source.base import SourceSpec
 from schemas.checks import Level
 
 SOON = 30
 """Seconds after which a process that was asked to stop hangs, even on a busy machine."""
-
-WAYS = [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, True)]
-"""Signals, and whether the whole group gets them, as from a terminal and from some schedulers."""
 
 
 def converting(bucket: Path, lake: Path) -> Started:
@@ -45,50 +37,7 @@ def check_whole(lake: Path) -> None:
     assert [p for p in verify(LocalStore(lake)) if p.level is Level.ERROR] == []
 
 
-def test_an_ingest_that_is_stopped_says_so_and_goes_on_from_there(
-    sample_bucket: Path, sample_lake: Path, tmp_path: Path, soak: bool
-) -> None:
-    for number, group in WAYS if soak else WAYS[:1]:
-        lake = tmp_path / number.name
-        running = converting(sample_bucket, lake)
-        (os.killpg if group else os.kill)(running.process.pid, number)
-        assert running.end(SOON) == 128 + number
-        text = "\n".join(running.said)
-        assert "Traceback" not in text
-        assert "resource_tracker" not in text
-        word = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
-        said = re.fullmatch(
-            rf"error: {word}: (\d+) of (\d+) files are in the lake(?:, (\d+) more converted)?; "
-            "the same command goes on from there",
-            running.said[-1],
-        )
-        assert said, text
-        published, files, converted = (int(n or 0) for n in said.groups())
-        assert 0 < published + converted < files
-        goes_on(sample_bucket, lake, published, converted)
-        assert contents(lake) == contents(sample_lake)
-
-
-def goes_on(bucket: Path, lake: Path, published: int, converted: int) -> None:
-    """Completes an ingest that said how far it had come."""
-    prepared = prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), workers=0))
-    remembered = {
-        p.parent.name: p.stat().st_mtime_ns for p in (lake / "_staging").glob("*/result.json")
-    }
-    assert len(prepared.done) >= published
-    assert len(remembered) + len(prepared.done) >= published + converted
-    taken: set[str] = set()
-
-    def note(result: FileResult) -> None:
-        if remembered.get(result.folder.name) == (result.folder / "result.json").stat().st_mtime_ns:
-            taken.add(result.folder.name)
-
-    ingest(prepared, on_file=note)
-    assert taken == set(remembered), "what was converted is not converted again"
-    check_whole(lake)
-
-
-def test_an_ingest_that_is_stopped_at_any_moment(
+def test_an_ingest_that_is_stopped_at_any_moment_says_so_and_goes_on_from_there(
     sample_bucket: Path,
     tmp_path: Path,
     run_ingest: Ingest,
@@ -96,15 +45,18 @@ def test_an_ingest_that_is_stopped_at_any_moment(
     seed: int,
     figure: Figure,
 ) -> None:
-    cases, stopped = 30 if soak else 1, 0
+    cases, stopped = 30 if soak else 2, 0
     for case in range(cases):
         rng = random.Random(f"{seed} {case}")
         number = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
         lake = tmp_path / f"lake{case}"
-        workers = rng.choice("12")
-        running = start("ingest", "--source", sample_bucket, "--lake", lake, "--workers", workers)
-        running.wait_for("to convert")
-        time.sleep(rng.uniform(0, 4))
+        if case == 0:  # surely in the midst of it
+            running = converting(sample_bucket, lake)
+        else:
+            running = start("ingest", "--source", sample_bucket, "--lake", lake, "--workers", "1")
+            running.wait_for("to convert")
+            time.sleep(rng.uniform(0, 4))
+        # The whole group gets it from a terminal and from some schedulers.
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if rng.random() < 0.5 else os.kill)(running.process.pid, number)
         code = running.end(SOON)
@@ -113,11 +65,17 @@ def test_an_ingest_that_is_stopped_at_any_moment(
         # After its last line, nothing keeps a signal from ending the process.
         assert code in ((0, -number) if done else (128 + number,)), (seed, case, text)
         assert "Traceback" not in text, (seed, case)
-        assert done or "the same command goes on from there" in running.said[-1], (seed, case, text)
+        word = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+        line = (
+            rf"error: {word}: (\d+ of \d+ files are in the lake(?:, \d+ more converted)?|.+); "
+            "the same command goes on from there"
+        )
+        assert done or re.fullmatch(line, running.said[-1]), (seed, case, text)
         run_ingest(sample_bucket, lake)
         check_whole(lake)
         shutil.rmtree(lake)
         stopped += not done
+    assert stopped
     figure(
         f"signals: {stopped} of {cases} ingests stopped at a random moment (the others were done), "
         "each with its line; all were completed"
@@ -175,28 +133,6 @@ def test_a_signal_that_has_no_effect_ends_after_a_while() -> None:
     assert running.said == ["ready", "stopping", "error: stopped by SIGTERM: half is done"]
 
 
-FINALIZER = """
-import signal, time
-from pipelines.cli import interrupt
-from pipelines.cli.app import main
-interrupt._PATIENCE = 0.2
-class Connection:
-    def __del__(self):
-        signal.raise_signal(signal.SIGTERM)
-def work():
-    Connection()
-    time.sleep(60)
-main(work)
-"""
-
-
-def test_a_signal_in_a_finalizer_leaves_no_traceback() -> None:
-    # As those of Dagster's database connections, in which Python drops the exception.
-    running = start("-c", FINALIZER, program=[sys.executable])
-    assert running.end(SOON) == 143
-    assert running.said == ["error: stopped by SIGTERM"]
-
-
 def test_signals_to_process_and_group_are_one() -> None:
     # `timeout`, Slurm and others do that.
     running = program(cleaning=1)
@@ -239,14 +175,6 @@ def test_a_query_that_is_stopped_leaves_nothing_behind(good: Path, tmp_path: Pat
     assert running.end(SOON) == 143
     assert running.said == ["error: stopped by SIGTERM"]
     assert [p.name for p in tmp_path.rglob("*")] == ["tmp"]
-
-
-def test_a_check_that_is_stopped_leaves_no_traceback(sample_lake: Path) -> None:
-    running = start("verify", "--lake", sample_lake)
-    time.sleep(1.0)
-    running.process.send_signal(signal.SIGINT)
-    assert running.end(SOON) in (0, 130), running.said
-    assert "Traceback" not in "\n".join(running.said)
 
 
 @pytest.mark.parametrize(

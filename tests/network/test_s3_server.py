@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +14,6 @@ from servers.s3 import BUCKET, S3Server
 
 from pipelines.source.base import SourceSpec
 from pipelines.source.open import open_source
-from schemas.errors import SourceError
 
 CONTENT = bytes(i * 7 % 251 for i in range(100_000))
 KEY = "vb/a file.nwb"
@@ -97,17 +94,6 @@ def test_listing_by_pages(server: S3Server, folder: Path) -> None:
         assert source.read(key, None) == b"x"
 
 
-def test_versions(folder: Path) -> None:
-    (folder / "old").write_bytes(b"old content")
-    versions = {KEY: {"1": "old", "2": KEY}}
-    with S3Server(folder, versions=versions) as server:
-        source = open_source(SourceSpec(f"s3://{BUCKET}", server.url))
-        assert source.read(KEY, "1") == b"old content"
-        assert source.read(KEY, None) == source.read(KEY, "2") == CONTENT
-        with pytest.raises(SourceError, match="no such version"):
-            source.read(KEY, "pinned")
-
-
 def test_a_fault_of_the_server_itself_is_raised(folder: Path) -> None:
     def broken(*_: object) -> None:
         raise LookupError("a fault in the test")
@@ -118,20 +104,3 @@ def test_a_fault_of_the_server_itself_is_raised(folder: Path) -> None:
         pytest.raises(ConnectionError),
     ):
         ask(server, OBJECT)
-
-
-def test_the_command_serves_and_counts(folder: Path) -> None:
-    command = [sys.executable, "-m", "servers.s3", folder, "--latency", "0.001"]
-    tests = Path(__file__).parents[1]
-    with subprocess.Popen(command, cwd=tests, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            url = process.stdout.readline().strip()
-            source = open_source(SourceSpec(f"s3://{BUCKET}", url))
-            assert source.read(KEY, "pinned") == CONTENT
-            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-            connection.request("GET", "/_counters?reset")
-            assert json.loads(connection.getresponse().read())["bytes_sent"] == {KEY: 100_000}
-            connection.close()
-        finally:
-            process.terminate()

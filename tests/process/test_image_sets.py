@@ -13,13 +13,8 @@ from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, edit, file_key, query
 
 from pipelines.check.lake import verify
-from pipelines.convert.file import convert_file
-from pipelines.convert.staged import TEMPLATES, ConvertSettings
-from pipelines.ingest import MouseReport, prepare
+from pipelines.ingest import MouseReport
 from pipelines.lake.store import LocalStore
-from pipelines.release.selection import Selection
-from pipelines.request import IngestRequest
-from pipelines.source.base import SourceSpec
 
 
 def _set_of(path: Path) -> tuple[str, list[str]]:
@@ -101,25 +96,6 @@ def test_another_picture_under_the_name_is_refused_and_nothing_else(
         "An image has one picture in all sessions, so one of the two files is wrong."
     ]
     assert contents(lake) == before
-
-
-def test_images_that_another_file_has_staged_are_not_written_again(
-    sample_bucket: Path, tmp_path: Path
-) -> None:
-    request = IngestRequest(
-        SourceSpec(str(sample_bucket)), "nowhere", selection=Selection(tables=(TEMPLATES,))
-    )
-    settings = ConvertSettings(SourceSpec(str(sample_bucket)), tmp_path, verify_hash=False)
-    written: dict[str, int] = {}
-    sets: set[str | None] = set()
-    for task in prepare(request).todo:
-        result = convert_file(task, settings)
-        assert result.error is None
-        sets.add(result.image_set)
-        staged = {p.name: p.stat().st_ino for p in (tmp_path / "images").glob("*.parquet")}
-        assert staged.items() >= written.items()
-        written = staged
-    assert len(written) == len(sets - {None})
 
 
 def test_an_interrupted_run_whose_images_are_lost_converts_the_file_again(

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 from builders.fixtures import Ingest
-from builders.lakes import behavior_file, contents, edit, file_key, files, query
+from builders.lakes import behavior_file, contents, file_key, files, query
 
-from pipelines.ingest import MouseReport, ingest, prepare
-from pipelines.lake.store import LocalStore
+from pipelines.ingest import ingest, prepare
 from pipelines.nwb.recording import Recording, Rows
-from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas import TABLES
@@ -26,12 +24,6 @@ def _entries(lake: Path) -> dict[int, tuple[str, str | None]]:
         key: (status, error)
         for key, status, error in query(lake, "SELECT file_key, status, error FROM source_files")
     }
-
-
-def test_every_file_of_the_bucket_is_ingested(sample_bucket: Path, sample_lake: Path) -> None:
-    names = {file_key(p) for p in sample_bucket.rglob("*.nwb")}
-    assert _entries(sample_lake) == dict.fromkeys(names, ("ingested", None))
-    assert not (sample_lake / "_staging").exists()
 
 
 def test_ingesting_twice_changes_no_file(
@@ -55,32 +47,12 @@ def test_forcing_converts_again_to_the_same_rows(
     assert new > old
 
 
-def test_the_first_mouse_can_be_queried_while_the_others_are_converted(
-    sample_bucket: Path, tmp_path: Path
-) -> None:
-    lake, seen = tmp_path / "lake", list[int]()
-
-    def look(report: MouseReport) -> None:
-        seen.append(report.mouse_id)
-        assert {mouse for (mouse,) in query(lake, "SELECT DISTINCT mouse_id FROM trials")} >= set(
-            seen
-        )
-
-    ingest(
-        prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(lake), workers=0)), on_mouse=look
-    )
-    assert len(seen) > 1
-
-
 def test_tables_can_be_added_later(
     sample_bucket: Path, sample_lake: Path, tmp_path: Path, run_ingest: Ingest
 ) -> None:
     lake = tmp_path / "lake"
     run_ingest(sample_bucket, lake, tables=("trials", "dff_traces"))
     assert query(lake, "SELECT count(*) FROM licks") == [(0,)]
-    assert query(lake, "SELECT count(*) FROM trials") == query(
-        sample_lake, "SELECT count(*) FROM trials"
-    )
     run_ingest(sample_bucket, lake)
     assert contents(lake) == contents(sample_lake)
     assert query(lake, "SELECT count(*) FROM demixed_traces") == [(0,)]
@@ -88,73 +60,24 @@ def test_tables_can_be_added_later(
     assert query(lake, "SELECT count(*) FROM demixed_traces") == query(
         lake, "SELECT count(*) FROM dff_traces"
     )
-    counted = query(
+    ((counted,),) = query(
         lake,
-        "SELECT DISTINCT list_sort([r.table_name FOR r IN row_counts]) FROM source_files WHERE ophys_experiment_id IS NOT NULL AND gives_behavior",
+        "SELECT DISTINCT list_sort([r.table_name FOR r IN row_counts]) FROM source_files "
+        "WHERE ophys_experiment_id IS NOT NULL AND gives_behavior",
     )
-    assert counted == [
-        (
-            sorted(
-                t.name
-                for t in TABLES.values()
-                if t.subject.value in ("behavior", "ophys", "stimulus")
-            ),
-        )
-    ]
+    of_files = ("behavior", "ophys", "stimulus")
+    assert counted == sorted(t.name for t in TABLES.values() if t.subject.value in of_files)
 
 
 def test_behaviour_comes_once_per_session_from_the_first_listed_plane(sample_lake: Path) -> None:
     giving = query(
         sample_lake,
-        "SELECT s.behavior_session_id, list(f.file_key) FILTER (f.gives_behavior), any_value(s.ophys_experiment_id[1]), count(*) "
-        "FROM behavior_sessions s JOIN source_files f USING (behavior_session_id) "
-        "WHERE s.ophys_experiment_id IS NOT NULL GROUP BY 1",
+        "SELECT list(f.file_key) FILTER (f.gives_behavior), any_value(s.ophys_experiment_id[1]), "
+        "count(*) FROM behavior_sessions s JOIN source_files f USING (behavior_session_id) "
+        "WHERE s.ophys_experiment_id IS NOT NULL GROUP BY s.behavior_session_id",
     )
     assert any(planes > 1 for *_, planes in giving)
-    assert all(keys == [first] for _, keys, first, _ in giving)
-    assert (
-        query(
-            sample_lake,
-            "SELECT count(*), count(DISTINCT (behavior_session_id, trials_id)) FROM trials",
-        )[0][0]
-        > 0
-    )
-    repeated = query(
-        sample_lake,
-        "SELECT behavior_session_id FROM task_parameters GROUP BY 1 HAVING count(*) > 1",
-    )
-    assert repeated == []
-
-
-def test_earlier_good_data_of_a_file_that_turned_bad_stays(
-    bucket: Path, lake: Path, sample_lake: Path, run_ingest: Ingest
-) -> None:
-    bad = behavior_file(bucket)
-    with edit(bad) as h5:
-        del h5["/intervals/trials/hit"]
-    run_ingest(bucket, lake, force=True, behavior_sessions=(file_key(bad),))
-    status, error = _entries(lake)[file_key(bad)]
-    assert status == "quarantined"
-    assert error == (
-        f"file visual-behavior-ophys/behavior_sessions/{bad.name}, table trials, column /intervals/trials/hit: a dataset is missing; "
-        "expected a dataset; found nothing"
-    )
-    assert contents(lake) == contents(sample_lake)
-    counts = f"SELECT row_counts FROM source_files WHERE file_key = {file_key(bad)}"
-    assert query(lake, counts) == query(sample_lake, counts)
-
-
-def test_a_file_of_another_session_is_refused(
-    bucket: Path, tmp_path: Path, run_ingest: Ingest
-) -> None:
-    first, second = behavior_file(bucket, 0), behavior_file(bucket, 1)
-    first.write_bytes(second.read_bytes())
-    run_ingest(bucket, tmp_path / "lake", behavior_sessions=(file_key(first),))
-    assert _entries(tmp_path / "lake")[file_key(first)] == (
-        "quarantined",
-        f"file visual-behavior-ophys/behavior_sessions/{first.name}, column behavior_session_id: the file is of another recording than the release says; "
-        f"expected {file_key(first)}; found {file_key(second)}. The manifest or the object is wrong.",
-    )
+    assert all(keys == [first] for keys, first, _ in giving)
 
 
 def test_files_that_the_release_lacks_are_noted_once(
@@ -200,64 +123,6 @@ def test_a_lake_holds_one_release(lake: Path, bucket: Path, run_ingest: Ingest) 
     assert str(caught.value) == (
         f"{lake} holds release 1.1.0, not 1.2.0. Keep one lake per release: give another --lake, or --release 1.1.0."
     )
-
-
-def test_what_an_interrupted_run_had_converted_is_not_converted_again(
-    sample_bucket: Path,
-    sample_lake: Path,
-    tmp_path: Path,
-    run_ingest: Ingest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lake = tmp_path / "lake"
-    monkeypatch.setattr(
-        "pipelines.ingest.publish_mouse", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        run_ingest(sample_bucket, lake)
-    monkeypatch.undo()
-    converted = {p.parent.name.partition("-")[0] for p in (lake / "_staging").glob("*/result.json")}
-    assert converted
-    request = IngestRequest(
-        SourceSpec(str(sample_bucket)), str(lake), selection=Selection(), workers=0
-    )
-    seen: list[str] = []
-    monkeypatch.setattr("pipelines.convert.file.convert_file", _noting(seen))
-    ingest(prepare(request))
-    assert seen
-    assert not converted & set(seen)
-    assert contents(lake) == contents(sample_lake)
-
-
-def test_a_forced_run_that_stops_while_it_publishes_is_completed_by_the_next(
-    bucket: Path,
-    lake: Path,
-    tmp_path: Path,
-    run_ingest: Ingest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    changed = behavior_file(bucket)
-    with edit(changed) as h5:
-        h5["/intervals/trials/reward_volume"][...] *= 2
-        h5["/processing/rewards/volume/data"][...] *= 2
-    calls = 0
-
-    def publish(self: LocalStore, staged: Path, path: str) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        original(self, staged, path)
-
-    original = LocalStore.publish
-    monkeypatch.setattr(LocalStore, "publish", publish)
-    with pytest.raises(KeyboardInterrupt):
-        run_ingest(bucket, lake, force=True, behavior_sessions=(file_key(changed),))
-    monkeypatch.undo()
-    run_ingest(bucket, lake)
-    run_ingest(bucket, tmp_path / "other")
-    assert contents(lake) == contents(tmp_path / "other")
-    assert run_ingest(bucket, lake) == []
 
 
 def test_what_another_ingest_has_done_meanwhile_is_not_done_again(

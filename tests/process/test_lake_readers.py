@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 
 import duckdb
@@ -20,8 +19,6 @@ from schemas import TABLES, Storage, Table
 from schemas.arrow import arrow_schema
 
 BY_DEFAULT = [t for t in TABLES.values() if not t.by_name_only]
-OF_SESSIONS = [t.name for t in BY_DEFAULT if "behavior_session_id" in {c.name for c in t}]
-OF_EXPERIMENTS = [t.name for t in BY_DEFAULT if t.subject.value == "ophys"]
 
 
 def _count(lake: Path, table: str) -> int:
@@ -48,28 +45,6 @@ def test_every_reader_sees_the_declared_rows_in_order(sample_lake: Path, table: 
             assert description.decode() == column.description
         keys = [tuple(row[n] for n in order) for row in file.read(order).to_pylist()]
         assert keys == sorted(keys), path
-
-
-@pytest.mark.parametrize(
-    ("names", "key"),
-    [(OF_SESSIONS, "behavior_session_id"), (OF_EXPERIMENTS, "ophys_experiment_id")],
-    ids=["session", "experiment"],
-)
-def test_any_two_tables_join(sample_lake: Path, names: list[str], key: str) -> None:
-    pairs = list(combinations(names, 2))
-    joins = [
-        f"SELECT {i}, count(*) FROM (SELECT DISTINCT {key} FROM {a}) JOIN {b} USING ({key})"
-        for i, (a, b) in enumerate(pairs)
-    ]
-    counts = query(sample_lake, " UNION ALL ".join(joins))
-    assert [pairs[i] for i, rows in counts if not rows] == []
-
-
-def test_a_moved_lake_works_with_one_setting(sample_lake: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "it's run[1] – für alle"
-    shutil.copytree(sample_lake, moved)
-    for table in BY_DEFAULT:
-        assert _count(moved, table.name) == _count(sample_lake, table.name)
 
 
 def test_the_catalog_opens_read_only_from_any_working_directory(
@@ -123,13 +98,6 @@ def test_views_have_comments_and_aliases(sample_lake: Path) -> None:
                 assert columns[table.name, alias] == f"Newer name of {name}. {expected}"
                 differ = f"SELECT count(*) FROM {table.name} WHERE {name} IS DISTINCT FROM {alias}"
                 assert query(sample_lake, differ) == [(0,)], (table.name, name)
-
-
-def test_declarations_are_ordinary_tables(sample_lake: Path) -> None:
-    assert _count(sample_lake, "_tables") == len(TABLES)
-    assert _count(sample_lake, "_columns") == sum(len(t.columns) for t in TABLES.values())
-    keys = "SELECT referenced_table FROM _foreign_keys WHERE table_name = 'trials'"
-    assert query(sample_lake, keys) == [("behavior_sessions",)]
 
 
 def test_long_views_have_one_row_per_cell_and_frame(sample_lake: Path) -> None:

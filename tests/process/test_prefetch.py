@@ -7,8 +7,6 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 from builders.lakes import behavior_file, experiment_file
 from builders.network import small_distances
@@ -133,14 +131,6 @@ def test_no_byte_is_fetched_twice(a_file: Path) -> None:
     )
 
 
-def test_planes_are_read_without_behavior() -> None:
-    """Planes 2..n of a session are read for their own tables only."""
-    patterns = [p for table in OPHYS for p in PATHS[table]]
-    assert patterns
-    assert {p.split("/")[1] for p in patterns} <= {"processing", "general", "session_start_time"}
-    assert {p.split("/")[2] for p in patterns if p.startswith("/processing")} == {"ophys"}
-
-
 @pytest.mark.parametrize("kind", ["behavior", "experiment"])
 def test_a_failed_request_is_never_taken_for_something_missing(
     kind: str, sample_bucket: Path, spread: None
@@ -162,31 +152,3 @@ def test_a_failed_request_is_never_taken_for_something_missing(
                 pytest.fail(f"request {failing} failed, and all tables were read")
             # Whatever the readers made of it, `opened` raises this.
             assert file.failure is local.error
-
-
-@pytest.mark.parametrize("chunked", [False, True])
-def test_texts_of_every_kind_of_storage(chunked: bool, tmp_path: Path) -> None:
-    path = tmp_path / "texts.nwb"
-    words = [f"word {i} {'x' * (i % 300)}" for i in range(2000)]
-    storage = {"chunks": (100,), "compression": "gzip"} if chunked else {}
-    with h5py.File(path, "w") as h5:
-        h5["identifier"] = "1"
-        h5.create_group("general/metadata")
-        trials = h5.create_group("intervals/trials")
-        trials.create_dataset("of any length", data=words, dtype=h5py.string_dtype(), **storage)
-        trials.create_dataset("fixed", data=np.array(words, dtype="S310"), **storage)
-        trials.create_dataset("none", shape=(0,), maxshape=(None,), dtype=h5py.string_dtype())
-        trials.create_dataset("never written", shape=(100,), dtype=h5py.string_dtype())
-        trials.create_dataset("one", data="text")
-    with remote(path) as (recording, file, local):
-        prefetch(recording, ["trials"], file)
-        asked = len(local.asked)
-        for name in ("of any length", "fixed"):
-            assert [
-                w.decode() for w in recording.hdf.read_strings(f"/intervals/trials/{name}").tolist()
-            ] == words
-        with pytest.raises(DataError, match="no data in the file for shape"):
-            recording.hdf.read_strings("/intervals/trials/never written")
-        assert recording.hdf.read_string("/intervals/trials/one") == "text"
-        if not chunked:
-            assert len(local.asked) == asked

@@ -14,12 +14,10 @@ from schemas.dictionary import COMMAND, dictionary_markdown
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    "module", ["schemas", "schemas.dictionary", "schemas.layout", "schemas.errors"]
-)
-def test_talking_about_tables_does_not_import_arrow(module: str) -> None:
+def test_talking_about_tables_does_not_import_arrow() -> None:
     code = (
-        f"import sys, {module}; print(sorted({{'pyarrow', 'numpy', 'pandas'}} & set(sys.modules)))"
+        "import sys, schemas.dictionary, schemas.layout, schemas.errors\n"
+        "print(sorted({'pyarrow', 'numpy', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
@@ -58,16 +56,9 @@ def loaded(modules: set[str], *command: str | Path) -> tuple[str, str]:
     return code, found
 
 
-@pytest.mark.parametrize(
-    "command", [["--help"], ["sql", "--help"], ["describe", "trials"], ["status", "--help"]]
-)
+@pytest.mark.parametrize("command", [["--help"], ["sql", "--help"], ["describe", "trials"]])
 def test_quick_commands_do_not_load_dagster(command: list[str]) -> None:
     assert loaded({"dagster"}, *command) == ("0", "[]")
-
-
-def test_a_plan_loads_only_what_it_needs(sample_bucket: Path, tmp_path: Path) -> None:
-    command = ("plan", "--source", sample_bucket, "--lake", tmp_path, "--where", "mouse_id > 0")
-    assert loaded({"dagster", "pandas", "h5py"}, *command) == ("0", "[]")
 
 
 def test_an_ingest_with_nothing_to_do_does_not_load_dagster(

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +12,6 @@ from builders import faulty
 
 from pipelines.convert.pool import convert_files
 from pipelines.convert.staged import ConvertSettings
-from pipelines.convert.worker import worker_process
 from pipelines.ingest import prepare
 from pipelines.release.selection import FileTask, Selection
 from pipelines.request import IngestRequest
@@ -43,11 +37,6 @@ def tasks(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         selection=Selection(tables=("trials",)),
     )
     return list(prepare(request).todo)
-
-
-def _as_here() -> dict[str, str]:
-    """Environment of a process of its own that imports what this one can."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def _errors(
@@ -94,42 +83,6 @@ def test_a_worker_cannot_take_the_memory_of_the_machine(
         **{t.file_key: None for t in tasks},
         greedy.file_key: "no more memory",
     }
-
-
-def test_a_worker_refuses_pandas() -> None:
-    with worker_process() as executor:
-        assert executor.submit(faulty.arrow_array_without_pandas).result()
-
-
-def test_workers_end_with_the_process_they_work_for(
-    tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path
-) -> None:
-    script = (
-        "import pickle, sys\n"
-        "import pipelines.convert.pool\nfrom builders import faulty\n"
-        "pipelines.convert.pool._convert_file = faulty.convert\n"
-        "tasks, settings = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "list(pipelines.convert.pool.convert_files(tasks, settings, 2))\n"
-    )
-    (tmp_path / "work.pickle").write_bytes(
-        pickle.dumps(([replace(t, tables=faulty.WAITS) for t in tasks[:2]], settings))
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "work.pickle")], env=_as_here()
-    )
-    workers = _eventually(
-        lambda: _workers(tmp_path),
-        lambda found: len(found) == 2,
-    )
-    assert len(workers) == 2
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert (
-        _eventually(
-            lambda: [w for w in workers if Path(f"/proc/{w}").exists()], lambda left: not left
-        )
-        == []
-    )
 
 
 def _workers(folder: Path) -> list[int]:

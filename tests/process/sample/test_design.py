@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
-from pipelines.sample.behavior import run_task
-from pipelines.sample.design import REAL, TINY, plan_sessions, rng_for
-from pipelines.sample.stimulus import image_set_of
+from pipelines.sample.design import REAL, TINY, plan_sessions
 
 
 def test_ids_are_unique_across_the_dataset() -> None:
@@ -47,22 +42,3 @@ def test_real_scale_has_one_of_each_kind_with_the_first_mouse() -> None:
         ("mesoscope", 1),
     ]
     assert (REAL.fov["scientifica"], REAL.template_shape) == ((512, 447), (1200, 1920))
-
-
-def test_hit_rates_differ_by_experience() -> None:
-    """Over many mice at real length: training below familiar, the first novel session in between."""
-    rates: dict[str, list[float]] = {}
-    for session in plan_sessions(8, 0, TINY):
-        if session.passive or session.session_type.startswith("TRAINING_0"):
-            continue
-        images = len(image_set_of(session).images)
-        run = run_task(session, REAL, 0, images, rng_for(0, session.mouse.number, session.number))
-        assert np.isin(run.reward_frames[~run.reward_auto] - 1, run.licks).all()
-        rates.setdefault(session.experience_level, []).append(
-            run.trials.responded[run.trials.go].mean()
-        )
-        if session.has_omissions:
-            assert run.flashes.omitted.mean() == pytest.approx(0.05, abs=1e-3)
-            assert not (run.flashes.omitted & run.flashes.changed).any()
-    mean = {level: np.mean(found) for level, found in rates.items()}
-    assert mean["Training"] < mean["Novel 1"] < mean["Novel >1"] < mean["Familiar"]
