@@ -17,21 +17,12 @@ from schemas import TABLES, Subject
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
 
 OF_SESSION = {
-    *BEHAVIOR,
-    "stimulus_timestamps",
-    "performance_metrics",
-    "task_parameters",
-    "behavior_metadata",
-    "stimulus_templates",
-    "eye_tracking_rig_geometry",
+    *(*BEHAVIOR, "stimulus_timestamps", "performance_metrics", "task_parameters"),
+    *("behavior_metadata", "stimulus_templates", "eye_tracking_rig_geometry"),
 }
 OF_EXPERIMENT = {
-    *OPHYS,
-    *ROIS,
-    "ophys_timestamps",
-    "motion_correction",
-    "experiment_metadata",
-    "projections",
+    *(*OF_SESSION, *OPHYS, *ROIS, "ophys_timestamps", "motion_correction"),
+    *("experiment_metadata", "projections"),
 }
 
 
@@ -39,12 +30,8 @@ OF_EXPERIMENT = {
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mini")
     source = mini_bucket().write(folder / "bucket")
-    request = IngestRequest(
-        source.spec,
-        str(folder / "lake"),
-        selection=Selection(tables=ALL_TABLES),
-        workers=0,
-    )
+    selection = Selection(tables=ALL_TABLES)
+    request = IngestRequest(source.spec, str(folder / "lake"), selection=selection, workers=0)
     reports = ingest(prepare(request))
     entries = [entry for report in reports for entry in report.entries]
     assert {(entry.file_key, entry.status, entry.error) for entry in entries} == {
@@ -67,9 +54,7 @@ def test_the_training_session_is_what_the_released_reader_returns(lake: Path) ->
 def test_the_experiment_is_what_the_released_reader_returns(lake: Path) -> None:
     result = Comparison(lake, TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT))
     assert result.differences == []
-    assert {
-        table for table, values in result.compared.items() if values
-    } == OF_SESSION | OF_EXPERIMENT
+    assert {table for table, values in result.compared.items() if values} == OF_EXPERIMENT
 
 
 def test_the_comparison_allows_for_rounding_in_what_is_computed() -> None:

@@ -12,7 +12,7 @@ from schemas import TABLES, Storage, Table, Type
 from schemas.arrow import arrow_schema
 from schemas.checks import RULES, Level, Rule
 from schemas.dictionary import COMMAND, dictionary_markdown
-from schemas.known_defects import KNOWN, known
+from schemas.known_defects import KNOWN
 
 ROOT = Path(__file__).parents[2]
 UNITS = {
@@ -120,17 +120,6 @@ def test_known_exceptions_are_of_declared_things_with_a_reason_and_a_source() ->
         assert e.rule is not Rule.ROWS_EXPECTED or table.rows_expected
         assert e.unless is None or TABLES[e.unless.table][e.unless.column]
     assert len({(e.name, e.rule) for e in KNOWN}) == len(KNOWN)
-
-
-def test_a_known_exception_ends_with_a_release() -> None:
-    assert {e.name for e in known("demixed_traces", Rule.ROWS_EXPECTED, "1.0.1")} == {
-        "no-cells-in-demixed-traces",
-        "no-demixed-traces",
-    }
-    assert {e.name for e in known("demixed_traces", Rule.ROWS_EXPECTED, "1.1.0")} == {
-        "no-cells-in-demixed-traces"
-    }
-    assert known("trials", Rule.ROWS_EXPECTED, "0.1.0") == []
 
 
 def test_conditions_on_rows_are_sql_over_their_table() -> None:
