@@ -256,7 +256,7 @@ def test_without_trials_nothing_is_made_up() -> None:
     assert columns(TABLE, empty)["trials_id"] == [None] * 6
 
 
-@pytest.mark.parametrize("name", ["image_name", "stop_time", "omitted"])
+@pytest.mark.parametrize("name", ["image_name", "stop_time"])
 def test_a_column_that_no_group_has_is_an_error(name: str) -> None:
     content = without(behavior_file(), *[f"{group}/{name}" for group in GROUPS])
     assert problem(TABLE, content) == (

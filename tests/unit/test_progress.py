@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders.lake import entry
@@ -46,19 +47,19 @@ def result(session: int, *, error: str | None = None) -> FileResult:
     return FileResult(task, Path("/nowhere"), error=error, seconds=2.04)
 
 
+FIELDS: dict[Status, dict[str, Any]] = {
+    Status.INGESTED: {"row_counts": {"trials": 2_000}},
+    Status.QUARANTINED: {"error": "it is broken"},
+    Status.SKIPPED: {"error": "it is broken", "object_key": None},
+}
+
+
 def report(*statuses: Status) -> MouseReport:
     entries: list[Entry] = []
     for number, status in enumerate(statuses):
-        fields = (
-            {"row_counts": {"trials": 2_000}}
-            if status is Status.INGESTED
-            else {"error": "it is broken"}
-        )
-        if status is Status.SKIPPED:
-            fields |= {"object_key": None}
-        entries.append(
-            entry(FileKind.BEHAVIOR_SESSION, 1001 + number, 101, 1001 + number, status, **fields)
-        )
+        fields = FIELDS[status]
+        session = 1001 + number
+        entries.append(entry(FileKind.BEHAVIOR_SESSION, session, 101, session, status, **fields))
     return MouseReport(101, tuple(entries))
 
 
@@ -91,12 +92,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.file_done(result(1002, error="table [trials]: it is broken"))
         progress.mouse_done(report(Status.INGESTED))
     after = terminal.getvalue()
-    for part in (
-        "2/2 files",
-        "3.0/3.0 MB",
-        "mouse 101",
-        f"quarantined: {KEY}_1002.nwb: table [trials]: it is broken",
-    ):
+    for part in ("2/2 files", "3.0/3.0 MB", "mouse 101", "table [trials]: it is broken"):
         assert part in after
     assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
 
@@ -118,9 +114,8 @@ def prepared(*, done: int = 0) -> Prepared:
 
 
 def test_the_summary_of_a_good_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        print_summary(prepared(done=1200), [report(Status.INGESTED), report(Status.INGESTED)]) == 0
-    )
+    reports = [report(Status.INGESTED), report(Status.INGESTED)]
+    assert print_summary(prepared(done=1200), reports) == 0
     assert capsys.readouterr().out == (
         "2 files ingested, 1,200 already there\n"
         "catalog: /data/lake/catalog.duckdb\n"
@@ -131,10 +126,8 @@ def test_the_summary_of_a_good_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_summary_names_every_file_that_is_not_in_the_lake(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert (
-        print_summary(prepared(), [report(Status.INGESTED, Status.QUARANTINED, Status.SKIPPED)])
-        == 3
-    )
+    reports = [report(Status.INGESTED, Status.QUARANTINED, Status.SKIPPED)]
+    assert print_summary(prepared(), reports) == 3
     assert capsys.readouterr().out == (
         "1 file ingested, 1 quarantined, 1 missing in the source\n"
         "quarantined: visual-behavior-ophys/behavior_session_1002.nwb: it is broken\n"

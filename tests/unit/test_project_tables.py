@@ -176,7 +176,7 @@ def test_a_release_before_1_0_0_has_no_cells(tmp_path: Path) -> None:
 def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
     bucket = Bucket()
     for row in bucket.tables["behavior_session_table"]:
-        del row["image_set"], row["trial_count"]
+        del row["image_set"]
     sessions = _read(bucket, tmp_path).tables["behavior_sessions"]
     assert sessions.column("image_set").null_count == sessions.num_rows
 

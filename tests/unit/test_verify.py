@@ -45,10 +45,6 @@ SPEED = "running_speed/mouse_id=101/behavior_session_1001.parquet"
 DFF = "dff_traces/mouse_id=101/ophys_experiment_3001.parquet"
 SESSIONS = "behavior_sessions/behavior_sessions.parquet"
 PLANE = {"behavior_session_id": 1002, "ophys_session_id": 2002, "ophys_experiment_id": 3001}
-GOOD_CELLS = [
-    {"cell_roi_id": 9001, "ophys_experiment_id": 3001},
-    {"cell_roi_id": 9002, "ophys_experiment_id": 3002},
-]
 
 
 def found(store: LocalStore, *, deep: bool = True, catalog: bool = False) -> list[str]:
@@ -263,10 +259,9 @@ def test_the_tables_of_a_plane_have_the_frames_of_its_traces(store: LocalStore) 
     assert rules(store) == [(Rule.ONE_PER_FRAME, "motion_correction", None)]
 
 
-@pytest.mark.parametrize("experiment", [None, 3002], ids=["not-listed", "listed-elsewhere"])
-def test_a_cell_that_the_release_does_not_list(store: LocalStore, experiment: int | None) -> None:
-    other = [{"cell_roi_id": 9001, "ophys_experiment_id": experiment}] if experiment else []
-    write_rows(store, "ophys_cells", [*other, GOOD_CELLS[1]])
+def test_a_cell_that_the_release_lists_for_another_experiment(store: LocalStore) -> None:
+    cells = [{"cell_roi_id": cell, "ophys_experiment_id": 3002} for cell in (9001, 9002)]
+    write_rows(store, "ophys_cells", cells)
     assert rules(store) == [(Rule.FOREIGN_KEY, "cell_specimens", "cell_roi_id")]
 
 
@@ -350,30 +345,22 @@ def test_known_defects_are_named_with_their_reason_and_not_among_the_findings(
 ) -> None:
     clock = [{**PLANE, "timestamps": [n / 10 for n in range(7)]}]
     write_rows(store, "ophys_timestamps", clock, mouse_id=101, ophys_experiment_id=3001)
-    count(store, {"eye_tracking": 0}, {})
     seen = Occurrence("no-change-time", "trials", "the file has no such column")
-    counts = BEHAVIOR_1001 | {"eye_tracking": 0}
     behavior = entry(
-        FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, row_counts=counts, known_defects=(seen,)
+        FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, row_counts=BEHAVIOR_1001, known_defects=(seen,)
     )
     publish_mouse(store, 101, [behavior], RELEASE)
     assert found(store) == []
-    start = "known exception: table"
     texts = known(store)
     assert texts[0] == (
-        f"{start} behavior_sessions, column file_id: imaged-sessions-have-no-file: sessions that "
-        "were imaged; they have no behaviour file (-999 in the release): behaviour is read from "
-        "the first plane listed (NWB_TABLES.md 7.4, 7.5); found 2 rows"
+        "known exception: table behavior_sessions, column file_id: imaged-sessions-have-no-file: "
+        "sessions that were imaged; they have no behaviour file (-999 in the release): behaviour "
+        "is read from the first plane listed (NWB_TABLES.md 7.4, 7.5); found 2 rows"
     )
-    ends = (
-        ("licks: no-licks: ", "behaviour session 1002"),
-        ("eye_tracking: no-eye-tracking: ", "behaviour session 1001"),
-        ("ophys_timestamps, column timestamps: clock-goes-on: ", "experiment 3001"),
-        ("trials, column change_time: no-change-time: ", "behaviour session 1001"),
-    )
-    for text, (first, last) in zip(texts[1:], ends, strict=True):
-        assert text.startswith(f"{start} {first}")
-        assert text.endswith(f"; found {last}")
+    ends = [text.partition("found ")[2] for text in texts[1:]]
+    assert ends == ["behaviour session 1002", "experiment 3001", "behaviour session 1001"]
+    assert ["no-licks: " in texts[1], "clock-goes-on: " in texts[2]] == [True, True]
+    assert "no-change-time: " in texts[3]
 
 
 # --- ledger --------------------------------------------------------------------------------------
