@@ -19,7 +19,8 @@ from pipelines.catalog.build import build_catalog
 from pipelines.lake.ledger import Entry, Status, publish_mouse
 from pipelines.lake.store import LocalStore, Store, clear, create_lake
 from pipelines.lake.writer import write_table
-from pipelines.release.selection import FileKind
+from pipelines.release.manifest import ReleaseObject
+from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES, Column, Type
 from schemas.casts import conform
 from schemas.layout import relative_path
@@ -184,6 +185,26 @@ def entry(
             "bytes_fetched": 0,
             "status": status,
             "ingested_at": WHEN,
+            **fields,
+        }
+    )
+
+
+def behavior_task(session: int, **fields: Any) -> FileTask:
+    """What is to be done with the behaviour file of a training session of mouse 101."""
+    return FileTask(
+        **{
+            "release": RELEASE,
+            "kind": FileKind.BEHAVIOR_SESSION,
+            "file_key": session,
+            "mouse_id": 101,
+            "behavior_session_id": session,
+            "ophys_session_id": None,
+            "ophys_experiment_id": None,
+            "gives_behavior": True,
+            "object": ReleaseObject(f"{FileKind.BEHAVIOR_SESSION.value}_{session}.nwb", "v1", None),
+            "tables": ("trials",),
+            "bytes": 1_500_000,
             **fields,
         }
     )

@@ -170,17 +170,11 @@ VIOLATIONS = tuple(
             "motion_correction",
             ("lengths and clock do not match; expected 5, the frames of dF/F; found 6",),
         ),
-        *(
-            (
-                f"no {table}",
-                drop(path),
-                table,
-                ("the table is empty; expected rows", f"{evidence} says that there should be"),
-            )
-            for table, path, evidence in (
-                ("licks", "/processing/licking", "trials.lick_times"),
-                ("stimulus_templates", "/stimulus/templates", "task_parameters.stimulus"),
-            )
+        (
+            "no stimulus_templates",
+            drop("/stimulus/templates"),
+            "stimulus_templates",
+            ("the table is empty; expected rows", "task_parameters.stimulus says that there"),
         ),
     )
 )

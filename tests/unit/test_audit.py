@@ -22,8 +22,8 @@ def audit() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         "audit", Path(__file__).parents[2] / ".ci/audit.py"
     )
-    assert spec is not None
-    assert spec.loader is not None
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

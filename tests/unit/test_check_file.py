@@ -134,20 +134,6 @@ def test_a_file_that_breaks_a_rule_is_refused(case: Violation) -> None:
 # --- rules that need tables of their own ---------------------------------------------------------
 
 
-def test_rows_of_another_schema_are_refused(rows: dict[str, pa.Table]) -> None:
-    other = rows["licks"].rename_columns(["behavior_session_id", "timestamps", "frames"])
-    error = refused([TABLES["licks"]], {"licks": other})
-    assert str(error) == f"file {NAME}, table licks, column frame: the column is missing"
-
-
-def test_a_missing_required_value_is_found(rows: dict[str, pa.Table]) -> None:
-    frames = pa.array([11, 22, None], pa.int64())
-    schema = rows["licks"].schema
-    batch = pa.Table.from_arrays([*rows["licks"].columns[:2], frames], schema=schema)
-    error = refused([TABLES["licks"]], {"licks": batch})
-    assert (error.column, error.problem) == ("frame", "a required value is missing")
-
-
 @pytest.mark.parametrize("name", ["trials", "dff_traces", "projections"])
 def test_a_repeated_primary_key_is_found_also_far_apart(
     name: str, rows: dict[str, pa.Table]

@@ -28,16 +28,15 @@ def _open(path: Path, requests: list[Range] | None = None) -> RangeFile:
     return RangeFile(fetch, path.stat().st_size)
 
 
-def _many(path: Path, libver: str, *, groups: int = 12, members: int = 20) -> None:
-    """Writes groups whose names, entries and headers are scattered over the file."""
+def _many(path: Path, libver: str) -> None:
+    """Writes 12 groups whose names, entries and headers are scattered over the file."""
     with h5py.File(path, "w", libver=libver) as h5:
-        for member in range(members):
-            for group in range(groups):
-                h5.require_group(f"group {group}").create_group(
-                    f"member {member} with a name of some length"
-                )
+        for member in range(20):
+            for number in range(12):
+                group = h5.require_group(f"group {number}")
+                group.create_group(f"member {member} with a name of some length")
                 if member % 3 == 0:
-                    h5[f"group {group}"].attrs[f"attribute {member}"] = "x" * 200
+                    group.attrs[f"attribute {member}"] = "x" * 200
             h5[f"between {member}"] = np.zeros(20_000)
 
 

@@ -120,20 +120,11 @@ def test_trials_of_presentations_are_those_of_a_loop(session: dict[str, Any]) ->
     assert active_rows(start, named, None, trials_table).tolist() == active
     blocks = {session["block"][i] for i in range(count) if active[i]}
     whole = [b in blocks for b in session["block"]]
-    assert (
-        active_rows(start, named, np.array(session["block"], dtype=int), trials_table).tolist()
-        == whole
-    )
+    block = np.array(session["block"], dtype=int)
+    assert active_rows(start, named, block, trials_table).tolist() == whole
 
-    frames = {
-        f
-        for t, c, f in zip(session["ids"], session["catch"], session["frames"], strict=True)
-        if c and t in ids
-    }
+    table = zip(session["ids"], session["catch"], session["frames"], strict=True)
+    frames = {frame for trial, catch, frame in table if catch and trial in ids}
     sham = [f in frames for f in session["start_frame"]]
-    assert (
-        sham_changes(
-            np.array(session["start_frame"], dtype=int), np.array(ids, dtype=int), trials_table
-        ).tolist()
-        == sham
-    )
+    start_frame = np.array(session["start_frame"], dtype=int)
+    assert sham_changes(start_frame, np.array(ids, dtype=int), trials_table).tolist() == sham

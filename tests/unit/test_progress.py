@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.lake import entry
+from builders.lake import behavior_task, entry
 
 from pipelines.cli.progress import Progress, print_summary
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport, Prepared
 from pipelines.lake.ledger import Entry, Status
 from pipelines.lake.store import LocalStore
-from pipelines.release.manifest import Release, ReleaseObject
+from pipelines.release.manifest import Release
 from pipelines.release.project_tables import ProjectTables
-from pipelines.release.selection import FileKind, FileTask, Plan
+from pipelines.release.selection import FileKind, Plan
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
-
-KEY = "visual-behavior-ophys/behavior_sessions/behavior_session"
 
 
 class Terminal(io.StringIO):
@@ -31,20 +29,7 @@ class Terminal(io.StringIO):
 
 
 def result(session: int, *, error: str | None = None) -> FileResult:
-    task = FileTask(
-        release="1.1.0",
-        kind=FileKind.BEHAVIOR_SESSION,
-        file_key=session,
-        mouse_id=101,
-        behavior_session_id=session,
-        ophys_session_id=None,
-        ophys_experiment_id=None,
-        gives_behavior=True,
-        object=ReleaseObject(f"{KEY}_{session}.nwb", None, None),
-        tables=("trials",),
-        bytes=1_500_000,
-    )
-    return FileResult(task, Path("/nowhere"), error=error, seconds=2.04)
+    return FileResult(behavior_task(session), Path("/nowhere"), error=error, seconds=2.04)
 
 
 FIELDS: dict[Status, dict[str, Any]] = {
@@ -68,14 +53,16 @@ def test_a_log_gets_a_line_per_file_and_mouse() -> None:
     with Progress(log) as progress:
         progress.start(2, 3_000_000)
         progress.file_done(result(1001))
-        progress.file_done(result(1002, error=f"file {KEY}_1002.nwb: table trials: it is broken"))
+        progress.file_done(
+            result(1002, error="file behavior_session_1002.nwb: table trials: it is broken")
+        )
         progress.mouse_done(report(Status.INGESTED, Status.QUARANTINED))
         progress.mouse_done(report(Status.INGESTED))
         progress.mouse_done(report(Status.QUARANTINED))
     assert log.getvalue() == (
         "2 files to convert, 3.0 MB\n"
         "[1/2] mouse 101 behavior_session_1001.nwb 1.5 MB in 2.0 s\n"
-        f"[2/2] mouse 101 quarantined: {KEY}_1002.nwb: table trials: it is broken\n"
+        "[2/2] mouse 101 quarantined: behavior_session_1002.nwb: table trials: it is broken\n"
         "mouse 101 is in the lake: 1 file, 2,000 rows; 1 file could not be ingested\n"
         "mouse 101 is in the lake: 1 file, 2,000 rows\n"
         "mouse 101: 1 file could not be ingested\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from builders.lake import BEHAVIOR_1001, RELEASE, entry
+from builders.lake import BEHAVIOR_1001, RELEASE, behavior_task, entry
 
 from pipelines.convert.staged import FileResult
 from pipelines.lake import ledger
 from pipelines.lake.store import LocalStore
 from pipelines.publish.mouse import publish_mouse
-from pipelines.release.manifest import ReleaseObject
-from pipelines.release.selection import FileKind, FileTask
+from pipelines.release.selection import FileKind
 from schemas.known_defects import occurrence
 
 
@@ -22,19 +21,7 @@ def test_a_run_of_some_tables_keeps_what_earlier_runs_found_in_the_others(
     found = (no_licks, no_time)
     before = entry(kind, 1001, 101, 1001, row_counts=BEHAVIOR_1001, known_defects=found)
     ledger.publish_mouse(store, 101, [before], RELEASE)
-    task = FileTask(
-        release=RELEASE,
-        kind=kind,
-        file_key=1001,
-        mouse_id=101,
-        behavior_session_id=1001,
-        ophys_session_id=None,
-        ophys_experiment_id=None,
-        gives_behavior=True,
-        object=ReleaseObject("behavior_session_1001.nwb", "v2", None),
-        tables=("trials", "rewards"),
-        bytes=None,
-    )
+    task = behavior_task(1001, tables=("trials", "rewards"))
     no_rewards = occurrence("no-rewards", "no rows")
     result = FileResult(
         task,
