@@ -22,8 +22,9 @@ CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER
     unit VARCHAR, description VARCHAR, alias VARCHAR);
 INSERT INTO _columns VALUES ('licks', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),
     ('licks', 'behavior_session_id', 2, 'BIGINT', NULL, 'The session.', NULL),
-    ('licks', 'timestamps', 3, 'DOUBLE', 's', 'Time of the lick.', NULL);
-CREATE VIEW licks AS SELECT mouse_id, behavior_session_id, timestamps
+    ('licks', 'timestamps', 3, 'DOUBLE', 's', 'Time of the lick.', NULL),
+    ('licks', 'frame', 4, 'BIGINT', 'frame', 'Stimulus frame of the lick.', NULL);
+CREATE VIEW licks AS SELECT mouse_id, behavior_session_id, timestamps, frame
     FROM read_parquet(getvariable('lake_root') || '/licks/**/*.parquet',
         hive_types = {mouse_id: BIGINT});
 CREATE TABLE behavior_sessions AS FROM (VALUES (7, 70, 71), (8, 80, NULL))
@@ -38,9 +39,12 @@ CREATE TABLE _lake AS SELECT '2' AS schema_version;
 
 _FILES = {
     "licks/mouse_id=7/licks": (
-        "FROM (VALUES (70::BIGINT, 0.5::DOUBLE), (70, 1.25)) t(behavior_session_id, timestamps)"
+        "FROM (VALUES (70::BIGINT, 0.5::DOUBLE, 30::BIGINT), (70, 1.25, 75)) "
+        "t(behavior_session_id, timestamps, frame)"
     ),
-    "licks/mouse_id=8/licks": "SELECT 80::BIGINT AS behavior_session_id, 3.0::DOUBLE AS timestamps",
+    "licks/mouse_id=8/licks": (
+        "SELECT 80::BIGINT AS behavior_session_id, 3.0::DOUBLE AS timestamps, 180::BIGINT AS frame"
+    ),
     "dff_traces/mouse_id=7/ophys_experiment_51": (
         "FROM (VALUES (901, 5, [0.0::DOUBLE, 0.5, 0.25]), (902, NULL, [1.0, 2.0, 3.0])) "
         "t(cell_roi_id, cell_specimen_id, dff)"
@@ -67,7 +71,7 @@ def example_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _names(request: pytest.FixtureRequest) -> Iterator[None]:
-    if not isinstance(request.node, pytest.DoctestItem) or request.path.parent != _PACKAGE:
+    if not isinstance(request.node, pytest.DoctestItem) or _PACKAGE not in request.path.parents:
         yield
         return
     import vblake

@@ -24,18 +24,18 @@ class Session:
     """
 
     def __init__(self, lake: Tables, mouse_id: int, behavior_session_id: int) -> None:
-        self._lake = lake
+        self.lake = lake
         self.mouse_id = mouse_id
         self.behavior_session_id = behavior_session_id
 
     def __repr__(self) -> str:
-        return f"{self._lake!r}.session({self.behavior_session_id})"
+        return f"{self.lake!r}.session({self.behavior_session_id})"
 
     @cached_property
     def _keys(self) -> dict[str, dict[str, int]]:
         """The tables that have rows of this session, and the ids that select them."""
         own = {"behavior_session_id": self.behavior_session_id, "mouse_id": self.mouse_id}
-        return self._lake.keys_of_tables(own)
+        return self.lake.keys_of_tables(own)
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         if name.startswith("_") or name not in self._keys:
@@ -59,9 +59,9 @@ class Session:
             [0.5, 1.25]
         """
         if name not in self._keys:
-            self._lake.describe(name)
+            self.lake.describe(name)
             raise LookupError(f"{name} says nothing about one session. Read it with Lake.scan.")
-        return self._lake.scan(name, **self._keys[name]).collect()
+        return self.lake.scan(name, **self._keys[name]).collect()
 
     @property
     def stimulus_timestamps(self) -> Array:
@@ -79,18 +79,23 @@ class Session:
         Raises:
             LookupError: the lake does not have it.
         """
-        return self._row("behavior_metadata")
+        return self.row("behavior_metadata")
 
-    def _row(self, table: str) -> dict[str, Any]:
+    def row(self, table: str) -> dict[str, Any]:
+        """The one row of a table with a row per session or experiment, as a dictionary.
+
+        Raises:
+            LookupError: the lake does not have it.
+        """
         rows = self.table(table)
         if rows.is_empty():
-            raise LookupError(f"{self._lake.root} has no {table} of this. {self._advice(table)}")
+            raise LookupError(f"{self.lake.root} has no {table} of this. {self._advice(table)}")
         return rows.row(0, named=True)
 
     def _list(self, table: str, column: str) -> Array:
         rows = self.table(table)
         if rows.is_empty():
-            raise LookupError(f"{self._lake.root} has no {table} of this. {self._advice(table)}")
+            raise LookupError(f"{self.lake.root} has no {table} of this. {self._advice(table)}")
         return rows[column].explode().to_numpy()
 
     def _advice(self, table: str) -> str:
@@ -112,7 +117,7 @@ class Experiment(Session):
         self.ophys_experiment_id = ophys_experiment_id
 
     def __repr__(self) -> str:
-        return f"{self._lake!r}.experiment({self.ophys_experiment_id})"
+        return f"{self.lake!r}.experiment({self.ophys_experiment_id})"
 
     @cached_property
     def _keys(self) -> dict[str, dict[str, int]]:
@@ -121,7 +126,7 @@ class Experiment(Session):
             "behavior_session_id": self.behavior_session_id,
             "mouse_id": self.mouse_id,
         }
-        return self._lake.keys_of_tables(own)
+        return self.lake.keys_of_tables(own)
 
     @property
     def dff(self) -> xr.DataArray:
@@ -199,7 +204,7 @@ class Experiment(Session):
             raise LookupError(f"There are no traces {what!r}. Use {', '.join(TRACES)}.")
         table, column = TRACES[what]
         return read_experiment_traces(
-            self._lake.files, self.ophys_experiment_id, table, column, self.mouse_id
+            self.lake.files, self.ophys_experiment_id, table, column, self.mouse_id
         )
 
     @property
@@ -210,7 +215,7 @@ class Experiment(Session):
     @property
     def metadata(self) -> dict[str, Any]:
         """The row of `experiment_metadata` as a dictionary."""
-        return self._row("experiment_metadata")
+        return self.row("experiment_metadata")
 
     @property
     def max_projection(self) -> xr.DataArray:
@@ -227,16 +232,26 @@ class Experiment(Session):
         """1 inside any valid ROI and 0 elsewhere, y x x; the coordinates are in millimetres."""
         return self._image("segmentation_mask_image")
 
-    def _image(self, name: str) -> xr.DataArray:
-        xr: Any = import_extra("xarray")
+    def read_image(self, name: str) -> tuple[Array, tuple[float, float]]:
+        """An image by name as NumPy array, shape (height, width), and a pixel's size in mm, (x, y).
+
+        Raises:
+            LookupError: the lake does not have it.
+        """
         found = self.table("projections").filter(image_name=name)
         if found.is_empty():
-            raise LookupError(f"{self._lake.root} has no {name}. {self._advice('projections')}")
+            raise LookupError(f"{self.lake.root} has no {name}. {self._advice('projections')}")
         row = found.drop("pixels").row(0, named=True)
         pixels = found["pixels"].explode().to_numpy().reshape(row["height"], row["width"])
+        return pixels, (row["spacing_x"], row["spacing_y"])
+
+    def _image(self, name: str) -> xr.DataArray:
+        xr: Any = import_extra("xarray")
+        pixels, (x, y) = self.read_image(name)
+        height, width = pixels.shape
         axes = {
-            axis: (axis, np.arange(length) * row[f"spacing_{axis}"], {"units": "mm"})
-            for axis, length in zip("yx", pixels.shape, strict=True)
+            "y": ("y", np.arange(height) * y, {"units": "mm"}),
+            "x": ("x", np.arange(width) * x, {"units": "mm"}),
         }
         return xr.DataArray(pixels, axes, ("y", "x"), name)
 

@@ -40,7 +40,7 @@ def test_every_table_of_recordings_is_an_attribute(experiment: vblake.Experiment
     keys = {"behavior_session_id", "ophys_experiment_id"}
     tables = [name for name, table in TABLES.items() if keys & {c.name for c in table.columns}]
     assert set(tables) <= set(dir(experiment))
-    arrays = {"events", "stimulus_timestamps", "ophys_timestamps"}
+    arrays = {"events", "roi_masks", "stimulus_timestamps", "ophys_timestamps"}
     for name in set(tables) - arrays - {"behavior_sessions", "ophys_sessions"}:
         frame = getattr(experiment, name)
         key = "behavior_session_id" if name != "ophys_cells" else "ophys_experiment_id"

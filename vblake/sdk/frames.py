@@ -1,0 +1,130 @@
+"""Turns rows of the lake into pandas frames and dictionaries as the released SDK returns them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from vblake.sdk.columns import Field, Frame, Kind, Scalar
+from vblake.traces import Array
+
+
+def to_pandas(rows: pl.DataFrame, frame: Frame) -> pd.DataFrame:
+    """Rows of the lake as one of the SDK's tables: index, columns in order, dtypes, sentinels.
+
+    Example:
+        >>> from vblake.sdk.columns import LICKS
+        >>> to_pandas(pl.DataFrame({"timestamps": [0.5], "frame": [30]}), LICKS)
+           timestamps  frame
+        0         0.5     30
+    """
+    fields = [f for f in frame.fields if not (f.optional and _absent(rows, f))]
+    names = [f.name for f in fields]
+    if set(frame.wide) <= set(names):
+        names = [name for name in names if name not in frame.wide] + list(frame.wide)
+    values = rows.select([f.expression for f in fields])
+    columns = {f.name: _column(values[f.name], f.kind) for f in fields}
+    if frame.empty and rows.is_empty():
+        columns = {name: pd.Series([], dtype=frame.empty) for name in names}
+    result = pd.DataFrame({name: columns[name] for name in names}, columns=names)
+    if frame.index is not None:
+        result.index = _index(rows, frame)
+    return result
+
+
+def _absent(rows: pl.DataFrame, field: Field) -> bool:
+    name = field.source or field.name
+    return name not in rows.columns or rows[name].null_count() == len(rows)
+
+
+def _index(rows: pl.DataFrame, frame: Frame) -> Any:
+    assert frame.index is not None
+    name = frame.index.name
+    if frame.empty and rows.is_empty():
+        return pd.Index([], dtype=object, name=name)
+    if frame.numbered:
+        return pd.RangeIndex(len(rows), name=name)
+    return pd.Index(_column(rows[name], frame.index.kind), name=name)
+
+
+def _column(values: pl.Series, kind: Kind) -> Any:
+    """A column as pandas holds it."""
+    missing = values.is_null()
+    match kind:
+        case Kind.INT if missing.any():
+            return pd.Series(values.cast(pl.Float64).to_numpy())
+        case Kind.INT:
+            return pd.Series(_whole(values))
+        case Kind.FLOAT:
+            return pd.Series(values.to_numpy())
+        case Kind.BOOL if missing.any():
+            filled = values.fill_null(value=False).to_numpy()
+            return pd.Series(pd.arrays.BooleanArray(filled.copy(), missing.to_numpy().copy()))
+        case Kind.BOOL:
+            return pd.Series(values.to_numpy())
+        case Kind.NULLABLE_INT:
+            filled = values.fill_null(0).to_numpy()
+            return pd.Series(pd.arrays.IntegerArray(filled.copy(), missing.to_numpy().copy()))
+        case Kind.TIME:
+            moments = pd.to_datetime(values.cast(pl.Int64).to_numpy(), unit="us", utc=True)
+            return pd.Series(moments.astype("datetime64[ns, UTC]"))
+        case Kind.ARRAY:
+            return objects([np.asarray(v) for v in values])
+        case Kind.DAY:
+            return objects([v if v is not None else np.nan for v in values.dt.strftime("%Y-%m-%d")])
+        case Kind.TEXT | Kind.LIST:
+            texts = values.cast(pl.String) if values.dtype.is_integer() else values
+            return objects([v if v is not None else np.nan for v in texts.to_list()])
+
+
+def _whole(values: pl.Series) -> Array:
+    """Integers; whole numbers that the lake has as floats become integers, others stay floats."""
+    array = values.to_numpy()
+    if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
+        return array.astype(np.int64)
+    return array
+
+
+def objects(values: list[Any]) -> Any:
+    """A pandas column of Python objects, also where pandas would make another type of them."""
+    array = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return pd.Series(array, dtype=object)
+
+
+def to_dictionary(row: Mapping[str, Any], scalars: Mapping[str, Scalar]) -> dict[str, Any]:
+    """A row of the lake as one of the SDK's dictionaries, in its order and with its types.
+
+    Example:
+        >>> to_dictionary({"age_in_days": None, "mouse_id": 7}, {"mouse_id": Scalar.WORD})
+        {'mouse_id': '7'}
+    """
+    return {name: _scalar(row[name], scalar) for name, scalar in scalars.items()}
+
+
+def _scalar(value: Any, scalar: Scalar) -> Any:
+    match scalar:
+        case Scalar.NAN:
+            return np.nan if value is None else value
+        case Scalar.NUMPY_ALWAYS:
+            return np.float64(np.nan if value is None else value)
+        case Scalar.NUMPY_NAN if value is None:
+            return np.nan
+        case Scalar.GROUPS if value == 0:
+            return 0
+        case _ if value is None:
+            return None
+        case Scalar.UUID:
+            return UUID(value)
+        case Scalar.WORD:
+            return str(value)
+        case Scalar.PLAIN:
+            return value
+        case _:
+            return np.float64(value) if isinstance(value, float) else np.int64(value)

@@ -1,0 +1,339 @@
+"""The released SDK's objects of a session and of an experiment, read from a lake."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+import vblake.sdk.columns as columns
+from vblake.sdk.frames import objects, to_dictionary, to_pandas
+from vblake.session import Experiment, Session, masks_of
+from vblake.traces import Array
+
+
+class Coordinates(NamedTuple):
+    """A position in millimetres or a rotation in degrees."""
+
+    x: float
+    y: float
+    z: float
+
+
+class Image(NamedTuple):
+    """An image of the field of view.
+
+    Attributes:
+        data: gray levels, shape (height, width).
+        spacing: width and height of a pixel.
+        unit: unit of the spacing.
+    """
+
+    data: Array
+    spacing: tuple[float, float]
+    unit: str = "mm"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The gray levels, so that NumPy and Matplotlib take the image as an array."""
+        return np.array(self.data, dtype=dtype)
+
+
+class BehaviorSession:
+    """A behaviour session with the attributes of the SDK's `BehaviorSession`.
+
+    Each attribute is read when it is first asked for. Attributes raise LookupError where the lake
+    does not have the table.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._session!r})"
+
+    def list_data_attributes_and_methods(self) -> list[str]:
+        """Names of all attributes and methods that give data."""
+        own = {"list_data_attributes_and_methods"}
+        return [n for n in dir(type(self)) if not n.startswith("_") and n not in own]
+
+    def _frame(self, frame: columns.Frame) -> pd.DataFrame:
+        return to_pandas(self._session.table(frame.table), frame)
+
+    @property
+    def behavior_session_id(self) -> np.int64:
+        """The session's id."""
+        return np.int64(self._session.behavior_session_id)
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """Animal and recording."""
+        return to_dictionary(self._session.metadata, columns.BEHAVIOR_METADATA)
+
+    @cached_property
+    def task_parameters(self) -> dict[str, Any]:
+        """Settings of the task."""
+        return to_dictionary(self._session.row("task_parameters"), columns.TASK_PARAMETERS)
+
+    @cached_property
+    def licks(self) -> pd.DataFrame:
+        """`timestamps` in seconds and stimulus `frame` of each lick."""
+        return self._frame(columns.LICKS)
+
+    @cached_property
+    def rewards(self) -> pd.DataFrame:
+        """`volume` in mL, `timestamps` in seconds, and whether it was `auto_rewarded`."""
+        return self._frame(columns.REWARDS)
+
+    @cached_property
+    def running_speed(self) -> pd.DataFrame:
+        """`timestamps` in seconds and filtered `speed` in cm/s."""
+        return self._frame(columns.RUNNING_SPEED)
+
+    @cached_property
+    def raw_running_speed(self) -> pd.DataFrame:
+        """`timestamps` in seconds and unfiltered `speed` in cm/s."""
+        return self._frame(columns.RAW_RUNNING_SPEED)
+
+    @cached_property
+    def stimulus_timestamps(self) -> Array:
+        """Time of each stimulus frame in seconds, shape (n_frames,)."""
+        return self._session.stimulus_timestamps
+
+    @cached_property
+    def stimulus_presentations(self) -> pd.DataFrame:
+        """Flashes, omissions, gray screens and movie frames, by `stimulus_presentations_id`."""
+        return self._frame(columns.STIMULUS_PRESENTATIONS)
+
+    @cached_property
+    def stimulus_templates(self) -> pd.DataFrame:
+        """The images of the session's image set, `unwarped` and `warped`, by `image_name`."""
+        shown = self._session.table("stimulus_presentations")["image_set"].unique()
+        rows = self._session.lake.scan("stimulus_templates").filter(
+            pl.col("image_set").is_in(shown.drop_nulls().to_list())
+        )
+        return _templates(rows.sort("image_name").collect())
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """The trials with images, times, licks and outcome, by `trials_id`."""
+        trials = self._frame(columns.TRIALS)
+        # In the files these two depend on the whole session: without any lick the lists of licks
+        # have no type, and without any reward the volumes are sums of nothing.
+        if not any(len(times) for times in trials["lick_times"]):
+            trials["lick_times"] = objects(
+                [np.empty(0, dtype=object) for _ in range(len(trials))]
+            ).to_numpy()
+        if not trials["reward_volume"].to_numpy().any():
+            trials["reward_volume"] = trials["reward_volume"].astype(np.int64)
+        return trials
+
+    @cached_property
+    def eye_tracking(self) -> pd.DataFrame:
+        """Ellipses of eye, pupil and corneal reflection, by video `frame`; empty if not filmed."""
+        return self._frame(columns.EYE_TRACKING)
+
+    @cached_property
+    def eye_tracking_rig_geometry(self) -> dict[str, Any]:
+        """Where monitor, eye camera and its light stood; empty if the file does not say so."""
+        rows = self._session.table("eye_tracking_rig_geometry")
+        if rows.is_empty():
+            return {}
+        row = rows.row(0, named=True)
+        values = {name: row[name] for name in columns.RIG_GEOMETRY}
+        return {k: Coordinates(*v) if isinstance(v, list) else v for k, v in values.items()}
+
+    def get_rolling_performance_df(self) -> pd.DataFrame:
+        """Rates and d' of each trial from the trials before it, by `trials_id`."""
+        return self.rolling_performance_df.copy()
+
+    @cached_property
+    def rolling_performance_df(self) -> pd.DataFrame:
+        """What `get_rolling_performance_df` returns."""
+        return self._frame(columns.ROLLING_PERFORMANCE)
+
+    def get_reward_rate(self) -> Array:
+        """Rewards per minute around each trial, shape (n_trials,)."""
+        return self.rolling_performance_df["reward_rate"].to_numpy(copy=True)
+
+    @property
+    def reward_rate(self) -> Array:
+        """What `get_reward_rate` returns."""
+        return self.get_reward_rate()
+
+    def get_performance_metrics(
+        self, engaged_trial_reward_rate_threshold: float = 2.0
+    ) -> dict[str, Any]:
+        """Counts of trials, rewards, mean rates and d' of the session.
+
+        Args:
+            engaged_trial_reward_rate_threshold: rewards per minute above which the mouse counts as
+                engaged.
+        """
+        row = self._session.row("performance_metrics")
+        metrics = to_dictionary(row, columns.PERFORMANCE_METRICS)
+        if engaged_trial_reward_rate_threshold == 2.0:
+            return metrics
+        performance = self.rolling_performance_df
+        engaged = performance[performance["reward_rate"] > engaged_trial_reward_rate_threshold]
+        return metrics | {
+            "engaged_trial_count": np.int64(len(engaged)),
+            "mean_hit_rate_engaged": engaged["hit_rate"].mean(),
+            "mean_false_alarm_rate_engaged": engaged["false_alarm_rate"].mean(),
+            "mean_dprime_engaged": engaged["rolling_dprime"].mean(),
+            "max_dprime_engaged": engaged["rolling_dprime"].max(),
+        }
+
+    @property
+    def performance_metrics(self) -> dict[str, Any]:
+        """What `get_performance_metrics` returns."""
+        return self.get_performance_metrics()
+
+
+class BehaviorOphysExperiment(BehaviorSession):
+    """An imaging plane with the attributes of the SDK's `BehaviorOphysExperiment`."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment)
+        self._experiment = experiment
+
+    @property
+    def ophys_experiment_id(self) -> int:
+        """The experiment's id."""
+        return self._experiment.ophys_experiment_id
+
+    @property
+    def ophys_session_id(self) -> int:
+        """The id of the imaging session."""
+        return self.metadata["ophys_session_id"]
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """Animal, recording and imaging plane."""
+        return to_dictionary(self._experiment.metadata, columns.EXPERIMENT_METADATA)
+
+    @cached_property
+    def ophys_timestamps(self) -> Array:
+        """Time of each imaging frame in seconds, shape (n_frames,)."""
+        return self._experiment.ophys_timestamps
+
+    @cached_property
+    def motion_correction(self) -> pd.DataFrame:
+        """Shift `x`, `y` of each imaging frame in pixels."""
+        return self._frame(columns.MOTION_CORRECTION)
+
+    @cached_property
+    def cell_specimen_table(self) -> pd.DataFrame:
+        """The valid ROIs with position, shape and mask, by `cell_specimen_id`."""
+        cells = self._cells
+        frame = to_pandas(cells, columns.CELL_SPECIMENS)
+        return self._of_cells(frame, roi_mask=list(masks_of(cells)))
+
+    @property
+    def roi_masks(self) -> pd.DataFrame:
+        """`cell_roi_id` and `roi_mask` of the valid ROIs, by `cell_specimen_id`."""
+        return self.cell_specimen_table.loc[:, ["cell_roi_id", "roi_mask"]]
+
+    @cached_property
+    def dff_traces(self) -> pd.DataFrame:
+        """`dff` of each cell, shape (n_frames,), by `cell_specimen_id`."""
+        return self._traces(columns.DFF, dff="dff")
+
+    @cached_property
+    def corrected_fluorescence_traces(self) -> pd.DataFrame:
+        """`corrected_fluorescence` of each cell and how it was corrected, by `cell_specimen_id`."""
+        return self._traces(
+            columns.CORRECTED_FLUORESCENCE, corrected_fluorescence="corrected_fluorescence"
+        )
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """`events` and `filtered_events` of each cell, by `cell_specimen_id`."""
+        return self._traces(columns.EVENTS, events="events", filtered_events="filtered_events")
+
+    @cached_property
+    def demixed_traces(self) -> pd.DataFrame:
+        """`demixed_trace` of each cell, by `cell_specimen_id`; ingested by name only."""
+        return self._traces(columns.DEMIXED, demixed_trace="demixed")
+
+    @cached_property
+    def neuropil_traces(self) -> pd.DataFrame:
+        """`neuropil_trace` of each cell, by `cell_specimen_id`; ingested by name only.
+
+        The SDK returns the demixed traces here by mistake.
+        """
+        return self._traces(columns.NEUROPIL, neuropil_trace="neuropil")
+
+    @cached_property
+    def max_projection(self) -> Image:
+        """Maximum of the movie over time."""
+        return self._image("max_projection")
+
+    @cached_property
+    def average_projection(self) -> Image:
+        """Mean of the movie over time."""
+        return self._image("average_projection")
+
+    @cached_property
+    def segmentation_mask_image(self) -> Image:
+        """1 inside any valid ROI and 0 elsewhere."""
+        image = self._image("segmentation_mask_image")
+        return image._replace(data=image.data.astype(np.int64))
+
+    def get_segmentation_mask_image(self) -> Image:
+        """What `segmentation_mask_image` is."""
+        return self.segmentation_mask_image
+
+    @cached_property
+    def _cells(self) -> pl.DataFrame:
+        return self._experiment.table("cell_specimens")
+
+    @cached_property
+    def _any_unmatched(self) -> bool:
+        """Whether an ROI of the file, valid or not, has no cell: then all ids are floats."""
+        known = set(self._experiment.lake.tables["table_name"])
+        rois = self._experiment.table("roi_masks") if "roi_masks" in known else self._cells
+        rois = self._cells if rois.is_empty() else rois
+        return rois["cell_specimen_id"].null_count() > 0
+
+    def _of_cells(self, frame: pd.DataFrame, **lists: list[Array]) -> pd.DataFrame:
+        if self._any_unmatched:
+            frame.index = frame.index.astype(np.float64)
+        for name, values in lists.items():
+            frame[name] = objects(values).to_numpy()
+        return frame
+
+    def _traces(self, frame: columns.Frame, **kinds: str) -> pd.DataFrame:
+        """A table of traces: the arrays, by column and kind, follow the id of the ROI."""
+        scan = self._experiment.lake.scan(frame.table, ophys_experiment_id=self.ophys_experiment_id)
+        rows = scan.select(name for name in scan.collect_schema().names() if name not in kinds)
+        table = self._of_cells(to_pandas(rows.collect(), frame))
+        for place, (name, kind) in enumerate(kinds.items(), start=1):
+            values = self._experiment.read_traces(kind).values
+            table.insert(place, name, objects(list(values)).to_numpy())
+        return table
+
+    def _image(self, name: str) -> Image:
+        pixels, spacing = self._experiment.read_image(name)
+        whole = pixels.astype(np.uint8)
+        return Image(whole if np.array_equal(pixels, whole) else pixels, spacing)
+
+
+def _templates(rows: pl.DataFrame) -> pd.DataFrame:
+    """Templates as the SDK has them: 2-D arrays by the image's name."""
+    shapes = rows.select("height", "width").rows()
+    # Gratings are computed, and stored in single precision.
+    is_grating = rows["image_set"] == "grating"
+    types = [np.float32 if grating else np.float64 for grating in is_grating]
+    unwarped = [
+        values.to_numpy().astype(kind).reshape(shape)
+        for values, kind, shape in zip(rows["unwarped"], types, shapes, strict=True)
+    ]
+    warped = [v.to_numpy().reshape(s) for v, s in zip(rows["warped"], shapes, strict=True)]
+    index = pd.Index(rows["image_name"].to_list(), dtype=object, name="image_name")
+    frame = pd.DataFrame(index=index)
+    frame["unwarped"] = objects(unwarped).to_numpy()
+    frame["warped"] = objects(warped).to_numpy()
+    return frame
