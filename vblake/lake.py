@@ -49,13 +49,14 @@ class Lake(Tables):
             >>> lake.session(70).licks.height
             2
         """
-        ((mouse, session, _), *_) = self.recordings({"behavior_session_id": [behavior_session_id]})
+        planes = self.recordings({"behavior_session_id": [behavior_session_id]})
         self._check_ingested(
-            f"mouse_id = {mouse} AND gives_behavior AND behavior_session_id = {session}",
-            f"behaviour session {session}",
-            f"--behavior-session {session}",
+            f"mouse_id = {planes[0].mouse_id} AND gives_behavior "
+            f"AND behavior_session_id = {planes[0].behavior_session_id}",
+            f"behaviour session {behavior_session_id}",
+            f"--behavior-session {behavior_session_id}",
         )
-        return Session(self, mouse, session)
+        return Session(self, planes)
 
     def experiment(self, ophys_experiment_id: int) -> Experiment:
         """An experiment, i.e. an imaging plane in one session, that the lake holds.
@@ -67,15 +68,14 @@ class Lake(Tables):
             >>> lake.experiment(51).dff.shape
             (2, 3)
         """
-        ((mouse, session, experiment),) = self.recordings(
-            {"ophys_experiment_id": [ophys_experiment_id]}
-        )
+        planes = self.recordings({"ophys_experiment_id": [ophys_experiment_id]})
         self._check_ingested(
-            f"mouse_id = {mouse} AND ophys_experiment_id = {experiment}",
-            f"experiment {experiment}",
-            f"--experiment {experiment}",
+            f"mouse_id = {planes[0].mouse_id} "
+            f"AND ophys_experiment_id = {planes[0].ophys_experiment_id}",
+            f"experiment {ophys_experiment_id}",
+            f"--experiment {ophys_experiment_id}",
         )
-        return Experiment(self, mouse, session, ophys_experiment_id)
+        return Experiment(self, planes)
 
     def around(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from vblake.extras import import_extra
-from vblake.tables import Tables
+from vblake.tables import Recording, Tables
 from vblake.traces import TRACES, Array, Traces, read_experiment_traces
 
 if TYPE_CHECKING:
@@ -23,19 +23,20 @@ class Session:
     `session.eye_tracking`, ... are Polars frames of the session's rows, read when asked for.
     """
 
-    def __init__(self, lake: Tables, mouse_id: int, behavior_session_id: int) -> None:
+    def __init__(self, lake: Tables, recordings: list[Recording]) -> None:
         self.lake = lake
-        self.mouse_id = mouse_id
-        self.behavior_session_id = behavior_session_id
+        self.mouse_id = recordings[0].mouse_id
+        self.behavior_session_id = recordings[0].behavior_session_id
+        self._recordings = recordings
 
     def __repr__(self) -> str:
         return f"{self.lake!r}.session({self.behavior_session_id})"
 
     @cached_property
-    def _keys(self) -> dict[str, dict[str, int]]:
+    def _keys(self) -> dict[str, dict[str, list[int]]]:
         """The tables that have rows of this session, and the ids that select them."""
-        own = {"behavior_session_id": self.behavior_session_id, "mouse_id": self.mouse_id}
-        return self.lake.keys_of_tables(own)
+        own = {"behavior_session_id": [self.behavior_session_id]}
+        return dict.fromkeys(self.lake.tables_with("behavior_session_id"), own)
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         if name.startswith("_") or name not in self._keys:
@@ -48,8 +49,12 @@ class Session:
         own = {name for name in object.__dir__(self) if not name.startswith("_")}
         return sorted(own | set(self._keys))
 
-    def table(self, name: str) -> pl.DataFrame:
+    def table(self, name: str, leave_out: tuple[str, ...] = ()) -> pl.DataFrame:
         """The rows of a table that belong here, with the columns of `Lake.scan`.
+
+        Args:
+            name: the table.
+            leave_out: columns that are not read.
 
         Raises:
             LookupError: the lake has no such table, or it says nothing about sessions.
@@ -61,7 +66,11 @@ class Session:
         if name not in self._keys:
             self.lake.describe(name)
             raise LookupError(f"{name} says nothing about one session. Read it with Lake.scan.")
-        return self.lake.scan(name, **self._keys[name]).collect()
+        return (
+            self.lake.scan_recordings(name, self._keys[name], self._recordings)
+            .drop(leave_out)
+            .collect()
+        )
 
     @property
     def stimulus_timestamps(self) -> Array:
@@ -112,21 +121,17 @@ class Experiment(Session):
     session, as Polars frames: `experiment.cell_specimens`, `experiment.trials`, ...
     """
 
-    def __init__(self, lake: Tables, mouse_id: int, session: int, ophys_experiment_id: int) -> None:
-        super().__init__(lake, mouse_id, session)
-        self.ophys_experiment_id = ophys_experiment_id
+    def __init__(self, lake: Tables, recordings: list[Recording]) -> None:
+        super().__init__(lake, recordings)
+        (self.ophys_experiment_id,) = [r.ophys_experiment_id or 0 for r in recordings]
 
     def __repr__(self) -> str:
         return f"{self.lake!r}.experiment({self.ophys_experiment_id})"
 
     @cached_property
-    def _keys(self) -> dict[str, dict[str, int]]:
-        own = {
-            "ophys_experiment_id": self.ophys_experiment_id,
-            "behavior_session_id": self.behavior_session_id,
-            "mouse_id": self.mouse_id,
-        }
-        return self.lake.keys_of_tables(own)
+    def _keys(self) -> dict[str, dict[str, list[int]]]:
+        own = {"ophys_experiment_id": [self.ophys_experiment_id]}
+        return super()._keys | dict.fromkeys(self.lake.tables_with("ophys_experiment_id"), own)
 
     @property
     def dff(self) -> xr.DataArray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 import duckdb
 import polars as pl
@@ -16,6 +17,25 @@ SCHEMA_VERSION = "2"
 
 Ids: TypeAlias = int | Iterable[int]
 """One id or several."""
+
+
+class Recording(NamedTuple):
+    """An imaging plane in one session, or a session without imaging, by its ids."""
+
+    mouse_id: int
+    behavior_session_id: int
+    ophys_session_id: int | None
+    ophys_experiment_id: int | None
+
+
+class _Column(NamedTuple):
+    name: str
+    type: str
+    alias: str | None
+
+
+_PARTITIONS: dict[str, Any] = {"mouse_id": pl.Int64, "image_set": pl.String}
+"""The columns by which folders are named, which Polars would otherwise guess the types of."""
 
 _IDS = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
 """The columns by which rows are selected, from the widest to the narrowest."""
@@ -136,63 +156,75 @@ class Tables:
         """
         given = (mouse_id, behavior_session_id, ophys_session_id, ophys_experiment_id)
         ids = {n: _as_list(v) for n, v in zip(_IDS, given, strict=True) if v is not None}
-        described = self.describe(table)
-        names: list[str] = described["column_name"].to_list()
-        # behavior_sessions has a list of experiments, which selects nothing.
-        self._check_columns(table, described.filter(type="BIGINT")["column_name"].to_list(), ids)
-        where = f"SELECT partition_column FROM _tables WHERE table_name = {literal(table)}"
-        ((partition,),) = self.sql(where).fetchall()
-        empty = self.sql(f'SELECT * FROM "{table}" LIMIT 0').pl().select(names)
-        paths = self._paths(table, partition, ids)
-        frame = (
-            pl.scan_parquet(
+        self._check_columns(table, ids)
+        recordings = self.recordings(ids) if ids else []
+        return self.scan_recordings(table, ids, recordings)
+
+    def scan_recordings(
+        self, table: str, ids: dict[str, list[int]], recordings: list[Recording]
+    ) -> pl.LazyFrame:
+        """What `scan` returns, of recordings that are known already."""
+        columns = self._columns[table]
+        partition = next((name for name in _PARTITIONS if self._partitions[table] == name), None)
+        paths = self._paths(table, partition, recordings if ids else None)
+        names = [c.name for c in columns]
+        if paths:
+            frame = pl.scan_parquet(
                 paths,
                 hive_partitioning=partition is not None,
-                hive_schema={partition: empty.schema[partition]} if partition else None,
+                hive_schema={partition: _PARTITIONS[partition]} if partition else None,
             )
-            if paths
-            else empty.lazy()
-        )
+        else:
+            frame = self.sql(f'SELECT * FROM "{table}" LIMIT 0').pl().lazy()
         for name, wanted in ids.items():
             frame = frame.filter(pl.col(name).is_in(wanted))
-        renamed = described.filter(pl.col("alias").is_not_null())
-        aliases = renamed.select("column_name", "alias").rows()
-        return frame.select(*names, *(pl.col(name).alias(alias) for name, alias in aliases))
+        return frame.select(*names, *(pl.col(c.name).alias(c.alias) for c in columns if c.alias))
 
-    def keys_of_tables(self, ids: dict[str, int]) -> dict[str, dict[str, int]]:
-        """For each table that has one of the columns `ids`, the first such column and the mouse.
+    @cached_property
+    def _columns(self) -> dict[str, list[_Column]]:
+        """The columns of each table, in order."""
+        columns: dict[str, list[_Column]] = {}
+        for table, *facts in self.sql(
+            "SELECT table_name, column_name, type, alias FROM _columns ORDER BY position"
+        ).fetchall():
+            columns.setdefault(table, []).append(_Column(*facts))
+        return columns
 
-        A table of mice, without a session, is not of one recording.
-        """
-        found = self.sql(
-            "SELECT table_name, column_name FROM _columns WHERE type = 'BIGINT' ORDER BY position"
-        ).fetchall()
-        tables: dict[str, dict[str, int]] = {}
-        for name in [n for n in ids if n != "mouse_id"]:
-            for table in [t for t, column in found if column == name]:
-                tables.setdefault(table, {name: ids[name]})
-        return tables
+    @cached_property
+    def _partitions(self) -> dict[str, str | None]:
+        """The partition column of each table that has one."""
+        return dict(self.sql("SELECT table_name, partition_column FROM _tables").fetchall())
 
-    def _check_columns(self, table: str, names: list[str], ids: dict[str, list[int]]) -> None:
+    def tables_with(self, id_column: str) -> list[str]:
+        """The tables that have a column of ids."""
+        # behavior_sessions has a list of experiments, which selects nothing.
+        wanted = (id_column, "BIGINT")
+        return [t for t, cs in self._columns.items() if any((c.name, c.type) == wanted for c in cs)]
+
+    def _check_columns(self, table: str, ids: dict[str, list[int]]) -> None:
+        if table not in self._columns:
+            self.describe(table)
+        names = [c.name for c in self._columns[table] if c.type == "BIGINT"]
         for name in ids:
             if name not in names:
                 others = [key for key in _IDS if key in names]
                 advice = f"Select its rows by {' or '.join(others)}." if others else "Leave it out."
                 raise LookupError(f"{table} has no column {name}. {advice}")
 
-    def _paths(self, table: str, partition: str | None, ids: dict[str, list[int]]) -> list[str]:
-        """The files of a table that can hold the ids, as Polars opens them."""
-        if partition != "mouse_id" or not ids:
+    def _paths(
+        self, table: str, partition: str | None, recordings: list[Recording] | None
+    ) -> list[str]:
+        """The files of a table that can hold recordings, as Polars opens them."""
+        if partition != "mouse_id" or recordings is None:
             return [f"{escaped(self.root)}/{table}/**/*.parquet"] if self.files.paths(table) else []
-        rows = self.recordings(ids)
-        mice = sorted({mouse for mouse, _, _ in rows})
-        names = {f"behavior_session_{session}" for _, session, _ in rows}
-        names |= {f"ophys_experiment_{experiment}" for _, _, experiment in rows}
+        mice = sorted({r.mouse_id for r in recordings})
+        names = {f"behavior_session_{r.behavior_session_id}" for r in recordings}
+        names |= {f"ophys_experiment_{r.ophys_experiment_id}" for r in recordings}
         found = (p for mouse in mice for p in self.files.paths(f"{table}/mouse_id={mouse}"))
         return [escaped(self.files.url(path)) for path in found if _may_hold(path, names)]
 
-    def recordings(self, ids: dict[str, list[int]]) -> list[tuple[int, int, int | None]]:
-        """Mouse, behaviour session and experiment of the ids, by the project tables.
+    def recordings(self, ids: dict[str, list[int]]) -> list[Recording]:
+        """The planes and sessions of the ids, by the project tables.
 
         Raises:
             LookupError: the release has no such id.
@@ -201,23 +233,22 @@ class Tables:
             "(SELECT b.mouse_id, b.behavior_session_id, b.ophys_session_id, e.ophys_experiment_id "
             "FROM behavior_sessions b LEFT JOIN ophys_experiments e USING (behavior_session_id))"
         )
-        for name, wanted in ids.items():
-            known = self.sql(
-                f"SELECT DISTINCT {name} FROM {source} WHERE {name} IN ({_numbers(wanted)})"
-            ).fetchall()
-            if missing := set(wanted) - {value for (value,) in known}:
-                raise LookupError(self._unknown(name, min(missing), source))
         where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
-        return self.sql(
-            f"SELECT mouse_id, behavior_session_id, ophys_experiment_id FROM {source} WHERE {where}"
-        ).fetchall()
+        rows = self.sql(f"SELECT * FROM {source} WHERE {where}").fetchall()
+        found = [Recording(*row) for row in rows]
+        for name, wanted in ids.items():
+            for value in sorted(set(wanted) - {getattr(r, name) for r in found}):
+                # Ids of two kinds that do not belong together are no error, and have no rows.
+                self._check_known(name, value, source)
+        return found
 
-    def _unknown(self, name: str, value: int, source: str) -> str:
+    def _check_known(self, name: str, value: int, source: str) -> None:
         known = self.sql(
             f"SELECT DISTINCT {name} FROM {source} WHERE {name} IS NOT NULL ORDER BY 1"
-        )
-        near = nearest(str(value), [str(known_id) for (known_id,) in known.fetchall()])
-        return f"The release in {self.root} has no {name} {value}. {near}"
+        ).fetchall()
+        if (value,) not in known:
+            near = nearest(str(value), [str(known_id) for (known_id,) in known])
+            raise LookupError(f"The release in {self.root} has no {name} {value}. {near}")
 
     def schema_note(self) -> str:
         """What to add to an error if this version of vblake knows other tables and columns."""

@@ -211,6 +211,11 @@ def _experiment_file(
             if path.endswith(f"/{start}{experiment}.parquet"):
                 return pq.ParquetFile(path, filesystem=files.system)
     paths = files.paths(table)
+    if not paths and table in {name for name, _ in TRACES.values()}:
+        raise LookupError(
+            f"{files.root} has no {table}. Ingest them with "
+            f"`vblake ingest --experiment {experiment} --tables {table}`."
+        )
     if not paths:
         tables = files.folders()
         raise LookupError(f"{files.root} has no table {table!r}. {nearest(table, tables)}")

@@ -90,6 +90,24 @@ def test_ids_that_the_release_does_not_have(sample_lake: Path) -> None:
         )
 
 
+def test_a_project_table_is_checked_too(sample_lake: Path) -> None:
+    with vblake.open(sample_lake) as lake, pytest.raises(LookupError, match="has no mouse_id 1"):
+        lake.scan("behavior_sessions", mouse_id=1)
+
+
+def test_ids_that_do_not_belong_together_have_no_rows(sample_lake: Path) -> None:
+    with vblake.open(sample_lake) as lake:
+        planes = lake.scan("ophys_experiments").collect()
+        first, last = planes.row(0, named=True), planes.row(-1, named=True)
+        assert first["mouse_id"] != last["mouse_id"]
+        frame = lake.scan(
+            "dff_traces",
+            mouse_id=first["mouse_id"],
+            ophys_experiment_id=last["ophys_experiment_id"],
+        )
+        assert frame.collect().is_empty()
+
+
 def test_ids_that_the_table_does_not_have(sample_lake: Path) -> None:
     with vblake.open(sample_lake) as lake:
         with pytest.raises(LookupError) as raised:

@@ -141,4 +141,8 @@ def test_a_lake_without_traces(lake: Path, experiment: vblake.Experiment) -> Non
     shutil.rmtree(lake / "dff_traces")
     with vblake.open(lake) as opened, pytest.raises(LookupError) as raised:
         _ = opened.experiment(experiment.ophys_experiment_id).dff
-    assert "has no table 'dff_traces'" in str(raised.value)
+    one = experiment.ophys_experiment_id
+    assert str(raised.value) == (
+        f"{lake.resolve()} has no dff_traces. Ingest them with "
+        f"`vblake ingest --experiment {one} --tables dff_traces`."
+    )

@@ -293,8 +293,7 @@ class BehaviorOphysExperiment(BehaviorSession):
     @cached_property
     def _any_unmatched(self) -> bool:
         """Whether an ROI of the file, valid or not, has no cell: then all ids are floats."""
-        known = set(self._experiment.lake.tables["table_name"])
-        rois = self._experiment.table("roi_masks") if "roi_masks" in known else self._cells
+        rois = self._experiment.table("roi_masks")
         rois = self._cells if rois.is_empty() else rois
         return rois["cell_specimen_id"].null_count() > 0
 
@@ -307,9 +306,8 @@ class BehaviorOphysExperiment(BehaviorSession):
 
     def _traces(self, frame: columns.Frame, **kinds: str) -> pd.DataFrame:
         """A table of traces: the arrays, by column and kind, follow the id of the ROI."""
-        scan = self._experiment.lake.scan(frame.table, ophys_experiment_id=self.ophys_experiment_id)
-        rows = scan.select(name for name in scan.collect_schema().names() if name not in kinds)
-        table = self._of_cells(to_pandas(rows.collect(), frame))
+        rows = self._experiment.table(frame.table, leave_out=tuple(kinds))
+        table = self._of_cells(to_pandas(rows, frame))
         for place, (name, kind) in enumerate(kinds.items(), start=1):
             values = self._experiment.read_traces(kind).values
             table.insert(place, name, objects(list(values)).to_numpy())
@@ -328,7 +326,7 @@ def _templates(rows: pl.DataFrame) -> pd.DataFrame:
     is_grating = rows["image_set"] == "grating"
     types = [np.float32 if grating else np.float64 for grating in is_grating]
     unwarped = [
-        values.to_numpy().astype(kind).reshape(shape)
+        values.to_numpy().astype(kind, copy=False).reshape(shape)
         for values, kind, shape in zip(rows["unwarped"], types, shapes, strict=True)
     ]
     warped = [v.to_numpy().reshape(s) for v, s in zip(rows["warped"], shapes, strict=True)]
