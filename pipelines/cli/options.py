@@ -88,6 +88,23 @@ def bytes_of(size: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
+def workers_memory(size: str) -> int:
+    """Bytes that all workers may take together.
+
+    Raises:
+        UsageError: it is not a size, or too little for one worker.
+    """
+    from pipelines.convert.worker import BYTES_PER_WORKER
+
+    given = bytes_of(size)
+    if given < BYTES_PER_WORKER:
+        least = f"{BYTES_PER_WORKER // 10**6} MB"
+        raise UsageError(
+            f"--memory {size} is too little: a worker takes up to {least}. Give {least} or more."
+        )
+    return given
+
+
 def split_names(given: Iterable[str] | None) -> tuple[str, ...]:
     """Names from a repeatable, comma separated option; each once, in the order given."""
     return tuple(
@@ -227,7 +244,7 @@ class IngestOptions:
         str | None,
         _work(
             "SIZE",
-            "Bound on the memory of all worker processes, like 4GB.",
+            "Bound on the memory of all worker processes, like 4GB. Each takes up to 512 MB.",
             show_default="half of the machine's",
         ),
     ] = None
@@ -299,7 +316,7 @@ class IngestOptions:
             ),
             force=self.force,
             workers=self.workers,
-            memory=None if self.memory is None else bytes_of(self.memory),
+            memory=None if self.memory is None else workers_memory(self.memory),
             dask=self.dask,
             verify_hash=self.verify_hash,
         )

@@ -21,9 +21,9 @@ from pipelines.no_pandas import refuse_pandas
 
 R = TypeVar("R")
 
-BYTES_PER_WORKER = 512 << 20
-"""Memory to plan for per worker: the largest real files took up to 424 MB, including the byte
-ranges being fetched (docs/performance.md)."""
+BYTES_PER_WORKER = 512 * 10**6
+"""Memory that a worker takes at most. Planes of any size took up to 435 MB, including the byte
+ranges being fetched: `python -m benchmarks.large_plane`."""
 
 _DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
 """Limit on the memory a worker may allocate (RLIMIT_DATA), far above what a sound file needs: a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.cli.options import bytes_of
+from pipelines.cli.options import bytes_of, workers_memory
 from pipelines.convert.pool import workers_for
 from pipelines.convert.worker import BYTES_PER_WORKER
 from schemas.errors import UsageError
@@ -16,6 +16,15 @@ from schemas.errors import UsageError
 )
 def test_workers_fit_the_memory(wanted: int, memory: int, expected: int) -> None:
     assert workers_for(wanted, memory) == expected
+
+
+def test_a_bound_that_no_worker_can_keep_is_refused() -> None:
+    assert workers_memory("512MB") == BYTES_PER_WORKER
+    with pytest.raises(UsageError) as caught:
+        workers_memory("511 MB")
+    assert str(caught.value) == (
+        "--memory 511 MB is too little: a worker takes up to 512 MB. Give 512 MB or more."
+    )
 
 
 def test_by_default_there_is_one_worker_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
