@@ -32,8 +32,8 @@ def ingest(options: IngestOptions) -> None:
     """Bring the selected files into the lake. Files that are there already are not read again.
 
     The work is a Dagster run, which `vblake ui` shows while it goes on. Exit code
-    0: all is done; 3: some files are quarantined, the rest is done; 2: bad
-    arguments; 1: anything else.
+    0: all is done; 3: some files are quarantined or tables held back, the rest
+    is done; 2: bad arguments; 1: anything else.
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre'" --tables trials
     """
@@ -44,8 +44,7 @@ def ingest(options: IngestOptions) -> None:
     prepared = prepare(options.request())
     if not prepared.mice:
         refresh(prepared)  # project tables and catalog
-        print_nothing_to_do(prepared)
-        return
+        raise typer.Exit(print_nothing_to_do(prepared))
     with Progress() as progress:
         progress.start(len(prepared.todo), sum(task.bytes or 0 for task in prepared.todo))
         from assets.run import run_in_this_process

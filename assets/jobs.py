@@ -8,18 +8,21 @@ from typing import Any
 import dagster as dg
 
 from assets.assets import nwb_tables, project_tables
+from assets.checks import lake_complete
 from pipelines.cli.options import IngestOptions
 from schemas import TABLES
 
 _BY_NAME_ONLY = [t.name for t in TABLES.values() if t.by_name_only]
 
-# Checks read the whole lake again, so they run only on request.
+# `lake_verified` reads the whole lake again, so it runs only on request.
 _TABLES = dg.AssetSelection.assets(project_tables, nwb_tables).without_checks()
 
 lake_job = dg.define_asset_job(
     "lake",
-    selection=_TABLES - dg.AssetSelection.assets(*_BY_NAME_ONLY),
-    description="All documented tables of the selected mice, and the catalog.",
+    selection=(_TABLES - dg.AssetSelection.assets(*_BY_NAME_ONLY))
+    | dg.AssetSelection.checks(lake_complete),
+    description="All documented tables of the selected mice, the catalog, and a warning for each "
+    "table of which rows are held back.",
 )
 
 ingest_job = dg.define_asset_job(

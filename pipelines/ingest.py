@@ -61,6 +61,13 @@ class Prepared:
         return _settings(self.request, self.store)
 
     @property
+    def held_back(self) -> list[Entry]:
+        """Entries of files that are done, but for tables that are held back."""
+        done = {(t.release, t.kind.value, t.file_key) for t in self.done}
+        entries = [entry for identity, entry in self.ledger.items() if identity in done]
+        return [e for e in entries if e.status is Status.PARTIAL]
+
+    @property
     def missing(self) -> tuple[MissingFile, ...]:
         """Files that the release names but the source does not have."""
         return tuple(self.plan.missing)
@@ -98,7 +105,12 @@ class MouseReport:
     @property
     def quarantined(self) -> list[Entry]:
         """Entries of files that could not be converted, or that the source does not have."""
-        return [e for e in self.entries if e.status is not Status.INGESTED]
+        return [e for e in self.entries if e.status in (Status.QUARANTINED, Status.SKIPPED)]
+
+    @property
+    def held_back(self) -> list[Entry]:
+        """Entries of files of which some tables are held back."""
+        return [e for e in self.entries if e.status is Status.PARTIAL]
 
     @property
     def row_counts(self) -> Mapping[str, int]:
@@ -267,8 +279,9 @@ def _split(
     if interrupted:
         # Images that the lake has were not staged.
         settings = replace(settings, images=images_in_lake(store))
-    for task in tasks:
-        entry = ledger.get((task.release, task.kind.value, task.file_key))
+    for listed in tasks:
+        entry = ledger.get((listed.release, listed.kind.value, listed.file_key))
+        task = _with_ledger(listed, entry, request)
         held = (
             entry is not None
             and entry.covers(task)
@@ -276,6 +289,25 @@ def _split(
         )
         (done if held and not request.force else todo).append(task)
     return todo, done
+
+
+def _with_ledger(task: FileTask, entry: Entry | None, request: IngestRequest) -> FileTask:
+    """Adds to a task which rules its tables may break, and which others are held back.
+
+    What an earlier run allowed stays allowed, unless the file is converted again with `force`.
+    """
+    allowed = {
+        (table, allow.rule.value)
+        for allow in request.allow
+        if allow.file_key in (None, task.file_key)
+        for table in task.tables
+    }
+    if entry is None:
+        return replace(task, allowed=frozenset(allowed))
+    if not request.force:
+        allowed |= {(t.table, rule) for t in entry.tables for rule in t.allowed_rules}
+    held_back = tuple(t.table for t in entry.held_back if t.table not in task.tables)
+    return replace(task, allowed=frozenset(allowed), held_back=held_back)
 
 
 def mice_of_release(source: SourceSpec, release: str) -> set[int]:

@@ -11,7 +11,14 @@ import pyarrow as pa
 from schemas.model import Column, Table, Type
 
 STRUCT_FIELDS: dict[Type, list[pa.Field[Any]]] = {
-    Type.ROW_COUNTS: [pa.field("table_name", pa.string()), pa.field("row_count", pa.int64())],
+    Type.TABLE_OUTCOMES: [
+        *(
+            pa.field(name, pa.string())
+            for name in ("table", "status", "rule", "column", "expected", "found")
+        ),
+        pa.field("rows", pa.int64()),
+        pa.field("allowed_rules", pa.list_(pa.string())),
+    ],
     Type.KNOWN_DEFECTS: [
         pa.field("defect", pa.string()),
         pa.field("table_name", pa.string()),

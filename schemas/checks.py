@@ -29,6 +29,7 @@ class Rule(StrEnum):
     # The NWB file as a whole, and each table as it is read
     FILE_IDENTITY = "file_identity"
     SOURCE_DATA = "source_data"
+    READER_FAILED = "reader_failed"
     # One table of one NWB file
     SCHEMA = "schema"
     NOT_NULL = "not_null"
@@ -93,6 +94,9 @@ RULES: Mapping[Rule, RuleFacts] = {
         "What the file holds can be read as the table is documented: presence, shapes, types and "
         "lengths. Otherwise there are no rows.",
         known="Eye-tracking series of different lengths in some sessions (AllenSDK issue 1545).",
+    ),
+    Rule.READER_FAILED: RuleFacts(
+        _ERROR, "The reader copes with what the file holds. Where it does not, please report it."
     ),
     Rule.SCHEMA: RuleFacts(_ERROR, "Columns have the declared names, types and order."),
     Rule.NOT_NULL: RuleFacts(_ERROR, "Required columns have a value in every row."),

@@ -36,7 +36,7 @@ class LakeError(VblakeError):
 
 
 class DataError(VblakeError):
-    """The content of a file breaks the contract. The file is quarantined; the others continue.
+    """The content of a file breaks the contract. What depends on it is held back, all else not.
 
     Args:
         problem: one sentence on what is wrong.
@@ -46,6 +46,7 @@ class DataError(VblakeError):
         expected: what should have been there.
         found: what was there.
         hint: what the user can do.
+        rule: the rule that is broken, of `schemas.checks.Rule`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class DataError(VblakeError):
         expected: str | None = None,
         found: str | None = None,
         hint: str | None = None,
+        rule: str = "source_data",
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -67,6 +69,7 @@ class DataError(VblakeError):
         self.expected = expected
         self.found = found
         self.hint = hint
+        self.rule = rule
 
     def located(self, *, file: str | None = None, table: str | None = None) -> DataError:
         """The same error, with file and table added if they were not known where it was raised."""

@@ -117,20 +117,17 @@ def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[A
 def _structs(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
     """List items that are structs, from mappings that have exactly the struct's fields."""
     fields = STRUCT_FIELDS[column.type]
-    kinds = {f.name: str if pa.types.is_string(f.type) else int for f in fields}
+    names, kind = {f.name for f in fields}, pa.struct(fields)
     for index, item in enumerate(items):
-        if not isinstance(item, dict) or cast("dict[str, Any]", item).keys() != kinds.keys():
+        try:
+            fits = isinstance(item, dict) and cast("dict[str, Any]", item).keys() == names
+            pa.array([item], kind)
+        except (TypeError, ValueError):  # the latter is the base of Arrow's own
             fits = False
-        else:
-            fits = all(isinstance(item[name], kind) for name, kind in kinds.items())
         if not fits:
             row, expected = _row_of(index, offsets), ", ".join(f"{f.name} {f.type}" for f in fields)
             raise misfit_value(column, row, item, f"a struct of {expected}")
-    arrays: list[pa.Array[Any]] = []
-    for name, kind in kinds.items():
-        values = [item[name] for item in items]
-        arrays.append(pa.array(values, pa.string() if kind is str else pa.int64()))
-    return cast(Any, pa.StructArray).from_arrays(arrays, fields=fields)
+    return pa.array(items, kind)
 
 
 def _numbers_of(column: Column, rows: Sequence[Any]) -> pa.Array[Any]:

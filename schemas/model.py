@@ -30,8 +30,11 @@ class Type(StrEnum):
     LIST_UINT32 = "UINTEGER[]"
     LIST_UINT8 = "UTINYINT[]"
     LIST_STRING = "VARCHAR[]"
-    ROW_COUNTS = "STRUCT(table_name VARCHAR, row_count BIGINT)[]"
-    """The ledger's rows per table."""
+    TABLE_OUTCOMES = (
+        'STRUCT("table" VARCHAR, status VARCHAR, "rule" VARCHAR, "column" VARCHAR, '
+        'expected VARCHAR, found VARCHAR, "rows" BIGINT, allowed_rules VARCHAR[])[]'
+    )
+    """The ledger's outcome per table."""
     KNOWN_DEFECTS = "STRUCT(defect VARCHAR, table_name VARCHAR, detail VARCHAR)[]"
     """The ledger's known defects of a file."""
 
@@ -173,6 +176,7 @@ class Table:
         rows_expected: whether a source file without any row breaks a rule; exceptions are in
             `schemas.known_defects`.
         checks: further rules for the rows.
+        derived_from: tables whose rows its own are computed from, beside those of foreign keys.
         by_name_only: whether the table is ingested only if it is selected by name.
     """
 
@@ -187,6 +191,7 @@ class Table:
     encoding: Encoding = Encoding.SMALL
     checks: tuple[Check, ...] = ()
     rows_expected: bool = True
+    derived_from: tuple[str, ...] = ()
     by_name_only: bool = False
 
     def __iter__(self) -> Iterator[Column]:
@@ -197,6 +202,11 @@ class Table:
             if column.name == name:
                 return column
         raise KeyError(f"table {self.name} has no column {name}")
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The tables without whose rows its own cannot be published."""
+        return (*(key.table for key in self.foreign_keys), *self.derived_from)
 
     @property
     def stored(self) -> tuple[Column, ...]:

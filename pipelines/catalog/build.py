@@ -71,6 +71,41 @@ def _cell_pixels(table: Table) -> Iterator[str]:
     yield _long_comment("cell_pixels_long", table)
 
 
+_FILE = (
+    "release",
+    "file_kind",
+    "file_key",
+    "object_key",
+    "mouse_id",
+    "behavior_session_id",
+    "ophys_session_id",
+    "ophys_experiment_id",
+)
+"""The columns of the ledger in the view `_held_back`."""
+_OUTCOME = {
+    "table": "Table of the lake that lacks the rows.",
+    "status": "held_back.",
+    "rule": "The rule that the rows break; see `vblake rules`.",
+    "column": "Column of the table, or path in the NWB file.",
+    "expected": "What the rule asks for.",
+    "found": "What the file has instead.",
+    "rows": "Rows of the table that the lake holds from the file.",
+}
+
+
+def _held_back(ledger: Table) -> Iterator[str]:
+    fields = ", ".join(f"t.{identifier(name)}" for name in _OUTCOME)
+    yield (
+        f"CREATE VIEW _held_back AS SELECT {', '.join(_FILE)}, {fields} "
+        f"FROM (SELECT *, unnest(tables) AS t FROM {ledger.name}) WHERE t.status = 'held_back'"
+    )
+    comment = "Each table of each NWB file whose rows are not in the lake, and the reason."
+    yield f"COMMENT ON VIEW _held_back IS {literal(comment)}"
+    comments = {name: ledger[name].comment for name in _FILE} | _OUTCOME
+    for name, text in comments.items():
+        yield f"COMMENT ON COLUMN _held_back.{identifier(name)} IS {literal(text)}"
+
+
 def _keys(table: Table) -> list[str]:
     return [f"t.{c.name}" for c in table.columns if c.name.endswith("_id")]
 
@@ -137,6 +172,7 @@ def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str
     for name, lists in _LISTS.items():
         yield from _long_view(TABLES[name], lists)
     yield from _cell_pixels(TABLES["cell_specimens"])
+    yield from _held_back(TABLES["source_files"])
     yield from _declarations()
     built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
     yield from _declared(

@@ -23,7 +23,7 @@ from pipelines.nwb.trials import TRIALS
 from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES, ForeignKey, Table
 from schemas.casts import NDArray, cast
-from schemas.checks import Clock, Level
+from schemas.checks import Clock, Level, Rule
 from schemas.errors import DataError, IntegrityError
 from schemas.known_defects import Evidence
 
@@ -71,6 +71,7 @@ def check_ids(task: FileTask, recording: Recording) -> None:
                 expected=str(expected),
                 found=str(found),
                 hint="The manifest or the object is wrong.",
+                rule=Rule.FILE_IDENTITY.value,
             )
 
 
@@ -90,6 +91,21 @@ class FileCheck:
         self._recording = recording
         self._check = RecordingCheck(self)
         self._frames: dict[Clock, Frames] = {}
+        self._held_back = set(task.held_back)
+        self._broken: dict[str, set[str]] = {}
+
+    def held_back_parent(self, table: Table) -> str | None:
+        """A table that is held back and on which another depends; None if there is none."""
+        return next((name for name in table.depends_on if name in self._held_back), None)
+
+    def hold_back(self, table: Table) -> None:
+        """Notes that a table is not published: what depends on it is held back, too."""
+        self._held_back.add(table.name)
+        self._check.drop(table)
+
+    def allowed_rules(self, table: Table) -> list[str]:
+        """The rules that the rows of a table break and that the user has allowed."""
+        return sorted(self._broken.get(table.name, ()))
 
     def take(self, table: Table, rows: pa.Table) -> None:
         """Checks the next rows of a table.
@@ -97,7 +113,7 @@ class FileCheck:
         Raises:
             IntegrityError: they have another schema, lack a required value, or break a check.
         """
-        self._judge(self._check.take(table, rows))
+        self._judge(table, self._check.take(table, rows))
 
     def finish(self, table: Table) -> None:
         """Checks what only the whole table shows, and records its known defects.
@@ -105,17 +121,19 @@ class FileCheck:
         Raises:
             DataError: rows are missing, keys repeat or refer to nothing, or clocks do not match.
         """
-        self._judge(self._check.finish(table))
+        self._judge(table, self._check.finish(table))
 
-    def _judge(self, findings: list[Finding]) -> None:
+    def _judge(self, table: Table, findings: list[Finding]) -> None:
         for finding in findings:
-            if finding.level is Level.WARNING:
+            if finding.level is Level.KNOWN:
+                assert finding.defect is not None
+                self._recording.known_defect(finding.defect, finding.found or finding.message)
+            elif finding.level is Level.WARNING:
                 self._recording.warn(str(finding))
-                continue
-            if finding.level is not Level.KNOWN:
+            elif (table.name, finding.rule.value) in self._task.allowed:
+                self._broken.setdefault(table.name, set()).add(finding.rule.value)
+            else:
                 raise finding.as_error(self._task.object.key)
-            assert finding.defect is not None
-            self._recording.known_defect(finding.defect, finding.found or finding.message)
 
     # --- what the file holds beside the tables that were taken (`Recorded`)
 
@@ -155,6 +173,8 @@ class FileCheck:
     def shows(self, evidence: Evidence) -> bool:
         """Whether a table that was not taken holds evidence against a known defect."""
         table = TABLES[evidence.table]
+        if table.name in self._held_back:
+            return False
         if own_key(table) == (evidence.column,):
             return len(self.keys(table)) > 0  # without reading the masks of cell_specimens
         for rows in READERS[table.name](self._recording):

@@ -43,7 +43,7 @@ class Finding:
         return str(self.as_error(self.file))
 
     def as_error(self, file: str | None) -> IntegrityError:
-        """The error that quarantines an NWB file."""
+        """The error that holds back the table."""
         return IntegrityError(
             self.message,
             file=file,
@@ -52,6 +52,7 @@ class Finding:
             expected=self.expected,
             found=self.found,
             hint=self.hint,
+            rule=self.rule.value,
         )
 
 

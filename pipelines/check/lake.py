@@ -21,7 +21,7 @@ from pipelines.check.finding import Finding, some
 from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key
-from pipelines.lake.ledger import LEDGER, Entry, Ledger, read_ledger
+from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, read_ledger
 from pipelines.lake.store import Store, require_lake
 from pipelines.sql_text import identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Subject, Table
@@ -84,12 +84,30 @@ def verify(
         entries = None if ledger is None else check.entries_of(table)
         mouse_of = check.project.mouse_of.get(table.unit_key or "", {})
         findings += file_findings(table, check.files[table.name], mouse_of, entries)
+    findings += _held_back(ledger or {})
     if deep:
         for known in check.known_defects():
             on_known(known)
     findings += _catalog_findings(store, check.files, deep=deep)
     order = {name: position for position, name in enumerate(TABLES)}
     return sorted(findings, key=lambda f: order.get(f.table or "", len(order)))
+
+
+def _held_back(ledger: Ledger) -> Iterator[Finding]:
+    """One finding for each table and rule that holds back rows, and one for quarantined files."""
+    files: dict[tuple[str, str], list[str]] = {}
+    for _, entry in sorted(ledger.items()):
+        name = f"{entry.file_kind.value} {entry.file_key}"
+        whole = entry.status is Status.QUARANTINED
+        for outcome in entry.held_back:
+            table = LEDGER.name if whole else outcome.table
+            listed = files.setdefault((table, outcome.rule or ""), [])
+            if name not in listed[-1:]:
+                listed.append(name)
+    for (table, rule), names in files.items():
+        message = "rows are held back; the view _held_back says why"
+        found = f"{len(names)} of the files: {some(names)}"
+        yield Finding(Rule(rule), table, message, found=found, level=Level.WARNING)
 
 
 def _folder(path: str) -> str:
@@ -182,7 +200,7 @@ class _LakeCheck:
                 check.drop(table)
             else:
                 findings += check.finish(table)
-        self.findings += self._merged(table, broken, place)
+        self.findings += self._merged(table, broken, place, entries)
 
     def forget_recordings(self) -> None:
         """Frees what was kept of the rows; a recording's rows are all in one folder."""
@@ -199,7 +217,11 @@ class _LakeCheck:
         return self._recordings[key].check
 
     def _merged(
-        self, table: Table, broken: dict[int, list[Finding]], place: dict[int, str | None]
+        self,
+        table: Table,
+        broken: dict[int, list[Finding]],
+        place: dict[int, str | None],
+        entries: Mapping[Unit, Entry],
     ) -> Iterator[Finding]:
         """The findings with file and unit; those that differ only in the unit become one."""
         same: dict[Finding, list[str]] = {}
@@ -211,6 +233,9 @@ class _LakeCheck:
                 found = finding.found or ""
                 if table.unit_key not in (None, finding.column):
                     found = f"{found} of {table.unit_key} {unit}"
+                allowed = entries.get((table.subject, unit))
+                if allowed and allowed.allows(table.name, finding.rule.value):
+                    finding = replace(finding, level=Level.WARNING, hint="--allow permitted it.")
                 key = replace(finding, found=None, file=place.get(unit))
                 same.setdefault(key, []).append(found)
         for finding, found in same.items():

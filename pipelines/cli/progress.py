@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
@@ -14,9 +14,10 @@ from pipelines.cli.terminal import counted, one_line, say, size
 if TYPE_CHECKING:
     from pipelines.convert.staged import FileResult
     from pipelines.ingest import MouseReport, Prepared
+    from pipelines.lake.ledger import Entry
 
-SOME_QUARANTINED = 3
-"""Exit code of `ingest` if some files could not be ingested and the rest is done."""
+SOME_MISSING = 3
+"""Exit code of `ingest` if some files or tables could not be ingested and the rest is done."""
 
 
 class Progress:
@@ -129,7 +130,10 @@ def _outcome(result: FileResult) -> str:
     key = result.task.object.key
     if result.error:
         return f"quarantined: {_named(key, result.error)}"
-    return f"{key.rsplit('/', 1)[-1]} {size(result.task.bytes or 0)} in {result.seconds:.1f} s"
+    done = f"{key.rsplit('/', 1)[-1]} {size(result.task.bytes or 0)} in {result.seconds:.1f} s"
+    if result.held_back:
+        done += f", held back: {', '.join(t.table for t in result.held_back)}"
+    return done
 
 
 def _named(name: str, error: str) -> str:
@@ -144,25 +148,39 @@ def _named(name: str, error: str) -> str:
     return error if error.startswith(name) else f"{name}: {error}"
 
 
-def print_nothing_to_do(prepared: Prepared) -> None:
-    """Prints why an ingest had no file to convert."""
+def print_nothing_to_do(prepared: Prepared) -> int:
+    """Prints why an ingest had no file to convert.
+
+    Returns:
+        The exit code: 0, or 3 if tables of the selection are held back.
+    """
     parts = [f"{counted(len(prepared.done), 'selected file')} already in the lake"]
     if missing := len(prepared.missing):
         parts.append(f"{missing:,} missing in the source")
     say(f"Nothing to do: {', '.join(parts)}")
+    _print_held_back(prepared.held_back)
+    return SOME_MISSING if prepared.held_back else 0
 
 
-def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
+def _print_held_back(entries: Iterable[Entry]) -> None:
+    """Prints each table that is held back, with the reason."""
+    for entry in entries:
+        for table in entry.held_back:
+            say(one_line(f"held back: {entry.object_key}: {table}"))
+
+
+def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
     """Prints what an ingest did, each file that is not in the lake, and what to do next.
 
     Returns:
-        The exit code: 0, or 3 if files are quarantined or missing.
+        The exit code: 0, or 3 if files are quarantined or missing, or tables held back.
     """
     from pipelines.lake.ledger import Status
     from schemas.layout import CATALOG
 
     entries = [e for report in reports for e in report.entries]
-    bad = [e for e in entries if e.status is not Status.INGESTED]
+    bad = [e for report in reports for e in report.quarantined]
+    held_back = [*prepared.held_back, *(e for report in reports for e in report.held_back)]
     quarantined = sum(e.status is Status.QUARANTINED for e in entries)
     parts = [f"{counted(len(entries) - len(bad), 'file')} ingested"]
     if quarantined:
@@ -171,10 +189,13 @@ def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
         parts.append(f"{missing:,} missing in the source")
     if prepared.done:
         parts.append(f"{len(prepared.done):,} already there")
+    if tables := sum(len(e.held_back) for e in held_back):
+        parts.append(f"{counted(tables, 'table')} held back")
     say(", ".join(parts))
     for e in bad:
         name = e.object_key or f"{e.file_kind.value} {e.file_key}"
         say(one_line(f"{e.status.value}: {_named(name, str(e.error))}"))
+    _print_held_back(held_back)
     root = prepared.store.root
     say(f"catalog: {root}/{CATALOG}")
     if bad:
@@ -183,5 +204,6 @@ def print_summary(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
             "the next ingest tries the files above again."
         )
     else:
-        say(f'Next: vblake sql --lake {quote(root)} "SELECT * FROM behavior_sessions"')
-    return SOME_QUARANTINED if bad else 0
+        query = "FROM _held_back" if held_back else "SELECT * FROM behavior_sessions"
+        say(f'Next: vblake sql --lake {quote(root)} "{query}"')
+    return SOME_MISSING if bad or held_back else 0

@@ -22,6 +22,7 @@ from pipelines.convert.staged import (
     remember,
     staging_folder,
 )
+from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.store import clear
 from pipelines.lake.writer import TableWriter
 from pipelines.nwb.readers import READERS
@@ -30,6 +31,7 @@ from pipelines.release.selection import FileTask
 from pipelines.source.base import ReplacedError, Traffic
 from schemas import TABLES, Storage, Table
 from schemas.casts import Values, conform
+from schemas.checks import Rule
 from schemas.errors import DataError, LakeError, SourceError
 
 
@@ -72,31 +74,64 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
 
 def convert_table(
     table: Table, task: FileTask, recording: Recording, check: FileCheck, folder: Path
-) -> int:
-    """Reads, casts, checks and writes one table of an open file to `<folder>/<table>.parquet`.
+) -> TableOutcome:
+    """Converts one table of an open file to `<folder>/<table>.parquet`, or holds it back.
 
-    One batch is in memory at a time.
+    It is held back if its rows break a rule or cannot be read, or if a table that it depends on is
+    held back. There is no file then, nor if the table has no rows.
+
+    Raises:
+        OSError, LakeError: the staged file cannot be written.
+        SourceError: the rows cannot be fetched.
+    """
+    if (parent := check.held_back_parent(table)) is not None:
+        outcome = TableOutcome.of_parent(table.name, parent)
+    else:
+        try:
+            rows = _write_table(table, task, recording, check, folder)
+            return TableOutcome.read(table.name, rows, check.allowed_rules(table))
+        except DataError as error:
+            outcome = TableOutcome.held_back(table.name, error)
+        except (OSError, LakeError, SourceError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an unforeseen oddity costs one table only
+            outcome = TableOutcome.held_back(table.name, _failure(error))
+        (folder / f"{table.name}.parquet").unlink(missing_ok=True)
+    check.hold_back(table)
+    return outcome
+
+
+def _failure(error: Exception) -> DataError:
+    """Returns the error for what a reader does not foresee."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return DataError(
+        f"vblake failed with {type(error).__name__}: {error} "
+        f"({Path(where.filename).name}, line {where.lineno}). Please report this line",
+        rule=Rule.READER_FAILED.value,
+    )
+
+
+def _write_table(
+    table: Table, task: FileTask, recording: Recording, check: FileCheck, folder: Path
+) -> int:
+    """Reads, casts, checks and writes one table, one batch in memory at a time.
 
     Returns:
         Number of rows; there is no file if it is 0.
 
     Raises:
-        DataError: anything wrong in the file; names file, table and column.
-        LakeError: the staged file does not hold what was written to it.
+        DataError: anything wrong in the table.
     """
     path, keys = folder / f"{table.name}.parquet", _keys(task, table)
     # A mouse's file has rows of several objects, so it names none.
     source = {} if table.storage is Storage.MOUSE else {"source": task.object.key}
-    try:
-        with TableWriter(table, path, release=task.release, **source) as writer:
-            for read in READERS[table.name](recording):
-                batch = conform(table, {**keys, **read.columns}, read.count)
-                # Before it is sorted: a clock that runs backwards is an error, not an order.
-                check.take(table, batch)
-                writer.write(_in_order(table, batch))
-        check.finish(table)
-    except DataError as error:
-        raise error.located(file=task.object.key, table=table.name) from None
+    with TableWriter(table, path, release=task.release, **source) as writer:
+        for read in READERS[table.name](recording):
+            batch = conform(table, {**keys, **read.columns}, read.count)
+            # Before it is sorted: a clock that runs backwards is an error, not an order.
+            check.take(table, batch)
+            writer.write(_in_order(table, batch))
+    check.finish(table)
     if writer.rows and (problem := check_staged(path, writer.rows)):
         raise LakeError(
             f"{path} {problem}, though it was just written. Check the disk, then ingest again."
@@ -109,7 +144,8 @@ def convert_file(
 ) -> FileResult:
     """Converts the selected tables of one file to staged Parquet.
 
-    What is wrong with the file or the network is in the result, as its error.
+    What is wrong with one table holds back that table and those that refer to it. What is wrong
+    with the whole file or with the network is in the result, as its error.
 
     Args:
         task: the file and its tables.
@@ -135,7 +171,8 @@ def convert_file(
         raise
     except Exception as error:  # noqa: BLE001 - a bug that one file meets must not stop the others
         clear(result.folder)
-        result = replace(result, error=_described(error, task.object.key))
+        rule = Rule.FILE_IDENTITY if isinstance(error, DataError) else result.rule
+        result = replace(result, error=_described(error, task.object.key), rule=rule)
     result = replace(
         result, seconds=time.perf_counter() - started, bytes_fetched=traffic.bytes_moved
     )
@@ -153,17 +190,16 @@ def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) ->
     ) as recording:
         check_ids(task, recording)
         check = FileCheck(task, recording)
-        counts = {
-            name: convert_table(TABLES[name], task, recording, check, result.folder)
-            for name in tables
-        }
+        outcomes = [
+            convert_table(TABLES[name], task, recording, check, result.folder) for name in tables
+        ]
         images: dict[str, str] = {}
         if shows_images:
-            images = stage_images(task, settings, recording, check)
-            counts[TEMPLATES] = 0  # the rows belong to the set, not to the file
+            outcome, images = stage_images(task, settings, recording, check)
+            outcomes.append(outcome)
         return replace(
             result,
-            row_counts=counts,
+            tables=tuple(outcomes),
             image_set=recording.image_set if images else None,
             images=images,
             warnings=tuple(recording.warnings),
@@ -182,9 +218,4 @@ def _described(error: Exception, key: str) -> str:
             f"file {key}: it takes more memory than a worker may have. Check the file; "
             "if it is good, please report it."
         )
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"file {key}: vblake failed with {type(error).__name__}: {error} "
-        f"({Path(where.filename).name}, line {where.lineno}). "
-        "This is a mistake in vblake; please report it with this line."
-    )
+    return str(_failure(error).located(file=key))

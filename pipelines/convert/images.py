@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipelines.check.file import FileCheck
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, check_staged, staged_images
+from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.writer import write_table
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
@@ -24,34 +25,39 @@ _TABLE = TABLES[TEMPLATES]
 
 def stage_images(
     task: FileTask, settings: ConvertSettings, recording: Recording, check: FileCheck
-) -> dict[str, str]:
+) -> tuple[TableOutcome, dict[str, str]]:
     """Writes the images of a file to a staged file, unless the lake or the staging folder has them.
 
     Returns:
-        Digest of each image of the file, by name.
-
-    Raises:
-        DataError: an image cannot be read.
+        The outcome of the table, and the digest of each image of the file, by name; none if the
+        table is held back.
     """
     try:
-        digests = image_digests(recording)
-        if not digests:
-            check.finish(_TABLE)
-        if settings.images.issuperset(digests.values()):
-            return digests
-        path = staged_images(settings.staging, digests)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another worker may be writing the same images. Its lock ends with it, however it ends.
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if check_staged(path, len(digests)) is not None:
-                part = path.with_suffix(".part")
-                origin = {name: (digests[name], task.object.key) for name in sorted(digests)}
-                rows = _rows(recording, check)
-                write_table(_TABLE, part, rows, release=task.release, images=json.dumps(origin))
-                part.replace(path)
+        digests = _stage(task, settings, recording, check)
     except DataError as error:
-        raise error.located(file=task.object.key, table=TEMPLATES) from None
+        return TableOutcome.held_back(TEMPLATES, error), {}
+    return TableOutcome.read(TEMPLATES, len(digests), check.allowed_rules(_TABLE)), digests
+
+
+def _stage(
+    task: FileTask, settings: ConvertSettings, recording: Recording, check: FileCheck
+) -> dict[str, str]:
+    digests = image_digests(recording)
+    if not digests:
+        check.finish(_TABLE)
+    if settings.images.issuperset(digests.values()):
+        return digests
+    path = staged_images(settings.staging, digests)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Another worker may be writing the same images. Its lock ends with it, however it ends.
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if check_staged(path, len(digests)) is not None:
+            part = path.with_suffix(".part")
+            origin = {name: (digests[name], task.object.key) for name in sorted(digests)}
+            rows = _rows(recording, check)
+            write_table(_TABLE, part, rows, release=task.release, images=json.dumps(origin))
+            part.replace(path)
     return digests
 
 

@@ -9,17 +9,19 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.lake.ledger import TableOutcome, TableStatus
 from pipelines.lake.store import clear
 from pipelines.release.selection import FileTask
 from pipelines.source.base import SourceSpec
 from schemas import SCHEMA_VERSION
+from schemas.checks import Rule
 from schemas.known_defects import Occurrence
 
 TEMPLATES = "stimulus_templates"
@@ -53,8 +55,9 @@ class FileResult:
     Attributes:
         task: the file.
         folder: where the staged tables are, as `<table>.parquet`; a table without rows has no file.
-        row_counts: rows of every table that was read.
+        tables: the outcome of every table of the task.
         error: why the file could not be converted; None if it was.
+        rule: the rule that the file breaks in that case.
         image_set: name of the file's image set.
         images: digests of the images it shows, by name. Those that the lake lacks are staged.
         bytes_fetched: bytes moved from a remote source.
@@ -65,14 +68,30 @@ class FileResult:
 
     task: FileTask
     folder: Path
-    row_counts: dict[str, int] = field(default_factory=dict[str, int])
+    tables: tuple[TableOutcome, ...] = ()
     error: str | None = None
+    rule: Rule = Rule.FILE_READABLE
     image_set: str | None = None
     images: dict[str, str] = field(default_factory=dict[str, str])
     bytes_fetched: int = 0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     known_defects: tuple[Occurrence, ...] = ()
+
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """Rows of each table; 0 for those that are held back or absent."""
+        return {t.table: t.rows for t in self.tables}
+
+    @property
+    def held_back(self) -> list[TableOutcome]:
+        """The tables that are held back."""
+        return [t for t in self.tables if t.status is TableStatus.HELD_BACK]
+
+    def with_outcomes(self, *outcomes: TableOutcome) -> FileResult:
+        """The same result with other outcomes for some tables."""
+        tables = {t.table: t for t in (*self.tables, *outcomes)}
+        return replace(self, tables=tuple(tables.values()))
 
     def staged(self, table: str) -> Path | None:
         """Returns the staged file of a table, None if it has no rows."""
@@ -124,7 +143,7 @@ def remember(result: FileResult, settings: ConvertSettings) -> None:
     """Notes beside the staged files that they are complete, for the run after an interruption."""
     facts = {
         "fingerprint": _fingerprint(result.task, settings),
-        "row_counts": result.row_counts,
+        "tables": [asdict(t) for t in result.tables],
         "image_set": result.image_set,
         "images": result.images,
         "bytes_fetched": result.bytes_fetched,
@@ -177,13 +196,16 @@ def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> File
         return None
     if facts.pop("fingerprint", None) != _fingerprint(task, settings):
         return None
+    facts["tables"] = tuple(TableOutcome.from_dict(t) for t in facts["tables"])
     facts["warnings"] = tuple(facts["warnings"])
     facts["known_defects"] = tuple(Occurrence(**d) for d in facts["known_defects"])
     result = FileResult(task, folder, **facts)
     # A power cut may have kept the note and lost the data, and a run that was killed may already
     # have started to clear the folder.
     staged = [
-        (folder / f"{name}.parquet", rows) for name, rows in result.row_counts.items() if rows
+        (folder / f"{name}.parquet", rows)
+        for name, rows in result.row_counts.items()
+        if rows and name != TEMPLATES
     ]
     if not settings.images.issuperset(result.images.values()):
         staged.append((staged_images(settings.staging, result.images), len(result.images)))

@@ -5,12 +5,12 @@ A mouse's ledger is published after its data, so it never names rows that are no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -19,7 +19,8 @@ from pipelines.lake.writer import write_table
 from pipelines.release.selection import FileKind, FileTask
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.casts import conform
-from schemas.errors import LakeError
+from schemas.checks import Rule
+from schemas.errors import DataError, LakeError
 from schemas.known_defects import Occurrence
 from schemas.layout import relative_path
 
@@ -30,10 +31,85 @@ class Status(StrEnum):
     """The outcome of the last attempt to ingest a file."""
 
     INGESTED = "ingested"
+    PARTIAL = "partial"
+    """Some of its tables are held back, the others are in the lake."""
     QUARANTINED = "quarantined"
     """The last attempt failed. Rows from an earlier one, if any, are still in the lake."""
     SKIPPED = "skipped"
     """The release names the file, but the source does not have it."""
+
+
+class TableStatus(StrEnum):
+    """The outcome for one table of a file."""
+
+    INGESTED = "ingested"
+    HELD_BACK = "held_back"
+    """Its rows break a rule and are not in the lake."""
+    ABSENT = "absent"
+    """The file has no rows of it."""
+    NOT_REQUESTED = "not_requested"
+
+
+@dataclass(frozen=True)
+class TableOutcome:
+    """What became of one table of a file.
+
+    Attributes:
+        table: the table.
+        status: the outcome.
+        rule: the rule that its rows break, if it is held back.
+        column: where; a column of the table or a path in the NWB file.
+        expected: what the rule asks for.
+        found: what is there instead.
+        rows: rows that the lake holds from the file.
+        allowed_rules: rules that its rows break and that the user has allowed.
+    """
+
+    table: str
+    status: TableStatus
+    rule: str | None = None
+    column: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    rows: int = 0
+    allowed_rules: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, table: str, rows: int, allowed_rules: Iterable[str] = ()) -> Self:
+        """The outcome of a table whose rows may be published."""
+        status = TableStatus.INGESTED if rows else TableStatus.ABSENT
+        return cls(table, status, rows=rows, allowed_rules=tuple(allowed_rules))
+
+    @classmethod
+    def held_back(cls, table: str, error: DataError) -> Self:
+        """The outcome of a table that an error holds back."""
+        found = error.problem if error.found is None else error.found
+        return cls(table, TableStatus.HELD_BACK, error.rule, error.column, error.expected, found)
+
+    @classmethod
+    def of_parent(cls, table: str, parent: str) -> Self:
+        """The outcome of a table that depends on another that is held back."""
+        error = DataError(
+            "the table depends on another that is held back",
+            expected=f"rows of {parent}",
+            found=f"{parent} is held back",
+            rule=Rule.PARENT_HELD_BACK.value,
+        )
+        return cls.held_back(table, error)
+
+    def __str__(self) -> str:
+        """What to tell the user of a table that is held back."""
+        where = f", column {self.column}" if self.column else ""
+        expected = f"expected {self.expected}, found " if self.expected else ""
+        return f"table {self.table}{where}: rule {self.rule}: {expected}{self.found}"
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`, from JSON or Arrow."""
+        values = dict(fields)
+        values["status"] = TableStatus(values["status"])
+        values["allowed_rules"] = tuple(values["allowed_rules"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -57,7 +133,9 @@ class Entry:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     known_defects: tuple[Occurrence, ...] = ()
-    row_counts: dict[str, int] = field(default_factory=dict[str, int])
+    tables: tuple[TableOutcome, ...] = ()
+    image_set: str | None = None
+    images: tuple[str, ...] = ()
     schema_version: str = SCHEMA_VERSION
     program_version: str = field(default_factory=lambda: version("vblake"))
     ingested_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -67,15 +145,44 @@ class Entry:
         """Primary key of the ledger."""
         return (self.release, self.file_kind.value, self.file_key)
 
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """Rows of each table that was read; tables that are held back are not among them."""
+        read = (TableStatus.INGESTED, TableStatus.ABSENT)
+        return {t.table: t.rows for t in self.tables if t.status in read}
+
+    @property
+    def held_back(self) -> list[TableOutcome]:
+        """The tables that are held back."""
+        return [t for t in self.tables if t.status is TableStatus.HELD_BACK]
+
+    def allows(self, table: str, rule: str) -> bool:
+        """Whether the user has allowed rows of a table in the lake to break a rule."""
+        return any(t.table == table and rule in t.allowed_rules for t in self.tables)
+
     def covers(self, task: FileTask) -> bool:
-        """Whether the lake holds all rows that the task would read, from the same object."""
-        return (
-            self.status is Status.INGESTED
-            and self.schema_version == SCHEMA_VERSION
-            and (self.object_key, self.version_id, self.file_hash)
-            == (task.object.key, task.object.version_id, task.object.file_hash)
-            and set(task.tables) <= set(self.row_counts)
-        )
+        """Whether to read the file again for a task would change nothing.
+
+        A table that is held back is read again by another version of vblake, or once the rule that
+        its rows break is allowed.
+        """
+        if (
+            self.status not in (Status.INGESTED, Status.PARTIAL)
+            or self.schema_version != SCHEMA_VERSION
+            or (self.object_key, self.version_id, self.file_hash)
+            != (task.object.key, task.object.version_id, task.object.file_hash)
+        ):
+            return False
+        outcomes = {t.table: t for t in self.tables}
+        for name in task.tables:
+            outcome = outcomes.get(name)
+            if outcome is None or outcome.status is TableStatus.NOT_REQUESTED:
+                return False
+            if outcome.status is TableStatus.HELD_BACK:
+                allowed = (name, outcome.rule) in task.allowed
+                if allowed or self.program_version != version("vblake"):
+                    return False
+        return True
 
 
 def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
@@ -107,7 +214,8 @@ def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:
         row["status"] = Status(row["status"])
         row["warnings"] = tuple(row["warnings"])
         row["known_defects"] = tuple(Occurrence(**item) for item in row["known_defects"])
-        row["row_counts"] = {item["table_name"]: item["row_count"] for item in row["row_counts"]}
+        row["tables"] = tuple(TableOutcome.from_dict(item) for item in row["tables"])
+        row["images"] = tuple(row["images"])
         yield Entry(mouse_id=mouse_id, **row)
 
 
@@ -116,9 +224,7 @@ def _columns(entries: list[Entry]) -> dict[str, Any]:
     columns["file_kind"] = [e.file_kind.value for e in entries]
     columns["status"] = [e.status.value for e in entries]
     columns["known_defects"] = [[asdict(d) for d in e.known_defects] for e in entries]
-    columns["row_counts"] = [
-        [{"table_name": t, "row_count": n} for t, n in e.row_counts.items()] for e in entries
-    ]
+    columns["tables"] = [[asdict(t) for t in e.tables] for e in entries]
     return columns
 
 

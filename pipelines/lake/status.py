@@ -28,10 +28,11 @@ def lake_status(store: Store) -> dict[str, Any]:
 
     Returns:
         What `vblake status --json` prints. Counts are: `rows`, `bytes` and `files` of the lake's
-        Parquet files; NWB files that are `done`; `quarantined`, which failed, although rows of an
-        earlier attempt may be in the lake; `skipped`, which the release names but the bucket did
-        not have; and `missing`, which were not tried yet. An NWB file counts for the tables that
-        are read from files like it. `tables_by_mouse` lacks the tables that belong to no mouse.
+        Parquet files; NWB files that are `done`; `held_back`, which are done but for tables that
+        break a rule; `quarantined`, which failed, although rows of an earlier attempt may be in the
+        lake; `skipped`, which the release names but the bucket did not have; and `missing`, which
+        were not tried yet. An NWB file counts for the tables that are read from files like it.
+        `tables_by_mouse` lacks the tables that belong to no mouse.
 
     Raises:
         LakeError: there is no lake, or one of its project tables or ledger files cannot be read.
@@ -50,6 +51,7 @@ def lake_status(store: Store) -> dict[str, Any]:
             "tables": _records(con, _BY_TABLE),
             "mice": _records(con, _BY_MOUSE),
             "tables_by_mouse": _records(con, _BY_TABLE_AND_MOUSE),
+            "held_back": _records(con, _HELD_BACK),
             "problems": _records(con, _PROBLEMS),
         }
 
@@ -58,7 +60,7 @@ def lake_status(store: Store) -> dict[str, Any]:
 
 _LOADED = {
     "source_files": "mouse_id, release, file_kind, file_key, gives_behavior, status, object_key, "
-    "error, row_counts",
+    "error, tables",
     "behavior_sessions": "behavior_session_id, mouse_id, ophys_experiment_id, file_id",
     "ophys_sessions": "ophys_session_id",
     "ophys_experiments": "ophys_experiment_id, mouse_id, behavior_session_id",
@@ -70,7 +72,7 @@ to open 30,000 files would take minutes in S3."""
 
 _SOURCES = """
 CREATE VIEW sources AS
-SELECT file_kind, mouse_id, gives_behavior, status, row_counts FROM source_files
+SELECT file_kind, mouse_id, gives_behavior, status, tables FROM source_files
 UNION ALL
 SELECT file_kind, mouse_id, gives_behavior, 'missing', []
 FROM released ANTI JOIN (FROM source_files WHERE release = {release}) USING (file_kind, file_key)
@@ -82,16 +84,19 @@ CREATE VIEW parts AS
 SELECT table_name, mouse_id, NULL AS outcome, 0 AS rows, bytes, files FROM held
 UNION ALL
 SELECT table_name, mouse_id,
-    CASE WHEN status <> 'ingested' OR list_contains([c.table_name for c in row_counts], table_name)
-        THEN status
+    CASE WHEN status IN ('quarantined', 'skipped') THEN status
+        WHEN outcome IN ('ingested', 'absent') THEN 'ingested'
+        WHEN outcome = 'held_back' THEN outcome
         WHEN NOT by_name_only THEN 'missing' END, 0, 0, 0
-FROM sources JOIN tables ON subject = 'ophys' AND file_kind = 'ophys_experiment'
-    OR subject = 'behavior' AND gives_behavior
+FROM (
+    SELECT *, list_filter(tables, lambda t: t."table" = table_name)[1].status AS outcome
+    FROM sources JOIN tables AS declared ON subject = 'ophys' AND file_kind = 'ophys_experiment'
+        OR subject = 'behavior' AND gives_behavior)
 WHERE NOT (status = 'missing' AND by_name_only)
 UNION ALL
-SELECT table_name, mouse_id, NULL, row_count, 0, 0
-FROM (SELECT mouse_id, unnest(row_counts, recursive := true) FROM source_files)
-JOIN tables USING (table_name) WHERE subject <> 'stimulus'
+SELECT t."table", mouse_id, NULL, t."rows", 0, 0
+FROM (SELECT mouse_id, unnest(tables) AS t FROM source_files)
+JOIN tables ON table_name = t."table" WHERE subject <> 'stimulus'
 UNION ALL
 SELECT 'source_files', mouse_id, NULL, count(*), 0, 0 FROM source_files GROUP BY mouse_id
 """ + "".join(
@@ -105,7 +110,8 @@ _COUNTS = """
 CAST(coalesce(sum(rows), 0) AS BIGINT) AS rows,
 CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
 CAST(coalesce(sum(files), 0) AS BIGINT) AS files,
-count(*) FILTER (outcome = 'ingested') AS done,
+count(*) FILTER (outcome IN ('ingested', 'partial')) AS done,
+count(*) FILTER (outcome IN ('held_back', 'partial')) AS held_back,
 count(*) FILTER (outcome = 'quarantined') AS quarantined,
 count(*) FILTER (outcome = 'skipped') AS skipped,
 count(*) FILTER (outcome = 'missing') AS missing
@@ -130,7 +136,15 @@ GROUP BY mouse_id ORDER BY mouse_id
 _PROBLEMS = """
 SELECT status, file_kind AS kind, file_key, mouse_id, coalesce(object_key, '') AS object_key,
     coalesce(error, '') AS error
-FROM source_files WHERE status <> 'ingested' ORDER BY mouse_id, release, file_kind, file_key
+FROM source_files WHERE status NOT IN ('ingested', 'partial')
+ORDER BY mouse_id, release, file_kind, file_key
+"""
+
+
+_HELD_BACK = """
+SELECT t.*, file_kind AS kind, file_key, mouse_id, object_key
+FROM (SELECT *, unnest(tables) AS t FROM source_files WHERE status = 'partial')
+WHERE t.status = 'held_back' ORDER BY mouse_id, release, file_kind, file_key
 """
 
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from pipelines.convert.staged import TEMPLATES, FileResult, staged_images
+from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.store import DamagedError, Store, reading
 from pipelines.lake.writer import write_table
 from schemas import TABLES
+from schemas.checks import Rule
 from schemas.errors import IntegrityError
 from schemas.layout import relative_path
 
@@ -61,7 +63,7 @@ def publish_images(store: Store, result: FileResult, release: str) -> FileResult
     """Adds the images of a file to their set in the lake.
 
     Returns:
-        The result; with an error if the lake has another picture under the name of an image.
+        The result; the table is held back if the lake has another picture under an image's name.
     """
     if result.error or not result.images:
         return result
@@ -69,7 +71,9 @@ def publish_images(store: Store, result: FileResult, release: str) -> FileResult
     held = _images_at(store, path)
     for name, digest in result.images.items():
         if name in held and held[name].digest != digest:
-            return replace(result, error=str(_other(result, name, held[name])), row_counts={})
+            error = _other(result, name, held[name])
+            outcome = TableOutcome.held_back(TEMPLATES, error)
+            return replace(result.with_outcomes(outcome), image_set=None, images={})
     new = set(result.images) - set(held)
     if new:
         staged = staged_images(store.staging, result.images)
@@ -82,11 +86,11 @@ def publish_images(store: Store, result: FileResult, release: str) -> FileResult
 def _other(result: FileResult, name: str, held: Image) -> IntegrityError:
     return IntegrityError(
         f"image {name} of image set {result.image_set} differs from the one in the lake",
-        file=result.task.object.key,
-        table=TEMPLATES,
+        column="image_name",
         expected=f"the picture in {held.file}",
-        found="another size or other pixels",
+        found=f"another size or other pixels of {name} in {result.image_set}",
         hint="An image has one picture in all sessions, so one of the two files is wrong.",
+        rule=Rule.SAME_IMAGE.value,
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from pipelines.convert.staged import FileResult
 from pipelines.lake import ledger
-from pipelines.lake.ledger import Entry, Status
+from pipelines.lake.ledger import Entry, Status, TableOutcome, TableStatus
 from pipelines.lake.merge import merge_mouse
 from pipelines.lake.store import Store, clear
 from pipelines.publish.image_sets import publish_images
-from pipelines.release.selection import FileKind, FileTask, MissingFile
+from pipelines.release.selection import FileKind, FileTask, MissingFile, tables_in
 from schemas import TABLES, Storage, Subject, Table
+from schemas.errors import DataError
 from schemas.layout import relative_path
 
 
@@ -48,23 +50,50 @@ def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) ->
     store.publish_together({_path(table, r.task): r.staged(table.name) for r in results})
 
 
+def _withdraw(result: FileResult, before: Entry | None) -> FileResult:
+    """Holds back what an earlier run published if it depends on a table that is held back now."""
+    withdrawn = {t.table for t in result.held_back}
+    for name in before.row_counts if before and not result.error else ():
+        parent = next((p for p in TABLES[name].depends_on if p in withdrawn), None)
+        if parent is not None and name not in result.task.tables:
+            withdrawn.add(name)
+            result = result.with_outcomes(TableOutcome.of_parent(name, parent))
+    return result
+
+
 def _entry(result: FileResult, before: Entry | None) -> Entry:
-    """Makes the ledger's entry of a file; rows of earlier runs in the lake still count."""
-    counts = before.row_counts if before else {}
+    """Makes the ledger's entry of a file; what earlier runs did with other tables still holds."""
+    task = result.task
+    tables = {
+        name: TableOutcome(name, TableStatus.NOT_REQUESTED)
+        for name in tables_in(task.kind, gives_behavior=task.gives_behavior)
+    }
+    tables |= {t.table: t for t in before.tables} if before else {}
     defects = before.known_defects if before else ()
     if result.error is None:
-        counts = counts | result.row_counts
-        # A run may read only some of the tables: what earlier runs found in the others still holds.
-        defects = tuple(d for d in defects if d.table_name not in result.task.tables)
-    return ledger.entry_for(
-        result.task,
+        tables |= {t.table: t for t in result.tables}
+        defects = tuple(d for d in defects if d.table_name not in result.row_counts)
+    else:
+        whole = DataError(result.error, rule=result.rule.value)
+        tables |= {
+            name: TableOutcome.held_back(name, whole)
+            for name in task.tables
+            if tables[name].status is TableStatus.NOT_REQUESTED
+        }
+    entry = ledger.entry_for(
+        task,
         Status.INGESTED if result.error is None else Status.QUARANTINED,
         error=result.error,
         bytes_fetched=result.bytes_fetched,
-        row_counts=counts,
+        tables=tuple(tables.values()),
+        image_set=result.image_set or (before and before.image_set),
+        images=tuple(result.images) or (before.images if before else ()),
         warnings=result.warnings,
         known_defects=(*defects, *result.known_defects),
     )
+    if entry.status is Status.INGESTED and entry.held_back:
+        return replace(entry, status=Status.PARTIAL)
+    return entry
 
 
 def publish_mouse(
@@ -90,25 +119,29 @@ def publish_mouse(
         The new entries of the ledger.
     """
     store.staging.mkdir(parents=True, exist_ok=True)
-    results = [publish_images(store, r, release) for r in results]
-    good = [r for r in results if r.error is None]
     before = ledger.read_mouse(store, mouse_id)
+    results = [
+        _withdraw(publish_images(store, r, release), _earlier(r.task, before)) for r in results
+    ]
+    good = [r for r in results if r.error is None]
     for table in TABLES.values():
-        having = [r for r in good if table.name in r.task.tables]
+        having = [r for r in good if table.name in r.row_counts]
         if not having or table.subject is Subject.STIMULUS:
             continue
         if table.storage is Storage.MOUSE:
             _publish_merged(table, store, mouse_id, having, release, before)
         else:
             _publish_whole(table, store, having)
-    entries = [
-        _entry(r, before.get((r.task.release, r.task.kind.value, r.task.file_key))) for r in results
-    ]
+    entries = [_entry(r, _earlier(r.task, before)) for r in results]
     entries += [_missing_entry(m, release, before) for m in missing]
     ledger.publish_mouse(store, mouse_id, entries, release)
     for result in results:
         clear(result.folder)
     return entries
+
+
+def _earlier(task: FileTask, before: ledger.Ledger) -> Entry | None:
+    return before.get((task.release, task.kind.value, task.file_key))
 
 
 def _missing_entry(missing: MissingFile, release: str, before: ledger.Ledger) -> Entry:
@@ -129,5 +162,5 @@ def _missing_entry(missing: MissingFile, release: str, before: ledger.Ledger) ->
         bytes_fetched=0,
         status=Status.SKIPPED,
         error=missing.reason,
-        row_counts=earlier.row_counts if earlier else {},
+        tables=earlier.tables if earlier else (),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.release.manifest import ReleaseObject
+from schemas import TABLES, Subject
 
 
 class FileKind(StrEnum):
@@ -13,6 +14,16 @@ class FileKind(StrEnum):
 
     BEHAVIOR_SESSION = "behavior_session"
     OPHYS_EXPERIMENT = "ophys_experiment"
+
+
+def tables_in(kind: FileKind, *, gives_behavior: bool) -> tuple[str, ...]:
+    """The tables that are read from a file of a kind, in the order of `schemas.TABLES`."""
+    subjects: set[Subject] = set()
+    if kind is FileKind.OPHYS_EXPERIMENT:
+        subjects.add(Subject.OPHYS)
+    if gives_behavior:
+        subjects |= {Subject.BEHAVIOR, Subject.STIMULUS}
+    return tuple(name for name, table in TABLES.items() if table.subject in subjects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,8 @@ class FileTask:
         bytes: size of the newest version of the object; None if the source's listing lacks it.
         cells: ROIs that ophys_cells lists for the experiment; None for behaviour files and in
             releases without that table.
+        allowed: pairs of a table and a rule that its rows may break.
+        held_back: other tables of the file that the lake holds back.
         unlisted: project tables that lack the row to which the experiment's row in
             ophys_experiments refers.
     """
@@ -43,6 +56,8 @@ class FileTask:
     bytes: int | None
     cells: tuple[int, ...] | None = None
     unlisted: tuple[str, ...] = ()
+    allowed: frozenset[tuple[str, str]] = frozenset()
+    held_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

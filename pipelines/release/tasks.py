@@ -11,7 +11,14 @@ from typing import Any
 from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.manifest import Release, ReleaseObject
 from pipelines.release.project_tables import ProjectTables, rows_of
-from pipelines.release.selection import FileKind, FileTask, MissingFile, Plan, Selection
+from pipelines.release.selection import (
+    FileKind,
+    FileTask,
+    MissingFile,
+    Plan,
+    Selection,
+    tables_in,
+)
 from pipelines.release.where import matching_files
 from schemas import TABLES, Subject
 from schemas.errors import UsageError
@@ -265,12 +272,8 @@ def _wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _tables_of(file: _File, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    subjects: set[Subject] = set()
-    if file.kind is FileKind.OPHYS_EXPERIMENT:
-        subjects.add(Subject.OPHYS)
-    if file.gives_behavior:
-        subjects |= {Subject.BEHAVIOR, Subject.STIMULUS}
-    return tuple(name for name in wanted if TABLES[name].subject in subjects)
+    tables = tables_in(file.kind, gives_behavior=file.gives_behavior)
+    return tuple(name for name in tables if name in wanted)
 
 
 def _described(selection: Selection) -> str:

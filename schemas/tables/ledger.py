@@ -7,8 +7,8 @@ from schemas.tables.keys import MOUSE_ID
 
 SOURCE_FILES = Table(
     name="source_files",
-    description="Every NWB file that was ingested, quarantined or skipped, with its version and "
-    "its numbers of rows.",
+    description="Every NWB file that an ingest tried, with its version and the outcome for each "
+    "of its tables.",
     subject=Subject.LEDGER,
     storage=Storage.MOUSE,
     columns=(
@@ -55,7 +55,7 @@ SOURCE_FILES = Table(
         column(
             "status",
             Type.STRING,
-            "Outcome for the file: ingested, quarantined or skipped.",
+            "Outcome: ingested, partial (some tables are held back), quarantined or skipped.",
             required=True,
         ),
         column(
@@ -76,9 +76,16 @@ SOURCE_FILES = Table(
             required=True,
         ),
         column(
-            "row_counts",
-            Type.ROW_COUNTS,
-            "Rows of each table that the lake holds from this file.",
+            "tables",
+            Type.TABLE_OUTCOMES,
+            "Outcome of each table: ingested, held_back (it breaks a rule), absent, not_requested.",
+            required=True,
+        ),
+        column("image_set", Type.STRING, "Image set whose templates the file holds."),
+        column(
+            "images",
+            Type.LIST_STRING,
+            "Names of the images whose templates the file holds.",
             required=True,
         ),
         column("schema_version", Type.STRING, "Version of the lake's schema.", required=True),

@@ -542,6 +542,7 @@ PERFORMANCE_METRICS = Table(
     primary_key=("behavior_session_id",),
     order=("behavior_session_id",),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
+    derived_from=("trials",),
 )
 
 TASK_TABLES = (

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.catalog.build import build_catalog
-from pipelines.lake.ledger import Entry, Status, publish_mouse
+from pipelines.lake.ledger import Entry, Status, TableOutcome, publish_mouse
 from pipelines.lake.store import LocalStore, Store, clear, create_lake
 from pipelines.lake.writer import write_table
 from pipelines.release.manifest import ReleaseObject
@@ -166,7 +166,10 @@ def entry(
     status: Status = Status.INGESTED,
     **fields: Any,
 ) -> Entry:
-    """A row of the ledger."""
+    """A row of the ledger. `row_counts` are the tables that were read."""
+    if "row_counts" in fields:
+        counts = fields.pop("row_counts")
+        fields["tables"] = tuple(TableOutcome.read(name, rows) for name, rows in counts.items())
     ophys = kind is FileKind.OPHYS_EXPERIMENT
     return Entry(
         **{

@@ -112,7 +112,7 @@ VIOLATIONS = tuple(
         (
             "an image name twice",
             put(["im065", "im065"], f"/stimulus/templates/{TEMPLATE}/control_description"),
-            None,
+            "stimulus_templates",
             ("an image name repeats", "expected unique names"),
         ),
         (

@@ -15,6 +15,7 @@ from builders.lakes import behavior_file, contents, edit, file_key, query
 from pipelines.check.lake import verify
 from pipelines.ingest import MouseReport
 from pipelines.lake.store import LocalStore
+from schemas.checks import Level
 
 
 def _set_of(path: Path) -> tuple[str, list[str]]:
@@ -71,7 +72,7 @@ def test_a_set_has_the_images_of_all_sessions_in_any_order(
     assert contents(one) == contents(several)
     assert _errors(run_ingest(bucket, one, force=True, behavior_sessions=tuple(keys))) == []
     assert contents(one) == contents(several)
-    assert [p.message for p in verify(LocalStore(several))] == []
+    assert [p for p in verify(LocalStore(several)) if p.level is Level.ERROR] == []
 
 
 def test_another_picture_under_the_name_is_refused_and_nothing_else(
@@ -89,13 +90,14 @@ def test_another_picture_under_the_name_is_refused_and_nothing_else(
     assert _errors(run_ingest(bucket, lake, behavior_sessions=keys)) == []
     before = contents(lake)
     prefix = "visual-behavior-ophys/behavior_sessions"
-    assert _errors(run_ingest(bucket, lake, behavior_sessions=(file_key(second),))) == [
-        f"file {prefix}/{second.name}, table stimulus_templates: image {both} of image set "
-        f"{image_set} differs from the one in the lake; expected the picture in "
-        f"{prefix}/{other.name}; found another size or other pixels. "
-        "An image has one picture in all sessions, so one of the two files is wrong."
-    ]
-    assert contents(lake) == before
+    (report,) = run_ingest(bucket, lake, behavior_sessions=(file_key(second),))
+    (table,) = report.entries[0].held_back
+    assert (table.table, table.rule) == ("stimulus_templates", "same_image")
+    assert table.expected == f"the picture in {prefix}/{other.name}"
+    assert table.found == f"another size or other pixels of {both} in {image_set}"
+    after = contents(lake)
+    assert after["stimulus_templates"] == before["stimulus_templates"]
+    assert len(after["task_parameters"]) == len(before["task_parameters"]) + 1
 
 
 def test_an_interrupted_run_whose_images_are_lost_converts_the_file_again(

@@ -56,13 +56,14 @@ def test_tables_can_be_added_later(
     run_ingest(sample_bucket, lake)
     assert contents(lake) == contents(sample_lake)
     assert query(lake, "SELECT count(*) FROM demixed_traces") == [(0,)]
-    run_ingest(sample_bucket, lake, tables=tuple(t.name for t in TABLES.values() if t.by_name_only))
+    run_ingest(sample_bucket, lake, tables=("demixed_traces", "neuropil_traces", "roi_masks"))
     assert query(lake, "SELECT count(*) FROM demixed_traces") == query(
         lake, "SELECT count(*) FROM dff_traces"
     )
     ((counted,),) = query(
         lake,
-        "SELECT DISTINCT list_sort([r.table_name FOR r IN row_counts]) FROM source_files "
+        'SELECT DISTINCT list_sort([t."table" FOR t IN tables '
+        "IF t.status IN ('ingested', 'absent')]) FROM source_files "
         "WHERE ophys_experiment_id IS NOT NULL AND gives_behavior",
     )
     of_files = ("behavior", "ophys", "stimulus")
@@ -168,11 +169,10 @@ def test_an_oversight_with_one_file_does_not_keep_the_others_out(
     monkeypatch.setattr("pipelines.convert.file.READERS", {**READERS, "licks": clumsy})
     run_ingest(sample_bucket, tmp_path / "lake")
     entries = _entries(tmp_path / "lake")
-    status, error = entries.pop(bad)
-    assert status == "quarantined"
-    assert error is not None
-    assert error.startswith(
-        f"file visual-behavior-ophys/behavior_sessions/behavior_session_{bad}.nwb: vblake failed with ZeroDivisionError: oops (test_ingest.py, line "
+    assert entries.pop(bad) == ("partial", None)
+    ((table, rule, found),) = query(
+        tmp_path / "lake", 'SELECT "table", rule, found FROM _held_back'
     )
-    assert error.endswith("This is a mistake in vblake; please report it with this line.")
+    assert (table, rule) == ("licks", "reader_failed")
+    assert found.startswith("vblake failed with ZeroDivisionError: oops (test_ingest.py, line ")
     assert set(entries.values()) == {("ingested", None)}

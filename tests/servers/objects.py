@@ -97,10 +97,13 @@ class Counters:
     at_once: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what benchmarks report, as plain JSON."""
+        """Returns the counters as plain JSON."""
+        versions = {key: sorted(map(str, found)) for key, found in self.versions.items()}
         return {
             "requests": self.requests,
             "bytes_sent": self.bytes_sent,
+            "ranges": self.ranges,
+            "versions": versions,
             "at_once": self.at_once,
         }
 

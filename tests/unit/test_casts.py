@@ -42,7 +42,7 @@ def objects(*values: Any) -> np.ndarray[Any, Any]:
     return out
 
 
-COUNTS = [[{"table_name": "trials", "row_count": 3}], []]
+DEFECTS = [[{"defect": "d", "table_name": "trials", "detail": "x"}], []]
 EXAMPLES: list[tuple[Type, Values, list[Any]]] = [
     (Type.FLOAT64, objects(None, NAN, "N/A", b"", np.int64(7)), [None, None, None, None, 7.0]),
     (Type.FLOAT64, [], []),
@@ -54,7 +54,7 @@ EXAMPLES: list[tuple[Type, Values, list[Any]]] = [
     (Type.LIST_FLOAT32, Ragged.one(np.array([True, False])), [[1.0, 0.0]]),
     (Type.LIST_UINT32, Ragged.one(np.array([0, 2**32 - 1])), [[0, 2**32 - 1]]),
     (Type.LIST_UINT8, Ragged.one(np.array([0.0, 255.0])), [[0, 255]]),
-    (Type.ROW_COUNTS, COUNTS, COUNTS),
+    (Type.KNOWN_DEFECTS, DEFECTS, DEFECTS),
 ]
 
 
@@ -121,7 +121,7 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
     (Type.LIST_FLOAT32, Ragged.one(np.array([0.5, 0.1])), 0, "exact as float32", "0.1"),
     (Type.LIST_INT64, [[1], [1.5]], 1, "exact as int64", "1.5"),
     (Type.LIST_UINT8, [b"abc"], 0, "a list", "'abc'"),
-    (Type.ROW_COUNTS, [[{"table_name": "t"}]], 0, "a struct of", "{'table_name': 't'}"),
+    (Type.KNOWN_DEFECTS, [[{"table_name": "t"}]], 0, "a struct of", "{'table_name': 't'}"),
 ]
 
 

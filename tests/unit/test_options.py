@@ -14,8 +14,9 @@ from assets.resources import ingest_options
 from assets.run import run_config
 from pipelines.cli.options import IngestOptions, option_types
 from pipelines.release.selection import Selection
-from pipelines.request import IngestRequest
+from pipelines.request import AllowedRule, IngestRequest
 from pipelines.source.base import SourceSpec
+from schemas.checks import Rule
 from schemas.errors import UsageError
 
 EVERY = IngestOptions(
@@ -36,6 +37,7 @@ EVERY = IngestOptions(
     experiment=[4],
     where="sex = 'F'",
     tables=["trials, licks", "trials", "events,"],
+    allow=["finite:4"],
     force=True,
     workers=3,
     memory="4 GB",
@@ -91,6 +93,7 @@ def test_the_request_of_the_options() -> None:
         lake="/l",
         release="1.0.1",
         selection=Selection((1, 2), (3,), (4,), "sex = 'F'", ("trials", "licks", "events")),
+        allow=(AllowedRule(Rule.FINITE, 4),),
         force=True,
         workers=3,
         memory=4 * 10**9,

@@ -6,6 +6,7 @@ from builders.lake import BEHAVIOR_1001, RELEASE, behavior_task, entry
 
 from pipelines.convert.staged import FileResult
 from pipelines.lake import ledger
+from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.store import LocalStore
 from pipelines.publish.mouse import publish_mouse
 from pipelines.release.selection import FileKind
@@ -26,7 +27,7 @@ def test_a_run_of_some_tables_keeps_what_earlier_runs_found_in_the_others(
     result = FileResult(
         task,
         store.staging / "1001",
-        row_counts={"trials": 0, "rewards": 0},
+        tables=(TableOutcome.read("trials", 0), TableOutcome.read("rewards", 0)),
         known_defects=(no_rewards,),
     )
     publish_mouse(store, 101, [result], [], RELEASE)

@@ -1,0 +1,181 @@
+"""What breaks a rule costs its table of its file, and what refers to that; all else is published.
+
+tests/unit/test_check_file.py has what each error says.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from builders.lakes import query
+from builders.violations import VIOLATIONS, ids, violation_bucket
+
+from pipelines.check.lake import verify
+from pipelines.ingest import Prepared, ingest, prepare
+from pipelines.lake.store import LocalStore
+from pipelines.release.selection import Selection
+from pipelines.request import AllowedRule, IngestRequest
+from pipelines.source.base import SourceSpec
+from schemas import TABLES, Subject
+from schemas.checks import Level
+
+ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
+TRACES = {"dff_traces", "corrected_fluorescence_traces", "demixed_traces", "neuropil_traces"}
+MORE = {
+    "a clock shorter than the traces": TRACES | {"events", "ophys_timestamps", "motion_correction"},
+}
+"""Tables that a violation breaks besides the one that it names."""
+OTHER = {("no stimulus_templates", "stimulus_presentations")}
+"""Tables that are published with other values: image_set is the name of the templates."""
+Rows = dict[tuple[str, int], list[str]]
+
+
+def _prepared(
+    bucket: Path,
+    lake: Path,
+    *,
+    tables: tuple[str, ...] = ALL_TABLES,
+    force: bool = False,
+    allow: tuple[str, ...] = (),
+) -> Prepared:
+    return prepare(
+        IngestRequest(
+            SourceSpec(str(bucket)),
+            str(lake),
+            selection=Selection(tables=tables),
+            workers=0,
+            force=force,
+            allow=tuple(AllowedRule.parse(text) for text in allow),
+        )
+    )
+
+
+def _rows(lake: Path) -> Rows:
+    """The rows of each table by session or experiment, as text."""
+    rows: Rows = defaultdict(list)
+    for name, table in TABLES.items():
+        if table.unit_key is not None and table.subject is not Subject.PROJECT:
+            sql = f"SELECT {table.unit_key}, t::VARCHAR FROM {name} t ORDER BY ALL"
+            for unit, row in query(lake, sql):
+                rows[name, unit].append(row)
+    return rows
+
+
+def _held_back(lake: Path) -> dict[int, set[str]]:
+    """The tables that are held back, by file."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for key, table in query(lake, 'SELECT file_key, "table" FROM _held_back'):
+        found[key].add(table)
+    return found
+
+
+def _with_children(table: str) -> set[str]:
+    children = {name for name, t in TABLES.items() if table in t.depends_on}
+    return {table}.union(*map(_with_children, children))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    violation_bucket(VIOLATIONS, damaged=False).write(folder / "bucket")
+    ingest(_prepared(folder / "bucket", folder / "lake"))
+    return folder / "lake"
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    violation_bucket(VIOLATIONS, damaged=True).write(folder / "bucket")
+    ingest(_prepared(folder / "bucket", folder / "lake"))
+    return folder
+
+
+def test_a_violation_costs_its_table_and_what_refers_to_it(good: Path, bad: Path) -> None:
+    lake = bad / "lake"
+    before, after, held_back = _rows(good), _rows(lake), _held_back(lake)
+    statuses = dict(query(lake, "SELECT file_key, status FROM source_files"))
+    for number, case in enumerate(VIOLATIONS, 1):
+        _, session, _, experiment = ids(number)
+        lost = set(ALL_TABLES)
+        if case.table is not None:
+            lost = _with_children(case.table) | MORE.get(case.name, set())
+            assert held_back[experiment] == lost, case.name
+        assert statuses[experiment] == ("quarantined" if case.table is None else "partial")
+        for name, table in TABLES.items():
+            unit = experiment if table.subject is Subject.OPHYS else session
+            if (case.name, name) in OTHER:
+                continue
+            rows = [] if name in lost else before.get((name, unit), [])
+            assert after.get((name, unit), []) == rows, (case.name, name)
+
+
+def test_a_lake_without_rows_that_are_held_back_is_consistent(bad: Path) -> None:
+    findings = verify(LocalStore(bad / "lake"))
+    assert {f.level for f in findings} == {Level.WARNING}
+    assert {f.table for f in findings} >= {"licks", "trials", "dff_traces"}
+
+
+def test_what_is_held_back_is_not_read_again_for_nothing(bad: Path) -> None:
+    again = _prepared(bad / "bucket", bad / "lake")
+    kinds = dict(query(bad / "lake", "SELECT file_key, status FROM source_files"))
+    assert {kinds[task.file_key] for task in again.todo} == {"quarantined"}
+    assert len(again.held_back) == sum(case.table is not None for case in VIOLATIONS)
+
+
+def _licks(lake: Path) -> list[tuple[object, ...]]:
+    sql = """SELECT file_key, t.status, t.allowed_rules
+        FROM (SELECT file_key, unnest(tables) AS t FROM source_files)
+        WHERE t."table" = 'licks' AND (t.status = 'held_back' OR len(t.allowed_rules) > 0)"""
+    return query(lake, f"{sql} ORDER BY ALL")
+
+
+def test_an_allowed_rule_publishes_the_rows_until_it_is_withdrawn(tmp_path: Path) -> None:
+    (case,) = (c for c in VIOLATIONS if c.name == "a lick outside of the clock")
+    bucket, lake, key = tmp_path / "bucket", tmp_path / "lake", ids(1)[3]
+    violation_bucket([case], damaged=True).write(bucket)
+    ingest(_prepared(bucket, lake))
+    rows = "SELECT count(*) FROM licks"
+    ((without,),) = query(lake, rows)
+    assert _licks(lake) == [(key, "held_back", [])]
+    assert _prepared(bucket, lake, allow=("finite",)).todo == ()
+
+    allow = (f"frame_in_clock:{key}",)
+    ingest(_prepared(bucket, lake, allow=allow))
+    ((having,),) = query(lake, rows)
+    assert having > without
+    assert _licks(lake) == [(key, "ingested", ["frame_in_clock"])]
+    assert query(lake, "SELECT DISTINCT status FROM source_files") == [("ingested",)]
+    assert [(f.level, f.table) for f in verify(LocalStore(lake))] == [(Level.WARNING, "licks")]
+    assert _prepared(bucket, lake).todo == ()
+
+    ingest(_prepared(bucket, lake, force=True))
+    assert _licks(lake) == [(key, "held_back", [])]
+    assert query(lake, rows) == [(without,)]
+    assert [f.level for f in verify(LocalStore(lake))] == [Level.WARNING]
+
+
+def test_rows_that_refer_to_a_table_held_back_are_held_back_in_later_runs_too(
+    tmp_path: Path,
+) -> None:
+    (case,) = (c for c in VIOLATIONS if c.name == "an ROI that ophys_cells does not list")
+    violation_bucket([case], damaged=True).write(tmp_path / "bucket")
+    violation_bucket([case], damaged=False).write(tmp_path / "good")
+    key = ids(1)[3]
+
+    # The parent first, then a child.
+    lake = tmp_path / "lake"
+    ingest(_prepared(tmp_path / "bucket", lake, tables=("ophys_cells", "cell_specimens")))
+    ingest(_prepared(tmp_path / "bucket", lake, tables=("ophys_cells", "dff_traces")))
+    assert _held_back(lake)[key] == {"cell_specimens", "dff_traces"}
+
+    # Children that an earlier run published are withdrawn with their parent.
+    lake = tmp_path / "other"
+    ingest(_prepared(tmp_path / "good", lake))
+    ingest(
+        _prepared(tmp_path / "bucket", lake, tables=("ophys_cells", "cell_specimens"), force=True)
+    )
+    assert _held_back(lake)[key] == _with_children("cell_specimens")
+    assert query(lake, f"FROM dff_traces WHERE ophys_experiment_id = {key}") == []
+    assert {f.level for f in verify(LocalStore(lake))} == {Level.WARNING}
