@@ -14,13 +14,11 @@ import uuid
 from functools import cache
 from pathlib import Path
 from shlex import quote
-from typing import Any
-from urllib.parse import urlsplit
 
 import duckdb
 
 from pipelines.lake.store import LocalStore, S3Store, Store
-from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal
+from pipelines.sql_text import LAKE_ROOT, as_pattern, literal
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 
@@ -90,11 +88,7 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
 
 
 def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
-    """Opens an empty database that can read the lake's files under `lake_root(store)`.
-
-    Raises:
-        LakeError: the lake is in S3 and there are no credentials for it.
-    """
+    """Opens an empty database that can read the lake's files under `lake_root(store)`."""
     con = duckdb.connect(":memory:")
     for setting in _SETTINGS:
         con.execute(f"SET {setting}")
@@ -102,7 +96,7 @@ def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     # query needs it, and removes it.
     con.execute(f"SET temp_directory = {literal(str(_spill_folder()))}")
     if isinstance(store, S3Store):
-        _reach_s3(con, store)
+        con.register_filesystem(store.filesystem)
     return con
 
 
@@ -145,71 +139,3 @@ def _attach_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> None:
 def first_line(error: duckdb.Error) -> str:
     """DuckDB's message without the statement and the stack trace that may follow it."""
     return str(error).strip().split("\n", 1)[0]
-
-
-# --- S3 ---------------------------------------------------------------------------------------
-
-
-def _reach_s3(con: duckdb.DuckDBPyConnection, store: S3Store) -> None:
-    """Lets DuckDB read the bucket: with its httpfs extension if installed, else through s3fs.
-
-    The extension is several times faster.
-    """
-    extension = _packaged_httpfs()
-    if extension is None:
-        con.register_filesystem(store.filesystem)
-        return
-    con.execute(f"LOAD {literal(str(extension))}")
-    options = {name: value for name, value in _s3_options().items() if value is not None}
-    options["SCOPE"] = store.root
-    given = ", ".join(
-        f"{name} {value if isinstance(value, bool) else literal(value)}"
-        for name, value in options.items()
-    )
-    con.execute(f"CREATE SECRET {identifier('lake')} (TYPE s3, PROVIDER config, {given})")
-
-
-def _packaged_httpfs() -> Path | None:
-    """The httpfs extension for this DuckDB from the package duckdb-extension-httpfs, or None."""
-    try:
-        import duckdb_extension_httpfs  # pyright: ignore
-    except ImportError:
-        return None
-    folder = (
-        Path(str(duckdb_extension_httpfs.__file__)).parent / "extensions" / f"v{duckdb.__version__}"
-    )
-    file = folder / "httpfs.duckdb_extension"
-    return file if file.is_file() else None
-
-
-def _s3_options() -> dict[str, str | bool | None]:
-    """Credentials, region and endpoint, from where the AWS CLI takes them."""
-    import botocore.session
-    from botocore.exceptions import BotoCoreError
-
-    module: Any = botocore.session
-    try:
-        session = module.get_session()
-        found = session.get_credentials()
-        keys: Any = found.get_frozen_credentials() if found else None
-        region = session.get_config_variable("region") or "us-east-1"
-        endpoint = str(session.create_client("s3", region_name=region).meta.endpoint_url)
-    except BotoCoreError as error:
-        raise LakeError(
-            f"The AWS settings cannot be used ({error}). Check environment and profile."
-        ) from None
-    options: dict[str, str | bool | None] = {"REGION": region}
-    if keys is not None:
-        options |= {
-            "KEY_ID": keys.access_key,
-            "SECRET": keys.secret_key,
-            "SESSION_TOKEN": keys.token,
-        }
-    parts = urlsplit(endpoint)
-    if not parts.netloc.endswith(".amazonaws.com"):
-        options |= {
-            "ENDPOINT": parts.netloc + parts.path.rstrip("/"),
-            "URL_STYLE": "path",
-            "USE_SSL": parts.scheme == "https",
-        }
-    return options

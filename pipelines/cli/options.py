@@ -24,13 +24,22 @@ if TYPE_CHECKING:
 DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
 
-# Options by their panel of the help text.
-_source: Any = functools.partial(typer.Option, rich_help_panel="Source")
-_selection: Any = functools.partial(
-    typer.Option,
-    rich_help_panel="Selection (ids add up; --where and --tables restrict them)",
-)
-_work: Any = functools.partial(typer.Option, rich_help_panel="Work")
+
+def _panel(title: str) -> Callable[..., Any]:
+    """Returns what makes the options of a panel of the help text.
+
+    Their flags are made from the names of their fields, unless given.
+    """
+
+    def option(metavar: str | None, text: str, *flags: str, **more: Any) -> Any:
+        return typer.Option(*flags, metavar=metavar, help=text, rich_help_panel=title, **more)
+
+    return option
+
+
+_source = _panel("Source")
+_selection = _panel("Selection (ids add up; --where and --tables restrict them)")
+_work = _panel("Work")
 
 LakeOption = Annotated[
     str,
@@ -44,10 +53,9 @@ LakeOption = Annotated[
 SourceOption = Annotated[
     str,
     _source(
-        "--source",
+        "PATH_OR_URL",
+        "The released bucket, or a folder with the same keys.",
         envvar="VBLAKE_SOURCE",
-        metavar="PATH_OR_URL",
-        help="The released bucket, or a folder with the same keys.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -129,120 +137,96 @@ class IngestOptions:
     endpoint_url: Annotated[
         str | None,
         _source(
-            "--endpoint-url",
+            "URL",
+            "Address of an S3-compatible server for the source. AWS_CA_BUNDLE, HTTPS_PROXY and "
+            "NO_PROXY are honoured, too.",
             envvar=["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
-            metavar="URL",
-            help="Address of an S3-compatible server for the source. "
-            "AWS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY are honoured, too.",
         ),
     ] = None
     anon: Annotated[
         bool | None,
         _source(
+            None,
+            "Send unsigned requests to the source, whatever credentials there are, or signed ones. "
+            "Credentials are found as by the AWS CLI: AWS_PROFILE, AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, ~/.aws, SSO, role of the machine.",
             "--anon/--no-anon",
-            help="Send unsigned requests to the source, whatever credentials there are, or signed "
-            "ones. Credentials are found as by the AWS CLI: AWS_PROFILE, AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, ~/.aws, SSO, role of the machine. "
-            "[dim]\\[default: unsigned, signed with --profile][/dim]",
-            show_default=False,
+            show_default="unsigned, signed with --profile",
         ),
     ] = None
     profile: Annotated[
         str | None,
-        _source(
-            "--profile",
-            metavar="NAME",
-            help="Sign requests to the source with the credentials of this AWS profile.",
-        ),
+        _source("NAME", "Sign requests to the source with the credentials of this AWS profile."),
     ] = None
     region: Annotated[
         str | None,
         _source(
-            "--region",
+            "NAME",
+            "AWS region of the source.",
             envvar="VBLAKE_REGION",
-            metavar="NAME",
-            help="AWS region of the source. [dim]\\[default: us-west-2 for the released bucket; "
-            "for others AWS_REGION or AWS_DEFAULT_REGION, or what S3 answers][/dim]",
-            show_default=False,
+            show_default="us-west-2 for the released bucket; for others AWS_REGION or "
+            "AWS_DEFAULT_REGION, or what S3 answers",
         ),
     ] = None
     timeout: Annotated[
         float,
-        _source(
-            "--timeout",
-            envvar="VBLAKE_TIMEOUT",
-            metavar="SECONDS",
-            help="Longest wait for data from the source.",
-        ),
+        _source("SECONDS", "Longest wait for data from the source.", envvar="VBLAKE_TIMEOUT"),
     ] = READ_TIMEOUT_S
     connect_timeout: Annotated[
         float,
         _source(
-            "--connect-timeout",
+            "SECONDS",
+            "Longest wait for a connection to the source.",
             envvar="VBLAKE_CONNECT_TIMEOUT",
-            metavar="SECONDS",
-            help="Longest wait for a connection to the source.",
         ),
     ] = CONNECT_TIMEOUT_S
     retries: Annotated[
         int,
         _source(
-            "--retries",
+            "N",
+            "How often a failed request to the source is repeated, with waits of up to 8 s.",
             envvar="VBLAKE_RETRIES",
             min=0,
-            metavar="N",
-            help="How often a failed request to the source is repeated, with waits of up to 8 s.",
         ),
     ] = ATTEMPTS - 1
     verify_hash: Annotated[
         bool,
         _source(
-            "--verify-hash",
-            help="Check each file against the manifest's hash before reading it. "
+            None,
+            "Check each file against the manifest's hash before reading it. "
             "Files of a bucket are then fetched whole, not only the byte ranges needed.",
+            "--verify-hash",
         ),
     ] = False
     ignore_versions: Annotated[
         bool,
         _source(
-            "--ignore-versions",
-            help="Read a copy of the bucket that keeps no versions. Files are checked as with "
+            None,
+            "Read a copy of the bucket that keeps no versions. Files are checked as with "
             "--verify-hash, which proves that they are those of the release.",
+            "--ignore-versions",
         ),
     ] = False
-    release: Annotated[
-        str,
-        _selection("--release", metavar="X.Y.Z", help="Release of the dataset: latest or X.Y.Z."),
-    ] = "latest"
-    mouse: Annotated[
-        list[int] | None,
-        _selection("--mouse", metavar="ID", help="Files of this mouse; repeatable."),
-    ] = None
+    release: Annotated[str, _selection("X.Y.Z", "Release of the dataset: latest or X.Y.Z.")] = (
+        "latest"
+    )
+    mouse: Annotated[list[int] | None, _selection("ID", "Files of this mouse; repeatable.")] = None
     behavior_session: Annotated[
-        list[int] | None,
-        _selection(
-            "--behavior-session", metavar="ID", help="Files of this behaviour session; repeatable."
-        ),
+        list[int] | None, _selection("ID", "Files of this behaviour session; repeatable.")
     ] = None
     experiment: Annotated[
-        list[int] | None,
-        _selection("--experiment", metavar="ID", help="The file of this experiment; repeatable."),
+        list[int] | None, _selection("ID", "The file of this experiment; repeatable.")
     ] = None
     where: Annotated[
         str | None,
         _selection(
-            "--where",
-            metavar="SQL",
-            help="Only files for which this expression over the project tables' columns is true.",
+            "SQL",
+            "Only files for which this expression over the project tables' columns is true.",
         ),
     ] = None
     tables: Annotated[
         list[str] | None,
-        _selection(
-            "--tables",
-            metavar="A,B,C",
-            help="Only these tables, comma separated; repeatable. See `vblake tables`.",
-        ),
+        _selection("A,B,C", "Only these tables, comma separated; repeatable. See `vblake tables`."),
     ] = None
     allow: Annotated[
         list[str] | None,
@@ -251,17 +235,16 @@ class IngestOptions:
             "Publish rows that break this rule, unchanged; repeatable. See `vblake rules`.",
         ),
     ] = None
-    force: Annotated[bool, _work("--force", help="Convert again what is already in the lake.")] = (
+    force: Annotated[bool, _work(None, "Convert again what is already in the lake.", "--force")] = (
         False
     )
     workers: Annotated[
         int | None,
         _work(
-            "--workers",
+            "N",
+            "Worker processes.",
             min=1,
-            metavar="N",
-            help="Worker processes. [dim]\\[default: one per core, fewer if memory is short][/dim]",
-            show_default=False,
+            show_default="one per core, fewer if memory is short",
         ),
     ] = None
     memory: Annotated[
@@ -274,11 +257,7 @@ class IngestOptions:
     ] = None
     dask: Annotated[
         str | None,
-        _work(
-            "--dask",
-            metavar="ADDRESS",
-            help="Address of a Dask scheduler whose workers convert the files.",
-        ),
+        _work("ADDRESS", "Address of a Dask scheduler whose workers convert the files."),
     ] = None
 
     @classmethod

@@ -179,18 +179,23 @@ def sham_changes(start_frame: NDArray, trials_id: NDArray, trials: Trials) -> ND
 
 
 def _image_sets(
-    recording: Recording, columns: dict[str, NDArray | None], named: NDArray, count: int
+    recording: Recording, image_name: NDArray, stimulus: NDArray | None
 ) -> NDArray | None:
     """Image set of each presentation, for files that do not store it.
 
-    It is the template whose name starts with the presentation's stimulus_name.
+    It is the template whose name starts with the presentation's stimulus_name, and `omitted` for
+    omissions, as in files that store it.
+
+    Args:
+        recording: the file.
+        image_name: shape (n,), text or None.
+        stimulus: stimulus_name, shape (n,), as stored; None where the file has none.
     """
     template = recording.image_set
     if template is None:
         return None
-    stimulus = columns.get("stimulus_name")
     if stimulus is None:
-        is_image = named
+        is_image = np.array([name is not None for name in image_name], dtype=bool)
     else:
         # The writer spells TRAINING in lower case in names of stimuli.
         start = template.split(".", maxsplit=1)[0].lower()
@@ -201,8 +206,9 @@ def _image_sets(
             ],
             dtype=bool,
         )
-    values = np.full(count, None, dtype=object)
+    values = np.full(len(image_name), None, dtype=object)
     values[is_image] = template
+    values[is_image & (image_name == "omitted")] = "omitted"
     return values
 
 
@@ -248,7 +254,7 @@ def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
     if columns["index"] is None:
         columns["index"] = np.arange(count)
     if columns["image_set"] is None:
-        columns["image_set"] = _image_sets(recording, columns, named, count)
+        columns["image_set"] = _image_sets(recording, image_name, columns["stimulus_name"])
     _add_trials(recording, columns, start_time, named)
     values: dict[str, Values] = {"stimulus_presentations_id": np.arange(count), **columns}
     yield Rows(values, count)

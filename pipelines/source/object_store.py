@@ -29,7 +29,7 @@ from obstore.store import S3Store
 from pipelines.log import quiet_libraries
 from pipelines.os_errors import unwritable
 from pipelines.source.base import ReplacedError, SourceSpec, Traffic, check_small, named
-from pipelines.source.object_store_errors import OTHER_COPY, ListingError, explain
+from pipelines.source.object_store_errors import OTHER_COPY, ListingError, explained
 from pipelines.source.range_file import RangeFile
 from schemas.errors import SourceError, TransientSourceError, UsageError
 
@@ -189,10 +189,10 @@ class ObjectStoreSource:
         try:
             return work(store)
         except (BaseError, OSError, ValueError) as error:
-            failure = explain(error, self.spec, region, version_id)
+            failure = explained(error, what, self.spec, region, version_id)
         # Raised outside the handler, so that obstore's error is not its context either: that holds
         # URLs and what the server answered.
-        raise failure.kind(f"{what}: {failure.text}. {failure.hint}")
+        raise failure
 
 
 def _options(version_id: str | None) -> GetOptions:

@@ -6,11 +6,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from builders.network import PATIENCE_S, without_waits
@@ -58,32 +58,28 @@ def version_of(server: S3Server, key: str = KEY) -> str:
 # --- moto: another server, whose answers are not ours
 
 
-@dataclass
-class Store:
-    """A public bucket with versions; `put` returns the version id."""
-
-    endpoint: str
-    client: Any
-
-    def put(self, key: str, content: bytes) -> str:
-        answer = self.client.put_object(Bucket=BUCKET, Key=key, Body=content, ACL="public-read")
-        return cast("str", answer["VersionId"])
-
-
 @pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
+def store() -> Iterator[tuple[str, Any]]:
+    """The endpoint of moto's server, with a public bucket that keeps versions and a private one."""
     place = {"LocationConstraint": "us-west-2"}
     with moto() as (endpoint, client):
         client.create_bucket(Bucket=BUCKET, ACL="public-read", CreateBucketConfiguration=place)
         client.create_bucket(Bucket="private", CreateBucketConfiguration=place)
         client.put_object(Bucket="private", Key="a/b.nwb", Body=b"content")
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        yield Store(endpoint, client)
+        yield endpoint, client
 
 
-def test_a_pinned_version_is_read_after_a_newer_one_was_put(store: Store, tmp_path: Path) -> None:
-    old, new = store.put("a/pinned.nwb", b"the old content"), store.put("a/pinned.nwb", b"new")
-    source = ObjectStoreSource(SourceSpec(f"s3://{BUCKET}", store.endpoint))
+def test_a_pinned_version_is_read_after_a_newer_one_was_put(
+    store: tuple[str, Any], tmp_path: Path
+) -> None:
+    endpoint, client = store
+    old, new = (
+        client.put_object(Bucket=BUCKET, Key="a/pinned.nwb", Body=content, ACL="public-read")
+        for content in (b"the old content", b"new")
+    )
+    old, new = old["VersionId"], new["VersionId"]
+    source = ObjectStoreSource(SourceSpec(f"s3://{BUCKET}", endpoint))
     assert source.read("a/pinned.nwb", old) == b"the old content"
     assert source.read("a/pinned.nwb", new) == source.read("a/pinned.nwb", None) == b"new"
     with closing(source.open("a/pinned.nwb", old)) as file:
@@ -94,9 +90,9 @@ def test_a_pinned_version_is_read_after_a_newer_one_was_put(store: Store, tmp_pa
 
 
 def test_credentials_come_from_environment_and_profiles(
-    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: tuple[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    spec = SourceSpec("s3://private", store.endpoint)
+    spec = SourceSpec("s3://private", store[0])
     with pytest.raises(
         SourceError,
         match=r"unsigned requests may not read it, or it does not exist \(.* HTTP 403.*\)\. Buckets",

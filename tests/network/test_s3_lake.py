@@ -15,7 +15,7 @@ from builders.violations import VIOLATIONS, ids, violation_bucket
 from servers.moto import moto
 
 import vblake
-from pipelines.catalog.connect import _packaged_httpfs, connect
+from pipelines.catalog.connect import connect
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.store import open_store
@@ -98,15 +98,8 @@ def test_large_files_in_s3_are_read_in_ranges(
     assert store.parquet("dff_traces/none.parquet") is None
 
 
-@pytest.mark.parametrize("packaged", [True, False])
-def test_commands_on_a_lake_in_s3(
-    s3: str, good: Path, packaged: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if not packaged:
-        monkeypatch.setattr("pipelines.catalog.connect._packaged_httpfs", lambda: None)
-    elif _packaged_httpfs() is None:
-        pytest.skip("there is no duckdb-extension-httpfs for this version of DuckDB")
-    lake = f"{s3}/{packaged}"
+def test_commands_on_a_lake_in_s3(s3: str, good: Path, tmp_path: Path) -> None:
+    lake = f"{s3}/commands"
     _put(good, lake)
     assert csv_of("--lake", lake, "SELECT mouse_id, count(*) AS n FROM trials GROUP BY ALL") == [
         ["mouse_id", "n"],

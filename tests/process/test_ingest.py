@@ -56,7 +56,7 @@ def test_tables_can_be_added_later(
     run_ingest(sample_bucket, lake)
     assert contents(lake) == contents(sample_lake)
     assert query(lake, "SELECT count(*) FROM demixed_traces") == [(0,)]
-    run_ingest(sample_bucket, lake, tables=("demixed_traces", "neuropil_traces", "roi_masks"))
+    run_ingest(sample_bucket, lake, tables=tuple(t.name for t in TABLES.values() if t.by_name_only))
     assert query(lake, "SELECT count(*) FROM demixed_traces") == query(
         lake, "SELECT count(*) FROM dff_traces"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -11,46 +10,32 @@ import pytest
 from builders.lakes import behavior_file, experiment_file
 from builders.network import small_distances
 from builders.nwb import read
+from builders.remote import Remote
 
 from pipelines.nwb.prefetch import PATHS, prefetch
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.nwb.templates import image_digests
-from pipelines.source.range_file import Range, RangeFile, merged
+from pipelines.source.range_file import RangeFile, merged
 from schemas import TABLES, Subject
 from schemas.errors import DataError, TransientSourceError
 
-MB = 1 << 20
+FAILURE = TransientSourceError("the bucket did not answer")
 TEMPLATES = "stimulus_templates"
 OPHYS = [name for name in READERS if TABLES[name].subject is Subject.OPHYS]
 BEHAVIOR = [name for name in READERS if name not in OPHYS and name != TEMPLATES]
 
 
-class Local:
-    """A file on disk as a remote object that notes what is asked of it."""
-
-    def __init__(self, path: Path, fail_from: int | None = None) -> None:
-        self.path = path
-        self.size = path.stat().st_size
-        self.asked: list[Range] = []
-        self.error = TransientSourceError("the bucket did not answer")
-        self._fail_from = fail_from
-
-    def fetch(self, start: int, stop: int) -> bytes:
-        self.asked.append((start, stop))
-        if self._fail_from is not None and len(self.asked) > self._fail_from:
-            raise self.error
-        with self.path.open("rb") as file:
-            return os.pread(file.fileno(), stop - start, start)
-
-
 @contextmanager
 def remote(
     path: Path, fail_from: int | None = None
-) -> Generator[tuple[Recording, RangeFile, Local]]:
-    local = Local(path, fail_from)
-    file = RangeFile(local.fetch, local.size)
-    with closing(file), open_recording(file, path.name) as recording:
+) -> Generator[tuple[Recording, RangeFile, Remote]]:
+    """A file as a remote object, of which requests from a number on fail."""
+    local = Remote(
+        path.read_bytes(),
+        fail=lambda number: FAILURE if fail_from is not None and number >= fail_from else None,
+    )
+    with closing(local.open()) as file, open_recording(file, path.name) as recording:
         yield recording, file, local
 
 
@@ -151,4 +136,4 @@ def test_a_failed_request_is_never_taken_for_something_missing(
                     read(table, recording)
                 pytest.fail(f"request {failing} failed, and all tables were read")
             # Whatever the readers made of it, `opened` raises this.
-            assert file.failure is local.error
+            assert file.failure is FAILURE

@@ -27,10 +27,10 @@ FILES = [f"{p.parent.name}/{p.name}" for p in sorted(TRUTH.glob("*/*"))]
 pytestmark = pytest.mark.skipif(not FILES, reason=f"no reference beside the repository: {SHARED}")
 
 INTERNAL = {
-    "running_acquisition_internal": "the lake has no encoder voltages",
+    "running_acquisition_internal": "an internal of the SDK; table running_acquisition",
     "events_with_invalid": "the lake has no traces of invalid ROIs",
     "dff_traces_with_invalid": "the lake has no traces of invalid ROIs",
-    "cell_specimen_table_with_invalid": "not an attribute of the SDK's objects by default",
+    "cell_specimen_table_with_invalid": "not an attribute of the SDK's objects; table roi_masks",
     "segmentation_mask_image_with_invalid": "not an attribute of the SDK's objects by default",
 }
 """Entries of frame_schema.json that no attribute of the SDK's objects gives, and why."""

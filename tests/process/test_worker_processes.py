@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,24 +89,15 @@ def _workers(folder: Path) -> list[int]:
     return [int(p.name.split("-")[1]) for p in folder.glob("worker-*")]
 
 
-def _eventually(look: Callable[[], list[int]], good: Callable[[list[int]], bool]) -> list[int]:
-    """What there is to see once it is good, or after a minute."""
-    found = look()
-    for _ in range(600):
-        if good(found):
-            break
-        time.sleep(0.1)
-        found = look()
-    return found
-
-
 def test_workers_are_killed_when_the_results_are_no_longer_wanted(
     tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path
 ) -> None:
     waiting = [replace(t, tables=faulty.WAITS) for t in tasks[1:4]]
     results = convert_files([tasks[0], *waiting], settings, 2)
     assert next(results).error is None
-    workers = _eventually(lambda: _workers(tmp_path), lambda found: len(found) == 2)
+    latest = time.monotonic() + 60
+    while len(workers := _workers(tmp_path)) < 2:
+        assert time.monotonic() < latest, workers
+        time.sleep(0.1)
     results.close()
-    assert len(workers) == 2
     assert not [w for w in workers if Path(f"/proc/{w}").exists()]

@@ -154,14 +154,14 @@ def _distributions(folders: tuple[str, ...]) -> dict[str, set[str]]:
 
 def test_what_the_packages_import_is_declared_and_nothing_else_is() -> None:
     imported = _distributions(PRODUCT)
-    declared = _declared("dask", "s3", "sdk")
+    declared = _declared("dask", "sdk")
     assert {n: m for n, m in imported.items() if n not in declared} == {}
     assert declared - set(imported) - set(PROGRAMS) == set()
 
 
 def test_what_the_tests_import_is_declared_and_nothing_else_is() -> None:
     imported = _distributions(("tests",))
-    declared = _declared("dask", "dev", "s3", "sdk")
+    declared = _declared("dask", "dev", "sdk")
     assert {n: m for n, m in imported.items() if n not in declared} == {}
     assert _declared("dev") - _declared() - set(imported) - set(PROGRAMS) == set()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import typer
+from builders.mini import BEHAVIOR_FILE, EXPERIMENT_FILE, MINI
 
 from assets.commands import cli
 
@@ -47,3 +49,21 @@ def test_commands_and_options_of_the_readme_exist() -> None:
     }
     assert set(re.findall(r"`vblake ([a-z]+)", text)) == set(commands)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= options
+
+
+def test_the_script_for_files_from_dandi_gives_them_their_released_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = {
+        "sub-1_ses-20200101T120000_image.nwb": BEHAVIOR_FILE,
+        "sub-1_ses-20200102T120000_obj-1x_image+ophys.nwb": EXPERIMENT_FILE,
+    }
+    mouse = tmp_path / "source/000711/sub-1"
+    mouse.mkdir(parents=True)
+    for name, key in released.items():
+        shutil.copy(MINI / "bucket" / key, mouse / name)
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/dandi.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(script, {})
+    for name, key in released.items():
+        assert (tmp_path / "source" / key).samefile(mouse / name)
