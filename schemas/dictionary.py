@@ -77,11 +77,11 @@ catalog have both names.
 
 The checks of a table are declared with its columns. Before the rows of a file are published, the
 worker that read the file checks every table: exact schema, required values, unique keys, foreign
-keys, and the checks listed with the table. If one fails, the file is quarantined with an error that
-names file, table, column, what was expected and what was found. The other files go on, and rows of
-an earlier good version stay. `vblake verify` checks the same in the lake. If the table that rows
-refer to, or their clock, was not selected, its keys or its length are read from the file for the
-check alone; references to the project tables are looked up in the release. Mouse, session and
+keys, and the checks listed with the table. If one fails, the table of that file and the tables that
+depend on it are held back, and the ledger says what was expected and what was found (view
+`_held_back`); all else is published. `vblake verify` checks the same in the lake. If the table that
+rows refer to, or their clock, was not selected, its keys or its length are read from the file for
+the check alone; references to the project tables are looked up in the release. Mouse, session and
 experiment of a file must be those of the project tables.
 
 Known exceptions of the released data are listed below. They pass the checks; `source_files` and
