@@ -104,7 +104,7 @@ class MouseReport:
 
     @property
     def quarantined(self) -> list[Entry]:
-        """Entries of files that could not be converted, or that the source does not have."""
+        """Entries of files that could not be converted, or for which the release has none."""
         return [e for e in self.entries if e.status in (Status.QUARANTINED, Status.SKIPPED)]
 
     @property

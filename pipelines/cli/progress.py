@@ -156,7 +156,7 @@ def print_nothing_to_do(prepared: Prepared) -> int:
     """
     parts = [f"{counted(len(prepared.done), 'selected file')} already in the lake"]
     if missing := len(prepared.missing):
-        parts.append(f"{missing:,} missing in the source")
+        parts.append(f"{missing:,} without a file in the release")
     say(f"Nothing to do: {', '.join(parts)}")
     _print_held_back(prepared.held_back)
     return SOME_MISSING if prepared.held_back else 0
@@ -186,7 +186,7 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
     if quarantined:
         parts.append(f"{quarantined:,} quarantined")
     if missing := len(bad) - quarantined:
-        parts.append(f"{missing:,} missing in the source")
+        parts.append(f"{missing:,} without a file in the release")
     if prepared.done:
         parts.append(f"{len(prepared.done):,} already there")
     if tables := sum(len(e.held_back) for e in held_back):

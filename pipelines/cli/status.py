@@ -16,7 +16,7 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
     """Show what the lake holds, by table and by mouse, and which files failed.
 
     Done, held back (rows that break a rule), quarantined (the last attempt
-    failed), skipped (in the release, but not in the bucket) and missing (not
+    failed), skipped (the release has no file for it) and missing (not
     tried yet) are numbers of NWB files.
 
     [dim]Example:[/dim]  vblake status --lake lake

@@ -36,7 +36,7 @@ class Status(StrEnum):
     QUARANTINED = "quarantined"
     """The last attempt failed. Rows from an earlier one, if any, are still in the lake."""
     SKIPPED = "skipped"
-    """The release names the file, but the source does not have it."""
+    """The release names no usable file for the session or experiment."""
 
 
 class TableStatus(StrEnum):

@@ -30,7 +30,7 @@ def lake_status(store: Store) -> dict[str, Any]:
         What `vblake status --json` prints. Counts are: `rows`, `bytes` and `files` of the lake's
         Parquet files; NWB files that are `done`; `held_back`, which are done but for tables that
         break a rule; `quarantined`, which failed, although rows of an earlier attempt may be in the
-        lake; `skipped`, which the release names but the bucket did not have; and `missing`, which
+        lake; `skipped`, for which the release has no file; and `missing`, which
         were not tried yet. An NWB file counts for the tables that are read from files like it.
         `tables_by_mouse` lacks the tables that belong to no mouse.
 

@@ -1,4 +1,4 @@
-"""What the user selects, and what follows from it: a plan with one task per NWB file."""
+"""The records of a plan: what the user selects, and one task per NWB file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files to read: from a release and the user's selection to one task per NWB file."""
+"""Computes the plan: from a release and the selection of the user to one task per NWB file."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_the_summary_names_every_file_that_is_not_in_the_lake(
     reports = [report(Status.INGESTED, Status.QUARANTINED, Status.SKIPPED)]
     assert print_summary(prepared(), reports) == 3
     assert capsys.readouterr().out == (
-        "1 file ingested, 1 quarantined, 1 missing in the source\n"
+        "1 file ingested, 1 quarantined, 1 without a file in the release\n"
         "quarantined: visual-behavior-ophys/behavior_session_1002.nwb: it is broken\n"
         "skipped: behavior_session 1003: it is broken\n"
         "catalog: /data/lake/catalog.duckdb\n"
