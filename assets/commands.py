@@ -27,7 +27,7 @@ from pipelines.no_pandas import refuse_pandas
 
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
-@with_options
+@with_options()
 def ingest(options: IngestOptions) -> None:
     """Bring the selected files into the lake. Files that are there already are not read again.
 

@@ -142,7 +142,8 @@ RULES: Mapping[Rule, RuleFacts] = {
         Level.WARNING,
         "Presentations show images of their image set. Omissions, gratings, movies and gray "
         "screens have no image.",
-        known="Presentations that name images of another set (AllenSDK issues 2216 and 2220).",
+        known="Imaging session 919888953 was reported to show images of set A under the name of "
+        "set B (AllenSDK issues 2216 and 2220).",
     ),
     Rule.KNOWN_DEFECT: RuleFacts(
         Level.KNOWN, "Known defects of the released data that break no other rule are listed."

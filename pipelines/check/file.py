@@ -83,16 +83,19 @@ class FileCheck:
     Args:
         task: the file.
         recording: the same file, open.
+
+    Attributes:
+        violations: the findings so far that hold back their table, unless they are allowed.
     """
 
     def __init__(self, task: FileTask, recording: Recording) -> None:
         self.release = task.release
+        self.violations: list[Finding] = []
         self._task = task
         self._recording = recording
         self._check = RecordingCheck(self)
         self._frames: dict[Clock, Frames] = {}
         self._held_back = set(task.held_back)
-        self._broken: dict[str, set[str]] = {}
 
     def held_back_parent(self, table: Table) -> str | None:
         """A table that is held back and on which another depends; None if there is none."""
@@ -105,7 +108,7 @@ class FileCheck:
 
     def allowed_rules(self, table: Table) -> list[str]:
         """The rules that the rows of a table break and that the user has allowed."""
-        return sorted(self._broken.get(table.name, ()))
+        return sorted({f.rule.value for f in self.violations if f.table == table.name})
 
     def take(self, table: Table, rows: pa.Table) -> None:
         """Checks the next rows of a table.
@@ -130,10 +133,10 @@ class FileCheck:
                 self._recording.known_defect(finding.defect, finding.found or finding.message)
             elif finding.level is Level.WARNING:
                 self._recording.warn(str(finding))
-            elif (table.name, finding.rule.value) in self._task.allowed:
-                self._broken.setdefault(table.name, set()).add(finding.rule.value)
             else:
-                raise finding.as_error(self._task.object.key)
+                self.violations.append(finding)
+                if (table.name, finding.rule.value) not in self._task.allowed:
+                    raise finding.as_error(self._task.object.key)
 
     # --- what the file holds beside the tables that were taken (`Recorded`)
 

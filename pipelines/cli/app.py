@@ -14,7 +14,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.cli import catalog, interrupt, plan, rules, sample, sql, status, tables, verify
+from pipelines.cli import (
+    catalog,
+    check,
+    interrupt,
+    plan,
+    rules,
+    sample,
+    sql,
+    status,
+    tables,
+    verify,
+)
 from pipelines.cli.terminal import is_interrupt, plain, say
 from pipelines.os_errors import is_limit
 from schemas.errors import UsageError, VblakeError
@@ -28,7 +39,7 @@ BROKEN_PIPE = 141
 _TYPER_INTERRUPTED = 130
 
 _ORDER = (
-    *("plan", "ingest", "status", "verify", "catalog"),
+    *("plan", "ingest", "status", "verify", "check", "catalog"),
     *("sql", "tables", "describe", "rules", "sample", "ui"),
 )
 
@@ -128,6 +139,7 @@ def vblake(
 app.command(rich_help_panel=BUILD_PANEL)(plan.plan)
 app.command(rich_help_panel=BUILD_PANEL)(status.status)
 app.command(rich_help_panel=BUILD_PANEL)(verify.verify)
+app.command(rich_help_panel=BUILD_PANEL)(check.check)
 app.command(rich_help_panel=BUILD_PANEL)(catalog.catalog)
 app.command(rich_help_panel=BUILD_PANEL)(sample.sample)
 app.command(rich_help_panel=USE_PANEL)(sql.sql)

@@ -341,9 +341,25 @@ def option_info(annotation: Any) -> OptionInfo:
     return info
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options of an ingest to a command's own, and passes them as its `options`."""
-    shared = inspect.signature(IngestOptions, eval_str=True).parameters
+def with_options(*chosen: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds options of an ingest to a command's own, and passes them as its `options`.
+
+    Args:
+        *chosen: names of fields of `IngestOptions`, or of panels; all fields if there are none.
+    """
+    shared = {
+        name: parameter
+        for name, parameter in inspect.signature(IngestOptions, eval_str=True).parameters.items()
+        if not chosen
+        or name in chosen
+        or option_info(parameter.annotation).rich_help_panel in chosen
+    }
+    return functools.partial(_with_options, shared)
+
+
+def _with_options(
+    shared: Mapping[str, inspect.Parameter], command: Callable[..., None]
+) -> Callable[..., None]:
     own = {
         name: parameter
         for name, parameter in inspect.signature(command, eval_str=True).parameters.items()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipelines.ingest import Prepared
 
 
-@with_options
+@with_options()
 def plan(
     options: IngestOptions,
     list_files: Annotated[bool, typer.Option("--list", help="List the files.")] = False,

@@ -44,7 +44,7 @@ def plan(
         UsageError: an id or table does not exist, `where` cannot be evaluated, or nothing is
             selected.
     """
-    wanted = _wanted_tables(selection.tables)
+    wanted = wanted_tables(selection.tables)
     # Tables also decide which missing files matter: a selection of dff_traces does not report a
     # missing behaviour file.
     files = [
@@ -254,8 +254,12 @@ def _unknown(ids: set[int], column: str, project: ProjectTables) -> UsageError:
     )
 
 
-def _wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The tables to ingest, in their declared order; the ledger is always written."""
+def wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tables to ingest, in their declared order; the ledger is always written.
+
+    Raises:
+        UsageError: there is no such table.
+    """
     known = [name for name, table in TABLES.items() if table.subject is not Subject.LEDGER]
     for name in names:
         if name not in known:

@@ -29,7 +29,7 @@ FORBIDDEN = {
 STAGES = (
     *("os_errors", "log", "sql_text", "no_pandas"),
     *("source", "release", "request", "nwb", "lake", "catalog", "check", "convert", "publish"),
-    *("ingest", "sample", "cli"),
+    *("ingest", "file_report", "sample", "cli"),
 )
 """Folders and modules of pipelines/; each imports only those that stand before it."""
 

@@ -197,6 +197,25 @@ class HdfFile:
         with self._reading(path, "the group cannot be listed"):
             return sorted(node) if isinstance(node, h5py.Group) else []
 
+    def datasets(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """Path, type and shape of every dataset, by path.
+
+        Links are not followed, and the format's own specification is left out.
+
+        Raises:
+            DataError: the file cannot be listed.
+        """
+        found: list[tuple[str, str, tuple[int, ...]]] = []
+
+        def visit(name: str, node: Any) -> None:
+            if isinstance(node, h5py.Dataset) and not name.startswith("specifications/"):
+                kind = _kind_of_values(node.dtype)
+                found.append((f"/{name}", kind, tuple(node.shape or ())))
+
+        with self._reading("/", "the file cannot be listed"):
+            self.h5.visititems(visit)
+        return sorted(found)
+
     # --- datasets ----------------------------------------------------------------------------
 
     def numeric_dataset(self, path: str, *, ndim: int, rows: int | None = None) -> Any:
@@ -436,3 +455,12 @@ def _kind(node: Any) -> str:
     return {h5py.Group: "a group", h5py.Dataset: "a dataset"}.get(
         type(node), "nothing" if node is None else "a data type"
     )
+
+
+def _kind_of_values(dtype: Any) -> str:
+    """The type of a dataset's values, in a word."""
+    if h5py.check_string_dtype(dtype):
+        return "text"
+    if h5py.check_ref_dtype(dtype):
+        return "reference"
+    return "compound" if dtype.kind == "V" else str(dtype)

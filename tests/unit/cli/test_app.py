@@ -12,7 +12,18 @@ from typer.testing import CliRunner
 from pipelines.cli.app import Commands, main
 from schemas.errors import LakeError, UsageError
 
-COMMANDS = ["plan", "status", "verify", "catalog", "sql", "tables", "describe", "rules", "sample"]
+COMMANDS = [
+    "plan",
+    "status",
+    "verify",
+    "check",
+    "catalog",
+    "sql",
+    "tables",
+    "describe",
+    "rules",
+    "sample",
+]
 
 
 def test_version() -> None:
