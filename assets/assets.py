@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.checks import COMPLETE, complete_results
 from assets.partitions import MICE, register_mice
 from assets.resources import IngestHooks
 from pipelines.catalog.build import build_catalog
@@ -68,6 +69,7 @@ def project_tables(
     name="nwb_tables",
     specs=[_spec(t, [p.name for p in _PROJECT if p.name != "ophys_cells"]) for t in _FROM_NWB],
     partitions_def=MICE,
+    check_specs=COMPLETE,
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
 )
@@ -75,7 +77,7 @@ def nwb_tables(
     context: dg.AssetExecutionContext,
     options: dg.ResourceParam[IngestOptions],
     hooks: dg.ResourceParam[IngestHooks],
-) -> Iterator[dg.MaterializeResult[Any]]:
+) -> Iterator[dg.AssetCheckResult]:
     """Every table that comes from NWB files, for the mice of the run.
 
     A run of partitions is over their mice, any other run over those that its options select.
@@ -102,7 +104,7 @@ def nwb_tables(
     for mouse in sorted(set(partitions) - {report.mouse_id for report in reports}):
         _mark(context, mouse)  # the lake held all of its files already
     context.log_event(dg.AssetMaterialization("catalog"))  # `ingest` rebuilds it
-    yield from ()
+    yield from complete_results(options.lake, context.selected_asset_check_keys)
     bad = [report for report in reports if report.quarantined]
     if bad:
         files = [entry for report in bad for entry in report.quarantined]

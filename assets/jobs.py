@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.assets import nwb_tables, project_tables
-from assets.checks import lake_complete
+from assets.checks import COMPLETE
 from pipelines.cli.options import IngestOptions
 from schemas import TABLES
 
@@ -20,7 +20,7 @@ _TABLES = dg.AssetSelection.assets(project_tables, nwb_tables).without_checks()
 lake_job = dg.define_asset_job(
     "lake",
     selection=(_TABLES - dg.AssetSelection.assets(*_BY_NAME_ONLY))
-    | dg.AssetSelection.checks(lake_complete),
+    | dg.AssetSelection.checks(*(check.key for check in COMPLETE)),
     description="All documented tables of the selected mice, the catalog, and a warning for each "
     "table of which rows are held back.",
 )

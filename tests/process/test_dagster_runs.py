@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from builders.lakes import behavior_file, contents, file_key, query
+from builders.lakes import behavior_file, contents, edit, file_key, query
 
 from assets.definitions import definitions, defs
 from assets.instance import dagster_home
@@ -133,6 +133,27 @@ def test_a_bad_file_leaves_only_its_mouse_unmarked_and_fails_the_run(
     for table in FROM_NWB:
         assert marked(instance, table) == {str(m) for m in mice if m != bad_mouse}
     assert query(lake, "SELECT count(*) FROM source_files WHERE status = 'quarantined'") == [(1,)]
+
+
+def test_rows_that_are_held_back_fail_a_check_and_not_the_run(
+    home: Path, bucket: Path, tmp_path: Path
+) -> None:
+    bad = behavior_file(bucket)
+    with edit(bad) as h5:
+        del h5["/intervals/trials/hit"]
+    options = IngestOptions(source=str(bucket), lake=str(tmp_path / "lake"), workers=1)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("lake").execute_in_process(
+            run_config=run_config(options), instance=instance
+        )
+    assert result.success
+    found = {
+        check.asset_key.to_user_string(): check.severity
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    }
+    tables = ("trials", "stimulus_presentations", "rolling_performance", "performance_metrics")
+    assert found == dict.fromkeys(tables, dg.AssetCheckSeverity.WARN)
 
 
 def test_options_leave_mice_of_the_range_out(
