@@ -94,8 +94,12 @@ class FileResult:
         return replace(self, tables=tuple(tables.values()))
 
     def staged(self, table: str) -> Path | None:
-        """Returns the staged file of a table, None if it has no rows."""
-        return self.folder / f"{table}.parquet" if self.row_counts.get(table) else None
+        """Returns the staged file of a table, None if it has no rows.
+
+        Images are elsewhere: `staged_images`.
+        """
+        has_file = table != TEMPLATES and self.row_counts.get(table)
+        return self.folder / f"{table}.parquet" if has_file else None
 
 
 def staged_images(staging: Path, images: Mapping[str, str]) -> Path:
@@ -203,9 +207,7 @@ def _remembered(task: FileTask, folder: Path, settings: ConvertSettings) -> File
     # A power cut may have kept the note and lost the data, and a run that was killed may already
     # have started to clear the folder.
     staged = [
-        (folder / f"{name}.parquet", rows)
-        for name, rows in result.row_counts.items()
-        if rows and name != TEMPLATES
+        (path, rows) for name, rows in result.row_counts.items() if (path := result.staged(name))
     ]
     if not settings.images.issuperset(result.images.values()):
         staged.append((staged_images(settings.staging, result.images), len(result.images)))

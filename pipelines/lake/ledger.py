@@ -84,6 +84,8 @@ class TableOutcome:
     def held_back(cls, table: str, error: DataError) -> Self:
         """The outcome of a table that an error holds back."""
         found = error.problem if error.found is None else error.found
+        if error.rule == Rule.SOURCE_DATA and error.found is not None:
+            found = f"{error.problem}: {error.found}"  # the rule alone does not say what is wrong
         return cls(table, TableStatus.HELD_BACK, error.rule, error.column, error.expected, found)
 
     @classmethod

@@ -14,6 +14,7 @@ from pipelines.convert.file import convert_file
 from pipelines.convert.staged import ConvertSettings, FileResult
 from pipelines.release.selection import FileTask
 from pipelines.source.base import SourceSpec
+from schemas.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Case:
     Attributes:
         done: what was done to the file.
         unhashed: rows that went in though the hash was checked, or an error that does not say so.
-        error: the error without the check of the hash; None if there was none.
+        error: the first error without the check of the hash; None if there was none.
         broken: promises that the tables do not keep.
     """
 
@@ -62,9 +63,35 @@ def run_case(good: Good, seed: str, folder: Path) -> Case:
     untouched = filecmp.cmp(path, good.bucket / key, shallow=False)
     settings = ConvertSettings(source, staging, False)
     result = convert_file(good.task, settings)
-    error, faults = result.error, () if result.error else tuple(broken(result))
+    faults = () if result.error else tuple(broken(result))
+    error = next(iter(errors_of(result)), None)
     unhashed = None if pinned or untouched else f"{checked.error}, rows {checked.row_counts}"
     return Case(done, unhashed, error, faults)
+
+
+def errors_of(result: FileResult) -> list[str]:
+    """The error of a file, or of each of its tables that is held back."""
+    if result.error is not None:
+        return [result.error]
+    errors: list[str] = []
+    for table in result.held_back:
+        assert table.found is not None
+        problem, found = table.rule or "", table.found
+        if problem == "source_data":
+            problem, _, found = found.partition(": ")
+        errors.append(
+            str(
+                DataError(
+                    problem,
+                    file=result.task.object.key,
+                    table=table.table,
+                    column=table.column,
+                    expected=table.expected,
+                    found=found,
+                )
+            )
+        )
+    return errors
 
 
 def convert(

@@ -9,7 +9,7 @@ import duckdb
 import h5py
 
 from pipelines.sql_text import as_pattern
-from schemas import TABLES
+from schemas import TABLES, Subject
 
 
 def query(lake: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -57,3 +57,14 @@ def file_key(path: Path) -> int:
 def edit(path: Path) -> h5py.File:
     """The file, open for changes."""
     return h5py.File(path, "r+")
+
+
+def rows_by_unit(lake: Path) -> dict[tuple[str, int], list[str]]:
+    """The rows of each table from NWB files, as text, by session or experiment."""
+    rows: dict[tuple[str, int], list[str]] = {}
+    for name, table in TABLES.items():
+        if table.unit_key is not None and table.subject is not Subject.PROJECT:
+            sql = f"SELECT {table.unit_key}, t::VARCHAR FROM {name} t ORDER BY ALL"
+            for unit, row in query(lake, sql):
+                rows.setdefault((name, unit), []).append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""Damaged files are quarantined with an error that says what and where; the others go on."""
+"""Damage costs the tables that it reaches, with an error that says what and where."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 from builders.contained import contained
 from builders.damage import BEHAVIOR, EXPERIMENT, KINDS, Kind
 from builders.fixtures import Ingest
-from builders.fuzz import convert
-from builders.lakes import contents, query
+from builders.fuzz import convert, errors_of
+from builders.lakes import rows_by_unit
 from servers.s3 import BUCKET, S3Server
 
 from pipelines.convert.worker import BYTES_PER_WORKER
 from pipelines.ingest import prepare
+from pipelines.lake.ledger import Status
 from pipelines.release.selection import FileKind, FileTask
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
@@ -63,11 +64,12 @@ def damaged(
     return folder
 
 
-def wrong(kind: Kind, task: FileTask, error: str | None) -> str | None:
-    """How an error differs from what it should say."""
-    if error is not None and kind.says(task.object.key).fullmatch(error):
+def wrong(kind: Kind, task: FileTask, errors: list[str]) -> str | None:
+    """How the errors of a file differ from what one of them should say."""
+    says = kind.says(task.object.key)
+    if any(says.fullmatch(error) for error in errors):
         return None
-    return f"{kind.name}: {error}\n    not {kind.says(task.object.key).pattern}"
+    return f"{kind.name}: {errors}\n    not {says.pattern}"
 
 
 def refused(
@@ -84,7 +86,7 @@ def refused(
         outcome = contained(*call, seconds=60.0, memory=BYTES_PER_WORKER)
         if outcome.death:
             return f"{kind.name}: the process ended: {outcome.death}", outcome.peak
-        return wrong(kind, task, outcome.value.error), outcome.peak
+        return wrong(kind, task, errors_of(outcome.value)), outcome.peak
 
     with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as threads:
         found = list(threads.map(run, numbers))
@@ -119,7 +121,7 @@ def test_the_same_over_byte_ranges(
 def test_the_others_go_on_and_what_the_lake_held_stays(
     bucket: Path, lake: Path, run_ingest: Ingest, seed: int
 ) -> None:
-    before = contents(lake)
+    before = rows_by_unit(lake)
     rng = random.Random(seed)
     damaged = {
         task.object.key: (rng.choice([k for k in KINDS if k.file == name]), task)
@@ -129,12 +131,20 @@ def test_the_others_go_on_and_what_the_lake_held_stays(
     for key, (kind, _) in damaged.items():
         kind.damage(bucket / key)
     reports = run_ingest(bucket, lake, force=True, workers=2)
-    errors = {e.object_key: e.error for report in reports for e in report.quarantined}
-    assert errors.keys() == damaged.keys()
-    assert [w for k, (kind, task) in damaged.items() if (w := wrong(kind, task, errors[k]))] == []
-    assert contents(lake) == before
-    count = "SELECT count(*) FROM source_files WHERE status = 'quarantined'"
-    assert query(lake, count) == [(len(damaged),)]
+    entries = {e.object_key: e for report in reports for e in report.entries}
+    gone: set[tuple[str, int]] = set()
+    for key, (_, task) in damaged.items():
+        entry = entries[key]
+        assert entry.status in (Status.QUARANTINED, Status.PARTIAL)
+        if entry.status is Status.PARTIAL:
+            units = (task.behavior_session_id, task.ophys_experiment_id or 0)
+            gone |= {(table.table, unit) for table in entry.held_back for unit in units}
+    good = [e for key, e in entries.items() if key not in damaged]
+    assert {e.status for e in good} == {Status.INGESTED}
+    after = rows_by_unit(lake)
+    assert after.keys() <= before.keys()
+    assert {k for k, rows in before.items() if after.get(k) != rows} <= gone
+    assert not after.keys() & gone
 
 
 def test_a_local_file_is_checked_too_if_its_hash_is_asked_for(bucket: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from builders.lakes import query
+from builders.lakes import query, rows_by_unit
 from builders.violations import VIOLATIONS, ids, violation_bucket
 
 from pipelines.check.lake import verify
@@ -29,7 +29,6 @@ MORE = {
 """Tables that a violation breaks besides the one that it names."""
 OTHER = {("no stimulus_templates", "stimulus_presentations")}
 """Tables that are published with other values: image_set is the name of the templates."""
-Rows = dict[tuple[str, int], list[str]]
 
 
 def _prepared(
@@ -50,17 +49,6 @@ def _prepared(
             allow=tuple(AllowedRule.parse(text) for text in allow),
         )
     )
-
-
-def _rows(lake: Path) -> Rows:
-    """The rows of each table by session or experiment, as text."""
-    rows: Rows = defaultdict(list)
-    for name, table in TABLES.items():
-        if table.unit_key is not None and table.subject is not Subject.PROJECT:
-            sql = f"SELECT {table.unit_key}, t::VARCHAR FROM {name} t ORDER BY ALL"
-            for unit, row in query(lake, sql):
-                rows[name, unit].append(row)
-    return rows
 
 
 def _held_back(lake: Path) -> dict[int, set[str]]:
@@ -94,7 +82,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_violation_costs_its_table_and_what_refers_to_it(good: Path, bad: Path) -> None:
     lake = bad / "lake"
-    before, after, held_back = _rows(good), _rows(lake), _held_back(lake)
+    before, after, held_back = rows_by_unit(good), rows_by_unit(lake), _held_back(lake)
     statuses = dict(query(lake, "SELECT file_key, status FROM source_files"))
     for number, case in enumerate(VIOLATIONS, 1):
         _, session, _, experiment = ids(number)
