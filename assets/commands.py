@@ -14,6 +14,7 @@ import typer
 
 from pipelines.cli import app as cli
 from pipelines.cli.app import BUILD_PANEL, USE_PANEL
+from pipelines.cli.extras import require_build
 from pipelines.cli.options import (
     DEFAULT_LAKE,
     DEFAULT_SOURCE,
@@ -37,6 +38,7 @@ def ingest(options: IngestOptions) -> None:
 
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre'" --tables trials
     """
+    require_build()
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
     from pipelines.ingest import ingest as refresh
     from pipelines.ingest import prepare
@@ -66,6 +68,7 @@ def ui(
 
     Example: vblake ui --lake lake
     """
+    require_build()
     from assets.instance import dagster_home
 
     home = dagster_home()

@@ -1,4 +1,4 @@
-"""Packages that only a part of vblake needs, installed with `pip install "vblake[sdk]"`."""
+"""Packages that only a part of vblake needs, installed with e.g. `pip install "vblake[sdk]"`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from importlib import import_module
 from types import ModuleType
 
 
-def import_extra(name: str) -> ModuleType:
-    """Imports pandas or xarray.
+def import_extra(name: str, extra: str = "sdk") -> ModuleType:
+    """Imports a package that an extra of vblake installs.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message says how to install it.
@@ -17,5 +17,5 @@ def import_extra(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        message = f'This needs {name}. Install it with: pip install "vblake[sdk]"'
+        message = f'This needs {name}. Install it with: pip install "vblake[{extra}]"'
         raise ModuleNotFoundError(message, name=name) from None

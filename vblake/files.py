@@ -10,6 +10,8 @@ from typing import Any
 
 from pyarrow import fs
 
+from vblake.extras import import_extra
+
 
 @dataclass(frozen=True)
 class Files:
@@ -64,9 +66,7 @@ def find_files(lake: str | Path) -> Files:
             "reading a lake needs: download the lake's folder, or open its bucket as s3://..."
         )
     if text.startswith("s3://"):
-        import s3fs  # pyright: ignore[reportMissingTypeStubs]
-
-        system: Any = s3fs.S3FileSystem()
+        system: Any = import_extra("s3fs", "s3").S3FileSystem()
         root = text.rstrip("/")
         return Files(
             root, fs.PyFileSystem(fs.FSSpecHandler(system)), root.removeprefix("s3://"), system

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cli.extras import require_build
 from pipelines.cli.options import IngestOptions, JsonOption, with_options
 from pipelines.cli.terminal import one_line, print_json, print_table, say, size
 
@@ -32,6 +33,7 @@ def plan(
       vblake plan --where "cre_line = 'Sst-IRES-Cre' AND session_number = 1"
       vblake plan --experiment 951980471 --tables trials,dff_traces --list
     """
+    require_build()
     from pipelines.ingest import prepare
 
     prepared = prepare(options.request())

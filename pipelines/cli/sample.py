@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.extras import require_build
 from pipelines.cli.terminal import counted, say, size
 from pipelines.no_pandas import allow_pandas
 from schemas.errors import LakeError, UsageError
@@ -59,6 +60,7 @@ def sample(
 
     [dim]Example:[/dim]  vblake sample --out bucket --mice 2 && vblake ingest --source bucket
     """
+    require_build()
     allow_pandas()
     from pipelines.sample.bucket import write_sample
 

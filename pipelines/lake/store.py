@@ -143,8 +143,13 @@ class S3Store:
     @property
     def filesystem(self) -> Any:
         """The s3fs file system; instances are cached by s3fs itself."""
-        import s3fs
-
+        try:
+            import s3fs
+        except ModuleNotFoundError:
+            raise LakeError(
+                f"{self.root} is in S3, and s3fs is not installed. Install it with: "
+                'pip install "vblake[s3]"'
+            ) from None
         quiet_libraries()
         return s3fs.S3FileSystem(use_listings_cache=False)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +54,56 @@ def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     assert "vblake = assets.__main__:main" in text("/entry_points.txt")
     assert text("/LICENSE") == (ROOT / "LICENSE").read_text()
     assert "License-Expression: BSD-3-Clause\n" in text("/METADATA")
+    base = re.findall(r"Requires-Dist: ([\w-]+)[^;\n]*\n", text("/METADATA"))
+    assert base == ["duckdb", "numpy", "polars", "pyarrow", "rich", "typer"]
+
+
+_WITHOUT = """
+import sys
+from importlib.metadata import packages_distributions
+
+optional, arguments = set(sys.argv[1].split()), sys.argv[2:]
+names = {m for m, ds in packages_distributions().items() if optional & {d.lower() for d in ds}}
+
+class Refusal:
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refusal())
+sys.argv = ["vblake", *arguments]
+from assets.__main__ import main
+main()
+"""
+"""Runs vblake where some distributions are not installed."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sql", "SELECT count(*) FROM trials"),
+        ("tables",),
+        ("describe", "trials"),
+        ("status",),
+        ("verify",),
+        ("catalog",),
+        ("rules",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_reading_needs_only_the_base_installation(lake: Path, command: tuple[str, ...]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [line for name in ("build", "sdk", "dask") for line in extras[name]]
+    names = {re.split(r"[\[<>=~! ]", line)[0].lower() for line in lines} - {"numpy"}
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, " ".join(sorted(names)), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"VBLAKE_LAKE": str(lake)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_citation_is_of_this_version() -> None:
