@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
@@ -44,6 +45,9 @@ def worker_process() -> ProcessPoolExecutor:
     SIGHUP of a closed terminal go to the whole process group, and only the main process decides
     what happens then. They are blocked in the calling thread, whose mask the worker inherits.
     """
+    # The server looks for modules where this process does, not in the working directory first: the
+    # user may have a folder called `pipelines` there.
+    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.convert.allocator", "pipelines.convert.file"])

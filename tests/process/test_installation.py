@@ -106,6 +106,25 @@ def test_reading_needs_only_the_base_installation(lake: Path, command: tuple[str
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_ingest_in_a_folder_that_has_folders_of_the_same_names(
+    sample_bucket: Path, tmp_path: Path
+) -> None:
+    for name in PACKAGES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong folder')")
+    arguments = ["ingest", "--source", str(sample_bucket), "--lake", "lake", "--tables", "licks"]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "vblake"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert "the wrong folder" not in done.stderr
+    assert done.returncode == 0
+
+
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == version("vblake")
