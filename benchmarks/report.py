@@ -21,7 +21,7 @@ from benchmarks.harness import ROOT, python, table
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ("convert", "scale", "add_session", "query")
+BENCHMARKS = ("convert", "scale", "large_plane", "add_session", "query")
 """The benchmarks that `--run` runs; JSON files of others are shown if present."""
 
 _KINDS = {"behavior": "behaviour", "mesoscope": "mesoscope", "scientifica": "scientifica"}
@@ -157,6 +157,7 @@ PARTS: dict[str, Callable[[Result], str]] = {
     "fetch": fetch_part,
     "scale": scale_part,
     "query": query_part,
+    "large_plane": rows_part,
     "add_session": rows_part,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import struct
 import zlib
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from pipelines.nwb.hdf5.errors import HdfError
 from pipelines.nwb.hdf5.storage import LARGEST, pieces, read
 from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
+from pipelines.nwb.readers import READERS
+from pipelines.nwb.recording import open_recording
 from schemas.errors import DataError
 
 
@@ -192,3 +195,14 @@ def test_every_dataset_of_released_files(path: Path) -> None:
 
         file.h5.visititems(visit)
     assert compared > 100
+
+
+def test_readers_leave_no_cycles_since_nothing_collects_them_while_a_file_is_open() -> None:
+    path = next((MINI / "bucket").rglob("behavior_ophys_experiment_*.nwb"))
+    for found in (None, 0):  # the first time, modules are imported
+        with open_recording(path, "name") as recording:
+            gc.collect()
+            rows = sum(rows.count for read in READERS.values() for rows in read(recording))
+            left = gc.collect()
+        assert rows
+        assert found is None or left == found

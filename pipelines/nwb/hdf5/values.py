@@ -52,7 +52,8 @@ def _no_automatic_collection() -> Generator[None]:
     """Prevents a deadlock: Python collects garbage in whichever thread makes the next object.
 
     A thread that fetches for a file-like source would wait there for h5py's lock, which h5py takes
-    to free its objects; the reading thread holds that lock and waits for the fetch.
+    to free its objects; the reading thread holds that lock and waits for the fetch. Memory does not
+    grow meanwhile: readers leave no cycles behind.
     """
     enabled = gc.isenabled()
     gc.disable()
