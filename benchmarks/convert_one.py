@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
         experiment = task.kind is FileKind.OPHYS_EXPERIMENT
         subjects = {Subject.BEHAVIOR, Subject.STIMULUS} | ({Subject.OPHYS} if experiment else set())
         tables = tuple(n for n, t in TABLES.items() if t.subject in subjects and not t.by_name_only)
-        file, path = bucket / task.object.key, work / f"task_{task.kind.value}_{task.file_key}.json"
+        file, path = bucket / task.object.key, work / f"{task.kind.value}_{task.file_key}.task"
         with open_recording(file, task.object.key) as recording:
-            images = sorted(image_digests(recording).values())
-        chosen = asdict(replace(task, gives_behavior=True, tables=tables))
-        path.write_text(json.dumps({"bucket": str(bucket), "task": chosen, "images": images}))
+            images = frozenset(image_digests(recording).values())
+        chosen = replace(task, gives_behavior=True, tables=tables)
+        path.write_bytes(pickle.dumps((str(bucket), chosen, images)))
         with h5py.File(file, "r") as h5:
             rig = str(h5["general/metadata"].attrs["equipment_name"])
         kind = (
@@ -76,27 +77,19 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     refuse_pandas()
     from pipelines.convert.file import convert_file
     from pipelines.convert.staged import ConvertSettings
-    from pipelines.release.manifest import ReleaseObject
-    from pipelines.release.selection import FileKind, FileTask
     from pipelines.source.base import SourceSpec
 
     imported = time.perf_counter() - _STARTED
-    content = json.loads(task_file.read_text())
-    facts: dict[str, Any] = content["task"]
-    chosen = tuple(t for t in facts["tables"] if not tables or t in tables)
-    facts |= {
-        "kind": FileKind(facts["kind"]),
-        "object": ReleaseObject(**facts["object"]),
-        "tables": chosen,
-    }
+    bucket, task, images = pickle.loads(task_file.read_bytes())
+    chosen = tuple(t for t in task.tables if not tables or t in tables)
     settings = ConvertSettings(
-        SourceSpec(content["bucket"]),
+        SourceSpec(bucket),
         work,
         verify_hash=False,
         # As for most files: the lake has the images of their set from another one.
-        images=frozenset(content["images"]),
+        images=images,
     )
-    result = convert_file(FileTask(**facts), settings)
+    result = convert_file(replace(task, tables=chosen), settings)
     if result.error:
         raise SystemExit(result.error)
     size = sum(p.stat().st_size for p in result.folder.glob("*.parquet"))
