@@ -109,4 +109,9 @@ def around(
             f"{events[~inside][0]:.3f} s. Leave them out with outside='drop', or check that the "
             "times are seconds on the lake's clock."
         )
+    if not inside.any():
+        raise ValueError(
+            f"None of {len(events)} events has its window of {before} s before to {after} s after "
+            "it within the recording. Check that the times are seconds on the lake's clock."
+        )
     return Around(what, traces, events[inside], frames[inside], lags, seconds)

@@ -49,7 +49,7 @@ class Lake(Tables):
             >>> lake.session(70).licks.height
             2
         """
-        planes = self.recordings({"behavior_session_id": [behavior_session_id]})
+        planes = self.recordings({"behavior_session_id": [int(behavior_session_id)]})
         self._check_ingested(
             f"mouse_id = {planes[0].mouse_id} AND gives_behavior "
             f"AND behavior_session_id = {planes[0].behavior_session_id}",
@@ -68,7 +68,7 @@ class Lake(Tables):
             >>> lake.experiment(51).dff.shape
             (2, 3)
         """
-        planes = self.recordings({"ophys_experiment_id": [ophys_experiment_id]})
+        planes = self.recordings({"ophys_experiment_id": [int(ophys_experiment_id)]})
         self._check_ingested(
             f"mouse_id = {planes[0].mouse_id} "
             f"AND ophys_experiment_id = {planes[0].ophys_experiment_id}",
@@ -104,7 +104,8 @@ class Lake(Tables):
 
         Raises:
             LookupError: there is no such experiment or kind of traces in the lake.
-            ValueError: the window is negative, or an event is outside of the recording.
+            ValueError: the window is negative, an event is outside of the recording, or no event is
+                left.
 
         Example:
             >>> lake.around("dff", 51, [10.1], before=0.1, after=0.1).shape

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from vblake.extras import import_extra
+from vblake.files import nearest
 from vblake.tables import Recording, Tables
 from vblake.traces import TRACES, Array, Traces, read_experiment_traces
 
@@ -41,7 +42,7 @@ class Session:
     def __getattr__(self, name: str) -> pl.DataFrame:
         if name.startswith("_") or name not in self._keys:
             raise AttributeError(
-                f"A {type(self).__name__.lower()} has no {name!r}; it has {', '.join(dir(self))}."
+                f"This {type(self).__name__.lower()} has no {name!r}. {nearest(name, dir(self))}"
             )
         return self.table(name)
 

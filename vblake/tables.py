@@ -175,7 +175,8 @@ class Tables:
                 hive_schema={partition: _PARTITIONS[partition]} if partition else None,
             )
         else:
-            frame = self.sql(f'SELECT * FROM "{table}" LIMIT 0').pl().lazy()
+            typed = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in columns)
+            frame = self.sql(f"SELECT {typed} LIMIT 0").pl().lazy()
         for name, wanted in ids.items():
             frame = frame.filter(pl.col(name).is_in(wanted))
         return frame.select(*names, *(pl.col(c.name).alias(c.alias) for c in columns if c.alias))

@@ -48,7 +48,9 @@ def test_every_table_of_recordings_is_an_attribute(experiment: vblake.Experiment
 
 
 def test_unknown_attribute(experiment: vblake.Experiment) -> None:
-    with pytest.raises(AttributeError, match=r"An? experiment has no 'trails'; it has .*trials"):
+    with pytest.raises(
+        AttributeError, match=r"^This experiment has no 'trails'\. Did you mean 'trials'\?$"
+    ):
         _ = experiment.trails
 
 
@@ -117,6 +119,14 @@ def test_an_event_outside_of_the_recording(
         "out with outside='drop', or check that the times are seconds on the lake's clock."
     )
     assert opened.around("dff", experiment, times, outside="drop").shape[1] == 1
+
+
+@pytest.mark.parametrize("times", [[], [-5.0, 1e6]])
+def test_no_event_in_the_recording(
+    opened: vblake.Lake, experiment: vblake.Experiment, times: list[float]
+) -> None:
+    with pytest.raises(ValueError, match=rf"^None of {len(times)} events has its window of 1 s"):
+        opened.around("dff", experiment, times, outside="drop")
 
 
 def test_unknown_traces(opened: vblake.Lake, experiment: vblake.Experiment) -> None:

@@ -109,12 +109,30 @@ class BehaviorSession:
 
     @cached_property
     def stimulus_templates(self) -> pd.DataFrame:
-        """The images of the session's image set, `unwarped` and `warped`, by `image_name`."""
-        shown = self._session.table("stimulus_presentations")["image_set"].unique()
-        rows = self._session.lake.scan("stimulus_templates").filter(
-            pl.col("image_set").is_in(shown.drop_nulls().to_list())
+        """The images that the session's file holds, `unwarped` and `warped`, by `image_name`.
+
+        Raises:
+            LookupError: the lake does not have them.
+        """
+        session, lake = self._session, self._session.lake
+        ledger = lake.scan("source_files", mouse_id=session.mouse_id).filter(
+            "gives_behavior", behavior_session_id=session.behavior_session_id
         )
-        return _templates(rows.sort("image_name").collect())
+        files = ledger.select("image_set", "images").collect()
+        image_set, images = files.row(0) if len(files) else (None, [])
+        rows = (
+            lake.scan("stimulus_templates")
+            .filter(pl.col("image_set") == image_set, pl.col("image_name").is_in(images))
+            .sort("image_name")
+            .collect()
+        )
+        if rows.is_empty():
+            raise LookupError(
+                f"{lake.root} has no templates of behaviour session {session.behavior_session_id}. "
+                "Ingest them with `vblake ingest --behavior-session "
+                f"{session.behavior_session_id} --tables stimulus_templates`."
+            )
+        return _templates(rows)
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -1,0 +1,76 @@
+"""`vblake.sdk` on the sample: what does not need the reference."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import vblake
+from vblake.sdk import BehaviorSession, VisualBehaviorOphysProjectCache
+
+
+@pytest.fixture
+def opened(sample_lake: Path) -> Iterator[vblake.Lake]:
+    with vblake.open(sample_lake) as lake:
+        yield lake
+
+
+def _sessions(lake: vblake.Lake) -> Iterator[BehaviorSession]:
+    cache = VisualBehaviorOphysProjectCache.from_lake(lake)
+    for session in cache.get_behavior_session_table().index:
+        yield cache.get_behavior_session(session)
+
+
+def test_templates_are_those_of_the_sessions_file(opened: vblake.Lake) -> None:
+    for session in _sessions(opened):
+        shown = set(session.stimulus_presentations["image_name"].dropna()) - {"omitted"}
+        templates = session.stimulus_templates
+        assert shown <= set(templates.index)
+        ledger = opened.scan("source_files", behavior_session_id=session.behavior_session_id)
+        images = ledger.filter("gives_behavior").collect()["images"].item().to_list()
+        assert list(templates.index) == sorted(images)
+
+
+def test_tables_of_the_project(opened: vblake.Lake) -> None:
+    cache = VisualBehaviorOphysProjectCache.from_lake(opened)
+    sessions = cache.get_behavior_session_table()
+    experiments = cache.get_ophys_experiment_table()
+    cells = cache.get_ophys_cells_table()
+    assert sessions.index.name == "behavior_session_id"
+    assert sessions.loc[sessions["ophys_session_id"].notna(), "file_id"].eq(-999).all()
+    assert set(experiments["mouse_id"]) <= set(sessions["mouse_id"])
+    assert set(map(type, experiments["mouse_id"])) == {str}
+    assert set(cells["ophys_experiment_id"]) == set(experiments.index)
+    assert cache.get_ophys_session_table().index.dtype == "Int64"
+    assert cache.current_manifest() == "1.1.0"
+
+
+def test_a_lake_of_another_schema(lake: Path) -> None:
+    with duckdb.connect(lake / "catalog.duckdb") as catalog:
+        catalog.execute("UPDATE _lake SET schema_version = '1'")
+    with pytest.raises(
+        LookupError, match=r"^vblake\.sdk cannot read .* The lake has schema version 1"
+    ):
+        VisualBehaviorOphysProjectCache.from_lake(lake)
+
+
+def test_a_lake_without_templates(lake: Path) -> None:
+    shutil.rmtree(lake / "stimulus_templates")
+    with vblake.open(lake) as opened:
+        session = next(_sessions(opened))
+        with pytest.raises(LookupError, match="--tables stimulus_templates"):
+            _ = session.stimulus_templates
+
+
+def test_performance_with_another_threshold(opened: vblake.Lake) -> None:
+    for session in _sessions(opened):
+        usual = session.get_performance_metrics()
+        near = session.get_performance_metrics(engaged_trial_reward_rate_threshold=2.0000001)
+        assert list(near) == list(usual)
+        assert near == pytest.approx(usual, rel=1e-12, nan_ok=True)
+        none = session.get_performance_metrics(engaged_trial_reward_rate_threshold=1e9)
+        assert none["engaged_trial_count"] == 0
