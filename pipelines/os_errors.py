@@ -65,6 +65,11 @@ def unwritable(error: OSError, folder: Path) -> LakeError:
     )
 
 
+def first_line(error: Exception) -> str:
+    """Returns a library's message without the statement or stack trace that may follow it."""
+    return str(error).strip().split("\n", 1)[0]
+
+
 @contextmanager
 def within_limits(folder: Path) -> Generator[None]:
     """Turns errors of the disk into one line for the user.

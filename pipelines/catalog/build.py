@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
-from pipelines.catalog.connect import connect_files, first_line
+from pipelines.catalog.connect import connect_files
 from pipelines.lake.store import DamagedError, Store
-from pipelines.os_errors import free
+from pipelines.os_errors import first_line, free
 from pipelines.sql_text import identifier, literal, table_source, values
 from schemas import SCHEMA_VERSION, TABLES, Table
 from schemas.errors import LakeError

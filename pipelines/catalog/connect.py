@@ -18,6 +18,7 @@ from shlex import quote
 import duckdb
 
 from pipelines.lake.store import LocalStore, S3Store, Store
+from pipelines.os_errors import first_line
 from pipelines.sql_text import LAKE_ROOT, as_pattern, literal
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
@@ -134,8 +135,3 @@ def _attach_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> None:
         con.execute(
             f"SELECT count(*) FROM duckdb_views() WHERE database_name = {literal(_DATABASE)}"
         )
-
-
-def first_line(error: duckdb.Error) -> str:
-    """DuckDB's message without the statement and the stack trace that may follow it."""
-    return str(error).strip().split("\n", 1)[0]

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pipelines.check.finding import Finding, some
 from pipelines.check.rows import declared_schema, null_findings, runs, schema_findings
 from pipelines.lake.ledger import Entry
-from pipelines.lake.store import Store, brief
+from pipelines.lake.store import Store
+from pipelines.os_errors import first_line
 from schemas import Storage, Subject, Table
 from schemas.checks import Level, Rule
 from schemas.layout import relative_path
@@ -71,7 +72,7 @@ def read_file(store: Store, table: Table, path: str, *, take: Take | None) -> La
     try:
         file = store.parquet(path)
     except _UNREADABLE as error:
-        message = f"the file cannot be opened ({brief(error)}). {_advice(table)}"
+        message = f"the file cannot be opened ({first_line(error)}). {_advice(table)}"
         read.findings.append(Finding(Rule.FILE_READABLE, table.name, message))
         return read
     if file is None:
@@ -102,7 +103,7 @@ def _read_groups(file: pq.ParquetFile, table: Table, read: LakeFile, take: Take 
         try:
             rows = file.read_row_group(group, columns=wanted)
         except _UNREADABLE as error:
-            message = f"row group {group} cannot be read ({brief(error)}). {_advice(table)}"
+            message = f"row group {group} cannot be read ({first_line(error)}). {_advice(table)}"
             column = _undecodable(file, group, wanted)
             read.findings.append(Finding(Rule.FILE_READABLE, table.name, message, column))
             return False

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.lake.swap import put
 from pipelines.log import quiet_libraries
-from pipelines.os_errors import within_limits
+from pipelines.os_errors import first_line, within_limits
 from schemas import SCHEMA_VERSION
 from schemas.errors import LakeError
 from schemas.layout import MARKER, STAGING
@@ -338,11 +338,6 @@ class DamagedError(LakeError):
     """A Parquet file of the lake is damaged."""
 
 
-def brief(error: Exception) -> str:
-    """Returns the first line of Arrow's message."""
-    return str(error).strip().split("\n", 1)[0]
-
-
 @contextmanager
 def reading(store: Store, path: str) -> Generator[None]:
     """Turns errors of Arrow in a block that reads a Parquet file of the lake.
@@ -357,4 +352,4 @@ def reading(store: Store, path: str) -> Generator[None]:
     except PermissionError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"{store.root}/{path} is damaged ({brief(error)})") from error
+        raise DamagedError(f"{store.root}/{path} is damaged ({first_line(error)})") from error

@@ -105,7 +105,7 @@ def explained(
     if (status := re.search(r"non-2xx status code: (\d{3})", message)) is not None:
         code = re.search(r"<Code>([A-Za-z0-9.]{1,80})</Code>", message)
         answer = f"the server answered HTTP {status[1]}{f' {code[1]}' if code else ''}"
-        if int(status[1]) >= 500 or status[1] in ("408", "429"):
+        if (int(status[1]) >= 500 and status[1] != "501") or status[1] in ("408", "429"):
             return TransientSourceError(f"{what}: {answer}{attempts}. Try again later.")
         text, hint = _refusal(int(status[1]), code[1] if code else "", spec, version_id)
         return SourceError(f"{what}: {text.format(region=region)} ({answer}). {hint}")
@@ -144,7 +144,7 @@ def _refusal(status: int, code: str, spec: SourceSpec, version_id: str | None) -
             f"{how} may not read it, or it does not exist",
             "Buckets that are not public need credentials (--no-anon or --profile).",
         )
-    if version_id is not None and status in (400, 404, 405):
+    if version_id is not None and status in (400, 404, 405, 501):
         return "the bucket has no such version of it, which the manifest pins", OTHER_COPY
     if status == 404:
         return "there is no such object", "Check the source."

@@ -148,6 +148,20 @@ def test_an_object_that_is_not_there(folder: Path) -> None:
             other.sizes("")
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "InvalidArgument"), (404, "NoSuchVersion"), (501, "NotImplemented")],
+)
+def test_a_server_without_versions(folder: Path, status: int, code: str) -> None:
+    """However a server refuses a version id, the error names the option that leaves it out."""
+    refusal = Fault(status=status, code=code)
+    with S3Server(folder, faults=lambda r, _: refusal if r.version_id else None) as server:
+        with pytest.raises(SourceError, match=r"no such version.*--ignore-versions") as caught:
+            source_of(server).read(KEY, "v1")
+        assert not caught.value.retryable
+        assert source_of(server, ignore_versions=True).read(KEY, "v1") == CONTENT
+
+
 WRONG = {
     "another version": (Fault(replaced=True, matches=False), SourceError, "version.* --ignore-ver"),
     "another object": (Fault(replaced=True, lie=True), ReplacedError, "the object was replaced"),
