@@ -14,6 +14,7 @@ from builders.fixtures import Figure, Ingest
 from builders.lake import build_lake
 from builders.secret import CANARY, lake_beside_secrets
 from filelock import FileLock
+from hypothesis import settings
 
 from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.store import LocalStore
@@ -25,6 +26,9 @@ FIGURES = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]
 KINDS = ("unit", "process", "network", "fault")
 """The folders of tests, each of which gives its tests the marker of the same name."""
+
+settings.register_profile("vblake", deadline=None)  # a test never measures time
+settings.load_profile("vblake")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

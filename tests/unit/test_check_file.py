@@ -99,7 +99,7 @@ def refused(
 # --- whole files ---------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(chosen=st.sets(st.sampled_from([t.name for t in READ]), min_size=1))
 def test_a_good_file_passes_whatever_tables_are_selected(chosen: set[str]) -> None:
     source = recording(whole_file())

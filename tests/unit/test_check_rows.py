@@ -87,7 +87,7 @@ def test_every_kind_of_check_is_broken_above_or_by_another_table() -> None:
     assert declared == broken | {Rule.FRAME_IN_CLOCK, Rule.ONE_PER_FRAME, Rule.IMAGE_NOT_IN_SET}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     times=st.lists(st.floats(-1e6, 1e6).map(lambda t: round(t, 1)), min_size=1, max_size=12),
     in_order=st.booleans(),

@@ -76,7 +76,7 @@ tables = st.builds(_rows, st.integers(1, 5), st.integers(0, 40))
         max_size=8,
     ),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_new_footer_gives_the_new_rows_and_an_old_one_never_others_than_its_own(
     tmp_path_factory: pytest.TempPathFactory, versions: list[tuple[pa.Table, float, int]]
 ) -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from builders.nwb import NAME, NAN, RIG, columns, eye_tracking, metadata, problem, rig_geometry
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.nwb.eye_tracking import likely_blink
@@ -61,7 +61,6 @@ def blinks_by_loop(eye: list[float], pupil: list[float]) -> list[bool]:
 AREAS = st.one_of(st.just(NAN), st.sampled_from([10.0, 11.0, 12.0]), st.floats(0, 1e6))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(AREAS, AREAS), max_size=60))
 def test_blinks_are_those_of_a_loop(areas: list[tuple[float, float]]) -> None:
     eye, pupil = [a for a, _ in areas], [b for _, b in areas]

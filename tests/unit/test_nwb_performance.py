@@ -196,7 +196,7 @@ def tasks(draw: st.DrawFn) -> tuple[list[str], list[float], list[float], list[li
     return outcomes, start, change, licks
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(tasks())
 def test_performance_is_that_of_loops(
     task: tuple[list[str], list[float], list[float], list[list[float]]],

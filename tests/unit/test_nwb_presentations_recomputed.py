@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from builders.nwb import NAN
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.nwb.presentations import active_rows, flashes_since_change, is_change, sham_changes
@@ -50,7 +50,6 @@ ROW = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(ROW, max_size=40))
 def test_changes_and_flashes_are_those_of_a_loop(
     rows: list[tuple[str | None, bool | None]],
@@ -101,7 +100,6 @@ def sessions(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None)
 @given(sessions())
 def test_trials_of_presentations_are_those_of_a_loop(session: dict[str, Any]) -> None:
     trials_table = as_trials(session["ids"], session["spans"], session["catch"], session["frames"])

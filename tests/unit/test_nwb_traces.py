@@ -163,7 +163,7 @@ def test_events() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.one_of(st.just(0.0), st.floats(0, 100)), min_size=1, max_size=60),
     st.sampled_from([11.0, 31.0, 9.5]),

@@ -119,7 +119,7 @@ def rebuilt_by_loop(session: list[float], starts: list[float]) -> list[list[floa
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8, unique=True), st.data())
 def test_rebuilt_licks_are_those_of_a_loop(start_frames: list[int], data: st.DataObject) -> None:
     starts = [f / 4 for f in sorted(start_frames)]

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from builders.remote import MB, Remote, content, read, settled
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.source import range_file as ranges
@@ -134,7 +134,6 @@ STEPS = st.tuples(
     st.sampled_from([0, 1, 5000, 100_000, 10**9]),
     st.lists(STEPS, max_size=25),
 )
-@settings(deadline=None)
 def test_any_reads_give_the_bytes_of_the_object(
     size: int, held: int, steps: list[tuple[str, list[Range]]]
 ) -> None:
@@ -157,7 +156,6 @@ def test_any_reads_give_the_bytes_of_the_object(
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_announced_bytes_are_fetched_once_if_read_once(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 400_000))
     remote = Remote(content(size, size))
