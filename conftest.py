@@ -16,8 +16,9 @@ _PACKAGE = Path(__file__).parent / "vblake"
 
 _CATALOG = """
 CREATE TABLE _tables (table_name VARCHAR, subject VARCHAR, description VARCHAR,
-    primary_key VARCHAR[], partition_column VARCHAR);
-INSERT INTO _tables VALUES ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'mouse_id');
+    primary_key VARCHAR[], storage VARCHAR, partition_column VARCHAR);
+INSERT INTO _tables VALUES
+    ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'one file per mouse', 'mouse_id');
 CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR,
     unit VARCHAR, description VARCHAR, alias VARCHAR);
 INSERT INTO _columns VALUES ('licks', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),

@@ -15,6 +15,7 @@ from schemas.attributes import BEHAVIOR_SESSION, OPHYS_EXPERIMENT, Attribute
 from schemas.known_defects import KNOWN, KnownDefect
 from schemas.layout import relative_path
 from schemas.model import Column, ForeignKey, Subject, Table
+from schemas.views import COMPUTED, VIEWS, View
 
 COMMAND = "python -m schemas.dictionary > docs/tables.md"
 """Command that writes the page."""
@@ -104,6 +105,13 @@ renamed columns have both names, and behaviour is stored once per session.
 """
 
 
+_VIEWS = """\
+## Views
+
+The catalog has these views beside one view per table. `vblake describe VIEW` lists their columns.
+"""
+
+
 def path_pattern(table: Table) -> str:
     """Returns where the files of a table lie below the lake.
 
@@ -164,6 +172,15 @@ def table_summary(table: Table) -> list[tuple[str, str]]:
     return rows
 
 
+def view_summary(view: View) -> list[tuple[str, str]]:
+    """Returns facts about a view as a whole, as label and text."""
+    return [
+        ("view", view.name),
+        ("description", view.description),
+        ("primary key", ", ".join(view.primary_key) or "none"),
+    ]
+
+
 def _nullability(column: Column) -> str:
     if column.required:
         return "never"
@@ -175,7 +192,7 @@ def exceptions_of(table: Table) -> list[KnownDefect]:
     return list({e.name: e for e in KNOWN if e.table == table.name}.values())
 
 
-def column_rows(table: Table) -> list[dict[str, str]]:
+def column_rows(table: Iterable[Column]) -> list[dict[str, str]]:
     """Returns the columns in order, with all that is declared of them as text."""
     return [
         {
@@ -319,6 +336,19 @@ def _attributes() -> str:
     return f"{_ATTRIBUTES}\n{_markdown_table(header, rows)}"
 
 
+def _views() -> str:
+    rows = [
+        (_code(v.name), _code(", ".join(v.primary_key)), _cell(v.description))
+        for v in VIEWS.values()
+    ]
+    computed = [
+        f"`{table}` also has `{column.name}`: {column.description}\n"
+        for table, (column, _) in COMPUTED.items()
+    ]
+    header = ("view", "primary key", "description")
+    return "\n".join((_VIEWS, _markdown_table(header, rows), *computed))
+
+
 def dictionary_markdown() -> str:
     """Returns the data dictionary as a Markdown page that ends with a newline."""
     sections = [
@@ -327,6 +357,7 @@ def dictionary_markdown() -> str:
         _exceptions(),
         _attributes(),
         *(_table_section(t) for t in TABLES.values()),
+        _views(),
     ]
     return "\n".join(sections)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 
 from vblake.files import Files, nearest
 
@@ -91,7 +92,7 @@ class Tables:
 
     @property
     def tables(self) -> pl.DataFrame:
-        """The tables of the lake, one per row: name, subject, description and primary key.
+        """Tables of the lake and views over them: name, subject, description and primary key.
 
         Example:
             >>> lake.tables["table_name"].to_list()
@@ -147,8 +148,8 @@ class Tables:
             A lazy frame; without rows where the lake holds nothing of these ids yet.
 
         Raises:
-            LookupError: the lake has no such table, the table has no such column, or the release
-                has no such session or experiment.
+            LookupError: the lake has no such table, it is a view, the table has no such column, or
+                the release has no such session or experiment.
 
         Example:
             >>> lake.scan("licks", mouse_id=7).select("timestamps").collect().rows()
@@ -176,17 +177,20 @@ class Tables:
             )
         else:
             typed = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in columns)
-            frame = self.sql(f"SELECT {typed} LIMIT 0").pl().lazy()
+            none = self.sql(f"SELECT {typed} LIMIT 0").pl()
+            # Dates are labelled UTC in the files, and not in SQL.
+            frame = none.lazy().with_columns(cs.datetime().dt.replace_time_zone("UTC"))
         for name, wanted in ids.items():
             frame = frame.filter(pl.col(name).is_in(wanted))
         return frame.select(*names, *(pl.col(c.name).alias(c.alias) for c in columns if c.alias))
 
     @cached_property
     def _columns(self) -> dict[str, list[_Column]]:
-        """The columns of each table, in order."""
+        """The columns of each table that has files, in order."""
         columns: dict[str, list[_Column]] = {}
         for table, *facts in self.sql(
-            "SELECT table_name, column_name, type, alias FROM _columns ORDER BY position"
+            "SELECT table_name, column_name, type, alias FROM _columns "
+            "JOIN _tables USING (table_name) WHERE storage <> 'view' ORDER BY position"
         ).fetchall():
             columns.setdefault(table, []).append(_Column(*facts))
         return columns
@@ -205,6 +209,10 @@ class Tables:
     def _check_columns(self, table: str, ids: dict[str, list[int]]) -> None:
         if table not in self._columns:
             self.describe(table)
+            raise LookupError(
+                f"{table} is a view of the catalog without files of its own. "
+                f'Use lake.sql("SELECT ... FROM {table}").'
+            )
         names = [c.name for c in self._columns[table] if c.type == "BIGINT"]
         for name in ids:
             if name not in names:

@@ -6,7 +6,7 @@ The catalog is built beside the old one and renamed into its place: readers keep
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from shlex import quote
@@ -15,104 +15,56 @@ from typing import Any
 import duckdb
 
 from pipelines.catalog.connect import connect_files
+from pipelines.catalog.macros import MACROS, Macro
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
 from pipelines.sql_text import identifier, literal, table_source, values
-from schemas import SCHEMA_VERSION, TABLES, Table
+from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
-
-_LISTS = {
-    "dff_traces": ("dff",),
-    "corrected_fluorescence_traces": ("corrected_fluorescence",),
-    "events": ("events", "filtered_events"),
-    "demixed_traces": ("demixed_trace",),
-    "neuropil_traces": ("neuropil_trace",),
-    "ophys_timestamps": ("timestamps",),
-    "stimulus_timestamps": ("timestamps",),
-}
-"""The list columns of the tables that have a long view, with one row per item of the lists."""
+from schemas.views import COMPUTED, STORAGE, VIEWS
 
 
-def _view(table: Table, root: str, *, has_files: bool) -> Iterator[str]:
-    """The view of a table: declared columns, then the aliases of newer releases."""
-    name = identifier(table.name)
-    aliased = [c for c in table.columns if c.alias]
-    columns = [identifier(c.name) for c in table.columns]
+def _selected(column: Column) -> str:
+    """The SQL of a column in the view of its table.
+
+    A program gets a TIMESTAMP WITH TIME ZONE from DuckDB only if pytz is installed. The files label
+    their dates UTC.
+    """
+    name = identifier(column.name)
+    return f"make_timestamp(epoch_us({name})) AS {name}" if column.type is Type.TIMESTAMP else name
+
+
+def _table_view(table: Table, root: str, *, has_files: bool) -> Iterator[str]:
+    """The view of a table: declared columns, a computed one, then aliases of newer releases."""
+    aliased = [c for c in table if c.alias]
+    columns = [_selected(c) for c in table]
+    comments = {c.name: c.comment for c in table}
+    if computed := COMPUTED.get(table.name):
+        column, sql = computed
+        columns.append(f"{sql} AS {identifier(column.name)}")
+        comments[column.name] = column.comment
     columns += [f"{identifier(c.name)} AS {identifier(str(c.alias))}" for c in aliased]
-    source = table_source(table, root, has_files=has_files)
-    yield f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {source}"
-    yield f"COMMENT ON VIEW {name} IS {literal(table.description)}"
-    comments = {c.name: c.comment for c in table.columns}
     comments |= {str(c.alias): f"Newer name of {c.name}. {c.comment}" for c in aliased}
+    source = table_source(table, root, has_files=has_files)
+    query = f"SELECT {', '.join(columns)} FROM {source}"
+    yield from _commented_view(table.name, query, table.description, comments)
+
+
+def _commented_view(
+    name: str, query: str, description: str, comments: Mapping[str, str]
+) -> Iterator[str]:
+    view = identifier(name)
+    yield f"CREATE VIEW {view} AS {query}"
+    yield f"COMMENT ON VIEW {view} IS {literal(description)}"
     for column, comment in comments.items():
-        yield f"COMMENT ON COLUMN {name}.{identifier(column)} IS {literal(comment)}"
+        yield f"COMMENT ON COLUMN {view}.{identifier(column)} IS {literal(comment)}"
 
 
-def _long_view(table: Table, lists: tuple[str, ...]) -> Iterator[str]:
-    length = f"len(t.{lists[0]})"
-    columns = [*_keys(table), f"unnest(range({length})) AS frame"]
-    source = f"{table.name} t"
-    if "timestamps" not in lists:
-        source += " JOIN ophys_timestamps c USING (ophys_experiment_id)"
-        columns.append(f"unnest(c.timestamps[1:{length}]) AS timestamps")
-    columns += [f"unnest(t.{name}) AS {name}" for name in lists]
-    yield f"CREATE VIEW {table.name}_long AS SELECT {', '.join(columns)} FROM {source}"
-    yield _long_comment(f"{table.name}_long", table)
-
-
-def _cell_pixels(table: Table) -> Iterator[str]:
-    yield (
-        f"CREATE VIEW cell_pixels_long AS SELECT {', '.join(_keys(table))}, "
-        "CAST(pixel // field_of_view_width AS BIGINT) AS y, "
-        "CAST(pixel % field_of_view_width AS BIGINT) AS x "
-        f"FROM (SELECT *, unnest(roi_mask) AS pixel FROM {table.name}) t"
-    )
-    yield _long_comment("cell_pixels_long", table)
-
-
-_FILE = (
-    "release",
-    "file_kind",
-    "file_key",
-    "object_key",
-    "mouse_id",
-    "behavior_session_id",
-    "ophys_session_id",
-    "ophys_experiment_id",
-)
-"""The columns of the ledger in the view `_held_back`."""
-_OUTCOME = {
-    "table": "Table of the lake that lacks the rows.",
-    "status": "held_back.",
-    "rule": "The rule that the rows break; see `vblake rules`.",
-    "column": "Column of the table, or path in the NWB file.",
-    "expected": "What the rule asks for.",
-    "found": "What the file has instead.",
-    "rows": "Rows of the table that the lake holds from the file.",
-}
-
-
-def _held_back(ledger: Table) -> Iterator[str]:
-    fields = ", ".join(f"t.{identifier(name)}" for name in _OUTCOME)
-    yield (
-        f"CREATE VIEW _held_back AS SELECT {', '.join(_FILE)}, {fields} "
-        f"FROM (SELECT *, unnest(tables) AS t FROM {ledger.name}) WHERE t.status = 'held_back'"
-    )
-    comment = "Each table of each NWB file whose rows are not in the lake, and the reason."
-    yield f"COMMENT ON VIEW _held_back IS {literal(comment)}"
-    comments = {name: ledger[name].comment for name in _FILE} | _OUTCOME
-    for name, text in comments.items():
-        yield f"COMMENT ON COLUMN _held_back.{identifier(name)} IS {literal(text)}"
-
-
-def _keys(table: Table) -> list[str]:
-    return [f"t.{c.name}" for c in table.columns if c.name.endswith("_id")]
-
-
-def _long_comment(view: str, table: Table) -> str:
-    comment = f"{table.description} Long form: one row per item of the lists of {table.name}."
-    return f"COMMENT ON VIEW {view} IS {literal(comment)}"
+def _macro(macro: Macro) -> Iterator[str]:
+    kind = "TABLE " if macro.returns_table else ""
+    yield f"CREATE MACRO {macro.signature} AS {kind}{macro.body}"
+    yield f"COMMENT ON MACRO {kind}{macro.name} IS {literal(macro.description)}"
 
 
 def _declared(name: str, columns: str, comment: str, rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -125,19 +77,25 @@ def _declared(name: str, columns: str, comment: str, rows: Iterable[Sequence[Any
 
 def _declarations() -> Iterator[str]:
     """The tables that describe tables and columns; views can hold no constraints."""
-    tables = TABLES.values()
+    tables, views = TABLES.values(), VIEWS.values()
     yield from _declared(
         "_tables",
         "table_name VARCHAR PRIMARY KEY, subject VARCHAR, description VARCHAR, "
         "primary_key VARCHAR[], row_order VARCHAR[], storage VARCHAR, partition_column VARCHAR, "
         "by_name_only BOOLEAN",
-        "Every table of the lake.",
+        f"Every table of the lake, and the views over them, whose storage is {STORAGE}.",
         (
-            (
-                *(t.name, t.subject.value, t.description, t.primary_key, t.order, t.storage.value),
-                *(t.partition.name if t.partition else None, t.by_name_only),
-            )
-            for t in tables
+            *(
+                (
+                    *(t.name, t.subject.value, t.description, t.primary_key, t.order),
+                    *(t.storage.value, t.partition.name if t.partition else None, t.by_name_only),
+                )
+                for t in tables
+            ),
+            *(
+                (v.name, v.subject.value, v.description, v.primary_key, (), STORAGE, None, False)
+                for v in views
+            ),
         ),
     )
     yield from _declared(
@@ -145,14 +103,14 @@ def _declarations() -> Iterator[str]:
         "table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR, unit VARCHAR, "
         "description VARCHAR, source VARCHAR, documented BOOLEAN, nullable BOOLEAN, alias VARCHAR, "
         "PRIMARY KEY (table_name, column_name)",
-        "Every column of the lake, with unit, description and where its values are in the NWB "
-        "files.",
+        "Every column of tables and views, with unit, description and where its values are in the "
+        "NWB files.",
         (
             (
                 *(t.name, c.name, position, c.type.value, c.unit, c.description),
                 *(c.source or None, c.documented, not c.required, c.alias),
             )
-            for t in tables
+            for t in (*tables, *views)
             for position, c in enumerate(t.columns, start=1)
         ),
     )
@@ -168,11 +126,12 @@ def _declarations() -> Iterator[str]:
 def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str]:
     """The statements that make a catalog, in order."""
     for table in TABLES.values():
-        yield from _view(table, root, has_files=table.name in filled)
-    for name, lists in _LISTS.items():
-        yield from _long_view(TABLES[name], lists)
-    yield from _cell_pixels(TABLES["cell_specimens"])
-    yield from _held_back(TABLES["source_files"])
+        yield from _table_view(table, root, has_files=table.name in filled)
+    for view in VIEWS.values():
+        comments = {c.name: c.comment for c in view}
+        yield from _commented_view(view.name, view.query, view.description, comments)
+    for macro in MACROS.values():
+        yield from _macro(macro)
     yield from _declarations()
     built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
     yield from _declared(

@@ -30,6 +30,7 @@ from schemas.checks import Clock, Level, Rule
 from schemas.errors import LakeError
 from schemas.known_defects import BY_NAME, KNOWN, Evidence, KnownDefect
 from schemas.layout import CATALOG, relative_path
+from schemas.views import VIEWS
 
 _CLOCKS_FIRST = sorted(TABLES.values(), key=lambda table: table.name not in tuple(Clock))
 """Tables in the order in which they are read: other tables are compared with the clocks."""
@@ -416,8 +417,8 @@ def _catalog_findings(
         return
     with con:
         views = [name for (name,) in con.execute(_VIEWS).fetchall()]
-        if missing := [name for name in TABLES if name not in views]:
-            details = ("a view for every table", f"none for {some(missing)}")
+        if missing := [name for name in (*TABLES, *VIEWS) if name not in views]:
+            details = ("all views of this version", f"none for {some(missing)}")
             yield finding(f"views are missing. {rebuild}", None, *details)
         else:
             row = con.execute("SELECT max(schema_version) FROM _lake").fetchone()

@@ -13,6 +13,7 @@ from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from schemas import Table
+    from schemas.views import View
 
 
 def tables(
@@ -49,17 +50,18 @@ def tables(
 
 
 def describe(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table of the lake.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table or view of the lake.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a table and its columns. Needs no lake.
+    """Describe a table or view and its columns. Needs no lake.
 
     [dim]Example:[/dim]  vblake describe trials
     """
-    from schemas.dictionary import column_rows, table_summary
+    from schemas.dictionary import column_rows, table_summary, view_summary
+    from schemas.views import View
 
     declared = _declared(table)
-    facts = table_summary(declared)
+    facts = view_summary(declared) if isinstance(declared, View) else table_summary(declared)
     if as_json:
         named = {label.replace(" ", "_"): text for label, text in facts}
         print_json({**named, "columns": column_rows(declared)})
@@ -79,11 +81,13 @@ def describe(
         typer.echo("--json also has the source of each column in the NWB files.")
 
 
-def _declared(name: str) -> Table:
+def _declared(name: str) -> Table | View:
     from schemas import TABLES
+    from schemas.views import VIEWS
 
-    if name in TABLES:
-        return TABLES[name]
-    near = difflib.get_close_matches(name.lower(), TABLES, n=3)
+    known = {**TABLES, **VIEWS}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name.lower(), known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else "See `vblake tables`."
     raise UsageError(f"There is no table {name!r}. {hint}")

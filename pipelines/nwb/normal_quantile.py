@@ -16,18 +16,18 @@ import numpy as np
 
 from schemas.casts import NDArray
 
-_SQRT_2PI = 2.50662827463100050242
-_EXP_MINUS_2 = 0.13533528323661269189
+SQRT_2PI = 2.50662827463100050242
+EXP_MINUS_2 = 0.13533528323661269189
 
-# |y - 1/2| <= 1/2 - exp(-2)
-_P0 = (
+# Numerators and denominators: |y - 1/2| <= 1/2 - exp(-2)
+P0 = (
     -5.99633501014107895267e1,
     9.80010754185999661536e1,
     -5.66762857469070293439e1,
     1.39312609387279679503e1,
     -1.23916583867381258016e0,
 )
-_Q0 = (
+Q0 = (
     1.0,
     1.95448858338141759834e0,
     4.67627912898881538453e0,
@@ -39,7 +39,7 @@ _Q0 = (
     -1.18331621121330003142e0,
 )
 # sqrt(-2 log(y)) between 2 and 8, that is y between exp(-2) and exp(-32)
-_P1 = (
+P1 = (
     4.05544892305962419923e0,
     3.15251094599893866154e1,
     5.71628192246421288162e1,
@@ -50,7 +50,7 @@ _P1 = (
     -3.50424626827848203418e-2,
     -8.57456785154685413611e-4,
 )
-_Q1 = (
+Q1 = (
     1.0,
     1.57799883256466749731e1,
     4.53907635128879210584e1,
@@ -73,14 +73,14 @@ def _polynomial(x: float, coefficients: Sequence[float]) -> float:
 def _quantile(p: float) -> float:
     if math.isnan(p):
         return p
-    y = 1.0 - p if p > 1.0 - _EXP_MINUS_2 else p
-    if y > _EXP_MINUS_2:
+    y = 1.0 - p if p > 1.0 - EXP_MINUS_2 else p
+    if y > EXP_MINUS_2:
         y -= 0.5
         y2 = y * y
-        return (y + y * (y2 * _polynomial(y2, _P0) / _polynomial(y2, _Q0))) * _SQRT_2PI
+        return (y + y * (y2 * _polynomial(y2, P0) / _polynomial(y2, Q0))) * SQRT_2PI
     x = math.sqrt(-2.0 * math.log(y))
     z = 1.0 / x
-    x = x - math.log(x) / x - z * _polynomial(z, _P1) / _polynomial(z, _Q1)
+    x = x - math.log(x) / x - z * _polynomial(z, P1) / _polynomial(z, Q1)
     return x if p > 0.5 else -x
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 import vblake
 from schemas import SCHEMA_VERSION, TABLES
+from schemas.views import VIEWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,12 +34,14 @@ def test_imports_nothing_of_the_project() -> None:
 
 def test_every_table_is_the_same_in_sql_and_as_a_frame(sample_lake: Path) -> None:
     with vblake.open(sample_lake) as lake:
-        assert lake.tables["table_name"].to_list() == list(TABLES)
+        assert lake.tables["table_name"].to_list() == [*TABLES, *VIEWS]
         for table in TABLES:
             frame = lake.scan(table).collect()
             names = ", ".join(f'"{name}"' for name in frame.columns)
             rows = lake.sql(f"SELECT {names} FROM {table}").pl()
-            assert frame.schema == rows.schema, table
+            # Dates in the files are labelled UTC, those of SQL have no label.
+            labelled = rows.with_columns(cs.datetime().dt.replace_time_zone("UTC"))
+            assert frame.schema == labelled.schema, table
             assert frame.height == rows.height, table
 
 
@@ -118,6 +122,17 @@ def test_ids_that_the_table_does_not_have(sample_lake: Path) -> None:
         )
         with pytest.raises(LookupError, match="no column mouse_id"):
             lake.scan("stimulus_templates", mouse_id=1)
+
+
+def test_a_view_has_no_files(sample_lake: Path) -> None:
+    with vblake.open(sample_lake) as lake:
+        assert lake.describe("cells").height == len(VIEWS["cells"].columns)
+        with pytest.raises(LookupError) as raised:
+            lake.scan("cells")
+        assert str(raised.value) == (
+            "cells is a view of the catalog without files of its own. "
+            'Use lake.sql("SELECT ... FROM cells").'
+        )
 
 
 def test_a_lake_of_another_schema(lake: Path) -> None:

@@ -1,0 +1,265 @@
+"""The macros of the catalog: sensitivity d', and what was recorded around events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.nwb.normal_quantile import EXP_MINUS_2, P0, P1, Q0, Q1, SQRT_2PI
+
+
+@dataclass(frozen=True, slots=True)
+class Macro:
+    """A macro of the catalog.
+
+    Attributes:
+        parameters: in order, as declared, e.g. `before := 1`.
+        body: an expression, or a SELECT if `returns_table`.
+        returns_table: whether it stands after FROM.
+    """
+
+    name: str
+    description: str
+    parameters: tuple[str, ...]
+    body: str
+    returns_table: bool = False
+
+    @property
+    def signature(self) -> str:
+        """Name and parameters.
+
+        >>> MACROS["dprime"].signature
+        'dprime(hit_rate, false_alarm_rate)'
+        """
+        return f"{self.name}({', '.join(self.parameters)})"
+
+
+# --- d' ------------------------------------------------------------------------------------------
+# DuckDB puts an argument wherever a macro's body names it. Each formula names it as rarely as it
+# can, since d' of two averages is an expression of several thousand parts otherwise.
+
+
+def _polynomial(x: str, coefficients: Sequence[float]) -> str:
+    value = f"{coefficients[0]!r}::DOUBLE"
+    for coefficient in coefficients[1:]:
+        value = f"({value} * {x} + {coefficient!r}::DOUBLE)"
+    return value
+
+
+def _quantile(p: str) -> str:
+    """SQL of the normal quantile, as in `pipelines.nwb.normal_quantile`."""
+    tail = f"(0.5::DOUBLE - abs({p} - 0.5::DOUBLE))"
+    y = f"({p} - 0.5::DOUBLE)"
+    y2 = f"pow({y}, 2)"
+    ratio = f"{_polynomial(y2, P0)} / {_polynomial(y2, Q0)}"
+    centre = f"({y} + {y} * ({y2} * {ratio})) * {SQRT_2PI!r}::DOUBLE"
+    x = f"sqrt(-2 * ln({tail}))"
+    z = f"(1 / {x})"
+    distance = f"({x} - ln({x}) / {x} - {z} * {_polynomial(z, P1)} / {_polynomial(z, Q1)})"
+    return (
+        f"CASE WHEN {tail} > {EXP_MINUS_2!r}::DOUBLE THEN {centre} ELSE sign({y}) * {distance} END"
+    )
+
+
+def _number(parameter: str) -> str:
+    return f"{parameter}::DOUBLE"
+
+
+def _share(yes: str, no: str) -> str:
+    """SQL of the share of `yes`, kept 1/(2N) away from 0 and 1; NULL if both are 0."""
+    total = f"nullif({_number(yes)} + {_number(no)}, 0)"
+    return f"greatest(least({_number(yes)} / {total}, 1 - 0.5 / {total}), 0.5 / {total})"
+
+
+def _clipped(rate: str) -> str:
+    return f"least(greatest({_number(rate)}, 0.01::DOUBLE), 0.99::DOUBLE)"
+
+
+_DPRIME = Macro(
+    "dprime",
+    "Sensitivity d': difference of the normal quantiles of two rates, each clipped to 0.01 and "
+    "0.99 as in rolling_dprime. NULL if a rate is NULL or NaN.",
+    ("hit_rate", "false_alarm_rate"),
+    # least and greatest skip NULL, and NaN is the greatest number.
+    "CASE WHEN hit_rate::DOUBLE < 'inf'::DOUBLE AND false_alarm_rate::DOUBLE < 'inf'::DOUBLE THEN "
+    f"({_quantile(_clipped('hit_rate'))}) - ({_quantile(_clipped('false_alarm_rate'))}) END",
+)
+_DPRIME_FROM_COUNTS = Macro(
+    "dprime_from_counts",
+    "Sensitivity d' from numbers of trials. Each rate is kept 1/(2N) away from 0 and 1 as in "
+    "hit_rate of rolling_performance, N being the trials it is taken from, then clipped as in "
+    "dprime. NULL without go or without catch trials.",
+    ("hits", "misses", "false_alarms", "correct_rejects"),
+    f"CASE WHEN hits + misses > 0 AND false_alarms + correct_rejects > 0 THEN "
+    f"dprime({_share('hits', 'misses')}, {_share('false_alarms', 'correct_rejects')}) END",
+)
+
+# --- around events -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """What an `..._around` macro reads.
+
+    Attributes:
+        parameter: the macro's first parameter, an id.
+        clock: table of the clock.
+        ticks: SELECT of the times of all samples, as one list.
+        recorded: SELECT of one row per signal.
+        ids: columns of `recorded` that are returned as they are.
+        lists: columns of `recorded` that are lists with a value for each sample.
+    """
+
+    name: str
+    what: str
+    parameter: str
+    clock: str
+    ticks: str
+    recorded: str
+    ids: tuple[str, ...]
+    lists: tuple[str, ...]
+
+
+def _traces(name: str, what: str, table: str, *lists: str) -> _Signal:
+    ids = ("ophys_experiment_id", "cell_roi_id", "cell_specimen_id")
+    return _Signal(
+        name=name,
+        what=what,
+        parameter="experiment",
+        clock="ophys_timestamps",
+        ticks="SELECT timestamps FROM ophys_timestamps WHERE ophys_experiment_id = experiment",
+        recorded=f"SELECT {', '.join((*ids, *lists))} FROM {table} "
+        "WHERE ophys_experiment_id = experiment",
+        ids=ids,
+        lists=lists,
+    )
+
+
+def _samples(name: str, what: str, table: str, *columns: str) -> _Signal:
+    own = f"FROM {table} WHERE behavior_session_id = session"
+    lists = ", ".join(f"list({c} ORDER BY timestamps) AS {c}" for c in columns)
+    return _Signal(
+        name=name,
+        what=what,
+        parameter="session",
+        clock=table,
+        ticks=f"SELECT list(timestamps ORDER BY timestamps) {own}",
+        recorded=f"SELECT any_value(behavior_session_id) AS behavior_session_id, {lists} {own}",
+        ids=("behavior_session_id",),
+        lists=columns,
+    )
+
+
+_SAMPLES = """
+WITH recording AS MATERIALIZED (
+    SELECT coalesce(({ticks}), error('The lake has no {clock} of {unit} ' || {unit}
+        || '. source_files says why, or ingest it with vblake ingest {hint} ' || {unit} || '.'
+        )) AS clock
+), ticks AS (
+    SELECT unnest(clock) AS tick, unnest(range(1, len(clock) + 1)) AS position FROM recording
+), period AS (
+    SELECT median(later - earlier) AS period FROM (
+        SELECT unnest(clock[:-2]) AS earlier, unnest(clock[2:]) AS later FROM recording
+    )
+), lags AS (
+    SELECT period, clock[1] AS first_tick, clock[-1] AS last_tick,
+        CASE WHEN before >= 0 AND after >= 0 THEN
+        range(-CAST(floor(before / period + 1e-6) AS BIGINT),
+              CAST(floor(after / period + 1e-6) AS BIGINT) + 1)
+        ELSE error('before and after are seconds and must be at least 0.') END AS lags
+    FROM period, recording
+), asked AS MATERIALIZED (
+    SELECT event FROM (SELECT unnest(CAST(times AS DOUBLE[])) AS event) WHERE event IS NOT NULL
+), onsets AS (
+    SELECT moment AS event, 1 + count(position) OVER (
+        ORDER BY moment, position NULLS FIRST ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS first_position, position IS NULL AS is_event
+    FROM (SELECT tick AS moment, position FROM ticks UNION ALL SELECT event, NULL FROM asked)
+), positions AS (
+    SELECT event, lag, lag * period AS seconds, first_position + lag AS position
+    FROM (SELECT *, unnest(lags) AS lag FROM onsets, lags
+          WHERE is_event AND event > first_tick - period AND event <= last_tick)
+), windows AS (
+    SELECT list({{'event_time': event, 'lag': lag, 'seconds': seconds, 'timestamps': tick,
+                  'position': position}} ORDER BY event, lag) AS samples
+    FROM positions JOIN ticks USING (position)
+), checked AS (
+    SELECT CASE WHEN samples IS NULL AND EXISTS (FROM asked) THEN
+        error('None of the events is in the recording of {unit} ' || {unit} || ', '
+            || (SELECT clock[1] || ' s to ' || clock[-1] FROM recording)
+            || ' s. Times are seconds on the clock of the file.')
+        ELSE samples END AS samples FROM windows
+)
+SELECT {returned}
+FROM (SELECT *, unnest((SELECT samples FROM checked)) AS s FROM ({recorded}))
+WHERE s.position <= len({first})
+"""
+"""A row per signal, event and sample.
+
+Only `unnest` repeats a list without copying it: each trace is held once, and rows stream past it. A
+join copies it for each of its rows; an ASOF join of few events with a clock compares every pair. So
+events find their place on the clock by one sort of events and ticks.
+"""
+
+
+def _around(signal: _Signal) -> Macro:
+    unit = signal.parameter
+    hint = "--experiment" if unit == "experiment" else "--behavior-session"
+    returned = ", ".join(
+        (
+            *signal.ids,
+            "s.event_time",
+            "s.lag",
+            "s.seconds",
+            "s.timestamps",
+            *(f"{name}[s.position] AS {name}" for name in signal.lists),
+        )
+    )
+    return Macro(
+        signal.name,
+        f"{signal.what} around events: a row per sample, with event_time, lag (samples after the "
+        "first at or after the event), seconds (the same by the median sampling period) and "
+        "timestamps. Samples outside of the recording are left out.",
+        (unit, "times", "before := 1", "after := 2"),
+        _SAMPLES.format(
+            unit=unit,
+            hint=hint,
+            clock=signal.clock,
+            ticks=signal.ticks,
+            recorded=signal.recorded,
+            returned=returned,
+            first=signal.lists[0],
+        ),
+        returns_table=True,
+    )
+
+
+MACROS: dict[str, Macro] = {
+    macro.name: macro
+    for macro in (
+        _DPRIME,
+        _DPRIME_FROM_COUNTS,
+        *map(
+            _around,
+            (
+                _traces("dff_around", "dF/F of each cell", "dff_traces", "dff"),
+                _traces(
+                    "events_around",
+                    "Calcium events of each cell",
+                    "events",
+                    "events",
+                    "filtered_events",
+                ),
+                _samples("running_around", "Running speed", "running_speed", "speed"),
+                _samples(
+                    "pupil_around",
+                    "Width and area of the pupil",
+                    "eye_tracking",
+                    "pupil_width",
+                    "pupil_area",
+                    "likely_blink",
+                ),
+            ),
+        ),
+    )
+}

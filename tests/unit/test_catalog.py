@@ -1,0 +1,305 @@
+"""The catalog: views and macros over the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from builders.lake import RELEASE, build_lake, write_rows
+
+from pipelines.catalog.build import build_catalog
+from pipelines.catalog.connect import connect_restricted
+from pipelines.catalog.macros import MACROS
+from pipelines.lake.store import LocalStore
+from pipelines.nwb.performance import dprime, rolling_rate
+from schemas import TABLES
+from schemas.casts import NDArray
+from schemas.views import COMPUTED, VIEWS
+
+README = Path(__file__).parents[2] / "README.md"
+CLOCK = np.cumsum(np.random.default_rng(1).uniform(0.08, 0.12, 60))
+EVENTS = [float(CLOCK[20]), float(CLOCK[30]) - 0.01, float(CLOCK[1]), float(CLOCK[59])]
+OUTSIDE = [float(CLOCK[0]) - 1, float(CLOCK[59]) + 1]
+SIGNALS = np.random.default_rng(2).normal(size=(3, 60))
+
+
+def _signals(store: LocalStore) -> None:
+    """Gives experiment 3001 and its session signals of 60 samples at about 10 Hz."""
+    plane = {"behavior_session_id": 1002, "ophys_session_id": 2002, "ophys_experiment_id": 3001}
+    where = {"mouse_id": 101, "ophys_experiment_id": 3001}
+    write_rows(store, "ophys_timestamps", [{**plane, "timestamps": CLOCK}], **where)
+    cells = [{**plane, "cell_roi_id": n, "values": SIGNALS[n]} for n in range(3)]
+    write_rows(store, "dff_traces", [{**c, "dff": c["values"]} for c in cells], **where)
+    events = [{**c, "events": c["values"], "filtered_events": -c["values"]} for c in cells]
+    write_rows(store, "events", events, **where)
+    samples = [
+        {"behavior_session_id": 1002, "timestamps": t, "speed": v}
+        for t, v in zip(CLOCK, SIGNALS[0], strict=True)
+    ]
+    write_rows(store, "running_speed", samples, mouse_id=101, behavior_session_id=1002)
+    eyes = [
+        {**s, "frame": n, "pupil_width": s["speed"], "pupil_area": None if n == 20 else 1.0}
+        for n, s in enumerate(samples)
+    ]
+    write_rows(store, "eye_tracking", eyes, mouse_id=101, behavior_session_id=1002)
+    rates = [
+        {"behavior_session_id": 1002, "trials_id": n, "reward_rate": rate}
+        for n, rate in enumerate((None, 2.0, 2.5))
+    ]
+    write_rows(store, "rolling_performance", rates, mouse_id=101)
+
+
+def _matched(store: LocalStore) -> None:
+    """Matches the cells of experiments 3001 and 3002, of which 3002 was imaged first."""
+    ids = {"mouse_id": 101, "behavior_session_id": 1002, "ophys_session_id": 2002}
+    days = {3001: ("2020-02-02T00:00:00Z", "Novel 1"), 3002: ("2020-01-01T00:00:00Z", "Familiar")}
+    planes = [
+        {
+            **ids,
+            "ophys_experiment_id": plane,
+            "ophys_container_id": 5,
+            "cre_line": "Vip",
+            "date_of_acquisition": day,
+            "experience_level": level,
+        }
+        for plane, (day, level) in days.items()
+    ]
+    write_rows(store, "ophys_experiments", planes)
+    roi = {**ids, "field_of_view_height": 2, "field_of_view_width": 2, "valid_roi": True}
+    cells = [
+        {**roi, "ophys_experiment_id": plane, "cell_roi_id": cell, "cell_specimen_id": match}
+        for plane, cell, match in ((3001, 9001, 8001), (3001, 9003, None), (3002, 9002, 8001))
+    ]
+    write_rows(store, "cell_specimens", cells, mouse_id=101)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    store = build_lake(tmp_path_factory.mktemp("catalog") / "lake")
+    _signals(store)
+    _matched(store)
+    build_catalog(store, RELEASE)
+    return store
+
+
+@pytest.fixture
+def con(lake: LocalStore) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalog as `vblake sql` opens it."""
+    with connect_restricted(lake) as opened:
+        yield opened
+
+
+def test_a_view_has_the_declared_columns_each_with_a_comment(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    columns = "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ? "
+    for view in VIEWS.values():
+        found = con.execute(columns + "ORDER BY column_index", [view.name]).fetchall()
+        assert found == [(c.name, c.type.value, c.comment) for c in view], view.name
+        assert con.execute(f"FROM {view.name}").fetchall() is not None
+    views = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
+    comments = dict(con.execute(views).fetchall())
+    assert comments == {d.name: d.description for d in (*TABLES.values(), *VIEWS.values())}
+
+
+def test_tables_and_views_are_listed(con: duckdb.DuckDBPyConnection) -> None:
+    listed = con.execute("SELECT table_name FROM _tables ORDER BY rowid").fetchall()
+    assert [name for (name,) in listed] == [*TABLES, *VIEWS]
+    columns = "SELECT column_name FROM _columns WHERE table_name = 'cells' ORDER BY position"
+    assert [name for (name,) in con.execute(columns).fetchall()] == [c.name for c in VIEWS["cells"]]
+
+
+def test_dates_need_no_time_zone(con: duckdb.DuckDBPyConnection) -> None:
+    """Without pytz, DuckDB hands no TIMESTAMP WITH TIME ZONE to Python."""
+    zoned = "FROM duckdb_columns() SELECT table_name WHERE data_type LIKE '%TIME ZONE%'"
+    assert con.execute(f"{zoned} AND NOT internal").fetchall() == []
+    row = con.execute("SELECT max(date_of_acquisition)::VARCHAR FROM ophys_experiments").fetchone()
+    assert row == ("2020-02-02 00:00:00",)
+
+
+def test_cells_have_the_columns_of_experiment_and_session(con: duckdb.DuckDBPyConnection) -> None:
+    rows = con.execute("SELECT cell_roi_id, cre_line, experience_level FROM cells ORDER BY 1")
+    assert rows.fetchall() == [
+        (9001, "Vip", "Novel 1"),
+        (9002, "Vip", "Familiar"),
+        (9003, "Vip", "Novel 1"),
+    ]
+
+
+def test_matched_cells_are_in_two_experiments(con: duckdb.DuckDBPyConnection) -> None:
+    (row,) = con.execute("SELECT * EXCLUDE session_types FROM matched_cells").fetchall()
+    levels = ["Familiar", "Novel 1"]
+    assert row == (101, 8001, 5, "Vip", None, 2, [3002, 3001], [9002, 9001], levels)
+
+
+def test_engaged_is_true_above_two_rewards_per_minute(con: duckdb.DuckDBPyConnection) -> None:
+    rows = con.execute("SELECT engaged FROM rolling_performance ORDER BY trials_id").fetchall()
+    assert rows == [(False,), (False,), (True,)]
+    ((column, _),) = COMPUTED.values()
+    comment = "SELECT comment FROM duckdb_columns() WHERE column_name = 'engaged'"
+    assert con.execute(comment).fetchone() == (column.comment,)
+
+
+def _computed(expression: str, **columns: NDArray) -> NDArray:
+    """What an expression with the macros makes of columns."""
+    with duckdb.connect() as con:
+        for name in ("dprime", "dprime_from_counts"):
+            con.execute(f"CREATE MACRO {MACROS[name].signature} AS {MACROS[name].body}")
+        con.register("given", pa.table(dict(columns)))
+        return con.execute(f"SELECT {expression} AS v FROM given").fetchnumpy()["v"]
+
+
+def test_dprime_is_the_readers() -> None:
+    rates = np.concatenate([np.linspace(0, 1, 201), [1e-300, 0.135335, 0.135336, 0.864665]])
+    hit, alarm = (grid.ravel() for grid in np.meshgrid(rates, rates))
+    found = _computed("dprime(hit, alarm)", hit=hit, alarm=alarm)
+    assert np.max(np.abs(found - dprime(hit, alarm))) < 1e-9
+
+
+def test_dprime_from_counts_is_the_readers() -> None:
+    counts = np.array([(n, k) for n in range(1, 101) for k in range(n + 1)])
+    total, yes = counts.T
+    rates = [rolling_rate(np.arange(n) < k, np.arange(n) >= k)[1][-1] for n, k in counts.tolist()]
+    found = _computed("dprime_from_counts(yes, no, 1, 1)", yes=yes, no=total - yes)
+    assert np.max(np.abs(found - dprime(np.array(rates), np.full(len(rates), 0.5)))) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "dprime(NULL, 0.5)",
+        "dprime(0.5, NULL)",
+        "dprime(0.5, 'nan'::DOUBLE)",
+        "dprime_from_counts(0, 0, 1, 1)",
+        "dprime_from_counts(1, 1, NULL, 1)",
+    ],
+)
+def test_dprime_of_nothing_is_null(con: duckdb.DuckDBPyConnection, call: str) -> None:
+    assert con.execute(f"SELECT {call}").fetchone() == (None,)
+
+
+def test_dprime_takes_averages(con: duckdb.DuckDBPyConnection) -> None:
+    rows = con.execute(
+        "SELECT k, dprime(avg(h::INT) FILTER (go), avg(a::INT) FILTER (NOT go)) FROM (VALUES "
+        "(1, true, true, false), (1, true, false, false), (1, false, false, true)) v(k, go, h, a) "
+        "GROUP BY k"
+    ).fetchall()
+    (expected,) = dprime(np.array([0.5]), np.array([1.0]))
+    assert rows == [(1, pytest.approx(expected, abs=1e-9))]
+
+
+def _around(values: NDArray, before: float, after: float) -> list[tuple[Any, ...]]:
+    """Event, lag and value of all samples around the events."""
+    period = np.median(np.diff(CLOCK))
+    lags = range(-int(before / period + 1e-6), int(after / period + 1e-6) + 1)
+    at = np.searchsorted(CLOCK, sorted(EVENTS))
+    pairs = zip(sorted(EVENTS), at.tolist(), strict=True)
+    return [
+        (event, lag, pytest.approx(lag * period), CLOCK[k + lag], values[k + lag])
+        for event, k in pairs
+        for lag in lags
+        if 0 <= k + lag < len(CLOCK)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "column", "sign"),
+    [
+        ("dff_around(3001, {}, 0.3, 0.5)", "dff", 1),
+        ("events_around(3001, {}, 0.3, 0.5)", "events", 1),
+        ("events_around(3001, {}, 0.3, 0.5)", "filtered_events", -1),
+    ],
+)
+def test_traces_around_events(
+    con: duckdb.DuckDBPyConnection, call: str, column: str, sign: int
+) -> None:
+    rows = con.execute(
+        f"SELECT cell_roi_id, event_time, lag, seconds, timestamps, {column} "
+        f"FROM {call.format([*EVENTS, *OUTSIDE, None]).replace('None', 'NULL')} ORDER BY ALL"
+    ).fetchall()
+    expected = [(n, *row) for n in range(3) for row in _around(sign * SIGNALS[n], 0.3, 0.5)]
+    assert rows == expected
+
+
+@pytest.mark.parametrize(
+    ("macro", "column"), [("running_around", "speed"), ("pupil_around", "pupil_width")]
+)
+def test_samples_of_a_session_around_events(
+    con: duckdb.DuckDBPyConnection, macro: str, column: str
+) -> None:
+    rows = con.execute(
+        f"SELECT event_time, lag, seconds, timestamps, {column} "
+        f"FROM {macro}(1002, {EVENTS}, before := 0, after := 0.2) ORDER BY ALL"
+    ).fetchall()
+    assert rows == _around(SIGNALS[0], 0, 0.2)
+
+
+def test_a_sample_without_a_value_stays(con: duckdb.DuckDBPyConnection) -> None:
+    query = f"SELECT lag, pupil_area FROM pupil_around(1002, [{EVENTS[0]}], 0, 0.12) ORDER BY lag"
+    assert con.execute(query).fetchall() == [(0, None), (1, 1.0)]
+
+
+def test_events_of_a_query_in_several_experiments(con: duckdb.DuckDBPyConnection) -> None:
+    asked = "(SELECT list(start) FROM (VALUES (1.0), (2.0)) v(start))"
+    rows = con.execute(
+        "SELECT e.ophys_experiment_id, count(DISTINCT event_time) FROM ophys_experiments e, "
+        f"dff_around(e.ophys_experiment_id, {asked}) WHERE e.ophys_experiment_id = 3001 GROUP BY 1"
+    ).fetchall()
+    assert rows == [(3001, 2)]
+
+
+@pytest.mark.parametrize("times", ["[]", "NULL", "[NULL]"])
+def test_no_events_have_no_samples(con: duckdb.DuckDBPyConnection, times: str) -> None:
+    assert con.execute(f"FROM dff_around(3001, {times})").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            "dff_around(31, [1])",
+            "The lake has no ophys_timestamps of experiment 31. source_files says why, or ingest "
+            "it with vblake ingest --experiment 31.",
+        ),
+        (
+            "running_around(7, [1])",
+            "The lake has no running_speed of session 7. source_files says why, or ingest it with "
+            "vblake ingest --behavior-session 7.",
+        ),
+        (
+            "dff_around(3001, [1], -1, 1)",
+            "before and after are seconds and must be at least 0.",
+        ),
+        (
+            "dff_around(3001, [1000, 2000])",
+            f"None of the events is in the recording of experiment 3001, {CLOCK[0]} s to "
+            f"{CLOCK[-1]} s. Times are seconds on the clock of the file.",
+        ),
+    ],
+)
+def test_what_cannot_be_right_is_an_error(
+    con: duckdb.DuckDBPyConnection, call: str, message: str
+) -> None:
+    with pytest.raises(duckdb.Error, match=re.escape(message)):
+        con.execute(f"FROM {call}").fetchall()
+
+
+def test_macros_have_comments(con: duckdb.DuckDBPyConnection) -> None:
+    found = con.execute(
+        "SELECT function_name, comment FROM duckdb_functions() WHERE database_name = 'lake'"
+    ).fetchall()
+    assert dict(found) == {macro.name: macro.description for macro in MACROS.values()}
+
+
+def test_the_queries_of_the_readme(con: duckdb.DuckDBPyConnection) -> None:
+    queries = re.findall(r"^```sql\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    assert queries
+    for text in queries:
+        text = text.replace("802088043", "3001").replace("802082008", "1002")
+        con.execute(text).fetchall()
