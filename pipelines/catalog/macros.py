@@ -120,23 +120,31 @@ class _Signal:
     lists: tuple[str, ...]
 
 
+def _rows_of(table: str, key: str, parameter: str, project_table: str) -> str:
+    """FROM and WHERE of one recording; by its mouse, DuckDB skips the files of the others."""
+    return (
+        f"FROM {table} WHERE {key} = {parameter} AND mouse_id = "
+        f"(SELECT mouse_id FROM {project_table} WHERE {key} = {parameter})"
+    )
+
+
 def _traces(name: str, what: str, table: str, *lists: str) -> _Signal:
     ids = ("ophys_experiment_id", "cell_roi_id", "cell_specimen_id")
+    one = ("ophys_experiment_id", "experiment", "ophys_experiments")
     return _Signal(
         name=name,
         what=what,
         parameter="experiment",
         clock="ophys_timestamps",
-        ticks="SELECT timestamps FROM ophys_timestamps WHERE ophys_experiment_id = experiment",
-        recorded=f"SELECT {', '.join((*ids, *lists))} FROM {table} "
-        "WHERE ophys_experiment_id = experiment",
+        ticks=f"SELECT timestamps {_rows_of('ophys_timestamps', *one)}",
+        recorded=f"SELECT {', '.join((*ids, *lists))} {_rows_of(table, *one)}",
         ids=ids,
         lists=lists,
     )
 
 
 def _samples(name: str, what: str, table: str, *columns: str) -> _Signal:
-    own = f"FROM {table} WHERE behavior_session_id = session"
+    own = _rows_of(table, "behavior_session_id", "session", "behavior_sessions")
     lists = ", ".join(f"list({c} ORDER BY timestamps) AS {c}" for c in columns)
     return _Signal(
         name=name,
