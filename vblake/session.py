@@ -106,7 +106,7 @@ class Session:
         rows = self.table(table)
         if rows.is_empty():
             raise LookupError(f"{self.lake.root} has no {table} of this. {self._advice(table)}")
-        return rows[column].explode().to_numpy()
+        return rows[column].explode().to_numpy(writable=True)
 
     def _advice(self, table: str) -> str:
         return (

@@ -35,6 +35,16 @@ def test_templates_are_those_of_the_sessions_file(opened: vblake.Lake) -> None:
         assert list(templates.index) == sorted(images)
 
 
+def test_arrays_can_be_written_to(opened: vblake.Lake) -> None:
+    session = next(_sessions(opened))
+    session.stimulus_timestamps[0] = 0
+    session.running_speed.loc[0, "speed"] = 0.0
+    for image in session.stimulus_templates["unwarped"]:
+        image[0, 0] = 0
+    for times in session.trials["lick_times"]:
+        times[:] = 0
+
+
 def test_tables_of_the_project(opened: vblake.Lake) -> None:
     cache = VisualBehaviorOphysProjectCache.from_lake(opened)
     sessions = cache.get_behavior_session_table()

@@ -74,7 +74,7 @@ def _column(values: pl.Series, kind: Kind) -> Any:
             moments = pd.to_datetime(values.cast(pl.Int64).to_numpy(), unit="us", utc=True)
             return pd.Series(moments.astype("datetime64[ns, UTC]"))
         case Kind.ARRAY:
-            return objects([np.asarray(v) for v in values])
+            return objects([v.to_numpy(writable=True) for v in values])
         case Kind.DAY:
             return objects([v if v is not None else np.nan for v in values.dt.strftime("%Y-%m-%d")])
         case Kind.TEXT | Kind.LIST:

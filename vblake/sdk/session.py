@@ -120,19 +120,14 @@ class BehaviorSession:
         )
         files = ledger.select("image_set", "images").collect()
         image_set, images = files.row(0) if len(files) else (None, [])
-        rows = (
-            lake.scan("stimulus_templates")
-            .filter(pl.col("image_set") == image_set, pl.col("image_name").is_in(images))
-            .sort("image_name")
-            .collect()
-        )
-        if rows.is_empty():
+        rows = lake.scan("stimulus_templates").filter(image_set=image_set).collect()
+        if not images or rows.is_empty():
             raise LookupError(
                 f"{lake.root} has no templates of behaviour session {session.behavior_session_id}. "
                 "Ingest them with `vblake ingest --behavior-session "
                 f"{session.behavior_session_id} --tables stimulus_templates`."
             )
-        return _templates(rows)
+        return _templates(rows, sorted(images))
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -337,19 +332,18 @@ class BehaviorOphysExperiment(BehaviorSession):
         return Image(whole if np.array_equal(pixels, whole) else pixels, spacing)
 
 
-def _templates(rows: pl.DataFrame) -> pd.DataFrame:
-    """Templates as the SDK has them: 2-D arrays by the image's name."""
-    shapes = rows.select("height", "width").rows()
+def _templates(rows: pl.DataFrame, images: list[str]) -> pd.DataFrame:
+    """Templates of some images as the SDK has them: 2-D arrays by the image's name."""
     # Gratings are computed, and stored in single precision.
-    is_grating = rows["image_set"] == "grating"
-    types = [np.float32 if grating else np.float64 for grating in is_grating]
-    unwarped = [
-        values.to_numpy().astype(kind, copy=False).reshape(shape)
-        for values, kind, shape in zip(rows["unwarped"], types, shapes, strict=True)
-    ]
-    warped = [v.to_numpy().reshape(s) for v, s in zip(rows["warped"], shapes, strict=True)]
-    index = pd.Index(rows["image_name"].to_list(), dtype=object, name="image_name")
-    frame = pd.DataFrame(index=index)
-    frame["unwarped"] = objects(unwarped).to_numpy()
-    frame["warped"] = objects(warped).to_numpy()
+    kinds = {"unwarped": np.float32 if rows["image_set"][0] == "grating" else np.float64}
+    # Filtering and sorting would copy the images, 20 MB each.
+    names = rows["image_name"].to_list()
+    places = [names.index(name) for name in images]
+    shapes = rows.select("height", "width").rows()
+    frame = pd.DataFrame(index=pd.Index(images, dtype=object, name="image_name"))
+    for name in ("unwarped", "warped"):
+        values = [rows[name][place].to_numpy(writable=True) for place in places]
+        arrays = [v.reshape(shapes[place]) for v, place in zip(values, places, strict=True)]
+        arrays = [array.astype(kinds.get(name, array.dtype), copy=False) for array in arrays]
+        frame[name] = objects(arrays).to_numpy()
     return frame
