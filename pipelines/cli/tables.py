@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 def tables(
     as_json: JsonOption = False,
 ) -> None:
-    """List the tables of the lake. Needs no lake.
+    """List the tables of the lake and the views of its catalog. Needs no lake.
 
     [dim]Example:[/dim]  vblake tables
     """
     from schemas import TABLES
     from schemas.dictionary import path_pattern
+    from schemas.views import VIEWS, View
 
     if as_json:
         print_json(
@@ -34,10 +35,10 @@ def tables(
                     "subject": t.subject.value,
                     "description": t.description,
                     "primary_key": list(t.primary_key),
-                    "files": path_pattern(t),
-                    "by_name_only": t.by_name_only,
+                    "files": None if isinstance(t, View) else path_pattern(t),
+                    "by_name_only": not isinstance(t, View) and t.by_name_only,
                 }
-                for t in TABLES.values()
+                for t in (*TABLES.values(), *VIEWS.values())
             ]
         )
         return
@@ -46,6 +47,7 @@ def tables(
         for t in TABLES.values()
     ]
     print_table(("table", "~description"), rows)
+    print_table(("view", "~description"), [(v.name, v.description) for v in VIEWS.values()])
     typer.echo("vblake describe TABLE lists the columns of a table.")
 
 

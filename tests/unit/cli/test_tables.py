@@ -9,20 +9,22 @@ import pytest
 from builders.cli import output, refusal
 
 from schemas import TABLES
+from schemas.views import VIEWS
 
 
 def test_tables() -> None:
     lines = output("tables").splitlines()
-    assert lines[1].split() == ["table", "description"]
-    assert [line.split()[0] for line in lines[3:-2]] == list(TABLES)
+    names = [line.split()[0] for line in lines[:-1] if line.strip(" ─")]
+    assert names == ["table", *TABLES, "view", *VIEWS]
     assert lines[-1] == "vblake describe TABLE lists the columns of a table."
-    (demixed,) = [line for line in lines if line.startswith(" demixed_traces")]
+    (demixed,) = [line for line in lines if line.startswith(" demixed_traces ")]
     assert "Ingested by name only." in demixed
 
 
 def test_tables_as_json() -> None:
     found: list[dict[str, Any]] = json.loads(output("tables", "--json"))
-    assert [t["name"] for t in found] == list(TABLES)
+    assert [t["name"] for t in found] == [*TABLES, *VIEWS]
+    assert [t["name"] for t in found if t["files"] is None] == list(VIEWS)
     assert next(t for t in found if t["name"] == "licks") == {
         "name": "licks",
         "subject": "behavior",
@@ -49,6 +51,17 @@ def test_describe_as_json() -> None:
     assert found["table"] == "licks"
     assert [c["name"] for c in found["columns"]] == [c.name for c in TABLES["licks"].columns]
     assert found["columns"][2]["source"] == TABLES["licks"]["timestamps"].source
+
+
+def test_describe_a_view() -> None:
+    found = json.loads(output("describe", "matched_cells", "--json"))
+    view = VIEWS["matched_cells"]
+    assert {name: found[name] for name in found if name != "columns"} == {
+        "view": "matched_cells",
+        "description": view.description,
+        "primary_key": "cell_specimen_id",
+    }
+    assert [c["name"] for c in found["columns"]] == [c.name for c in view]
 
 
 @pytest.mark.parametrize(
