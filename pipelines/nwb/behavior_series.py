@@ -6,11 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.nwb.clock import goes_back
 from pipelines.nwb.recording import Recording, Rows
 from schemas.casts import NDArray, Ragged
+from schemas.errors import DataError
 
 _REWARDS = "/processing/rewards"
 _RUNNING = "/processing/running"
+_TABLES = {"speed": "running_speed", "speed_unfiltered": "raw_running_speed"}
+_SAME_FRAME_S = 0.005
 
 
 def licks(recording: Recording) -> Iterator[Rows]:
@@ -35,6 +39,43 @@ def read_rewards(recording: Recording) -> tuple[NDArray, NDArray, NDArray]:
     return volume, times, hdf.read_numbers(f"{_REWARDS}/autorewarded/data", rows=len(times))
 
 
+def frames_at(times: NDArray, clock: NDArray) -> NDArray:
+    """Stimulus frame of each time, shape (n,); NaN where no frame is within 5 ms.
+
+    The clocks of running and of the stimulus are the same to the last bit or two.
+
+    Args:
+        times: seconds, shape (n,).
+        clock: time of each stimulus frame, ascending, seconds.
+
+    >>> frames_at(np.array([0.0, 0.2500001, 0.4]), np.array([0.0, 0.25, 0.5])).tolist()
+    [0.0, 1.0, nan]
+    """
+    if not len(clock):
+        return np.full(len(times), np.nan)
+    if len(times) <= len(clock) and np.array_equal(times, clock[: len(times)]):
+        return np.arange(len(times))  # nearly all files, without a search
+    after = np.clip(np.searchsorted(clock, times), 1, max(len(clock) - 1, 1))
+    before = after - 1
+    after = np.minimum(after, len(clock) - 1)
+    frame = np.where(times - clock[before] <= clock[after] - times, before, after)
+    return np.where(np.abs(clock[frame] - times) <= _SAME_FRAME_S, frame, np.nan)
+
+
+def _frames(recording: Recording, series: str, times: NDArray) -> NDArray:
+    """Stimulus frames of running samples; NaN if the stimulus clock cannot be used."""
+    try:
+        clock = recording.stimulus_timestamps
+    except DataError as error:
+        problem = str(error)
+    else:
+        if not goes_back(clock).any():
+            return frames_at(times, clock)
+        problem = "the times of stimulus_timestamps go back or are missing"
+    recording.warn(f"{_TABLES[series]}.frame is NULL: {problem}")
+    return np.full(len(times), np.nan)
+
+
 def _running(recording: Recording, series: str) -> Iterator[Rows]:
     times = recording.hdf.read_numbers(f"{_RUNNING}/{series}/timestamps")
     speed = recording.hdf.read_numbers(f"{_RUNNING}/{series}/data", rows=len(times))
@@ -43,7 +84,8 @@ def _running(recording: Recording, series: str) -> Iterator[Rows]:
     present = speed[~np.isnan(speed)]
     if len(present) and np.mean(present) < -1:
         speed = -speed
-    yield Rows({"timestamps": times, "speed": speed}, len(times))
+    frames = _frames(recording, series, times)
+    yield Rows({"timestamps": times, "speed": speed, "frame": frames}, len(times))
 
 
 def running_speed(recording: Recording) -> Iterator[Rows]:

@@ -29,6 +29,7 @@ from schemas.errors import DataError
 _TRIALS = ("/intervals/trials/*",)
 _REWARDS = ("/processing/rewards/*/*",)
 _CELL_IDS = (f"{CELL_TABLE}/id", f"{CELL_TABLE}/valid_roi", f"{CELL_TABLE}/cell_specimen_id")
+_STIMULUS_CLOCK = "/processing/stimulus/timestamps/timestamps"
 _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
 _TRACES = (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces")
 _PLANES = "/general/optophysiology"
@@ -60,10 +61,10 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "performance_metrics": (*_TRIALS, *_REWARDS),
     "licks": ("/processing/licking/licks/*",),
     "rewards": _REWARDS,
-    "running_speed": ("/processing/running/speed/*",),
-    "raw_running_speed": ("/processing/running/speed_unfiltered/*",),
+    "running_speed": ("/processing/running/speed/*", _STIMULUS_CLOCK),
+    "raw_running_speed": ("/processing/running/speed_unfiltered/*", _STIMULUS_CLOCK),
     "running_acquisition": ("/processing/running/dx/*", "/acquisition/v_*/data"),
-    "stimulus_timestamps": ("/processing/stimulus/timestamps/timestamps",),
+    "stimulus_timestamps": (_STIMULUS_CLOCK,),
     "eye_tracking": (
         f"{_EYE}/eye_tracking/timestamps",
         *(f"{_EYE}/*_tracking/{n}" for n in ("data", "width", "height", "angle", "area_raw")),

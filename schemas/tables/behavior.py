@@ -94,6 +94,13 @@ def _running(name: str, description: str, series: str) -> Table:
                 "cm/s",
                 f"/processing/running/{series}/data, signed by docs/formulas.md, running polarity",
             ),
+            column(
+                "frame",
+                Type.INT64,
+                "Stimulus frame of the sample, counted from 0; NULL if none is within 5 ms.",
+                "frame",
+                "frame of stimulus_timestamps nearest to timestamps",
+            ),
         ),
         primary_key=(),
         order=("behavior_session_id", "timestamps"),

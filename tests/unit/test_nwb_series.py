@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from builders.nwb import (
@@ -75,6 +77,23 @@ def test_running_backwards_is_flipped(stored: list[float], delivered: list[float
         f"{RUNNING}/speed/timestamps": np.arange(len(stored)) / 60,
     }
     assert column("running_speed", content, "speed") == delivered
+
+
+def test_samples_of_running_have_stimulus_frames() -> None:
+    content = metadata() | series()
+    last_bit = np.array([0.25, np.nextafter(0.5, 1), 0.6])
+    content[f"{RUNNING}/speed_unfiltered/timestamps"] = last_bit
+    assert column("running_speed", content, "frame") == [0, 1, 2]
+    assert column("raw_running_speed", content, "frame") == [1, 2, None]
+
+
+@pytest.mark.parametrize("damaged", [None, np.array([0.0, 0.5, 0.25])])
+def test_without_a_stimulus_clock_samples_have_no_frame(damaged: Any) -> None:
+    path = "/processing/stimulus/timestamps/timestamps"
+    content = without(metadata() | series(), path) | ({} if damaged is None else {path: damaged})
+    opened = recording(content)
+    assert column("running_speed", opened, "frame") == [None] * 3
+    assert opened.warnings[0].startswith("running_speed.frame is NULL: ")
 
 
 def test_each_running_table_is_flipped_on_its_own() -> None:
