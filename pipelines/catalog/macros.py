@@ -71,8 +71,12 @@ def _share(yes: str, no: str) -> str:
     return f"greatest(least({_number(yes)} / {total}, 1 - 0.5 / {total}), 0.5 / {total})"
 
 
-def _clipped(rate: str) -> str:
-    return f"least(greatest({_number(rate)}, 0.01::DOUBLE), 0.99::DOUBLE)"
+def _difference(hit_rate: str, false_alarm_rate: str) -> str:
+    hit, alarm = (
+        _quantile(f"least(greatest({rate}, 0.01::DOUBLE), 0.99::DOUBLE)")
+        for rate in (hit_rate, false_alarm_rate)
+    )
+    return f"({hit}) - ({alarm})"
 
 
 _DPRIME = Macro(
@@ -82,7 +86,7 @@ _DPRIME = Macro(
     ("hit_rate", "false_alarm_rate"),
     # least and greatest skip NULL, and NaN is the greatest number.
     "CASE WHEN hit_rate::DOUBLE < 'inf'::DOUBLE AND false_alarm_rate::DOUBLE < 'inf'::DOUBLE THEN "
-    f"({_quantile(_clipped('hit_rate'))}) - ({_quantile(_clipped('false_alarm_rate'))}) END",
+    f"{_difference(_number('hit_rate'), _number('false_alarm_rate'))} END",
 )
 _DPRIME_FROM_COUNTS = Macro(
     "dprime_from_counts",
@@ -90,8 +94,9 @@ _DPRIME_FROM_COUNTS = Macro(
     "hit_rate of rolling_performance, N being the trials it is taken from, then clipped as in "
     "dprime. NULL without go or without catch trials.",
     ("hits", "misses", "false_alarms", "correct_rejects"),
-    f"CASE WHEN hits + misses > 0 AND false_alarms + correct_rejects > 0 THEN "
-    f"dprime({_share('hits', 'misses')}, {_share('false_alarms', 'correct_rejects')}) END",
+    # Written out: a macro finds no other one in a catalog that is attached but not in USE.
+    "CASE WHEN hits + misses > 0 AND false_alarms + correct_rejects > 0 THEN "
+    f"{_difference(_share('hits', 'misses'), _share('false_alarms', 'correct_rejects'))} END",
 )
 
 # --- around events -------------------------------------------------------------------------------
