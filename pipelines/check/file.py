@@ -16,6 +16,7 @@ from pipelines.check.finding import Finding
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key, shows
 from pipelines.nwb.cells import read_cells
+from pipelines.nwb.presentations import read_presentations
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import OPHYS, Recording
 from pipelines.nwb.templates import image_names
@@ -42,8 +43,14 @@ def _cell_ids(recording: Recording) -> NDArray:
     return cells.roi_ids[cells.valid]
 
 
+def _presentation_ids(recording: Recording) -> NDArray:
+    start_time = recording.once(read_presentations)["start_time"]
+    return np.arange(0 if start_time is None else len(start_time))
+
+
 _KEYS: Mapping[str, Callable[[Recording], NDArray]] = {
     "trials": _trial_ids,
+    "stimulus_presentations": _presentation_ids,
     "cell_specimens": _cell_ids,
 }
 """Readers of the keys of tables that others in the same file refer to."""

@@ -76,7 +76,12 @@ def _frames(recording: Recording, series: str, times: NDArray) -> NDArray:
     return np.full(len(times), np.nan)
 
 
-def _running(recording: Recording, series: str) -> Iterator[Rows]:
+def read_running_speed(recording: Recording) -> tuple[NDArray, NDArray]:
+    """Times (s) and filtered speed (cm/s) of all samples."""
+    return _read_running(recording, "speed")
+
+
+def _read_running(recording: Recording, series: str) -> tuple[NDArray, NDArray]:
     times = recording.hdf.read_numbers(f"{_RUNNING}/{series}/timestamps")
     speed = recording.hdf.read_numbers(f"{_RUNNING}/{series}/data", rows=len(times))
     # The encoders of some rigs were wired in reverse; the released reader flips each table
@@ -84,18 +89,23 @@ def _running(recording: Recording, series: str) -> Iterator[Rows]:
     present = speed[~np.isnan(speed)]
     if len(present) and np.mean(present) < -1:
         speed = -speed
+    return times, speed
+
+
+def _running(recording: Recording, series: str, times: NDArray, speed: NDArray) -> Iterator[Rows]:
     frames = _frames(recording, series, times)
     yield Rows({"timestamps": times, "speed": speed, "frame": frames}, len(times))
 
 
 def running_speed(recording: Recording) -> Iterator[Rows]:
     """Filtered running speed, cm/s."""
-    return _running(recording, "speed")
+    return _running(recording, "speed", *recording.once(read_running_speed))
 
 
 def raw_running_speed(recording: Recording) -> Iterator[Rows]:
     """Unfiltered running speed, cm/s."""
-    return _running(recording, "speed_unfiltered")
+    series = "speed_unfiltered"
+    return _running(recording, series, *_read_running(recording, series))
 
 
 def running_acquisition(recording: Recording) -> Iterator[Rows]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from schemas import TABLES
 from schemas.casts import NDArray, Values
 
 _EYE_TRACKING = "/acquisition/EyeTracking"
+EYE_CLOCK = f"{_EYE_TRACKING}/eye_tracking/timestamps"
 _SERIES = {"eye": "eye_tracking", "pupil": "pupil_tracking", "cr": "corneal_reflection_tracking"}
 RIG = "/processing/eye_tracking_rig_metadata/eye_tracking_rig_metadata"
 _PLACES = {
@@ -65,23 +67,64 @@ def _no_rows(table: str) -> Rows:
     return Rows({name: [] for name in names}, 0)
 
 
+@dataclass(frozen=True)
+class Pupil:
+    """What the size of the pupil is computed from; values of shape (n_frames,).
+
+    Attributes:
+        times: seconds.
+        eye_area_raw: px^2, likely blinks included.
+        area_raw: of the pupil, px^2, likely blinks included.
+        width: semi-axis, px, NaN in likely blinks.
+        blink: likely blinks.
+    """
+
+    times: NDArray
+    eye_area_raw: NDArray
+    area_raw: NDArray
+    width: NDArray
+    blink: NDArray
+
+    @property
+    def area(self) -> NDArray:
+        """Area of the pupil, px^2, NaN in likely blinks."""
+        return np.where(self.blink, np.nan, self.area_raw)
+
+
+def read_pupil(recording: Recording) -> Pupil | None:
+    """Reads the pupil's size; None if the session has no eye tracking."""
+    hdf = recording.hdf
+    if not hdf.has(_EYE_TRACKING):
+        return None
+    times = hdf.read_numbers(EYE_CLOCK)
+    eye, pupil = (
+        hdf.read_numbers(f"{_EYE_TRACKING}/{_SERIES[part]}/area_raw", rows=len(times))
+        for part in ("eye", "pupil")
+    )
+    width = hdf.read_numbers(f"{_EYE_TRACKING}/{_SERIES['pupil']}/width", rows=len(times))
+    blink = likely_blink(eye, pupil)
+    return Pupil(times, eye, pupil, np.where(blink, np.nan, width), blink)
+
+
 def eye_tracking(recording: Recording) -> Iterator[Rows]:
     """One row per video frame; none if the session has no eye tracking."""
     hdf = recording.hdf
-    if not hdf.has(_EYE_TRACKING):
+    pupil = recording.once(read_pupil)
+    if pupil is None:
         yield _no_rows("eye_tracking")
         return
-    times = hdf.read_numbers(f"{_EYE_TRACKING}/eye_tracking/timestamps")
-    n = len(times)
-    columns: dict[str, Values] = {"frame": np.arange(n), "timestamps": times}
-    raw: dict[str, NDArray] = {}
-    for part, series in _SERIES.items():
-        raw[part] = hdf.read_numbers(f"{_EYE_TRACKING}/{series}/area_raw", rows=n)
-        columns[f"{part}_area_raw"] = raw[part]
-    blink = likely_blink(raw["eye"], raw["pupil"])
-    columns["likely_blink"] = blink
+    n, blink = len(pupil.times), pupil.blink
+    reflection = hdf.read_numbers(f"{_EYE_TRACKING}/{_SERIES['cr']}/area_raw", rows=n)
+    raw = {"eye": pupil.eye_area_raw, "pupil": pupil.area_raw, "cr": reflection}
+    columns: dict[str, Values] = {
+        "frame": np.arange(n),
+        "timestamps": pupil.times,
+        "likely_blink": blink,
+        "pupil_width": pupil.width,
+    }
     for part, series in _SERIES.items():
         at = f"{_EYE_TRACKING}/{series}"
+        columns[f"{part}_area_raw"] = raw[part]
         columns[f"{part}_area"] = np.where(blink, np.nan, raw[part])
         centre = hdf.read_numbers(f"{at}/data", ndim=2, rows=n)
         if centre.shape[1] != 2:
@@ -94,6 +137,8 @@ def eye_tracking(recording: Recording) -> Iterator[Rows]:
         columns[f"{part}_center_x"] = centre[:, 0]
         columns[f"{part}_center_y"] = centre[:, 1]
         for name, dataset in (("width", "width"), ("height", "height"), ("phi", "angle")):
+            if f"{part}_{name}" in columns:
+                continue  # the pupil's width, which was read before
             values = hdf.read_numbers(f"{at}/{dataset}", rows=n)
             # The corneal reflection is kept as fitted, blinks included.
             columns[f"{part}_{name}"] = values if part == "cr" else np.where(blink, np.nan, values)

@@ -34,6 +34,10 @@ _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
 _TRACES = (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces")
 _PLANES = "/general/optophysiology"
 _EYE = "/acquisition/EyeTracking"
+_EYE_DATA = (
+    f"{_EYE}/eye_tracking/timestamps",
+    *(f"{_EYE}/*_tracking/{n}" for n in ("data", "width", "height", "angle", "area_raw")),
+)
 _SUBJECT = (METADATA, "/general/subject/*", "/session_start_time")
 
 _IDS = ("/general/subject/subject_id", METADATA)
@@ -65,11 +69,18 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "raw_running_speed": ("/processing/running/speed_unfiltered/*", _STIMULUS_CLOCK),
     "running_acquisition": ("/processing/running/dx/*", "/acquisition/v_*/data"),
     "stimulus_timestamps": (_STIMULUS_CLOCK,),
-    "eye_tracking": (
-        f"{_EYE}/eye_tracking/timestamps",
-        *(f"{_EYE}/*_tracking/{n}" for n in ("data", "width", "height", "angle", "area_raw")),
-    ),
+    "eye_tracking": _EYE_DATA,
     "eye_tracking_rig_geometry": (f"{RIG}/*",),
+    "presentation_annotations": (
+        *_TRIALS,
+        *_REWARDS,
+        "/intervals/*_presentations/*",
+        "/processing/licking/licks/*",
+        "/processing/running/speed/*",
+        f"{_EYE}/eye_tracking/timestamps",
+        f"{_EYE}/pupil_tracking/width",
+        f"{_EYE}/*_tracking/area_raw",
+    ),
     "cell_specimens": (f"{CELL_TABLE}/*",),
     "roi_masks": (f"{CELL_TABLE}/*",),
     "dff_traces": (*_TRACES, f"{OPHYS}/dff/traces/*"),

@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.nwb.recording import Recording, Rows
 from pipelines.nwb.trials import TRIALS, Trials, read_trials
 from schemas import TABLES, Column, Type
-from schemas.casts import NDArray, Values
+from schemas.casts import NDArray
 
 _IGNORED = frozenset(("tags", "tags_index", "timeseries", "timeseries_index", "id"))
 _RECOMPUTED = frozenset(("is_change", "flashes_since_change"))
@@ -213,7 +213,16 @@ def _image_sets(
 
 
 def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
-    """All presentations of the session, in time order.
+    """All presentations of the session, in time order."""
+    columns = recording.once(read_presentations)
+    start_time = columns["start_time"]
+    assert start_time is not None
+    count = len(start_time)
+    yield Rows({"stimulus_presentations_id": np.arange(count), **columns}, count)
+
+
+def read_presentations(recording: Recording) -> dict[str, NDArray | None]:
+    """Reads the columns of all presentations, in time order; None for those that are NULL.
 
     Raises:
         DataError: a column is in no group, of another length, or text instead of numbers.
@@ -256,8 +265,7 @@ def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
     if columns["image_set"] is None:
         columns["image_set"] = _image_sets(recording, image_name, columns["stimulus_name"])
     _add_trials(recording, columns, start_time, named)
-    values: dict[str, Values] = {"stimulus_presentations_id": np.arange(count), **columns}
-    yield Rows(values, count)
+    return columns
 
 
 def _add_trials(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from pipelines.nwb import behavior_series as series
 from pipelines.nwb import (
+    annotations,
     cells,
     eye_tracking,
     metadata,
@@ -15,6 +15,7 @@ from pipelines.nwb import (
     traces,
     trials,
 )
+from pipelines.nwb import behavior_series as series
 from pipelines.nwb.recording import Recording, Rows
 
 Reader = Callable[[Recording], Iterator[Rows]]
@@ -38,6 +39,7 @@ READERS: Mapping[str, Reader] = {
         series.stimulus_timestamps,
         eye_tracking.eye_tracking,
         eye_tracking.eye_tracking_rig_geometry,
+        annotations.presentation_annotations,
         cells.cell_specimens,
         cells.roi_masks,
         traces.dff_traces,

@@ -30,7 +30,13 @@ pytestmark = [
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
 
 # The tool does not know these; tests/unit/test_mini_reference.py compares geometry and masks.
-NO_TRUTH = {"ophys_cells", "eye_tracking_rig_geometry", "roi_masks", "running_acquisition"}
+NO_TRUTH = {
+    "ophys_cells",
+    "eye_tracking_rig_geometry",
+    "roi_masks",
+    "running_acquisition",
+    "presentation_annotations",
+}
 
 
 def test_every_value_of_the_reference(tmp_path: Path) -> None:
