@@ -127,6 +127,5 @@ PRESENTATION_ANNOTATIONS = Table(
         ),
     ),
     checks=(finite("licks"),),
-    rows_expected=False,
     derived_from=("licks", "rewards"),
 )

@@ -193,4 +193,5 @@ def test_only_the_tables_that_need_an_object_are_refused() -> None:
     clock = f"{EYE}/eye_tracking/timestamps"  # which the eye's positions link to
     content = without(FILE, clock, "/general/optophysiology", f"{TRIALS}/aborted")
     needs = {"eye_tracking", "experiment_metadata", "events", *READ_FROM[TRIALS]}
+    needs.add("presentation_annotations")
     assert check(content, set(READERS), set()) == needs
