@@ -85,10 +85,13 @@ def nwb_tables(
     apply a result to every partition of the run, even to those of failed mice and of mice that the
     options leave out.
     """
-    request = options.request()
-    partitions = _partitions(context, request)
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     tables = [t.name for t in _FROM_NWB if t.name in selected and t.subject is not Subject.LEDGER]
+    if not tables:  # only checks; no tables would mean all
+        yield from complete_results(options.lake, context.selected_asset_check_keys)
+        return
+    request = options.request()
+    partitions = _partitions(context, request)
     selection = replace(
         request.selection, mice=partitions or request.selection.mice, tables=tuple(tables)
     )
