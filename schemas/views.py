@@ -184,6 +184,25 @@ def _matched_cells() -> View:
     )
 
 
+def _annotated_presentations() -> View:
+    """What both tables call `rewarded` is here that of the annotations."""
+    shown, notes = TABLES["stimulus_presentations"], TABLES["presentation_annotations"]
+    names = {c.name for c in notes} - set(notes.primary_key) - {"mouse_id"}
+    of_shown = tuple(c for c in shown if c.name not in names)
+    of_notes = tuple(replace(c, required=False) for c in notes if c.name in names)
+    return View(
+        name="annotated_presentations",
+        description="Presentations with their annotations, which are NULL outside of the task and "
+        "where they are not in the lake.",
+        subject=Subject.BEHAVIOR,
+        columns=(*of_shown, *of_notes),
+        primary_key=shown.primary_key,
+        query=f"SELECT {_names(of_shown, 'p.')}, {_names(of_notes, 'a.')} "
+        "FROM stimulus_presentations p LEFT JOIN presentation_annotations a "
+        "USING (mouse_id, behavior_session_id, stimulus_presentations_id)",
+    )
+
+
 _FILE = (
     "release",
     "file_kind",
@@ -224,6 +243,7 @@ VIEWS: dict[str, View] = {
     for view in (
         _CELLS,
         _matched_cells(),
+        _annotated_presentations(),
         *(_long_view(TABLES[name], lists) for name, lists in _LISTS.items()),
         _cell_pixels(),
         _held_back(),

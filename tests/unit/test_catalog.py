@@ -142,7 +142,10 @@ def test_engaged_is_true_above_two_rewards_per_minute(con: duckdb.DuckDBPyConnec
     rows = con.execute("SELECT engaged FROM rolling_performance ORDER BY trials_id").fetchall()
     assert rows == [(False,), (False,), (True,)]
     ((column, _),) = COMPUTED.values()
-    comment = "SELECT comment FROM duckdb_columns() WHERE column_name = 'engaged'"
+    comment = (
+        "SELECT comment FROM duckdb_columns() "
+        "WHERE table_name = 'rolling_performance' AND column_name = 'engaged'"
+    )
     assert con.execute(comment).fetchone() == (column.comment,)
 
 
