@@ -171,7 +171,8 @@ def test_an_oversight_with_one_file_does_not_keep_the_others_out(
     entries = _entries(tmp_path / "lake")
     assert entries.pop(bad) == ("partial", None)
     ((table, rule, found),) = query(
-        tmp_path / "lake", 'SELECT "table", rule, found FROM _held_back'
+        tmp_path / "lake",
+        "SELECT \"table\", rule, found FROM _held_back WHERE rule <> 'parent_held_back'",
     )
     assert (table, rule) == ("licks", "reader_failed")
     assert found.startswith("vblake failed with ZeroDivisionError: oops (test_ingest.py, line ")
