@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.catalog.build import GrowingCatalog
 from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
-from pipelines.lake.ledger import Entry, Ledger, Status, read_ledger
+from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, read_ledger
 from pipelines.lake.lock import writing
 from pipelines.lake.store import Store, create_lake, open_store, release_of
 from pipelines.lake.swap import tidy
@@ -60,12 +60,21 @@ class Prepared:
         """What the workers need to know."""
         return _settings(self.request, self.store)
 
-    @property
-    def held_back(self) -> list[Entry]:
-        """Entries of files that are done, but for tables that are held back."""
-        done = {(t.release, t.kind.value, t.file_key) for t in self.done}
-        entries = [entry for identity, entry in self.ledger.items() if identity in done]
-        return [e for e in entries if e.status is Status.PARTIAL]
+    def held_back(self, new: Iterable[Entry] = ()) -> list[tuple[Entry, TableOutcome]]:
+        """The tables of the selection that are held back.
+
+        Args:
+            new: entries that an ingest has made since.
+        """
+        ledger = self.ledger | {entry.identity: entry for entry in new}
+        return [
+            (entry, table)
+            for task in self.plan.tasks
+            if (entry := ledger.get((task.release, task.kind.value, task.file_key))) is not None
+            if entry.status is Status.PARTIAL
+            for table in entry.held_back
+            if table.table in task.tables
+        ]
 
     @property
     def missing(self) -> tuple[MissingFile, ...]:
@@ -106,11 +115,6 @@ class MouseReport:
     def quarantined(self) -> list[Entry]:
         """Entries of files that could not be converted, or for which the release has none."""
         return [e for e in self.entries if e.status in (Status.QUARANTINED, Status.SKIPPED)]
-
-    @property
-    def held_back(self) -> list[Entry]:
-        """Entries of files of which some tables are held back."""
-        return [e for e in self.entries if e.status is Status.PARTIAL]
 
     @property
     def row_counts(self) -> Mapping[str, int]:

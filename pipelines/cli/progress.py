@@ -14,7 +14,7 @@ from pipelines.cli.terminal import counted, one_line, say, size
 if TYPE_CHECKING:
     from pipelines.convert.staged import FileResult
     from pipelines.ingest import MouseReport, Prepared
-    from pipelines.lake.ledger import Entry
+    from pipelines.lake.ledger import Entry, TableOutcome
 
 SOME_MISSING = 3
 """Exit code of `ingest` if some files or tables could not be ingested and the rest is done."""
@@ -158,15 +158,15 @@ def print_nothing_to_do(prepared: Prepared) -> int:
     if missing := len(prepared.missing):
         parts.append(f"{missing:,} without a file in the release")
     say(f"Nothing to do: {', '.join(parts)}")
-    _print_held_back(prepared.held_back)
-    return SOME_MISSING if prepared.held_back else 0
+    held_back = prepared.held_back()
+    _print_held_back(held_back)
+    return SOME_MISSING if held_back else 0
 
 
-def _print_held_back(entries: Iterable[Entry]) -> None:
+def _print_held_back(tables: Iterable[tuple[Entry, TableOutcome]]) -> None:
     """Prints each table that is held back, with the reason."""
-    for entry in entries:
-        for table in entry.held_back:
-            say(one_line(f"held back: {entry.object_key}: {table}"))
+    for entry, table in tables:
+        say(one_line(f"held back: {entry.object_key}: {table}"))
 
 
 def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
@@ -180,7 +180,7 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
 
     entries = [e for report in reports for e in report.entries]
     bad = [e for report in reports for e in report.quarantined]
-    held_back = [*prepared.held_back, *(e for report in reports for e in report.held_back)]
+    held_back = prepared.held_back(entries)
     quarantined = sum(e.status is Status.QUARANTINED for e in entries)
     parts = [f"{counted(len(entries) - len(bad), 'file')} ingested"]
     if quarantined:
@@ -189,8 +189,8 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
         parts.append(f"{missing:,} without a file in the release")
     if prepared.done:
         parts.append(f"{len(prepared.done):,} already there")
-    if tables := sum(len(e.held_back) for e in held_back):
-        parts.append(f"{counted(tables, 'table')} held back")
+    if held_back:
+        parts.append(f"{counted(len(held_back), 'table')} held back")
     say(", ".join(parts))
     for e in bad:
         name = e.object_key or f"{e.file_kind.value} {e.file_key}"

@@ -109,7 +109,11 @@ def test_what_is_held_back_is_not_read_again_for_nothing(bad: Path) -> None:
     again = _prepared(bad / "bucket", bad / "lake")
     kinds = dict(query(bad / "lake", "SELECT file_key, status FROM source_files"))
     assert {kinds[task.file_key] for task in again.todo} == {"quarantined"}
-    assert len(again.held_back) == sum(case.table is not None for case in VIOLATIONS)
+    files = {entry.file_key for entry, _ in again.held_back()}
+    assert len(files) == sum(case.table is not None for case in VIOLATIONS)
+    # Of other tables than the selected ones, nothing is said.
+    some = _prepared(bad / "bucket", bad / "lake", tables=("licks",))
+    assert {table.table for _, table in some.held_back()} == {"licks"}
 
 
 def _licks(lake: Path) -> list[tuple[object, ...]]:
