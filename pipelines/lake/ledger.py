@@ -166,7 +166,7 @@ class Entry:
         """Whether to read the file again for a task would change nothing.
 
         A table that is held back is read again by another version of vblake, or once the rule that
-        its rows break is allowed.
+        its rows break is allowed, or the table that it waited for is no longer held back.
         """
         if (
             self.status not in (Status.INGESTED, Status.PARTIAL)
@@ -176,13 +176,17 @@ class Entry:
         ):
             return False
         outcomes = {t.table: t for t in self.tables}
+        held_back = {t.table for t in self.held_back}
         for name in task.tables:
             outcome = outcomes.get(name)
             if outcome is None or outcome.status is TableStatus.NOT_REQUESTED:
                 return False
             if outcome.status is TableStatus.HELD_BACK:
                 allowed = (name, outcome.rule) in task.allowed
-                if allowed or self.program_version != version("vblake"):
+                waits = outcome.rule != Rule.PARENT_HELD_BACK or any(
+                    parent in held_back for parent in TABLES[name].depends_on
+                )
+                if allowed or not waits or self.program_version != version("vblake"):
                     return False
         return True
 

@@ -162,6 +162,14 @@ def test_rows_that_refer_to_a_table_held_back_are_held_back_in_later_runs_too(
     ingest(_prepared(tmp_path / "bucket", lake, tables=("ophys_cells", "dff_traces")))
     assert _held_back(lake)[key] == {"cell_specimens", "dff_traces"}
 
+    # They are read again once the parent is in the lake.
+    good = tmp_path / "good"
+    ingest(_prepared(good, lake, tables=("ophys_cells", "cell_specimens"), force=True))
+    again = _prepared(good, lake, tables=("ophys_cells", "cell_specimens", "dff_traces"))
+    assert [task.file_key for task in again.todo if task.file_key == key] == [key]
+    ingest(again)
+    assert _held_back(lake)[key] == set()
+
     # Children that an earlier run published are withdrawn with their parent.
     lake = tmp_path / "other"
     ingest(_prepared(tmp_path / "good", lake))
