@@ -70,7 +70,7 @@ class Prepared:
         return [
             (entry, table)
             for task in self.plan.tasks
-            if (entry := ledger.get((task.release, task.kind.value, task.file_key))) is not None
+            if (entry := ledger.get(task.identity)) is not None
             if entry.status is Status.PARTIAL
             for table in entry.held_back
             if table.table in task.tables
@@ -284,7 +284,7 @@ def _split(
         # Images that the lake has were not staged.
         settings = replace(settings, images=images_in_lake(store))
     for listed in tasks:
-        entry = ledger.get((listed.release, listed.kind.value, listed.file_key))
+        entry = ledger.get(listed.identity)
         task = _with_ledger(listed, entry, request)
         held = (
             entry is not None

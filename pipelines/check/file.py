@@ -24,7 +24,7 @@ from pipelines.nwb.trials import TRIALS
 from pipelines.release.selection import FileKind, FileTask
 from schemas import TABLES, ForeignKey, Table
 from schemas.casts import NDArray, cast
-from schemas.checks import Clock, Level, Rule
+from schemas.checks import Clock, Level
 from schemas.errors import DataError, IntegrityError
 from schemas.known_defects import Evidence
 
@@ -78,7 +78,6 @@ def check_ids(task: FileTask, recording: Recording) -> None:
                 expected=str(expected),
                 found=str(found),
                 hint="The manifest or the object is wrong.",
-                rule=Rule.FILE_IDENTITY.value,
             )
 
 

@@ -121,7 +121,7 @@ def publish_mouse(
     store.staging.mkdir(parents=True, exist_ok=True)
     before = ledger.read_mouse(store, mouse_id)
     results = [
-        _withdraw(publish_images(store, r, release), _earlier(r.task, before)) for r in results
+        _withdraw(publish_images(store, r, release), before.get(r.task.identity)) for r in results
     ]
     good = [r for r in results if r.error is None]
     for table in TABLES.values():
@@ -132,16 +132,12 @@ def publish_mouse(
             _publish_merged(table, store, mouse_id, having, release, before)
         else:
             _publish_whole(table, store, having)
-    entries = [_entry(r, _earlier(r.task, before)) for r in results]
+    entries = [_entry(r, before.get(r.task.identity)) for r in results]
     entries += [_missing_entry(m, release, before) for m in missing]
     ledger.publish_mouse(store, mouse_id, entries, release)
     for result in results:
         clear(result.folder)
     return entries
-
-
-def _earlier(task: FileTask, before: ledger.Ledger) -> Entry | None:
-    return before.get((task.release, task.kind.value, task.file_key))
 
 
 def _missing_entry(missing: MissingFile, release: str, before: ledger.Ledger) -> Entry:

@@ -59,6 +59,11 @@ class FileTask:
     allowed: frozenset[tuple[str, str]] = frozenset()
     held_back: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Primary key of the file's row in the ledger."""
+        return (self.release, self.kind.value, self.file_key)
+
 
 @dataclass(frozen=True, slots=True)
 class MissingFile:

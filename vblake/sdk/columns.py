@@ -233,19 +233,23 @@ _FILE = (
 )
 _COUNTS = ("trial", "go_trial", "catch_trial", "hit_trial", "miss_trial", "false_alarm_trial")
 
+_SESSION = (
+    Field("ophys_container_id", Kind.LIST),
+    _MOUSE,
+    *_ANIMAL,
+    Field("imaging_plane_group_count", Kind.NULLABLE_INT, optional=True),
+    *_TASK,
+    *_EXPERIENCE,
+    Field("num_depths_per_area", Kind.NULLABLE_INT, optional=True),
+    Field("ophys_experiment_id", Kind.LIST),
+    Field("num_targeted_structures", Kind.NULLABLE_INT, optional=True),
+)
+
 BEHAVIOR_SESSION_TABLE = Frame(
     "behavior_sessions",
     (
         Field("ophys_session_id", Kind.NULLABLE_INT),
-        Field("ophys_container_id", Kind.LIST),
-        _MOUSE,
-        *_ANIMAL,
-        Field("imaging_plane_group_count", Kind.NULLABLE_INT, optional=True),
-        *_TASK,
-        *_EXPERIENCE,
-        Field("num_depths_per_area", Kind.NULLABLE_INT, optional=True),
-        Field("ophys_experiment_id", Kind.LIST),
-        Field("num_targeted_structures", Kind.NULLABLE_INT, optional=True),
+        *_SESSION,
         *_fields(
             Kind.INT,
             *(f"{name}_count" for name in (*_COUNTS, "correct_reject_trial", "engaged_trial")),
@@ -260,15 +264,7 @@ OPHYS_SESSION_TABLE = Frame(
     "ophys_sessions",
     (
         Field("behavior_session_id", Kind.INT),
-        Field("ophys_container_id", Kind.LIST),
-        _MOUSE,
-        *_ANIMAL,
-        Field("imaging_plane_group_count", Kind.NULLABLE_INT, optional=True),
-        *_TASK,
-        *_EXPERIENCE,
-        Field("num_depths_per_area", Kind.NULLABLE_INT, optional=True),
-        Field("ophys_experiment_id", Kind.LIST),
-        Field("num_targeted_structures", Kind.NULLABLE_INT, optional=True),
+        *_SESSION,
     ),
     index=Field("ophys_session_id", Kind.NULLABLE_INT),
 )
