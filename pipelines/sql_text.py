@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from schemas import Table
 from schemas.layout import glob_pattern
-
-LAKE_ROOT = "lake_root"
-"""DuckDB variable with the place of a lake that was moved: `SET VARIABLE lake_root = '/new/place'`.
-"""
-
-
-def literal(text: str) -> str:
-    """Returns text as a SQL literal.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
+from vblake.connection import LAKE_ROOT, literal
+from vblake.connection import escaped as as_pattern
 
 
 def identifier(name: str) -> str:
@@ -52,15 +40,6 @@ def _value(value: Any) -> str:
             return f"[{', '.join(map(_value, items))}]"
         case _:
             return str(value)
-
-
-def as_pattern(path: str) -> str:
-    """Returns a path as part of a file pattern, in which `[`, `*` and `?` have a meaning.
-
-    >>> as_pattern("/data/run[1]")
-    '/data/run[[]1]'
-    """
-    return re.sub(r"[\[*?]", r"[\g<0>]", path)
 
 
 def table_source(table: Table, root: str, *, has_files: bool) -> str:

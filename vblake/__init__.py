@@ -14,10 +14,16 @@ schema version. It needs DuckDB, Polars, PyArrow and NumPy; traces and images as
 `pip install "vblake[sdk]"`, and a lake in S3 needs s3fs.
 """
 
-from vblake.around import Around
-from vblake.lake import Lake, open  # noqa: A004 - vblake.open reads like gzip.open
-from vblake.session import Experiment, Session
-from vblake.traces import Traces, TriggeredAverage, event_triggered_average, read_traces
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vblake.around import Around
+    from vblake.lake import Lake, open  # noqa: A004 - vblake.open reads like gzip.open
+    from vblake.session import Experiment, Session
+    from vblake.traces import Traces, TriggeredAverage, event_triggered_average, read_traces
 
 __all__ = [
     "Around",
@@ -30,3 +36,22 @@ __all__ = [
     "open",
     "read_traces",
 ]
+
+_MODULES = {
+    "Around": "around",
+    "Experiment": "session",
+    "Lake": "lake",
+    "Session": "session",
+    "Traces": "traces",
+    "TriggeredAverage": "traces",
+    "event_triggered_average": "traces",
+    "open": "lake",
+    "read_traces": "traces",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used: `vblake sql` needs `vblake.connection` but no Polars or NumPy.
+    if name not in _MODULES:
+        raise AttributeError(f"module 'vblake' has no attribute {name!r}")
+    return getattr(import_module(f"vblake.{_MODULES[name]}"), name)

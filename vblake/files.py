@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-from pyarrow import fs
 
 from vblake.extras import import_extra
 
@@ -18,31 +17,42 @@ class Files:
     """The files of a lake.
 
     Attributes:
-        root: absolute path or `s3://` URL of the lake, without a slash at the end.
-        system: the file system that `base` belongs to.
-        base: path of the lake in `system`.
-        s3: the s3fs file system of a lake in S3, else None.
+        root: absolute path or URL of the lake, without a slash at the end.
+        remote: the fsspec file system of a lake that is not in a folder, else None.
     """
 
     root: str
-    system: fs.FileSystem
-    base: str
-    s3: Any = None
+    remote: Any = None
 
     def paths(self, folder: str) -> list[str]:
-        """Paths in `system` of all Parquet files in a folder of the lake, sorted."""
-        selector = fs.FileSelector(f"{self.base}/{folder}", allow_not_found=True, recursive=True)
-        found = self.system.get_file_info(selector)
-        return sorted(info.path for info in found if info.path.endswith(".parquet"))
+        """Paths or URLs of all Parquet files in a folder of the lake, sorted."""
+        place = f"{self.root}/{folder}"
+        if self.remote is None:
+            walk = os.walk(place)
+            found = [f"{inner}/{name}" for inner, _, names in walk for name in names]
+        else:
+            found = [self.remote.unstrip_protocol(path) for path in self.remote.find(place)]
+        return sorted(path for path in found if path.endswith(".parquet"))
 
-    def url(self, path: str) -> str:
-        """A path in `system` as DuckDB and Polars open it."""
-        return path if self.s3 is None else f"s3://{path}"
+    def read(self, path: str) -> bytes | None:
+        """A small file's bytes by its path in the lake, None if there is none."""
+        place = f"{self.root}/{path}"
+        try:
+            return Path(place).read_bytes() if self.remote is None else self.remote.cat_file(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open(self, path: str) -> Any:
+        """What PyArrow takes to read one of `paths`."""
+        return path if self.remote is None else self.remote.open(path, "rb")
 
     def folders(self) -> list[str]:
         """Names of the lake's tables that have a folder, sorted."""
-        found = self.system.get_file_info(fs.FileSelector(self.base, allow_not_found=True))
-        names = (info.base_name for info in found if info.type == fs.FileType.Directory)
+        if self.remote is None:
+            names = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
+        else:
+            found = self.remote.ls(self.root, detail=True)
+            names = [f["name"].rsplit("/", 1)[1] for f in found if f["type"] == "directory"]
         return sorted(name for name in names if not name.startswith(("_", ".")))
 
 
@@ -56,24 +66,28 @@ def find_files(lake: str | Path) -> Files:
         ValueError: the lake's address is of another kind.
 
     Example:
-        >>> find_files("/data/lake/").base
+        >>> find_files("/data/lake/").root
         '/data/lake'
     """
     text = str(lake)
+    if text.startswith("s3://"):
+        return Files(text.rstrip("/"), s3_file_system())
     if text.startswith(("http://", "https://")):
         raise ValueError(
             f"{text} is not a folder and not an s3:// prefix. Web servers do not list files, which "
             "reading a lake needs: download the lake's folder, or open its bucket as s3://..."
         )
-    if text.startswith("s3://"):
-        system: Any = import_extra("s3fs", "s3").S3FileSystem()
-        root = text.rstrip("/")
-        return Files(
-            root, fs.PyFileSystem(fs.FSSpecHandler(system)), root.removeprefix("s3://"), system
-        )
     # DuckDB compares paths as text, so links and `..` are resolved here.
-    root = str(Path(text).expanduser().resolve())
-    return Files(root, fs.LocalFileSystem(), root)
+    return Files(str(Path(text).expanduser().resolve()))
+
+
+def s3_file_system() -> Any:
+    """The s3fs file system; instances are cached by s3fs itself.
+
+    Raises:
+        ModuleNotFoundError: s3fs is not installed.
+    """
+    return import_extra("s3fs", "s3").S3FileSystem(use_listings_cache=False)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

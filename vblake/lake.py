@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import duckdb
-
 from vblake.around import Around
 from vblake.around import around as windows_around
-from vblake.files import Files, find_files
+from vblake.connection import open_catalog
+from vblake.files import find_files
 from vblake.session import Experiment, Session
-from vblake.tables import Tables, escaped, literal
-
-CATALOG = "catalog.duckdb"
-_SETTINGS = (
-    # Nothing is downloaded behind the user's back.
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    # A mistyped table is an error, not a variable of the Python program that happens to match.
-    "python_enable_replacements = false",
-    # Times in the lake are UTC; by default DuckDB shows them in the machine's time zone.
-    "TimeZone = 'UTC'",
-)
+from vblake.tables import Tables
 
 
 class Lake(Tables):
@@ -136,7 +123,7 @@ def open(lake: str | Path) -> Lake:  # noqa: A001 - read as vblake.open
 
     Raises:
         FileNotFoundError: there is no lake, or it has no catalog.
-        duckdb.Error: the catalog is damaged.
+        OSError: the catalog is damaged, or another process writes to it.
         ModuleNotFoundError: the lake is in S3 and s3fs is not installed.
 
     Example:
@@ -145,44 +132,4 @@ def open(lake: str | Path) -> Lake:  # noqa: A001 - read as vblake.open
         [(3.0,)]
     """
     files = find_files(lake)
-    connection = duckdb.connect(":memory:")
-    try:
-        for setting in _SETTINGS:
-            connection.execute(f"SET {setting}")
-        if files.s3 is not None:
-            connection.register_filesystem(files.s3)
-        _attach(connection, files)
-    except BaseException:
-        connection.close()
-        raise
-    return Lake(files, connection)
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
-    """Attaches the catalog read-only and makes its views look for the files where the lake is now.
-
-    Attached to a database in memory, a catalog that was replaced since is seen by the next `open`.
-    """
-    with tempfile.TemporaryDirectory(prefix="vblake-") as folder:
-        path = f"{files.base}/{CATALOG}"
-        if files.s3 is None:
-            if not Path(path).is_file():
-                raise _no_catalog(files)
-        else:
-            try:
-                data = files.s3.cat_file(path)
-            except FileNotFoundError:
-                raise _no_catalog(files) from None
-            path = f"{folder}/{CATALOG}"
-            Path(path).write_bytes(data)
-        # DuckDB keeps the file open; a copy is not needed by name afterwards.
-        connection.execute(f"ATTACH {literal(path)} AS lake (READ_ONLY)")
-    connection.execute("USE lake")
-    connection.execute(f"SET VARIABLE lake_root = {literal(escaped(files.root))}")
-
-
-def _no_catalog(files: Files) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"{files.root} has no {CATALOG}. Check the path; for a lake without a catalog, run "
-        f"`vblake catalog --lake {files.root}`."
-    )
+    return Lake(files, open_catalog(files))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -11,6 +10,7 @@ import duckdb
 import polars as pl
 import polars.selectors as cs
 
+from vblake.connection import escaped, literal
 from vblake.files import Files, nearest
 
 SCHEMA_VERSION = "2"
@@ -230,7 +230,7 @@ class Tables:
         names = {f"behavior_session_{r.behavior_session_id}" for r in recordings}
         names |= {f"ophys_experiment_{r.ophys_experiment_id}" for r in recordings}
         found = (p for mouse in mice for p in self.files.paths(f"{table}/mouse_id={mouse}"))
-        return [escaped(self.files.url(path)) for path in found if _may_hold(path, names)]
+        return [escaped(path) for path in found if _may_hold(path, names)]
 
     def recordings(self, ids: dict[str, list[int]]) -> list[Recording]:
         """The planes and sessions of the ids, by the project tables.
@@ -268,16 +268,6 @@ class Tables:
             f" The lake has schema version {version}, this vblake version {SCHEMA_VERSION}. Ingest "
             "into a new lake, or install the vblake that wrote this one."
         )
-
-
-def literal(text: str) -> str:
-    """A text as it is written in SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def escaped(path: str) -> str:
-    """A path as it is written in a glob pattern: a folder may be named `run[1]`."""
-    return re.sub(r"[\[*?]", r"[\g<0>]", path)
 
 
 def _as_list(ids: Ids) -> list[int]:

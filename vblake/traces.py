@@ -103,7 +103,7 @@ def read_experiment_traces(
 ) -> Traces:
     """Reads traces as `read_traces` does; with a mouse, its folder alone is listed."""
     path = _experiment_file(files, table, experiment, mouse_id)
-    file = pq.ParquetFile(path, filesystem=files.system)
+    file = pq.ParquetFile(files.open(path))
     lists = [field.name for field in file.schema_arrow if pa.types.is_list(field.type)]
     if not lists or "cell_roi_id" not in file.schema_arrow.names:
         raise LookupError(
@@ -114,7 +114,7 @@ def read_experiment_traces(
     if name not in lists:
         raise LookupError(f"{table} has no column {name!r} of traces. Use {' or '.join(lists)}.")
     clock = pq.ParquetFile(
-        _experiment_file(files, "ophys_timestamps", experiment, mouse_id), filesystem=files.system
+        files.open(_experiment_file(files, "ophys_timestamps", experiment, mouse_id))
     )
     timestamps = _items(clock.read(["timestamps"]).column("timestamps"))
     ids = file.read(["cell_roi_id", "cell_specimen_id"])
@@ -247,7 +247,7 @@ def _read_lists(file: pq.ParquetFile, column: str, files: Files, path: str) -> A
 
     def rows(group: int) -> Array:
         # A ParquetFile is not made for several threads.
-        own = pq.ParquetFile(path, filesystem=files.system, metadata=file.metadata)
+        own = pq.ParquetFile(files.open(path), metadata=file.metadata)
         part = own.read_row_group(group, [column]).column(column)
         return _items(part).reshape(len(part), -1)
 

@@ -1,40 +1,18 @@
-"""Connects DuckDB to a lake: to its catalog, read-only, wherever the lake is now.
-
-The catalog is attached to a database in memory instead of being opened. So the settings of a
-connection, and the lock on them, do not affect other connections of the process, and a catalog that
-was replaced in the meantime is seen at once.
-"""
+"""Connects DuckDB to a lake of this project's commands, as `vblake.open` does."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
-import uuid
-from functools import cache
 from pathlib import Path
-from shlex import quote
+from typing import TYPE_CHECKING
 
-import duckdb
-
-from pipelines.lake.store import LocalStore, S3Store, Store
-from pipelines.os_errors import first_line
-from pipelines.sql_text import LAKE_ROOT, as_pattern, literal
+from pipelines.lake.store import Store
+from pipelines.sql_text import as_pattern, literal
 from schemas.errors import LakeError
-from schemas.layout import CATALOG
+from vblake import connection
+from vblake.files import Files, find_files
 
-_DATABASE = "lake"
-_SETTINGS = (
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    # Otherwise DuckDB looks for unknown tables among the variables of the Python program.
-    "python_enable_replacements = false",
-    # Dates in the lake are UTC; by default DuckDB shows them in the machine's time zone.
-    "TimeZone = 'UTC'",
-)
-
-_HOLDER = re.compile(r"lock is held in (.+ \(PID \d+\))")
-"""What DuckDB says of the process that has a database open."""
+if TYPE_CHECKING:
+    import duckdb
 
 
 def connect(store: Store) -> duckdb.DuckDBPyConnection:
@@ -43,25 +21,13 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     Raises:
         LakeError: the lake has no catalog, it cannot be opened, or another process writes to it.
     """
-    con = connect_files(store)
+    files = _files(store)
     try:
-        _attach_catalog(con, store)
-        con.execute(f"USE {_DATABASE}")
-        con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
-    except BaseException as error:
-        con.close()
-        if not isinstance(error, duckdb.Error):
+        return connection.open_catalog(files)
+    except OSError as error:
+        if error.errno is not None:  # of the system, e.g. that the folder may not be read
             raise
-        if holder := _HOLDER.search(str(error)):
-            raise LakeError(
-                f"{store.root}/{CATALOG} is open for writing in {holder[1]}. "
-                "Close it there, or open it there with read_only=True."
-            ) from None
-        raise LakeError(
-            f"{store.root}/{CATALOG} cannot be opened ({first_line(error)}). "
-            f"Rebuild it with `vblake catalog --lake {quote(store.root)}`."
-        ) from None
-    return con
+        raise LakeError(str(error)) from None
 
 
 def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -90,48 +56,16 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
 
 def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     """Opens an empty database that can read the lake's files under `lake_root(store)`."""
-    con = duckdb.connect(":memory:")
-    for setting in _SETTINGS:
-        con.execute(f"SET {setting}")
-    # The default is a folder `.tmp` in the working directory. DuckDB creates the folder when a
-    # query needs it, and removes it.
-    con.execute(f"SET temp_directory = {literal(str(_spill_folder()))}")
-    if isinstance(store, S3Store):
-        con.register_filesystem(store.filesystem)
-    return con
-
-
-@cache
-def _spill_folder() -> Path:
-    # A name that others cannot guess: they may write to the folder for temporary files as well.
-    return Path(tempfile.gettempdir()) / f"vblake-duckdb-{uuid.uuid4().hex}"
-
-
-def remove_spilled() -> None:
-    """Removes the temporary files of queries that were interrupted."""
-    shutil.rmtree(_spill_folder(), ignore_errors=True)
+    return connection.connect(_files(store))
 
 
 def lake_root(store: Store) -> str:
     """Where DuckDB finds the lake, without links and `..`: DuckDB compares paths as text."""
-    return str(store.folder.resolve()) if isinstance(store, LocalStore) else store.root
+    return _files(store).root
 
 
-def _attach_catalog(con: duckdb.DuckDBPyConnection, store: Store) -> None:
-    with tempfile.TemporaryDirectory(prefix="vblake-catalog-") as folder:
-        path = Path(folder) / CATALOG
-        if isinstance(store, LocalStore):
-            path = store.folder / CATALOG
-        elif (data := store.read(CATALOG)) is not None:
-            path.write_bytes(data)
-        if not path.is_file():
-            raise LakeError(
-                f"{store.root} has no {CATALOG}. "
-                f"Build it with `vblake catalog --lake {quote(store.root)}`."
-            )
-        con.execute(f"ATTACH {literal(str(path))} AS {_DATABASE} (READ_ONLY)")
-        # ATTACH reads only the header; this finds a file that was cut off. DuckDB keeps the file
-        # open, so its name may go.
-        con.execute(
-            f"SELECT count(*) FROM duckdb_views() WHERE database_name = {literal(_DATABASE)}"
-        )
+def _files(store: Store) -> Files:
+    try:
+        return find_files(store.root)
+    except ModuleNotFoundError as error:
+        raise LakeError(f"{store.root}: {error}") from None

@@ -16,13 +16,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines.catalog.connect import connect_files, connect_restricted, first_line, lake_root
+from pipelines.catalog.connect import connect_files, connect_restricted, lake_root
 from pipelines.check.finding import Finding, some
 from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key
 from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, read_ledger
 from pipelines.lake.store import Store, require_lake
+from pipelines.os_errors import first_line
 from pipelines.sql_text import identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray

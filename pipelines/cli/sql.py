@@ -137,7 +137,7 @@ def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from pipelines.catalog.connect import remove_spilled
+    from vblake.connection import remove_spilled
 
     # In a thread of its own: DuckDB returns from some queries only after hours, interrupted or not.
     # Ctrl-C ends the wait for it, and then `pipelines.cli.app.main` ends the process.

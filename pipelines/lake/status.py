@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipelines.catalog.connect import connect_files, first_line, lake_root
+from pipelines.catalog.connect import connect_files, lake_root
 from pipelines.lake.store import Store, require_lake
+from pipelines.os_errors import first_line
 from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.selection import FileKind
 from pipelines.sql_text import literal, table_source, values

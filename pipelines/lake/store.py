@@ -26,6 +26,7 @@ from pipelines.os_errors import first_line, within_limits
 from schemas import SCHEMA_VERSION
 from schemas.errors import LakeError
 from schemas.layout import MARKER, STAGING
+from vblake.files import s3_file_system
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -144,14 +145,11 @@ class S3Store:
     def filesystem(self) -> Any:
         """The s3fs file system; instances are cached by s3fs itself."""
         try:
-            import s3fs
-        except ModuleNotFoundError:
-            raise LakeError(
-                f"{self.root} is in S3, and s3fs is not installed. Install it with: "
-                'pip install "vblake[s3]"'
-            ) from None
+            system = s3_file_system()
+        except ModuleNotFoundError as error:
+            raise LakeError(f"{self.root}: {error}") from None
         quiet_libraries()
-        return s3fs.S3FileSystem(use_listings_cache=False)
+        return system
 
     def _key(self, path: str) -> str:
         return f"{self.root.removeprefix('s3://')}/{path}"

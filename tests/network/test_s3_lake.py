@@ -118,5 +118,6 @@ def test_commands_on_a_lake_in_s3(s3: str, good: Path, tmp_path: Path) -> None:
 
 def test_a_prefix_without_a_lake_is_said_to_be_none(s3: str) -> None:
     assert refusal("sql", "--lake", f"{s3}/none", "SELECT 1", code=1) == (
-        f"error: {s3}/none has no catalog.duckdb. Build it with `vblake catalog --lake {s3}/none`."
+        f"error: {s3}/none is not a vblake lake: it has no catalog.duckdb. Check the path, or make "
+        f"a lake with `vblake ingest --lake {s3}/none`."
     )

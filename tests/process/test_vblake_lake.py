@@ -14,6 +14,7 @@ import polars.selectors as cs
 import pytest
 
 import vblake
+import vblake.tables
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.views import VIEWS
 
@@ -207,13 +208,23 @@ def test_no_lake_and_no_catalog(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError) as raised:
             vblake.open(path)
         assert str(raised.value) == (
-            f"{path} has no catalog.duckdb. Check the path; for a lake without a catalog, run "
-            f"`vblake catalog --lake {path}`."
+            f"{path} is not a vblake lake: it has no catalog.duckdb. Check the path, or make a lake "
+            f"with `vblake ingest --lake {path}`."
         )
+    (tmp_path / "_lake.json").touch()
+    with pytest.raises(FileNotFoundError) as raised:
+        vblake.open(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path} has no catalog.duckdb. Build it with `vblake catalog --lake {tmp_path}`."
+    )
 
 
 def test_a_damaged_catalog(sample_lake: Path, tmp_path: Path) -> None:
     data = (sample_lake / "catalog.duckdb").read_bytes()
-    (tmp_path / "catalog.duckdb").write_bytes(b"no database" + data[11:])
-    with pytest.raises(duckdb.Error, match=r"catalog\.duckdb"):
-        vblake.open(tmp_path)
+    for damaged in (b"no database" + data[11:], data[: len(data) // 2]):
+        (tmp_path / "catalog.duckdb").write_bytes(damaged)
+        with pytest.raises(OSError) as raised:
+            vblake.open(tmp_path)
+        text = str(raised.value)
+        assert text.startswith(f"{tmp_path}/catalog.duckdb cannot be opened (")
+        assert text.endswith(f" Rebuild it with `vblake catalog --lake {tmp_path}`.")

@@ -47,7 +47,8 @@ def test_the_lake_from_the_environment(lake: Path, monkeypatch: pytest.MonkeyPat
 
 def test_no_lake(tmp_path: Path) -> None:
     assert refusal("sql", "--lake", tmp_path, "SELECT 1", code=1) == (
-        f"error: {tmp_path} has no catalog.duckdb. Build it with `vblake catalog --lake {tmp_path}`."
+        f"error: {tmp_path} is not a vblake lake: it has no catalog.duckdb. Check the path, or make "
+        f"a lake with `vblake ingest --lake {tmp_path}`."
     )
 
 
