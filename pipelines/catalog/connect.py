@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +11,12 @@ from pipelines.lake.store import Store
 from pipelines.sql_text import as_pattern, literal
 from schemas.errors import LakeError
 from vblake import connection
-from vblake.files import Files, find_files
+from vblake.files import find_files
 
 if TYPE_CHECKING:
     import duckdb
+
+    from vblake import Lake
 
 
 def connect(store: Store) -> duckdb.DuckDBPyConnection:
@@ -21,9 +25,29 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     Raises:
         LakeError: the lake has no catalog, it cannot be opened, or another process writes to it.
     """
-    files = _files(store)
+    with _told_as_lake_errors():
+        return connection.open_catalog(find_files(store.root))
+
+
+def open_lake(store: Store) -> Lake:
+    """Opens a lake as `vblake.open` does.
+
+    Raises:
+        LakeError: as for `connect`.
+    """
+    import vblake
+
+    with _told_as_lake_errors():
+        return vblake.open(store.root)
+
+
+@contextmanager
+def _told_as_lake_errors() -> Generator[None]:
+    """Turns errors of `vblake` that are written for the user into those of the commands."""
     try:
-        return connection.open_catalog(files)
+        yield
+    except ModuleNotFoundError as error:
+        raise LakeError(str(error)) from None
     except OSError as error:
         if error.errno is not None:  # of the system, e.g. that the folder may not be read
             raise
@@ -56,16 +80,10 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
 
 def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     """Opens an empty database that can read the lake's files under `lake_root(store)`."""
-    return connection.connect(_files(store))
+    with _told_as_lake_errors():
+        return connection.connect(find_files(store.root))
 
 
 def lake_root(store: Store) -> str:
     """Where DuckDB finds the lake, without links and `..`: DuckDB compares paths as text."""
-    return _files(store).root
-
-
-def _files(store: Store) -> Files:
-    try:
-        return find_files(store.root)
-    except ModuleNotFoundError as error:
-        raise LakeError(f"{store.root}: {error}") from None
+    return find_files(store.root).root

@@ -1,9 +1,9 @@
-"""The tables and describe commands."""
+"""The tables and describe commands: by the declarations, or by the catalog of a lake."""
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,58 +15,88 @@ if TYPE_CHECKING:
     from schemas import Table
     from schemas.views import View
 
+DictionaryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lake",
+        envvar="VBLAKE_LAKE",
+        metavar="PATH",
+        help="A lake, whose catalog is read: a folder or a URL. "
+        "[dim]\\[default: the tables of this version][/dim]",
+        show_default=False,
+    ),
+]
 
-def tables(
-    as_json: JsonOption = False,
-) -> None:
-    """List the tables of the lake and the views of its catalog. Needs no lake.
+
+def tables(lake: DictionaryOption = None, as_json: JsonOption = False) -> None:
+    """List the tables of the lake and the views of its catalog.
+
+    Without a lake, these are the tables that this version of vblake writes.
 
     [dim]Example:[/dim]  vblake tables
     """
+    listed = _declared_tables() if lake is None else _tables_of(lake)
+    if as_json:
+        print_json(listed)
+        return
+    rows = [
+        (t["name"], t["description"] + (" Ingested by name only." if t["by_name_only"] else ""))
+        for t in listed
+        if t["files"] is not None
+    ]
+    print_table(("table", "~description"), rows)
+    views = [(t["name"], t["description"]) for t in listed if t["files"] is None]
+    print_table(("view", "~description"), views)
+    typer.echo("vblake describe TABLE lists the columns of a table.")
+
+
+def _declared_tables() -> list[dict[str, Any]]:
     from schemas import TABLES
     from schemas.dictionary import path_pattern
     from schemas.views import VIEWS, View
 
-    if as_json:
-        print_json(
-            [
-                {
-                    "name": t.name,
-                    "subject": t.subject.value,
-                    "description": t.description,
-                    "primary_key": list(t.primary_key),
-                    "files": None if isinstance(t, View) else path_pattern(t),
-                    "by_name_only": not isinstance(t, View) and t.by_name_only,
-                }
-                for t in (*TABLES.values(), *VIEWS.values())
-            ]
-        )
-        return
-    rows = [
-        (t.name, t.description + (" Ingested by name only." if t.by_name_only else ""))
-        for t in TABLES.values()
+    return [
+        {
+            "name": t.name,
+            "subject": t.subject.value,
+            "description": t.description,
+            "primary_key": list(t.primary_key),
+            "files": None if isinstance(t, View) else path_pattern(t),
+            "by_name_only": not isinstance(t, View) and t.by_name_only,
+        }
+        for t in (*TABLES.values(), *VIEWS.values())
     ]
-    print_table(("table", "~description"), rows)
-    print_table(("view", "~description"), [(v.name, v.description) for v in VIEWS.values()])
-    typer.echo("vblake describe TABLE lists the columns of a table.")
+
+
+def _tables_of(lake: str) -> list[dict[str, Any]]:
+    from pipelines.catalog.connect import open_lake
+    from pipelines.lake.store import open_store
+
+    columns = ("name", "subject", "description", "primary_key", "files", "by_name_only")
+    with open_lake(open_store(lake)) as opened:
+        rows = opened.sql(
+            "SELECT table_name, subject, description, primary_key, "
+            "CASE WHEN storage <> 'view' THEN table_name || '/**/*.parquet' END, by_name_only "
+            "FROM _tables ORDER BY rowid"
+        ).fetchall()
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def describe(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A table or view of the lake.")],
+    lake: DictionaryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a table or view and its columns. Needs no lake.
+    """Describe a table or view and its columns.
+
+    Without a lake, this is the table that this version of vblake writes.
 
     [dim]Example:[/dim]  vblake describe trials
     """
-    from schemas.dictionary import column_rows, table_summary, view_summary
-    from schemas.views import View
-
-    declared = _declared(table)
-    facts = view_summary(declared) if isinstance(declared, View) else table_summary(declared)
+    facts, columns = _declaration(table) if lake is None else _description_in(lake, table)
     if as_json:
         named = {label.replace(" ", "_"): text for label, text in facts}
-        print_json({**named, "columns": column_rows(declared)})
+        print_json({**named, "columns": columns})
         return
     label_width = max(len(label) for label, _ in facts)
     for label, text in facts:
@@ -76,11 +106,47 @@ def describe(
             c["name"] + (f"\nalias {c['alias']}" if c["alias"] else ""),
             *(c[name] for name in ("type", "unit", "null", "description")),
         )
-        for c in column_rows(declared)
+        for c in columns
     ]
     print_table(("column", "~type", "~unit", "~NULL", "~description"), rows)
     if width() is not None:
         typer.echo("--json also has the source of each column in the NWB files.")
+
+
+def _declaration(table: str) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
+    """Facts about a table, as label and text, and its columns."""
+    from schemas.dictionary import column_rows, table_summary, view_summary
+    from schemas.views import View
+
+    declared = _declared(table)
+    facts = view_summary(declared) if isinstance(declared, View) else table_summary(declared)
+    return facts, column_rows(declared)
+
+
+def _description_in(lake: str, table: str) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
+    """The same by the catalog of a lake."""
+    from pipelines.catalog.connect import open_lake
+    from pipelines.lake.store import open_store
+    from vblake.connection import literal
+
+    with open_lake(open_store(lake)) as opened:
+        try:
+            opened.describe(table)
+        except LookupError as error:
+            raise UsageError(str(error)) from None
+        one = f"WHERE table_name = {literal(table)}"
+        ((description, key, storage),) = opened.sql(
+            f"SELECT description, primary_key, storage FROM _tables {one}"
+        ).fetchall()
+        rows = opened.sql(
+            "SELECT column_name, type, coalesce(unit, ''), if(nullable, 'may be', 'never'), "
+            "if(documented, '●', ''), coalesce(alias, ''), description, coalesce(source, '') "
+            f"FROM _columns {one} ORDER BY position"
+        ).fetchall()
+    kind = "view" if storage == "view" else "table"
+    facts = [(kind, table), ("description", description), ("primary key", ", ".join(key) or "none")]
+    names = ("name", "type", "unit", "null", "documented", "alias", "description", "source")
+    return facts, [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _declared(name: str) -> Table | View:

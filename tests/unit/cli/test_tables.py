@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,21 @@ def test_describe_a_view() -> None:
 )
 def test_describe_an_unknown_table(name: str, hint: str) -> None:
     assert refusal("describe", name) == f"error: There is no table {name!r}. {hint}"
+
+
+def test_tables_and_columns_of_a_lake(lake: Path) -> None:
+    (licks,) = (t for t in json.loads(output("tables", "--json")) if t["name"] == "licks")
+    found = json.loads(output("tables", "--lake", lake, "--json"))
+    assert [t["name"] for t in found] == [*TABLES, *VIEWS]
+    assert {**licks, "files": "licks/**/*.parquet"} in found
+    for table in ("licks", "matched_cells"):
+        described = json.loads(output("describe", table, "--lake", lake, "--json"))
+        declared = json.loads(output("describe", table, "--json"))
+        assert described["columns"] == declared["columns"]
+    assert output("describe", "licks", "--lake", lake).split()[:2] == ["table", "licks"]
+
+
+def test_describe_an_unknown_table_of_a_lake(lake: Path) -> None:
+    assert refusal("describe", "lick", "--lake", lake) == (
+        f"error: {lake} has no table 'lick'. Did you mean 'licks'?"
+    )
