@@ -6,8 +6,6 @@ samples. In NumPy it takes half a second.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vblake.files import Files, find_files, nearest
-
-Array = np.ndarray[Any, Any]
+from vblake.lists import Array, items, read_groups
 
 TRACES = {
     "dff": ("dff_traces", "dff"),
@@ -102,7 +99,7 @@ def read_experiment_traces(
     mouse_id: int | None = None,
 ) -> Traces:
     """Reads traces as `read_traces` does; with a mouse, its folder alone is listed."""
-    path = _experiment_file(files, table, experiment, mouse_id)
+    path = experiment_file(files, table, experiment, mouse_id)
     file = pq.ParquetFile(files.open(path))
     lists = [field.name for field in file.schema_arrow if pa.types.is_list(field.type)]
     if not lists or "cell_roi_id" not in file.schema_arrow.names:
@@ -114,11 +111,12 @@ def read_experiment_traces(
     if name not in lists:
         raise LookupError(f"{table} has no column {name!r} of traces. Use {' or '.join(lists)}.")
     clock = pq.ParquetFile(
-        files.open(_experiment_file(files, "ophys_timestamps", experiment, mouse_id))
+        files.open(experiment_file(files, "ophys_timestamps", experiment, mouse_id))
     )
-    timestamps = _items(clock.read(["timestamps"]).column("timestamps"))
+    timestamps = items(clock.read(["timestamps"]).column("timestamps"))
     ids = file.read(["cell_roi_id", "cell_specimen_id"])
-    values = _read_lists(file, name, files, path)
+    counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    values = _matrix(files, path, name, counts)
     units = (file.schema_arrow.field(name).metadata or {}).get(b"unit")
     return Traces(
         ids.column("cell_roi_id").to_numpy(),
@@ -205,8 +203,12 @@ def mean_of_windows(traces: Traces, frames: Array, lags: Array) -> Array:
     return mean
 
 
-def _experiment_file(files: Files, table: str, experiment: int, mouse_id: int | None = None) -> str:
-    """The path of an experiment's file of a table. Its mouse need not be known."""
+def experiment_file(files: Files, table: str, experiment: int, mouse_id: int | None = None) -> str:
+    """The path of an experiment's file of a table. Its mouse need not be known.
+
+    Raises:
+        LookupError: the lake has no such table or experiment.
+    """
     start = "ophys_experiment_"
     if mouse_id is not None:
         folder = files.paths(f"{table}/mouse_id={mouse_id}")
@@ -236,36 +238,31 @@ def _experiment_file(files: Files, table: str, experiment: int, mouse_id: int | 
     return path
 
 
-def _read_lists(file: pq.ParquetFile, column: str, files: Files, path: str) -> Array:
+def _matrix(files: Files, path: str, column: str, counts: list[int]) -> Array:
     """Lists of equal length, one per row, as an array of shape (n_rows, length).
 
     Each row group is copied to its place, since a whole column and its copy would take twice the
-    memory. PyArrow decodes the row groups of one column one after the other, hence the threads.
+    memory.
+
+    Args:
+        files: the lake's files.
+        path: one of them.
+        column: name of the column.
+        counts: number of rows of each row group.
     """
-    counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     ends = np.cumsum(counts, dtype=np.int64)
-
-    def rows(group: int) -> Array:
-        # A ParquetFile is not made for several threads.
-        own = pq.ParquetFile(files.open(path), metadata=file.metadata)
-        part = own.read_row_group(group, [column]).column(column)
-        return _items(part).reshape(len(part), -1)
-
     if not counts:
         return np.empty((0, 0))
-    first = rows(0)
+    (first,) = read_groups(files, path, column, [0], _rows)
     values = np.empty((int(ends[-1]), first.shape[1]))
     values[: counts[0]] = first
 
-    def put(group: int) -> None:
-        values[ends[group - 1] : ends[group]] = rows(group)
+    def put(group: int, part: pa.ChunkedArray[Any]) -> None:
+        values[ends[group - 1] : ends[group]] = _rows(group, part)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        list(threads.map(put, range(1, len(counts))))
+    read_groups(files, path, column, range(1, len(counts)), put)
     return values
 
 
-def _items(column: pa.ChunkedArray[Any]) -> Array:
-    """The items of all lists of a column, one after the other."""
-    chunks = [chunk.flatten() for chunk in column.chunks]
-    return pa.chunked_array(chunks, type=column.type.value_type).to_numpy()
+def _rows(_: int, part: pa.ChunkedArray[Any]) -> Array:
+    return items(part).reshape(len(part), -1)

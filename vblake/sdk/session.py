@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow.parquet as pq
 
 import vblake.sdk.columns as columns
+from vblake.files import Files
+from vblake.lists import Array, read_lists
 from vblake.sdk.frames import objects, to_dictionary, to_pandas
 from vblake.session import Experiment, Session, masks_of
-from vblake.traces import Array
+from vblake.traces import experiment_file
 
 
 class Coordinates(NamedTuple):
@@ -119,15 +123,15 @@ class BehaviorSession:
             "gives_behavior", behavior_session_id=session.behavior_session_id
         )
         files = ledger.select("image_set", "images").collect()
-        image_set, images = files.row(0) if len(files) else (None, [])
-        rows = lake.scan("stimulus_templates").filter(image_set=image_set).collect()
-        if not images or rows.is_empty():
+        image_set, images = files.row(0) if len(files) else ("", [])
+        paths = lake.files.paths(f"stimulus_templates/image_set={quote(image_set, safe='')}")
+        if not images or not paths:
             raise LookupError(
                 f"{lake.root} has no templates of behaviour session {session.behavior_session_id}. "
                 "Ingest them with `vblake ingest --behavior-session "
                 f"{session.behavior_session_id} --tables stimulus_templates`."
             )
-        return _templates(rows, sorted(images))
+        return _templates(lake.files, paths[0], sorted(images), image_set)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -252,24 +256,22 @@ class BehaviorOphysExperiment(BehaviorSession):
     @cached_property
     def dff_traces(self) -> pd.DataFrame:
         """`dff` of each cell, shape (n_frames,), by `cell_specimen_id`."""
-        return self._traces(columns.DFF, dff="dff")
+        return self._traces(columns.DFF, "dff")
 
     @cached_property
     def corrected_fluorescence_traces(self) -> pd.DataFrame:
         """`corrected_fluorescence` of each cell and how it was corrected, by `cell_specimen_id`."""
-        return self._traces(
-            columns.CORRECTED_FLUORESCENCE, corrected_fluorescence="corrected_fluorescence"
-        )
+        return self._traces(columns.CORRECTED_FLUORESCENCE, "corrected_fluorescence")
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """`events` and `filtered_events` of each cell, by `cell_specimen_id`."""
-        return self._traces(columns.EVENTS, events="events", filtered_events="filtered_events")
+        return self._traces(columns.EVENTS, "events", "filtered_events")
 
     @cached_property
     def demixed_traces(self) -> pd.DataFrame:
         """`demixed_trace` of each cell, by `cell_specimen_id`; ingested by name only."""
-        return self._traces(columns.DEMIXED, demixed_trace="demixed")
+        return self._traces(columns.DEMIXED, "demixed_trace")
 
     @cached_property
     def neuropil_traces(self) -> pd.DataFrame:
@@ -277,7 +279,7 @@ class BehaviorOphysExperiment(BehaviorSession):
 
         The SDK returns the demixed traces here by mistake.
         """
-        return self._traces(columns.NEUROPIL, neuropil_trace="neuropil")
+        return self._traces(columns.NEUROPIL, "neuropil_trace")
 
     @cached_property
     def max_projection(self) -> Image:
@@ -317,13 +319,15 @@ class BehaviorOphysExperiment(BehaviorSession):
             frame[name] = objects(values).to_numpy()
         return frame
 
-    def _traces(self, frame: columns.Frame, **kinds: str) -> pd.DataFrame:
-        """A table of traces: the arrays, by column and kind, follow the id of the ROI."""
-        rows = self._experiment.table(frame.table, leave_out=tuple(kinds))
-        table = self._of_cells(to_pandas(rows, frame))
-        for place, (name, kind) in enumerate(kinds.items(), start=1):
-            values = self._experiment.read_traces(kind).values
-            table.insert(place, name, objects(list(values)).to_numpy())
+    def _traces(self, frame: columns.Frame, *traces: str) -> pd.DataFrame:
+        """A table of traces: the arrays follow the id of the ROI."""
+        files, plane = self._session.lake.files, self._experiment
+        path = experiment_file(files, frame.table, plane.ophys_experiment_id, plane.mouse_id)
+        file = pq.ParquetFile(files.open(path))
+        small = [name for name in file.schema_arrow.names if name not in traces]
+        table = self._of_cells(to_pandas(pl.DataFrame(file.read(small)), frame))
+        for place, name in enumerate(traces, start=1):
+            table.insert(place, name, objects(read_lists(files, path, name)).to_numpy())
         return table
 
     def _image(self, name: str) -> Image:
@@ -332,18 +336,17 @@ class BehaviorOphysExperiment(BehaviorSession):
         return Image(whole if np.array_equal(pixels, whole) else pixels, spacing)
 
 
-def _templates(rows: pl.DataFrame, images: list[str]) -> pd.DataFrame:
-    """Templates of some images as the SDK has them: 2-D arrays by the image's name."""
-    # Gratings are computed, and stored in single precision.
-    kinds = {"unwarped": np.float32 if rows["image_set"][0] == "grating" else np.float64}
-    # Filtering and sorting would copy the images, 20 MB each.
-    names = rows["image_name"].to_list()
-    places = [names.index(name) for name in images]
-    shapes = rows.select("height", "width").rows()
+def _templates(files: Files, path: str, images: list[str], image_set: str) -> pd.DataFrame:
+    """Templates of some images of a set as the SDK has them: 2-D arrays by the image's name."""
+    known = pq.ParquetFile(files.open(path)).read(["image_name", "height", "width"])
+    names = known.column("image_name").to_pylist()
+    shapes = list(zip(known["height"].to_pylist(), known["width"].to_pylist(), strict=True))
     frame = pd.DataFrame(index=pd.Index(images, dtype=object, name="image_name"))
-    for name in ("unwarped", "warped"):
-        values = [rows[name][place].to_numpy(writable=True) for place in places]
-        arrays = [v.reshape(shapes[place]) for v, place in zip(values, places, strict=True)]
-        arrays = [array.astype(kinds.get(name, array.dtype), copy=False) for array in arrays]
-        frame[name] = objects(arrays).to_numpy()
+    for column in ("unwarped", "warped"):
+        values = dict(zip(names, read_lists(files, path, column), strict=True))
+        arrays = [values[name].reshape(shapes[names.index(name)]) for name in images]
+        if column == "unwarped" and image_set == "grating":
+            # Gratings are computed, and stored in single precision.
+            arrays = [array.astype(np.float32) for array in arrays]
+        frame[column] = objects(arrays).to_numpy()
     return frame
