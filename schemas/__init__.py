@@ -8,7 +8,7 @@ dictionary. No I/O here.
 from __future__ import annotations
 
 from schemas.model import Column, Encoding, ForeignKey, Storage, Subject, Table, Type
-from schemas.tables.annotations import PRESENTATION_ANNOTATIONS
+from schemas.tables.annotations import PRESENTATION_ANNOTATIONS, PRESENTATION_FRAMES
 from schemas.tables.behavior import BEHAVIOR_SERIES_TABLES
 from schemas.tables.ledger import SOURCE_FILES
 from schemas.tables.metadata import METADATA_TABLES
@@ -31,6 +31,7 @@ TABLES: dict[str, Table] = {
         *BEHAVIOR_SERIES_TABLES,
         PRESENTATION_ANNOTATIONS,
         *OPHYS_TABLES,
+        PRESENTATION_FRAMES,
         SOURCE_FILES,
     )
 }

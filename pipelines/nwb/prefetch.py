@@ -27,6 +27,7 @@ from pipelines.source.range_file import BLOCK, GAP, Range, RangeFile, merged
 from schemas.errors import DataError
 
 _TRIALS = ("/intervals/trials/*",)
+_PRESENTATIONS = "/intervals/*_presentations/*"
 _REWARDS = ("/processing/rewards/*/*",)
 _CELL_IDS = (f"{CELL_TABLE}/id", f"{CELL_TABLE}/valid_roi", f"{CELL_TABLE}/cell_specimen_id")
 _STIMULUS_CLOCK = "/processing/stimulus/timestamps/timestamps"
@@ -54,7 +55,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         f"{_PLANES}/*/*/emission_lambda",
     ),
     "trials": _TRIALS,
-    "stimulus_presentations": (*_TRIALS, "/intervals/*_presentations/*"),
+    "stimulus_presentations": (*_TRIALS, _PRESENTATIONS),
     _IMAGES: (
         "/stimulus/templates/*/data",
         "/stimulus/templates/*/unwarped",
@@ -74,7 +75,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "presentation_annotations": (
         *_TRIALS,
         *_REWARDS,
-        "/intervals/*_presentations/*",
+        _PRESENTATIONS,
         "/processing/licking/licks/*",
         "/processing/running/speed/*",
         f"{_EYE}/eye_tracking/timestamps",
@@ -101,6 +102,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         f"{OPHYS}/images/max_projection",
         f"{CELL_TABLE}/image_mask",
     ),
+    "presentation_frames": (*_TRIALS, _PRESENTATIONS, _OPHYS_CLOCK),
 }
 """The groups and datasets that each table is read from, as patterns that match one member at a
 time. For a group, its attributes are meant."""

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.nwb.clock import MESSAGE, goes_back
 from pipelines.nwb.recording import Recording, Rows
+from pipelines.nwb.traces import OPHYS_CLOCK, frame_count, read_ophys_timestamps
 from pipelines.nwb.trials import TRIALS, Trials, read_trials
 from schemas import TABLES, Column, Type
-from schemas.casts import NDArray
+from schemas.casts import NDArray, Values
 
 _IGNORED = frozenset(("tags", "tags_index", "timeseries", "timeseries_index", "id"))
 _RECOMPUTED = frozenset(("is_change", "flashes_since_change"))
@@ -219,6 +221,43 @@ def stimulus_presentations(recording: Recording) -> Iterator[Rows]:
     assert start_time is not None
     count = len(start_time)
     yield Rows({"stimulus_presentations_id": np.arange(count), **columns}, count)
+
+
+def presentation_frames(recording: Recording) -> Iterator[Rows]:
+    """The imaging frames of the plane at which each presentation starts and the next one does.
+
+    Raises:
+        DataError: the presentations or the clock cannot be read, or the clock goes back.
+    """
+    start_time = recording.once(read_presentations)["start_time"]
+    assert start_time is not None
+    recorded = recording.once(read_ophys_timestamps)[: recording.once(frame_count)]
+    if goes_back(recorded).any():
+        expected = "times that are finite and do not decrease"
+        raise recording.hdf.error(OPHYS_CLOCK, MESSAGE, expected=expected, found="others")
+    onset = onset_frames(start_time, recorded)
+    values: dict[str, Values] = {
+        "stimulus_presentations_id": np.arange(len(onset)),
+        "onset_frame": onset,
+        "next_onset_frame": np.append(onset, np.nan)[1:],
+    }
+    yield Rows(values, len(onset))
+
+
+def onset_frames(start_time: NDArray, times: NDArray) -> NDArray:
+    """First frame at or after each start, from 0; NaN for those before the first frame or after
+    the last.
+
+    Args:
+        start_time: seconds, shape (n,).
+        times: of the frames, ascending, seconds, shape (m,).
+
+    >>> onset_frames(np.array([0.0, 1.0, 1.5, 3.0]), np.array([1.0, 2.0]))
+    array([nan,  0.,  1., nan])
+    """
+    frame = np.searchsorted(times, start_time, side="left")
+    inside = (start_time >= times[0]) & (frame < len(times))
+    return np.where(inside, frame, np.nan)
 
 
 def read_presentations(recording: Recording) -> dict[str, NDArray | None]:

@@ -50,6 +50,7 @@ READERS: Mapping[str, Reader] = {
         traces.ophys_timestamps,
         cells.motion_correction,
         cells.projections,
+        presentations.presentation_frames,
     )
 }
 """Readers by table. Each yields the rows of one file, without the keys."""

@@ -13,16 +13,18 @@ from pipelines.nwb.recording import OPHYS, Recording, Rows
 from schemas.casts import NDArray, Ragged, Values
 from schemas.layout import CELLS_PER_ROW_GROUP
 
+OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
+
 _FILTER_FRAMES = 20
 _EVENTS = f"{OPHYS}/event_detection"
 
 
 def read_ophys_timestamps(recording: Recording) -> NDArray:
     """Imaging clock, seconds, shape (n_frames,)."""
-    return recording.hdf.read_numbers(f"{OPHYS}/dff/traces/timestamps")
+    return recording.hdf.read_numbers(OPHYS_CLOCK)
 
 
-def _frames(recording: Recording) -> int:
+def frame_count(recording: Recording) -> int:
     """Number of frames of the plane, which is that of dF/F. The clock may continue after them.
 
     Raises:
@@ -47,7 +49,7 @@ def ophys_timestamps(recording: Recording) -> Iterator[Rows]:
     """The imaging clock as one list. It may continue after the last frame, but not end before
     it.
     """
-    recording.once(_frames)
+    recording.once(frame_count)
     yield Rows({"timestamps": Ragged.one(recording.once(read_ophys_timestamps))}, 1)
 
 
@@ -61,7 +63,7 @@ def _checked_traces(recording: Recording, interface: str) -> str:
     hdf = recording.hdf
     path = f"{OPHYS}/{interface}/traces/data"
     cells = recording.once(read_cells)
-    frames = recording.once(_frames)
+    frames = recording.once(frame_count)
     shape: tuple[int, int] = hdf.numeric_dataset(path, ndim=2).shape
     if shape[1] != len(cells.roi_ids):
         raise hdf.error(
@@ -206,7 +208,7 @@ def events(recording: Recording) -> Iterator[Rows]:
             found=f"{len(rois)} columns, {len(np.unique(rois))} ROIs",
         )
     shape = hdf.numeric_dataset(f"{_EVENTS}/data", ndim=2).shape
-    frames = recording.once(_frames)
+    frames = recording.once(frame_count)
     if shape != (frames, len(rois)):
         raise hdf.error(
             f"{_EVENTS}/data",

@@ -1,10 +1,18 @@
-"""What happened at each presentation, computed from the other behaviour tables."""
+"""What happened at each presentation, and its imaging frames: computed from other tables."""
 
 from __future__ import annotations
 
-from schemas.checks import finite
+from dataclasses import replace
+
+from schemas.checks import Clock, finite, in_clock, not_before
 from schemas.model import Column, ForeignKey, Storage, Subject, Table, Type, column
-from schemas.tables.keys import BEHAVIOR_KEYS, TO_BEHAVIOR_SESSION
+from schemas.tables.keys import (
+    BEHAVIOR_KEYS,
+    OPHYS_FOREIGN_KEYS,
+    OPHYS_KEYS,
+    TO_BEHAVIOR_SESSION,
+    TO_PRESENTATION,
+)
 
 _FORMULA = "docs/formulas.md, presentation_annotations"
 
@@ -22,7 +30,14 @@ def _if_recorded(name: str, description: str, unit: str | None = None) -> Column
     return column(name, Type.FLOAT64, description, unit, _FORMULA, optional=True)
 
 
-_PRESENTATION = ("behavior_session_id", "stimulus_presentations_id")
+_PRESENTATION = TO_PRESENTATION.columns
+_PRESENTATION_ID = column(
+    "stimulus_presentations_id",
+    Type.INT64,
+    "Presentation, as in stimulus_presentations; those of the task only.",
+    source="stimulus_presentations.stimulus_presentations_id",
+    required=True,
+)
 
 PRESENTATION_ANNOTATIONS = Table(
     name="presentation_annotations",
@@ -32,13 +47,7 @@ PRESENTATION_ANNOTATIONS = Table(
     storage=Storage.MOUSE,
     columns=(
         *BEHAVIOR_KEYS,
-        column(
-            "stimulus_presentations_id",
-            Type.INT64,
-            "Presentation, as in stimulus_presentations; those of the task only.",
-            source="stimulus_presentations.stimulus_presentations_id",
-            required=True,
-        ),
+        _PRESENTATION_ID,
         _note("licked", Type.BOOL, "Whether the mouse licked within 0.75 s after the start."),
         _note("licks", Type.LIST_FLOAT64, "Times of these licks; empty if there were none.", "s"),
         _note("first_lick_time", Type.FLOAT64, "Time of the first of them.", "s"),
@@ -119,7 +128,7 @@ PRESENTATION_ANNOTATIONS = Table(
     order=_PRESENTATION,
     foreign_keys=(
         TO_BEHAVIOR_SESSION,
-        ForeignKey(_PRESENTATION, "stimulus_presentations", _PRESENTATION),
+        TO_PRESENTATION,
         ForeignKey(
             ("behavior_session_id", "change_trials_id"),
             "trials",
@@ -128,4 +137,42 @@ PRESENTATION_ANNOTATIONS = Table(
     ),
     checks=(finite("licks"),),
     derived_from=("licks", "rewards"),
+)
+
+_FRAME = "docs/formulas.md, presentation_frames"
+
+PRESENTATION_FRAMES = Table(
+    name="presentation_frames",
+    description="Imaging frames of each presentation. In SQL, `dff[onset_frame + 1 : "
+    "next_onset_frame]` is the trace until the next one.",
+    subject=Subject.OPHYS,
+    storage=Storage.MOUSE,
+    columns=(
+        *OPHYS_KEYS,
+        replace(_PRESENTATION_ID, description="Presentation, as in stimulus_presentations."),
+        column(
+            "onset_frame",
+            Type.INT64,
+            "First imaging frame at or after start_time, counted from 0; NULL where the "
+            "presentation starts outside of the recording.",
+            "frame",
+            _FRAME,
+        ),
+        column(
+            "next_onset_frame",
+            Type.INT64,
+            "onset_frame of the next presentation; NULL for the last one.",
+            "frame",
+            _FRAME,
+        ),
+    ),
+    primary_key=("ophys_experiment_id", "stimulus_presentations_id"),
+    order=("ophys_experiment_id", "stimulus_presentations_id"),
+    foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_PRESENTATION),
+    checks=(
+        in_clock("onset_frame", Clock.OPHYS),
+        in_clock("next_onset_frame", Clock.OPHYS),
+        not_before("next_onset_frame", "onset_frame"),
+    ),
+    derived_from=("ophys_timestamps",),
 )

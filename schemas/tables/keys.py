@@ -89,4 +89,9 @@ TO_TRIAL = ForeignKey(
     ("behavior_session_id", "trials_id"), "trials", ("behavior_session_id", "trials_id")
 )
 TO_EACH_TRIAL = replace(TO_TRIAL, complete=True)
+TO_PRESENTATION = ForeignKey(
+    ("behavior_session_id", "stimulus_presentations_id"),
+    "stimulus_presentations",
+    ("behavior_session_id", "stimulus_presentations_id"),
+)
 OPHYS_FOREIGN_KEYS = (TO_BEHAVIOR_SESSION, TO_OPHYS_SESSION, TO_OPHYS_EXPERIMENT)

@@ -36,6 +36,7 @@ NO_TRUTH = {
     "roi_masks",
     "running_acquisition",
     "presentation_annotations",
+    "presentation_frames",
 }
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from builders.lakes import query
 from builders.mini import EXPERIMENT, SESSION, TRUTH, mini_bucket
 from builders.truth import BEHAVIOR, OPHYS, ROIS, Comparison, same
 
@@ -66,3 +70,39 @@ def test_the_comparison_allows_for_rounding_in_what_is_computed() -> None:
     assert same("mean_dprime", None, float("nan"))
     assert not same("timestamps", [0.0], [-0.0])
     assert same("events", [float("nan")], [float("nan")])
+
+
+def _frames_by_hand() -> tuple[dict[int, list[int | None]], dict[int, bool]]:
+    """Onset and next onset of each presentation, and whether it is omitted, from the truth."""
+    truth = TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT)
+    times = np.load(truth / "ophys_timestamps.npy").tolist()
+    shown = pq.read_table(truth / "stimulus_presentations.parquet").to_pylist()
+    onset = [
+        next((k for k, time in enumerate(times) if time >= row["start_time"]), None)
+        if row["start_time"] >= times[0]
+        else None
+        for row in shown
+    ]
+    ids = [row["stimulus_presentations_id"] for row in shown]
+    frames = zip(onset, [*onset[1:], None], strict=True)
+    omitted = {row["stimulus_presentations_id"]: row["omitted"] is True for row in shown}
+    return {key: [*pair] for key, pair in zip(ids, frames, strict=True)}, omitted
+
+
+def test_frames_of_presentations_and_the_example_of_the_page(lake: Path) -> None:
+    frames, omitted = _frames_by_hand()
+    sql = "SELECT stimulus_presentations_id, onset_frame, next_onset_frame FROM presentation_frames"
+    assert {key: pair for key, *pair in query(lake, sql)} == frames
+
+    page = (Path(__file__).parents[2] / "docs" / "formulas.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```sql\n(.*?)```", page.partition("## presentation_frames")[2], re.S)
+    truth = TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT)
+    expected = {
+        (cell["cell_roi_id"], key): np.mean(cell["dff"][first:last])
+        for cell in pq.read_table(truth / "dff_traces.parquet").to_pylist()
+        for key, (first, last) in frames.items()
+        if omitted[key]
+    }
+    got = {(cell, key): mean for cell, key, mean in query(lake, example)}
+    assert len(got) > 0
+    assert got == pytest.approx(expected, rel=1e-12)

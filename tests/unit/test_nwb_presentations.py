@@ -10,8 +10,10 @@ from builders.nwb import (
     IMAGES,
     NAME,
     NAN,
+    OPHYS,
     TEMPLATE,
     TRIALS,
+    Content,
     behavior_file,
     column,
     columns,
@@ -24,6 +26,7 @@ from builders.nwb import (
     templates,
     trials,
     trials_of,
+    whole_file,
     without,
 )
 
@@ -270,3 +273,33 @@ def test_no_group_at_all() -> None:
     assert problem(TABLE, metadata() | trials()) == (
         f"file {NAME}, column /intervals/*_presentations: no stimulus presentations; expected at least one group; found none"
     )
+
+
+# Starts: gray screen 0.0, im065 1.25, im077 2.25, omitted 3.25, im077 4.25 and 8.25, im065 12.25,
+# two movie frames 302.25 and 302.5.
+CLOCK = f"{OPHYS}/dff/traces/timestamps"
+FRAMES_TABLE = "presentation_frames"
+
+
+def _with_clock(*times: float) -> Content:
+    return whole_file() | {CLOCK: np.array(times)}
+
+
+def test_a_presentation_starts_at_the_first_frame_that_is_not_before_it() -> None:
+    got = columns(FRAMES_TABLE, _with_clock(1.0, 2.25, 4.0, 5.0, 13.0))
+    assert got == {
+        "stimulus_presentations_id": list(range(9)),
+        "onset_frame": [None, 1, 1, 2, 3, 4, 4, None, None],
+        "next_onset_frame": [1, 1, 2, 3, 4, 4, None, None, None],
+    }
+
+
+def test_a_time_without_traces_is_no_frame() -> None:
+    got = column(FRAMES_TABLE, _with_clock(1.0, 2.25, 4.0, 5.0, 13.0, 303.0), "onset_frame")
+    assert got[-3:] == [4, None, None]
+
+
+def test_frames_need_a_clock_that_does_not_go_back() -> None:
+    error = problem(FRAMES_TABLE, _with_clock(1.0, 2.25, 2.0, 5.0, 13.0))
+    assert "times go back or are missing" in error
+    assert CLOCK in error
