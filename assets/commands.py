@@ -71,7 +71,7 @@ def ui(
     require_build()
     from assets.instance import dagster_home
 
-    home = dagster_home()
+    home = dagster_home(lake)
     os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
     command = [sys.executable, "-m", "dagster", "dev", "--module-name", "assets.definitions"]
     command += ["--host", host, "--port", str(port)]

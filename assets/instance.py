@@ -1,4 +1,4 @@
-"""The folder in which Dagster keeps its settings and the record of all runs."""
+"""The folder in which Dagster keeps its settings and the record of a lake's runs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,37 @@ import os
 import shutil
 from pathlib import Path
 
-_PROJECT = Path(__file__).resolve().parents[1]
-_SETTINGS = "dagster.yaml"
+from pipelines.lake.state import state_folder
+from pipelines.lake.store import open_store
+from schemas.errors import LakeError
+from schemas.layout import DAGSTER
+
+_SETTINGS = Path(__file__).with_name("dagster.yaml")
+"""A link to the file at the root of the project; in an installed package, a copy of it."""
 
 
-def dagster_home() -> Path:
-    """Makes Dagster's folder, puts the project's settings into it, and names it to Dagster.
+def dagster_home(lake: str) -> Path:
+    """Makes Dagster's folder of a lake, puts our settings into it, and names it to Dagster.
 
-    It is $DAGSTER_HOME if that is set; else `.dagster` in the clone that vblake was installed
-    from; else, if that cannot be written, a folder of the user's. Settings that are already in
-    $DAGSTER_HOME are left alone.
+    It is $DAGSTER_HOME if that is set, else `_dagster` in the lake's own folder
+    (`pipelines.lake.state`). Settings that are already in $DAGSTER_HOME are left alone.
+
+    Raises:
+        LakeError: the folder cannot be made.
     """
     named = os.environ.get("DAGSTER_HOME")
-    if named:
-        home = Path(named).absolute()
-    elif (_PROJECT / _SETTINGS).is_file() and os.access(_PROJECT, os.W_OK):
-        home = _PROJECT / ".dagster"
-    else:
-        home = Path("~/.local/share/vblake").expanduser()
-    home.mkdir(parents=True, exist_ok=True)
-    ours, settings = _PROJECT / _SETTINGS, home / _SETTINGS
-    if ours.is_file() and not (settings.is_file() and (named or filecmp.cmp(ours, settings))):
-        shutil.copyfile(ours, settings)
+    home = Path(named).absolute() if named else state_folder(open_store(lake)) / DAGSTER
+    settings = home / _SETTINGS.name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (settings.is_file() and (named or filecmp.cmp(_SETTINGS, settings))):
+            shutil.copyfile(_SETTINGS, settings)
+    except OSError as error:
+        raise LakeError(
+            f"Dagster cannot keep its record in {home}: {error.strerror}. "
+            "Set DAGSTER_HOME to a folder that you may write to."
+        ) from error
     os.environ["DAGSTER_HOME"] = str(home)
+    # Also for the processes that Dagster starts, and before it has read its settings.
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
     return home

@@ -36,7 +36,7 @@ def run_in_this_process(
     Raises:
         VblakeError: what `ingest` raises; or Dagster cannot keep its record.
     """
-    home = dagster_home()
+    home = dagster_home(options.lake)
     # A signal that comes while a connection is closed stops the command, and is not worth a
     # traceback in the log.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

@@ -187,7 +187,7 @@ def ingest(
     store, release = prepared.store, prepared.release.version
     reports: list[MouseReport] = []
     create_lake(store, release)
-    with writing(store):
+    with writing(store, prepared.request.wait_s):
         publish_project_tables(store, prepared.project.tables, release)
         catalog = GrowingCatalog(store, release)
 
@@ -329,6 +329,6 @@ def publish_project(prepared: Prepared) -> Mapping[str, pa.Table]:
     """
     store, tables = prepared.store, prepared.project.tables
     create_lake(store, prepared.release.version)
-    with writing(store):
+    with writing(store, prepared.request.wait_s):
         publish_project_tables(store, tables, prepared.release.version)
     return tables

@@ -66,6 +66,7 @@ class IngestRequest:
         dask: address of a Dask scheduler to use instead.
         verify_hash: fetch objects of a remote source whole and check them against the hash of the
             manifest. It is implied if the source ignores versions.
+        wait_s: how long to wait for another process that writes to the lake, seconds.
     """
 
     source: SourceSpec
@@ -78,3 +79,4 @@ class IngestRequest:
     memory: int | None = None
     dask: str | None = None
     verify_hash: bool = False
+    wait_s: float = 0.0

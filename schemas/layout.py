@@ -13,6 +13,8 @@ MARKER = "_lake.json"
 Readers that glob skip names with a leading underscore.
 """
 STAGING = "_staging"
+DAGSTER = "_dagster"
+"""Folder of Dagster's runs and settings in a local lake; no upgrade exchanges or copies it."""
 
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group, DuckDB's own size: one session's rows are found in 23 ms, against 325 ms

@@ -207,9 +207,10 @@ class IngestOptions:
             "--ignore-versions",
         ),
     ] = False
-    release: Annotated[str, _selection("X.Y.Z", "Release of the dataset: latest or X.Y.Z.")] = (
-        "latest"
-    )
+    release: Annotated[
+        str,
+        _selection("X.Y.Z", "Release of the dataset: latest or X.Y.Z.", envvar="VBLAKE_RELEASE"),
+    ] = "latest"
     mouse: Annotated[list[int] | None, _selection("ID", "Files of this mouse; repeatable.")] = None
     behavior_session: Annotated[
         list[int] | None, _selection("ID", "Files of this behaviour session; repeatable.")
@@ -260,6 +261,17 @@ class IngestOptions:
         _work("ADDRESS", "Address of a Dask scheduler whose workers convert the files."),
     ] = None
 
+    wait: Annotated[
+        float | None,
+        _work(
+            "SECONDS",
+            "How long to wait for another process that writes to the lake.",
+            envvar="VBLAKE_WAIT",
+            min=0,
+            show_default="not at all; runs of the web interface wait up to 12 hours",
+        ),
+    ] = None
+
     @classmethod
     def from_environment(cls, given: Mapping[str, Any]) -> Self:
         """Options from some given values; the others come from their variables, or are defaults.
@@ -278,7 +290,8 @@ class IngestOptions:
             elif set_ones:
                 text = os.environ[set_ones[0]]
                 try:
-                    found[name] = kind(text) if kind in (int, float) else text
+                    numeric = next((t for t in (int, float) if t in (kind, *get_args(kind))), str)
+                    found[name] = numeric(text)
                 except ValueError:
                     raise UsageError(f"{set_ones[0]} is {text!r}; expected a number.") from None
             value = found.get(name)
@@ -327,6 +340,7 @@ class IngestOptions:
             memory=None if self.memory is None else workers_memory(self.memory),
             dask=self.dask,
             verify_hash=self.verify_hash,
+            wait_s=self.wait or 0.0,
         )
 
 

@@ -25,7 +25,7 @@ from pipelines.log import quiet_libraries
 from pipelines.os_errors import first_line, within_limits
 from schemas import SCHEMA_VERSION
 from schemas.errors import LakeError
-from schemas.layout import MARKER, STAGING
+from schemas.layout import DAGSTER, MARKER, STAGING
 from vblake.files import s3_file_system
 
 if TYPE_CHECKING:
@@ -295,7 +295,8 @@ def create_lake(store: Store, release: str) -> None:
     if isinstance(store, LocalStore):
         if store.folder.exists() and not store.folder.is_dir():
             raise LakeError(f"{store.root} is a file, not a folder. Give another --lake.")
-        if store.folder.is_dir() and any(p.name != STAGING for p in store.folder.iterdir()):
+        ours = (STAGING, DAGSTER)  # `vblake ui` may have been there before
+        if store.folder.is_dir() and any(p.name not in ours for p in store.folder.iterdir()):
             raise LakeError(
                 f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). "
                 "Give an empty or new folder as --lake."

@@ -163,7 +163,7 @@ def test_a_second_ingest_says_who_writes_and_one_killed_frees_the_lake_at_once(
     lake, order = tmp_path / "lake", _order(sample_lake, seed)
     with S3Server(sample_bucket, latency=0.2) as server:
         process = _start(server, lake, set(order[:2]), tmp_path / "home")
-        said = f"{lake} is being written to by another vblake process (pid {process.pid}). Wait until it has finished."
+        said = f"{lake} is being written to by another vblake process (pid {process.pid} on "
         with pytest.raises(LakeError, match=re.escape(said)):
             _ingest(sample_bucket, lake, {order[0]})
         # The process alone, as kill -9 does it: its workers are left to themselves for a moment.

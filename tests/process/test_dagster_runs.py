@@ -23,6 +23,7 @@ from assets.sensors import mice_in_release
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, ignore, prepare
+from pipelines.lake.store import create_lake, open_store
 from schemas import TABLES, Subject
 from schemas.errors import VblakeError
 
@@ -220,7 +221,7 @@ def test_a_run_of_the_schedule_marks_the_mice_that_had_something_to_do(
 def test_the_sensor_adds_new_mice(home: Path, sample_bucket: Path, sample_lake: Path) -> None:
     mice = [str(m) for m in mice_of(sample_lake)]
     resources = {"options": IngestOptions(source=str(sample_bucket))}
-    dagster_home()
+    dagster_home("lake")
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("mouse", mice[:1])
         with dg.build_sensor_context(instance=instance, resources=resources) as context:
@@ -305,24 +306,33 @@ def test_a_record_that_cannot_be_written_is_one_line(
 
 # --- Dagster's folder ----------------------------------------------------------------------------
 
+SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
+
 
 def test_the_settings_of_the_project_are_put_where_dagster_looks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path
 ) -> None:
-    ours = Path(__file__).parents[2] / "dagster.yaml"
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    assert dagster_home() == tmp_path / "home"
-    assert (tmp_path / "home/dagster.yaml").read_text() == ours.read_text()
-    (tmp_path / "home/dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    dagster_home()
-    assert (tmp_path / "home/dagster.yaml").read_text() == "telemetry:\n  enabled: false\n"
+    assert dagster_home(str(tmp_path / "lake")) == home
+    assert (home / "dagster.yaml").read_text() == SETTINGS.read_text()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    dagster_home(str(tmp_path / "lake"))
+    assert (home / "dagster.yaml").read_text() == "telemetry:\n  enabled: false\n"
 
 
-def test_without_a_clone_the_folder_is_the_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_lake_has_its_own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster's state belongs to its lake; a new lake can be made around it."""
+    monkeypatch.setenv("VBLAKE_STATE", str(tmp_path / "state"))
+    homes: list[Path] = []
+    for lake in (str(tmp_path / "one"), str(tmp_path / "two"), "s3://bucket/a", "s3://bucket/b"):
+        monkeypatch.setenv("DAGSTER_HOME", "")
+        homes.append(dagster_home(lake))
+        assert os.environ["DAGSTER_HOME"] == str(homes[-1])
+        assert (homes[-1] / "dagster.yaml").read_text() == SETTINGS.read_text()
+    assert homes[:2] == [tmp_path / "one/_dagster", tmp_path / "two/_dagster"]
+    assert homes[2] != homes[3]
+    assert all(home.is_relative_to(tmp_path / "state") for home in homes[2:])
+    (tmp_path / "one/_dagster/dagster.yaml").write_text("older settings")
     monkeypatch.setenv("DAGSTER_HOME", "")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("assets.instance._PROJECT", tmp_path / "nowhere")
-    assert dagster_home() == tmp_path / ".local/share/vblake"
-    assert os.environ["DAGSTER_HOME"] == str(tmp_path / ".local/share/vblake")
+    dagster_home(str(tmp_path / "one"))
+    assert (homes[0] / "dagster.yaml").read_text() == SETTINGS.read_text()
+    create_lake(open_store(str(tmp_path / "one")), "1.1.0")

@@ -33,7 +33,7 @@ def test_this_installation_has_the_command() -> None:
 def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", *PACKAGES):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "dagster.yaml", *PACKAGES):
         subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
     command = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
     subprocess.run(
@@ -51,6 +51,7 @@ def test_a_wheel_has_the_command_and_the_packages(tmp_path: Path) -> None:
         (name,) = [name for name in names if name.endswith(end)]
         return content.read(name).decode()
 
+    assert text("assets/dagster.yaml") == (ROOT / "dagster.yaml").read_text()
     assert "vblake = assets.__main__:main" in text("/entry_points.txt")
     assert text("/LICENSE") == (ROOT / "LICENSE").read_text()
     assert "License-Expression: BSD-3-Clause\n" in text("/METADATA")
