@@ -18,7 +18,8 @@ from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, ingest, publish_project
 from pipelines.lake.ledger import LEDGER
 from pipelines.lake.lock import writing
-from pipelines.lake.store import open_store, require_lake
+from pipelines.lake.marker import require_lake
+from pipelines.lake.store import open_store
 from pipelines.request import IngestRequest
 from schemas import TABLES, Subject, Table
 from schemas.layout import CATALOG
@@ -148,7 +149,7 @@ def _mark(context: dg.AssetExecutionContext, mouse: int, report: MouseReport | N
 def catalog(options: dg.ResourceParam[IngestOptions]) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables. Every ingest rebuilds it too."""
     store = open_store(options.lake)
-    release = require_lake(store)
+    release = require_lake(store).release
     with writing(store):
         build_catalog(store, release)
     return dg.MaterializeResult(metadata={"path": f"{store.root}/{CATALOG}"})

@@ -12,8 +12,7 @@ def mice_in_release(
     context: dg.SensorEvaluationContext, options: dg.ResourceParam[IngestOptions]
 ) -> dg.SensorResult:
     """Adds a partition for each mouse of the release that has none yet."""
-    request = options.request()
     known = set(context.instance.get_dynamic_partitions("mouse"))
-    mice = mice_of_release(request.source, request.release)
+    mice = mice_of_release(options.request())
     new = [str(mouse) for mouse in sorted(mice) if str(mouse) not in known]
     return dg.SensorResult(dynamic_partitions_requests=[MICE.build_add_request(new)] if new else [])

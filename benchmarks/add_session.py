@@ -57,13 +57,14 @@ def _small(staged: Path) -> list[str]:
 
 def build(staged: Path, lake: Path, sessions: int) -> None:
     """Writes the mouse's files with `sessions` sessions."""
+    from pipelines.lake.marker import Marker, create_lake
     from pipelines.lake.merge import merge_mouse
-    from pipelines.lake.store import LocalStore, create_lake
+    from pipelines.lake.store import LocalStore
     from schemas import TABLES
     from schemas.layout import relative_path
 
     store = LocalStore(lake)
-    create_lake(store, "1.1.0")
+    create_lake(store, Marker("1.1.0"))
     store.staging.mkdir(parents=True, exist_ok=True)
     for name in _small(staged):
         path = relative_path(TABLES[name], mouse_id=_MOUSE)

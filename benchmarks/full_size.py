@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.catalog.build import build_catalog
-from pipelines.lake.store import LocalStore, create_lake
+from pipelines.lake.marker import Marker, create_lake
+from pipelines.lake.store import LocalStore
 from pipelines.lake.writer import write_table
 from schemas import TABLES, Table
 from schemas.casts import Ragged, Values, conform
@@ -170,7 +171,7 @@ def make_lake(
         Rows by table.
     """
     store, random = LocalStore(lake.absolute()), np.random.default_rng(seed)
-    create_lake(store, RELEASE)
+    create_lake(store, Marker(RELEASE))
     by_mouse = session_ids(mice, sessions)
 
     def write(table: Table, groups: Iterator[pa.Table], mouse: int | None) -> int:

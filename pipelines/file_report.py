@@ -122,7 +122,7 @@ def check_files(request: IngestRequest, names: Sequence[str]) -> Iterator[FileRe
 
 def _local_report(request: IngestRequest, path: Path) -> FileReport:
     """The report on a file by itself; the ids in it are believed."""
-    release = NEWEST if request.release == "latest" else request.release
+    release = NEWEST if request.release in (None, "latest") else request.release
     try:
         task = _local_task(path, release, wanted_tables(request.selection.tables))
     except DataError as error:
@@ -217,7 +217,7 @@ def _key(request: IngestRequest, name: str) -> str | None:
 
 def _tasks(request: IngestRequest) -> list[FileTask]:
     source = open_source(request.source)
-    release = load_release(source, request.release)
+    release = load_release(source, request.release or "latest")
     project = read_project_tables(source, release)
     selection = Selection(tables=request.selection.tables)
     return plan(project, release, selection, source.sizes(DATA_PREFIX)).tasks

@@ -20,21 +20,22 @@ from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, read_ledger
 from pipelines.lake.lock import writing
-from pipelines.lake.store import Store, create_lake, open_store, release_of
+from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
+from pipelines.lake.origin import check_origin
+from pipelines.lake.store import Store, open_store
 from pipelines.lake.swap import tidy
 from pipelines.log import ROOT
 from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
 from pipelines.publish.project import publish_project_tables
-from pipelines.release.manifest import Release, load_release
+from pipelines.release.manifest import Release, load_release, versions
 from pipelines.release.project_tables import ProjectTables, read_project_tables
 from pipelines.release.selection import FileTask, MissingFile, Plan
 from pipelines.release.tasks import plan
 from pipelines.request import DATA_PREFIX, IngestRequest
-from pipelines.source.base import SourceSpec
-from pipelines.source.open import open_source
+from pipelines.source.open import Source, open_source
 from schemas.errors import LakeError
-from schemas.layout import CATALOG
+from schemas.layout import CATALOG, MARKER
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,31 @@ class Prepared:
     """A request after the release and the lake have been read; nothing has been written yet.
 
     Attributes:
+        marker: what the lake is; None if there is none yet.
         todo: files to convert.
         done: files of the selection that the lake has already.
     """
 
     request: IngestRequest
     store: Store
+    marker: Marker | None
     release: Release
     project: ProjectTables
     plan: Plan
     ledger: Ledger
     todo: tuple[FileTask, ...]
     done: tuple[FileTask, ...]
+
+    @property
+    def next_marker(self) -> Marker:
+        """What the lake is after the ingest."""
+        return replace(
+            self.marker or Marker(self.release.version),
+            follows_latest=_follows_latest(self.request, self.marker),
+            origin=self.release.origin,
+            source=self.request.source.url,
+            synthetic=self.release.synthetic,
+        )
 
     @property
     def settings(self) -> ConvertSettings:
@@ -134,24 +148,50 @@ def prepare(request: IngestRequest) -> Prepared:
     """
     store = open_store(request.lake)
     source = open_source(request.source)
-    release = load_release(source, request.release)
+    marker = read_marker(store)
+    release = load_release(source, _wanted_release(request, marker))
     if request.source.ignore_versions:
         logging.getLogger(ROOT).warning(
             "%s is read without versions: each file is fetched whole, and must have the hash that "
             "the manifest pins",
             request.source.url,
         )
-    held = release_of(store)
-    if held is not None and held != release.version:
+    ledger = read_ledger(store) if marker is not None else {}
+    if marker is not None:
+        known = [release, *_held_release(source, release, marker)]
+        check_origin(store.root, marker, ledger.values(), source.spec.url, known)
+    if marker is not None and marker.release != release.version:
         raise LakeError(
-            f"{store.root} holds release {held}, not {release.version}. "
-            f"Keep one lake per release: give another --lake, or --release {held}."
+            f"{store.root} holds release {marker.release}, not {release.version}. "
+            f"Keep one lake per release: give another --lake, or --release {marker.release}."
         )
     project = read_project_tables(source, release)
     chosen = plan(project, release, request.selection, source.sizes(DATA_PREFIX))
-    ledger = read_ledger(store) if held is not None else {}
     todo, done = _split(chosen.tasks, ledger, request, store)
-    return Prepared(request, store, release, project, chosen, ledger, tuple(todo), tuple(done))
+    return Prepared(
+        request, store, marker, release, project, chosen, ledger, tuple(todo), tuple(done)
+    )
+
+
+def _follows_latest(request: IngestRequest, marker: Marker | None) -> bool:
+    """Whether the lake is to follow the newest release: as asked, else as before."""
+    if request.release is not None:
+        return request.release == LATEST
+    return marker is None or marker.follows_latest
+
+
+def _wanted_release(request: IngestRequest, marker: Marker | None) -> str:
+    """The release to ingest: what is asked for, else what the lake follows."""
+    if request.release is not None:
+        return request.release
+    return LATEST if marker is None or marker.follows_latest else marker.release
+
+
+def _held_release(source: Source, release: Release, marker: Marker) -> list[Release]:
+    """The release that the lake holds, if it is another one and the source still has it."""
+    if marker.release == release.version or marker.release not in versions(source):
+        return []
+    return [load_release(source, marker.release)]
 
 
 OnFile = Callable[[FileResult], None]
@@ -186,8 +226,9 @@ def ingest(
     """
     store, release = prepared.store, prepared.release.version
     reports: list[MouseReport] = []
-    create_lake(store, release)
+    create_lake(store, prepared.next_marker)
     with writing(store, prepared.request.wait_s):
+        _note(prepared)
         publish_project_tables(store, prepared.project.tables, release)
         catalog = GrowingCatalog(store, release)
 
@@ -213,6 +254,12 @@ def ingest(
             catalog.settle()
         tidy(store.staging)
     return reports
+
+
+def _note(prepared: Prepared) -> None:
+    """Writes the marker anew if the lake is to follow another release, or its source has moved."""
+    if (marker := prepared.next_marker) != read_marker(prepared.store):
+        prepared.store.write(MARKER, marker.to_json())
 
 
 @dataclass
@@ -314,10 +361,11 @@ def _with_ledger(task: FileTask, entry: Entry | None, request: IngestRequest) ->
     return replace(task, allowed=frozenset(allowed), held_back=held_back)
 
 
-def mice_of_release(source: SourceSpec, release: str) -> set[int]:
-    """Returns the ids of all mice of a release."""
-    opened = open_source(source)
-    project = read_project_tables(opened, load_release(opened, release))
+def mice_of_release(request: IngestRequest) -> set[int]:
+    """Returns the ids of all mice of the release that an ingest would be of."""
+    source, marker = open_source(request.source), read_marker(open_store(request.lake))
+    release = load_release(source, _wanted_release(request, marker))
+    project = read_project_tables(source, release)
     return set(project.tables["behavior_sessions"].column("mouse_id").to_pylist())
 
 
@@ -328,7 +376,7 @@ def publish_project(prepared: Prepared) -> Mapping[str, pa.Table]:
         The tables by name.
     """
     store, tables = prepared.store, prepared.project.tables
-    create_lake(store, prepared.release.version)
+    create_lake(store, prepared.next_marker)
     with writing(store, prepared.request.wait_s):
         publish_project_tables(store, tables, prepared.release.version)
     return tables

@@ -57,7 +57,7 @@ class IngestRequest:
     Attributes:
         source: where the bucket is.
         lake: folder or `s3://` prefix.
-        release: `latest` or X.Y.Z.
+        release: `latest` or X.Y.Z; None for what the lake follows, which is `latest` for a new one.
         selection: which files and tables.
         allow: rules that rows of the selection may break.
         force: convert again what is already in the lake.
@@ -71,7 +71,7 @@ class IngestRequest:
 
     source: SourceSpec
     lake: str
-    release: str = "latest"
+    release: str | None = None
     selection: Selection = field(default_factory=Selection)
     allow: tuple[AllowedRule, ...] = ()
     force: bool = False

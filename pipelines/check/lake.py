@@ -22,7 +22,8 @@ from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key
 from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, read_ledger
-from pipelines.lake.store import Store, require_lake
+from pipelines.lake.marker import require_lake
+from pipelines.lake.store import Store
 from pipelines.os_errors import first_line
 from pipelines.sql_text import identifier, literal
 from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Subject, Table
@@ -72,7 +73,7 @@ def verify(
     Raises:
         LakeError: there is no lake, it has another schema version, or DuckDB cannot reach it.
     """
-    release = require_lake(store)
+    release = require_lake(store).release
     paths = {name: list(store.files(name)) for name in TABLES}
     ledger, findings = _ledger(store)
     check = _LakeCheck(store, release, ledger or {}, deep=deep)

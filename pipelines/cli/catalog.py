@@ -16,11 +16,12 @@ def catalog(lake: LakeOption = DEFAULT_LAKE) -> None:
     """
     from pipelines.catalog.build import build_catalog
     from pipelines.lake.lock import writing
-    from pipelines.lake.store import open_store, require_lake
+    from pipelines.lake.marker import require_lake
+    from pipelines.lake.store import open_store
     from schemas.layout import CATALOG
 
     store = open_store(lake)
-    release = require_lake(store)
+    release = require_lake(store).release
     with writing(store):
         build_catalog(store, release)
     say(f"{store.root}/{CATALOG} describes release {release}")

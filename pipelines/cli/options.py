@@ -208,9 +208,14 @@ class IngestOptions:
         ),
     ] = False
     release: Annotated[
-        str,
-        _selection("X.Y.Z", "Release of the dataset: latest or X.Y.Z.", envvar="VBLAKE_RELEASE"),
-    ] = "latest"
+        str | None,
+        _selection(
+            "X.Y.Z",
+            "Release of the dataset: X.Y.Z, at which the lake stays, or latest, which it follows.",
+            envvar="VBLAKE_RELEASE",
+            show_default="what the lake follows; latest for a new one",
+        ),
+    ] = None
     mouse: Annotated[list[int] | None, _selection("ID", "Files of this mouse; repeatable.")] = None
     behavior_session: Annotated[
         list[int] | None, _selection("ID", "Files of this behaviour session; repeatable.")

@@ -29,7 +29,12 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
     if as_json:
         print_json(found)
         return
-    say(f"release {found['release']} in {found['lake']}")
+    say(
+        f"release {found['release']} in {found['lake']}, "
+        + ("follows latest" if found["follows_latest"] else "pinned")
+    )
+    if found["synthetic"]:
+        say("synthetic data: no file is a recording")
     if not found["has_catalog"]:
         say(f"There is no catalog yet: vblake catalog --lake {quote(found['lake'])}")
     header = (">rows", ">size", ">files", *(f">{name.replace('_', ' ')}" for name in _OUTCOMES))

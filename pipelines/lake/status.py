@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from pipelines.catalog.connect import connect_files, lake_root
-from pipelines.lake.store import Store, require_lake
+from pipelines.lake.marker import require_lake
+from pipelines.lake.store import Store
 from pipelines.os_errors import first_line
 from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.selection import FileKind
@@ -38,15 +39,18 @@ def lake_status(store: Store) -> dict[str, Any]:
     Raises:
         LakeError: there is no lake, or one of its project tables or ledger files cannot be read.
     """
-    release = require_lake(store)
+    marker = require_lake(store)
     with connect_files(store) as con:
         _load(con, store, {name: store.files(name) for name in TABLES})
         _add_released_files(con)
-        con.execute(_SOURCES.format(release=literal(release)))
+        con.execute(_SOURCES.format(release=literal(marker.release)))
         con.execute(_PARTS)
         return {
             "lake": store.root,
-            "release": release,
+            "release": marker.release,
+            "follows_latest": marker.follows_latest,
+            "synthetic": marker.synthetic,
+            "source": marker.source,
             "has_catalog": store.exists(CATALOG),
             "all": _records(con, f"SELECT {_COUNTS} FROM {_FILES_AND_PARTS}")[0],
             "tables": _records(con, _BY_TABLE),

@@ -7,7 +7,6 @@ file system (`lake.swap`), in S3 by one upload.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -17,15 +16,13 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pipelines.lake.swap import put
 from pipelines.log import quiet_libraries
-from pipelines.os_errors import first_line, within_limits
-from schemas import SCHEMA_VERSION
+from pipelines.os_errors import first_line
 from schemas.errors import LakeError
-from schemas.layout import DAGSTER, MARKER, STAGING
+from schemas.layout import STAGING
 from vblake.files import s3_file_system
 
 if TYPE_CHECKING:
@@ -221,96 +218,6 @@ def open_store(lake: str) -> Store:
             f"{ascii(str(folder))[1:-1]} is not UTF-8, which DuckDB needs. Give another --lake."
         ) from None
     return LocalStore(folder)
-
-
-def release_of(store: Store) -> str | None:
-    """Returns the release that a lake holds, None if there is no lake.
-
-    Raises:
-        LakeError: the marker is damaged, or the lake has another schema version.
-    """
-    data = store.read(MARKER)
-    if data is None:
-        return None
-    try:
-        marker: dict[str, str] = json.loads(data)
-        release, schema_version = marker["release"], marker["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LakeError(
-            f"{store.root}/{MARKER} is damaged ({error}); "
-            "expected a JSON object with the release and the schema version of the lake"
-        ) from error
-    if schema_version != SCHEMA_VERSION:
-        raise LakeError(
-            f"{store.root} was written with schema version {schema_version}; this version of "
-            f"vblake reads and writes version {SCHEMA_VERSION}. Ingest into a new --lake, or "
-            "delete this one and ingest again."
-        )
-    return release
-
-
-def require_lake(store: Store) -> str:
-    """Returns the release of an existing lake.
-
-    Raises:
-        LakeError: there is no lake there.
-    """
-    release = release_of(store)
-    if release is None:
-        raise LakeError(
-            f"{store.root} is not a vblake lake: it has no {MARKER}. "
-            "Check --lake (or VBLAKE_LAKE), "
-            f"or make one with `vblake ingest --lake {quote(store.root)}`."
-        )
-    return release
-
-
-_NOT_FOR_DUCKDB = frozenset("?\\")
-"""Characters that DuckDB 1.5 misreads in the path of a database.
-
-It takes what follows a question mark for the query of a URL when it names its write-ahead log, and
-a backslash for a slash."""
-
-
-def create_lake(store: Store, release: str) -> None:
-    """Creates a lake of this release unless there is one.
-
-    Raises:
-        LakeError: the folder holds something else, or another release.
-    """
-    if isinstance(store, LocalStore) and (odd := _NOT_FOR_DUCKDB & set(store.root)):
-        raise LakeError(
-            f"{store.root} has {' and '.join(sorted(odd))} in its path, where DuckDB cannot work. "
-            "Give another --lake."
-        )
-    present = release_of(store)
-    if present is not None and present != release:
-        raise LakeError(
-            f"{store.root} holds release {present}, not {release}. "
-            "Ids mean the same in both, values may not: "
-            "keep one lake per release and give another --lake."
-        )
-    if present is not None:
-        return
-    if isinstance(store, LocalStore):
-        if store.folder.exists() and not store.folder.is_dir():
-            raise LakeError(f"{store.root} is a file, not a folder. Give another --lake.")
-        ours = (STAGING, DAGSTER)  # `vblake ui` may have been there before
-        if store.folder.is_dir() and any(p.name not in ours for p in store.folder.iterdir()):
-            raise LakeError(
-                f"{store.root} is not empty and not a vblake lake (it has no {MARKER}). "
-                "Give an empty or new folder as --lake."
-            )
-        try:
-            store.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LakeError(
-                f"{store.root} cannot be made: {error}. "
-                "Give a folder that you may write to as --lake."
-            ) from error
-    marker = {"format": "vblake", "release": release, "schema_version": SCHEMA_VERSION}
-    with within_limits(store.staging):
-        store.write(MARKER, json.dumps(marker, indent=2).encode())
 
 
 def private(folder: Path) -> None:

@@ -26,7 +26,7 @@ _MANIFEST = re.compile(
 )
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _URL = re.compile(
-    r"https://[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9]\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com/"
+    r"https://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9])\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com/"
     r"(?P<key>[^?#\s\\]+)"
 )
 _HASH = re.compile(r"[0-9a-f]{128}")
@@ -75,11 +75,16 @@ class Release:
         version: X.Y.Z.
         tables: project tables, by the manifest's names.
         files: NWB files, by file_id.
+        origin: whose data these are: the bucket in the manifest's URLs, or what made synthetic
+            data. Copies of a bucket have the same.
+        synthetic: whether the manifest says that the data are synthetic.
     """
 
     version: str
     tables: Mapping[str, ReleaseObject]
     files: Mapping[int, ReleaseObject]
+    origin: str = ""
+    synthetic: bool = False
 
 
 def versions(source: Source) -> list[str]:
@@ -118,6 +123,15 @@ def semantic(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
+def manifest_key(version: str) -> str:
+    """Key of a release's manifest.
+
+    >>> manifest_key("1.1.0")
+    'visual-behavior-ophys/manifests/visual-behavior-ophys_project_manifest_v1.1.0.json'
+    """
+    return f"{MANIFESTS}{PROJECT}_project_manifest_v{version}.json"
+
+
 def load_release(source: Source, version: str = "latest") -> Release:
     """Reads and checks a manifest.
 
@@ -138,7 +152,7 @@ def load_release(source: Source, version: str = "latest") -> Release:
             f"There is no release {version!r} in {source.spec.url}. "
             f"Give latest or one of {', '.join(known)}."
         )
-    key = f"{MANIFESTS}{PROJECT}_project_manifest_v{version}.json"
+    key = manifest_key(version)
     content = source.read(key, None)
     try:
         return _parse(content, version)
@@ -182,7 +196,28 @@ def _parse(content: bytes, version: str) -> Release:
         files[int(file_id)] = obj
     if not files:
         raise _wrong("data_files", "the NWB files of the release", "none")
-    return Release(version, tables, files)
+    synthetic = _synthetic(top)
+    return Release(version, tables, files, synthetic or _bucket(top), bool(synthetic))
+
+
+def _synthetic(top: Mapping[str, Any]) -> str:
+    """What made the data, if a step of the manifest's data_pipeline says that they are synthetic.
+
+    >>> _synthetic({"data_pipeline": [{"name": "vblake sample", "comment": "synthetic (seed 7)"}]})
+    'vblake sample, synthetic (seed 7)'
+    """
+    steps = top.get("data_pipeline")
+    for step in cast("list[object]", steps) if isinstance(steps, list) else []:
+        if isinstance(step, dict) and "synthetic" in str(step.get("comment", "")).lower():
+            said = f"{step.get('name', 'unknown')}, {step['comment']}"
+            return "".join(c if c.isprintable() else " " for c in said[:200])
+    return ""
+
+
+def _bucket(top: Mapping[str, Any]) -> str:
+    """The buckets in the URLs of the data files, which `_objects` has checked."""
+    matches = (_URL.match(entry["url"]) for entry in top["data_files"].values())
+    return " and ".join(sorted({match["bucket"] for match in matches if match}))
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:

@@ -172,7 +172,8 @@ def _finish(
         file_ids,
         release,
     )
-    write_manifest(out, release, tables, file_ids)
+    made = f"seed {files.seed}, scale {files.scale.name}"
+    write_manifest(out, release, tables, file_ids, made)
     return SampleSummary(
         release,
         mice,

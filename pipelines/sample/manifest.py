@@ -24,7 +24,9 @@ def _entry(out: Path, path: Path) -> dict[str, str]:
     return {"url": f"https://{HOST}/{key}", "version_id": version, "file_hash": file_hash}
 
 
-def write_manifest(out: Path, release: str, tables: list[Path], file_ids: dict[str, int]) -> Path:
+def write_manifest(
+    out: Path, release: str, tables: list[Path], file_ids: dict[str, int], made: str
+) -> Path:
     """Writes the manifest of `release`.
 
     Args:
@@ -32,6 +34,7 @@ def write_manifest(out: Path, release: str, tables: list[Path], file_ids: dict[s
         release: X.Y.Z.
         tables: the project tables, already written.
         file_ids: key below the project folder -> file_id.
+        made: what the data were made with, which tells samples of other data apart.
 
     Returns:
         The manifest's path.
@@ -42,7 +45,11 @@ def write_manifest(out: Path, release: str, tables: list[Path], file_ids: dict[s
         "manifest_version": release,
         "metadata_file_id_column_name": "file_id",
         "data_pipeline": [
-            {"name": "vblake sample", "version": "1", "comment": "synthetic data, not a recording"}
+            {
+                "name": "vblake sample",
+                "version": "1",
+                "comment": f"synthetic data, not a recording ({made})",
+            }
         ],
         "metadata_files": {table.stem: _entry(out, table) for table in tables},
         "data_files": {str(number): _entry(out, project / key) for key, number in file_ids.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.source.base import SourceSpec, check_small, named
@@ -31,16 +32,26 @@ class FolderSource:
 
         Leaves out links that lead out of the source folder.
         """
+        return {key: path.stat().st_size for key, path in self._listed(folder).items()}
+
+    def dates(self, folder: str) -> dict[str, datetime]:
+        """When each object of a folder was last written, UTC, by its key."""
+        return {
+            key: datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            for key, path in self._listed(folder).items()
+        }
+
+    def _listed(self, folder: str) -> dict[str, Path]:
         parent = folder.strip("/")
         base = self._inside(parent) if parent else self._root
         prefix = f"{parent}/" if parent else ""
-        found: dict[str, int] = {}
+        found: dict[str, Path] = {}
         for path in _files(base):
             # A dangling or circular link is no file: as in a bucket, it is not there.
             if path.is_file() and (
                 not path.is_symlink() or path.resolve().is_relative_to(self._root)
             ):
-                found[prefix + path.relative_to(base).as_posix()] = path.stat().st_size
+                found[prefix + path.relative_to(base).as_posix()] = path
         return dict(sorted(found.items()))
 
     def read(self, key: str, version_id: str | None) -> bytes:

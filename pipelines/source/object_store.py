@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -88,11 +88,22 @@ class ObjectStoreSource:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Lists a folder, like `manifests/`: the size of each object by its key."""
+        return {key: size for key, (size, _) in self._listed(folder).items()}
+
+    def dates(self, folder: str) -> dict[str, datetime]:
+        """When each object of a folder was last written, UTC, by its key."""
+        return {key: written for key, (_, written) in self._listed(folder).items()}
+
+    def _listed(self, folder: str) -> dict[str, tuple[int, datetime]]:
         what = named(self.spec, f"the listing of {folder!r}", None)
 
-        def listing(store: S3Store) -> dict[str, int]:
+        def listing(store: S3Store) -> dict[str, tuple[int, datetime]]:
             pages = obstore.list(store, folder.strip("/") or None, chunk_size=1000)
-            return {found["path"]: found["size"] for page in pages for found in page}
+            return {
+                found["path"]: (found["size"], found["last_modified"])
+                for page in pages
+                for found in page
+            }
 
         found = _from_start(lambda: self._request(what, None, listing), ListingError)
         if not found:  # a proxy's page looks like an empty listing to obstore

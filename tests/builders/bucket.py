@@ -162,22 +162,30 @@ class Bucket:
         tables: rows of the CSV files by manifest name, every cell as text.
         contents: CSV files given as bytes instead.
         files: keys of the NWB files by file_id.
+        nwb: contents of NWB files by key, where they are not made up.
+        metadata: folder of the CSV files. A folder holds one version of each object, so releases
+            that differ in their CSV files need one each.
     """
 
     version: str = "1.1.0"
     tables: dict[str, list[Row]] = field(default_factory=_tables)
     contents: dict[str, bytes] = field(default_factory=dict[str, bytes])
     files: dict[int, str] = field(default_factory=_files)
+    nwb: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    metadata: str = "project_metadata"
 
     def objects(self) -> dict[str, bytes]:
         """Contents by key, without the manifest."""
         tables = {
-            f"{PROJECT}/project_metadata/{name}.csv": self.contents.get(name, to_csv(rows))
+            f"{PROJECT}/{self.metadata}/{name}.csv": self.contents.get(name, to_csv(rows))
             for name, rows in self.tables.items()
         }
         return {
             **tables,
-            **{key: f"not really HDF5: {key}".encode() for key in self.files.values()},
+            **{
+                key: self.nwb.get(key, f"not really HDF5: {key}".encode())
+                for key in self.files.values()
+            },
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -187,7 +195,7 @@ class Bucket:
         def entry(key: str) -> dict[str, str]:
             return {
                 "url": f"{HOST}/{key}",
-                "version_id": f"v-{key[-12:]}",
+                "version_id": f"v-{blake2b(objects[key])[:12]}",
                 "file_hash": blake2b(objects[key]),
             }
 
@@ -197,7 +205,7 @@ class Bucket:
             "metadata_file_id_column_name": "file_id",
             "data_pipeline": [],
             "metadata_files": {
-                name: entry(f"{PROJECT}/project_metadata/{name}.csv") for name in self.tables
+                name: entry(f"{PROJECT}/{self.metadata}/{name}.csv") for name in self.tables
             },
             "data_files": {str(file_id): entry(key) for file_id, key in self.files.items()},
         }

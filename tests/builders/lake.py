@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from pipelines.catalog.build import build_catalog
 from pipelines.lake.ledger import Entry, Status, TableOutcome, publish_mouse
-from pipelines.lake.store import LocalStore, Store, clear, create_lake
+from pipelines.lake.marker import Marker, create_lake
+from pipelines.lake.store import LocalStore, Store, clear
 from pipelines.lake.writer import write_table
 from pipelines.release.manifest import ReleaseObject
 from pipelines.release.selection import FileKind, FileTask
@@ -235,7 +236,7 @@ def _ledger(store: Store) -> None:
 def build_lake(folder: Path) -> LocalStore:
     """Makes the lake described above; nothing is wrong with it."""
     store = LocalStore(folder)
-    create_lake(store, RELEASE)
+    create_lake(store, Marker(RELEASE))
     _project_tables(store)
     _behavior(store)
     _ophys(store)

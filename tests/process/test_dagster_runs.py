@@ -23,7 +23,8 @@ from assets.sensors import mice_in_release
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, ignore, prepare
-from pipelines.lake.store import create_lake, open_store
+from pipelines.lake.marker import Marker, create_lake
+from pipelines.lake.store import open_store
 from schemas import TABLES, Subject
 from schemas.errors import VblakeError
 
@@ -335,4 +336,4 @@ def test_each_lake_has_its_own_record(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DAGSTER_HOME", "")
     dagster_home(str(tmp_path / "one"))
     assert (homes[0] / "dagster.yaml").read_text() == SETTINGS.read_text()
-    create_lake(open_store(str(tmp_path / "one")), "1.1.0")
+    create_lake(open_store(str(tmp_path / "one")), Marker("1.1.0"))

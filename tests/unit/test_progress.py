@@ -91,6 +91,7 @@ def prepared(*, done: int = 0) -> Prepared:
     return Prepared(
         request=IngestRequest(SourceSpec("bucket"), "/data/lake"),
         store=LocalStore(Path("/data/lake")),
+        marker=None,
         release=Release("1.1.0", {}, {}),
         project=ProjectTables({}, ()),
         plan=Plan([], [], []),

@@ -79,7 +79,7 @@ def numbers(text: str, first: str) -> list[str]:
 
 def test_status(lake: Path) -> None:
     text = output("status", "--lake", lake)
-    assert text.splitlines()[0] == f"release 1.1.0 in {lake}"
+    assert text.splitlines()[0] == f"release 1.1.0 in {lake}, follows latest"
     assert numbers(text, "trials") == ["5", "1", "2", "1", "1", "1"]
     assert numbers(text, "dff_traces") == ["2", "2", "2", "1", "0", "0"]
     assert numbers(text, "rewards")[-1] == "3", "ingested without it: missing"
