@@ -16,9 +16,10 @@ _PACKAGE = Path(__file__).parent / "vblake"
 
 _CATALOG = """
 CREATE TABLE _tables (table_name VARCHAR, subject VARCHAR, description VARCHAR,
-    primary_key VARCHAR[], storage VARCHAR, partition_column VARCHAR);
+    primary_key VARCHAR[], storage VARCHAR, partition_columns VARCHAR[]);
 INSERT INTO _tables VALUES
-    ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'one file per mouse', 'mouse_id');
+    ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'one file per mouse',
+     ['mouse_id']);
 CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR,
     unit VARCHAR, description VARCHAR, alias VARCHAR);
 INSERT INTO _columns VALUES ('licks', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),
@@ -34,10 +35,11 @@ CREATE TABLE ophys_experiments AS SELECT 7 AS mouse_id, 70 AS behavior_session_i
     71 AS ophys_session_id, 51 AS ophys_experiment_id;
 CREATE TABLE source_files AS FROM (VALUES (7, 70, 51, true, 'ingested', NULL))
     t(mouse_id, behavior_session_id, ophys_experiment_id, gives_behavior, status, error);
-CREATE TABLE _lake AS SELECT '2' AS schema_version;
+CREATE TABLE _lake AS SELECT '3' AS schema_version;
 """
 
 
+_PLANE = "mouse_id=7/behavior_session_id=70/ophys_session_id=71/ophys_experiment_id=51"
 _FILES = {
     "licks/mouse_id=7/licks": (
         "FROM (VALUES (70::BIGINT, 0.5::DOUBLE, 30::BIGINT), (70, 1.25, 75)) "
@@ -46,11 +48,11 @@ _FILES = {
     "licks/mouse_id=8/licks": (
         "SELECT 80::BIGINT AS behavior_session_id, 3.0::DOUBLE AS timestamps, 180::BIGINT AS frame"
     ),
-    "dff_traces/mouse_id=7/ophys_experiment_51": (
+    f"dff_traces/{_PLANE}/dff_traces": (
         "FROM (VALUES (901, 5, [0.0::DOUBLE, 0.5, 0.25]), (902, NULL, [1.0, 2.0, 3.0])) "
         "t(cell_roi_id, cell_specimen_id, dff)"
     ),
-    "ophys_timestamps/mouse_id=7/ophys_experiment_51": (
+    f"ophys_timestamps/{_PLANE}/ophys_timestamps": (
         "SELECT [10.0::DOUBLE, 10.1, 10.2] AS timestamps"
     ),
 }

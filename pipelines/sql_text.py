@@ -56,9 +56,9 @@ def table_source(table: Table, root: str, *, has_files: bool) -> str:
     place = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(root))})"
     path = f"{place} || {literal('/' + glob_pattern(table))}"
     options = ["union_by_name = false"]
-    if table.partition is None:
-        options.append("hive_partitioning = false")
+    if table.partitions:
+        types = ", ".join(f"{literal(c.name)}: {c.type.value}" for c in table.partitions)
+        options += ["hive_partitioning = true", f"hive_types = {{{types}}}"]
     else:
-        types = f"{{{literal(table.partition.name)}: {table.partition.type.value}}}"
-        options += ["hive_partitioning = true", f"hive_types = {types}"]
+        options.append("hive_partitioning = false")
     return f"read_parquet({path}, {', '.join(options)})"

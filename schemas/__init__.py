@@ -16,7 +16,7 @@ from schemas.tables.ophys import OPHYS_TABLES
 from schemas.tables.project import PROJECT_TABLES
 from schemas.tables.task import TASK_TABLES
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 """Raised when files written before no longer have the declared schema; stored in every file.
 
 A lake of another version is refused.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -63,17 +63,26 @@ def arrow_field(column: Column) -> pa.Field[Any]:
     )
 
 
-def arrow_schema(table: Table, key_values: Mapping[str, str] | None = None) -> pa.Schema:
+def arrow_schema(table: Table) -> pa.Schema:
+    """Arrow schema of a table's rows before they are written."""
+    return _schema(table, table.converted, {})
+
+
+def file_schema(table: Table, key_values: Mapping[str, str] | None = None) -> pa.Schema:
     """Arrow schema of a table's files.
 
     Args:
         table: the declaration.
         key_values: further entries of the file's key-value metadata (release, schema_version, ...).
     """
+    return _schema(table, table.stored, key_values or {})
+
+
+def _schema(table: Table, columns: Iterable[Column], key_values: Mapping[str, str]) -> pa.Schema:
     metadata: dict[str | bytes, str | bytes] = {
         "table": table.name,
         "description": table.description,
         "primary_key": json.dumps(table.primary_key),
+        **key_values,
     }
-    metadata.update(key_values or {})
-    return pa.schema([arrow_field(c) for c in table.stored], metadata=metadata)
+    return pa.schema([arrow_field(c) for c in columns], metadata=metadata)

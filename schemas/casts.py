@@ -222,7 +222,8 @@ def conform(table: Table, columns: Mapping[str, Values], rows: int) -> pa.Table:
 
     Args:
         table: the declaration.
-        columns: values by column name, without the Hive column. Optional columns may be left out.
+        columns: values by column name, without that of the outermost folder. Optional columns may
+            be left out.
         rows: number of rows.
 
     Raises:
@@ -230,7 +231,7 @@ def conform(table: Table, columns: Mapping[str, Values], rows: int) -> pa.Table:
         IntegrityError: a column that is not optional is missing, a name is not declared, lengths
             disagree, or a required value is missing.
     """
-    declared = {c.name for c in table.stored}
+    declared = {c.name for c in table.converted}
     for name in columns:
         if name not in declared:
             raise IntegrityError(
@@ -242,7 +243,7 @@ def conform(table: Table, columns: Mapping[str, Values], rows: int) -> pa.Table:
                 hint=HINT,
             )
     arrays: list[pa.Array[Any]] = []
-    for column in table.stored:
+    for column in table.converted:
         if column.name not in columns and not column.optional:
             raise IntegrityError(
                 "a column is missing",

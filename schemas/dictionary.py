@@ -90,9 +90,13 @@ Known exceptions of the released data are listed below. They pass the checks; `s
 
 ## Files
 
-Paths are relative to the lake; `<table>/**/*.parquet` is always the whole table. The column in a
-folder's name (`mouse_id`, `image_set`) is not inside the files. A table that is ingested *by name
-only* is left out unless it is asked for.
+Paths are relative to the lake; `<table>/**/*.parquet` is always the whole table. The columns in the
+names of folders (`mouse_id`, in tables with a file per session or experiment all ids, `image_set`)
+are not inside the files: read whole folders with a reader that knows Hive partitions, as DuckDB,
+Polars (`hive_partitioning=True` with a glob), PyArrow and pandas do. A filter on any of them opens
+only the files that it selects. PyArrow and pandas give these columns as dictionaries (categories)
+of int32; cast them before you join. A table that is ingested *by name only* is left out unless it
+is asked for.
 """
 
 _ATTRIBUTES = """\
@@ -123,6 +127,7 @@ def path_pattern(table: Table) -> str:
             table,
             mouse_id="<M>",
             behavior_session_id="<B>",
+            ophys_session_id="<S>",
             ophys_experiment_id="<E>",
             image_set="<set>",
         )

@@ -13,7 +13,7 @@ import polars.selectors as cs
 from vblake.connection import escaped, literal
 from vblake.files import Files, nearest
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 """The version of the lake's tables and columns that this package was written for."""
 
 Ids: TypeAlias = int | Iterable[int]
@@ -35,11 +35,11 @@ class _Column(NamedTuple):
     alias: str | None
 
 
-_PARTITIONS: dict[str, Any] = {"mouse_id": pl.Int64, "image_set": pl.String}
-"""The columns by which folders are named, which Polars would otherwise guess the types of."""
-
 _IDS = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
 """The columns by which rows are selected, from the widest to the narrowest."""
+
+_FOLDERS: dict[str, Any] = {"image_set": pl.String, **dict.fromkeys(_IDS, pl.Int64)}
+"""The columns by which folders are named, which Polars would otherwise guess the types of."""
 
 # DESCRIBE, SHOW and SUMMARIZE are SELECT to DuckDB.
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -166,14 +166,14 @@ class Tables:
     ) -> pl.LazyFrame:
         """What `scan` returns, of recordings that are known already."""
         columns = self._columns[table]
-        partition = next((name for name in _PARTITIONS if self._partitions[table] == name), None)
-        paths = self._paths(table, partition, recordings if ids else None)
+        partitions = self._partitions[table]
+        paths = self._paths(table, recordings if ids else None)
         names = [c.name for c in columns]
         if paths:
             frame = pl.scan_parquet(
                 paths,
-                hive_partitioning=partition is not None,
-                hive_schema={partition: _PARTITIONS[partition]} if partition else None,
+                hive_partitioning=bool(partitions),
+                hive_schema={name: _FOLDERS[name] for name in partitions} or None,
             )
         else:
             typed = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in columns)
@@ -196,9 +196,9 @@ class Tables:
         return columns
 
     @cached_property
-    def _partitions(self) -> dict[str, str | None]:
-        """The partition column of each table that has one."""
-        return dict(self.sql("SELECT table_name, partition_column FROM _tables").fetchall())
+    def _partitions(self) -> dict[str, list[str]]:
+        """The columns by which the folders of each table are named, outermost first."""
+        return dict(self.sql("SELECT table_name, partition_columns FROM _tables").fetchall())
 
     def tables_with(self, id_column: str) -> list[str]:
         """The tables that have a column of ids."""
@@ -220,17 +220,16 @@ class Tables:
                 advice = f"Select its rows by {' or '.join(others)}." if others else "Leave it out."
                 raise LookupError(f"{table} has no column {name}. {advice}")
 
-    def _paths(
-        self, table: str, partition: str | None, recordings: list[Recording] | None
-    ) -> list[str]:
+    def _paths(self, table: str, recordings: list[Recording] | None) -> list[str]:
         """The files of a table that can hold recordings, as Polars opens them."""
-        if partition != "mouse_id" or recordings is None:
+        partitions = self._partitions[table]
+        if partitions[:1] != ["mouse_id"] or recordings is None:
             return [f"{escaped(self.root)}/{table}/**/*.parquet"] if self.files.paths(table) else []
         mice = sorted({r.mouse_id for r in recordings})
-        names = {f"behavior_session_{r.behavior_session_id}" for r in recordings}
-        names |= {f"ophys_experiment_{r.ophys_experiment_id}" for r in recordings}
+        folders = {"/".join(f"{n}={getattr(r, n)}" for n in partitions) for r in recordings}
         found = (p for mouse in mice for p in self.files.paths(f"{table}/mouse_id={mouse}"))
-        return [escaped(path) for path in found if _may_hold(path, names)]
+        depth = slice(-1 - len(partitions), -1)
+        return [escaped(path) for path in found if "/".join(path.split("/")[depth]) in folders]
 
     def recordings(self, ids: dict[str, list[int]]) -> list[Recording]:
         """The planes and sessions of the ids, by the project tables.
@@ -276,9 +275,3 @@ def _as_list(ids: Ids) -> list[int]:
 
 def _numbers(ids: list[int]) -> str:
     return ", ".join(map(str, ids)) or "NULL"
-
-
-def _may_hold(path: str, names: set[str]) -> bool:
-    """Whether a file of a mouse can have rows of sessions and experiments with these names."""
-    stem = path.rsplit("/", 1)[1].removesuffix(".parquet")
-    return stem in names or not stem.startswith(("behavior_session_", "ophys_experiment_"))

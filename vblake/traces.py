@@ -209,11 +209,11 @@ def experiment_file(files: Files, table: str, experiment: int, mouse_id: int | N
     Raises:
         LookupError: the lake has no such table or experiment.
     """
-    start = "ophys_experiment_"
+    start = "ophys_experiment_id="
     if mouse_id is not None:
         folder = files.paths(f"{table}/mouse_id={mouse_id}")
         for path in folder:
-            if path.endswith(f"/{start}{experiment}.parquet"):
+            if f"/{start}{experiment}/" in path:
                 return path
     paths = files.paths(table)
     if not paths and table in {name for name, _ in TRACES.values()}:
@@ -224,7 +224,7 @@ def experiment_file(files: Files, table: str, experiment: int, mouse_id: int | N
     if not paths:
         tables = files.folders()
         raise LookupError(f"{files.root} has no table {table!r}. {nearest(table, tables)}")
-    known = {path.rsplit("/", 1)[1].removesuffix(".parquet"): path for path in paths}
+    known = {path.split("/")[-2]: path for path in paths}
     path = known.get(f"{start}{experiment}")
     if path is None:
         ids = [name.removeprefix(start) for name in known if name.startswith(start)]

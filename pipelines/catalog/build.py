@@ -81,19 +81,19 @@ def _declarations() -> Iterator[str]:
     yield from _declared(
         "_tables",
         "table_name VARCHAR PRIMARY KEY, subject VARCHAR, description VARCHAR, "
-        "primary_key VARCHAR[], row_order VARCHAR[], storage VARCHAR, partition_column VARCHAR, "
+        "primary_key VARCHAR[], row_order VARCHAR[], storage VARCHAR, partition_columns VARCHAR[], "
         "by_name_only BOOLEAN",
         f"Every table of the lake, and the views over them, whose storage is {STORAGE}.",
         (
             *(
                 (
                     *(t.name, t.subject.value, t.description, t.primary_key, t.order),
-                    *(t.storage.value, t.partition.name if t.partition else None, t.by_name_only),
+                    *(t.storage.value, t.storage.partitions, t.by_name_only),
                 )
                 for t in tables
             ),
             *(
-                (v.name, v.subject.value, v.description, v.primary_key, (), STORAGE, None, False)
+                (v.name, v.subject.value, v.description, v.primary_key, (), STORAGE, (), False)
                 for v in views
             ),
         ),

@@ -85,8 +85,8 @@ def verify(
     findings += check.findings
     for table in TABLES.values():
         entries = None if ledger is None else check.entries_of(table)
-        mouse_of = check.project.mouse_of.get(table.unit_key or "", {})
-        findings += file_findings(table, check.files[table.name], mouse_of, entries)
+        ids_of = check.project.ids_of.get(table.unit_key or "", {})
+        findings += file_findings(table, check.files[table.name], ids_of, entries)
     findings += _held_back(ledger or {})
     if deep:
         for known in check.known_defects():
@@ -114,12 +114,12 @@ def _held_back(ledger: Ledger) -> Iterator[Finding]:
 
 
 def _folder(path: str) -> str:
-    """The Hive folder of a file, e.g. `mouse_id=457841`.
+    """The outermost Hive folder of a file, e.g. `mouse_id=457841`.
 
     Empty for tables that are checked as a whole: the project tables and the ledger.
     """
     table, *folders, _ = path.split("/")
-    return folders[0] if len(folders) == 1 and table != LEDGER.name else ""
+    return folders[0] if folders and table != LEDGER.name else ""
 
 
 def _ledger(store: Store) -> tuple[Ledger | None, list[Finding]]:
@@ -344,11 +344,19 @@ class _Recording:
         return False
 
 
+_IDS = {
+    "behavior_sessions": ("mouse_id",),
+    "ophys_sessions": ("mouse_id",),
+    "ophys_experiments": ("mouse_id", "behavior_session_id", "ophys_session_id"),
+}
+"""The ids that each project table gives beside its own."""
+
+
 class _Project:
     """What the project tables and image sets of the lake list.
 
     Attributes:
-        mouse_of: the mouse of each session and experiment, by the name of the id.
+        ids_of: the ids of each session and experiment, its mouse included, by the name of its id.
     """
 
     def __init__(self, store: Store) -> None:
@@ -356,12 +364,13 @@ class _Project:
         self._keys: dict[str, set[int] | None] = {}
         self._cells: dict[int, set[int]] = {}
         self._images: dict[str, set[str] | None] = {}
-        self.mouse_of: dict[str, dict[int, int]] = {}
-        for name in ("behavior_sessions", "ophys_sessions", "ophys_experiments"):
+        self.ids_of: dict[str, dict[int, dict[str, int]]] = {}
+        for name, ids in _IDS.items():
             (key,) = TABLES[name].primary_key
-            columns = self._columns(name, key, "mouse_id")
+            columns = self._columns(name, key, *ids)
             self._keys[name] = None if columns is None else set(columns[0])
-            self.mouse_of[key] = {} if columns is None else dict(zip(*columns, strict=True))
+            rows = zip(*(columns or []), strict=True)
+            self.ids_of[key] = {row[0]: dict(zip((key, *ids), row, strict=True)) for row in rows}
         columns = self._columns("ophys_cells", "ophys_experiment_id", "cell_roi_id")
         self._keys["ophys_cells"] = None if columns is None else set(columns[1])
         for experiment, cell in zip(*(columns or ([], [])), strict=True):

@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.check.finding import Finding, some
-from pipelines.check.rows import declared_schema, null_findings, runs, schema_findings
+from pipelines.check.rows import (
+    declared_file_schema,
+    declared_schema,
+    null_findings,
+    runs,
+    schema_findings,
+)
 from pipelines.lake.ledger import Entry
 from pipelines.lake.store import Store
 from pipelines.os_errors import first_line
@@ -62,9 +69,9 @@ def read_file(store: Store, table: Table, path: str, *, take: Take | None) -> La
         take: called with all rows in turn; if None, only footer and ids are read.
     """
     read = LakeFile(path)
-    folders = [name.partition("=")[0] for name in path.split("/")[1:-1]]
-    if folders != ([table.partition.name] if table.partition else []):
-        where = f"{table.name}/{table.partition.name}=..." if table.partition else table.name
+    ids = _ids_of_folders(table, path)
+    if ids is None:
+        where = "/".join((table.name, *(f"{name}=..." for name in table.storage.partitions)))
         message = "the file is in a folder where readers do not expect it"
         expected = f"a file in {where}"
         read.findings.append(Finding(Rule.FILE_PLACE, table.name, message, expected=expected))
@@ -80,24 +87,49 @@ def read_file(store: Store, table: Table, path: str, *, take: Take | None) -> La
         read.findings.append(Finding(Rule.FILE_READABLE, table.name, message))
         return read
     read.rows = file.metadata.num_rows
-    read.findings += schema_findings(table, file.schema_arrow)
+    read.findings += schema_findings(table, file.schema_arrow, declared_file_schema(table.name))
     has_columns = not any(finding.column for finding in read.findings)
+    read.findings += _relabelled(table, file, ids)
     read.checked = has_columns and take is not None
-    read.usable = _read_groups(file, table, read, take) and has_columns
+    read.usable = _read_groups(file, table, read, take, ids) and has_columns
     read.checked = read.checked and read.usable
     return read
 
 
-def _read_groups(file: pq.ParquetFile, table: Table, read: LakeFile, take: Take | None) -> bool:
+def _ids_of_folders(table: Table, path: str) -> dict[str, int] | None:
+    """The ids that the names of a file's folders give its rows; None if the folders are others."""
+    folders = [name.partition("=") for name in path.split("/")[1:-1]]
+    if tuple(name for name, _, _ in folders) != table.storage.partitions:
+        return None
+    ids = {name: value for name, _, value in folders[1:]}
+    return {k: int(v) for k, v in ids.items()} if all(map(str.isdecimal, ids.values())) else None
+
+
+def _relabelled(table: Table, file: pq.ParquetFile, ids: Mapping[str, int]) -> Iterator[Finding]:
+    """Ids of the folders that are not those for which the file was written."""
+    metadata = file.schema_arrow.metadata or {}
+    for name, value in ids.items():
+        found = metadata.get(name.encode(), b"").decode()
+        if found != str(value):
+            message = "the file was written for another folder"
+            folders = (f"{name}={found}", f"{name}={value}")
+            yield Finding(Rule.FILE_PLACE, table.name, message, name, *folders)
+
+
+def _read_groups(
+    file: pq.ParquetFile, table: Table, read: LakeFile, take: Take | None, ids: Mapping[str, int]
+) -> bool:
     """Reads all row groups; false if one does not decode."""
-    schema, key = file.schema_arrow, table.unit_key
+    schema, key, declared = file.schema_arrow, table.unit_key, declared_schema(table.name)
     wanted = [
         field.name
-        for field in declared_schema(table.name)
+        for field in declared_file_schema(table.name)
         if [schema.field(n).type for n in schema.get_all_field_indices(field.name)] == [field.type]
     ]
     if take is None:
         wanted = [name for name in wanted if name == key]
+        if key is not None and key in ids:
+            read.units[ids[key]] = file.metadata.num_rows
     order, missing = _RowOrder(table), dict[str | None, Finding]()
     for group in range(file.metadata.num_row_groups if wanted else 0):
         try:
@@ -107,11 +139,15 @@ def _read_groups(file: pq.ParquetFile, table: Table, read: LakeFile, take: Take 
             column = _undecodable(file, group, wanted)
             read.findings.append(Finding(Rule.FILE_READABLE, table.name, message, column))
             return False
+        for name, value in ids.items():
+            column = pa.array(np.full(rows.num_rows, value))
+            rows = rows.append_column(declared.field(name), column)
+        rows = rows.select([name for name in declared.names if name in rows.column_names])
         for finding in null_findings(table, rows):
             missing.setdefault(finding.column, finding)
             read.checked = False
         parts = [(0, 0, rows.num_rows)]
-        if key in wanted:
+        if key in rows.column_names:
             parts = [*runs(rows.column(key).drop_null().to_numpy())]
             for unit, _, length in parts:
                 read.units[unit] = read.units.get(unit, 0) + length
@@ -190,7 +226,7 @@ def noun(table: Table) -> str:
 def file_findings(
     table: Table,
     files: list[LakeFile],
-    mouse_of: Mapping[int, int],
+    ids_of: Mapping[int, Mapping[str, Any]],
     entries: Mapping[int, Entry] | None,
 ) -> Iterator[Finding]:
     """Files that lie in the wrong place, and rows that differ from the ledger's counts.
@@ -198,22 +234,20 @@ def file_findings(
     Args:
         table: the table.
         files: its files.
-        mouse_of: the mouse of each session or experiment.
+        ids_of: the ids of each session or experiment, its mouse included.
         entries: the ledger by session or experiment; None if it cannot be read.
     """
     for file in files:
-        yield from _misplaced(table, file, mouse_of)
+        yield from _misplaced(table, file, ids_of)
     yield from _split(table, files)
     if table.unit_key is not None and entries is not None:
         yield from _unknown(table, files, entries)
         yield from _miscounted(table, files, entries)
 
 
-def _path(table: Table, unit: int, mouse: int | None) -> str:
-    return relative_path(table, mouse_id=mouse, behavior_session_id=unit, ophys_experiment_id=unit)
-
-
-def _misplaced(table: Table, file: LakeFile, mouse_of: Mapping[int, int]) -> Iterator[Finding]:
+def _misplaced(
+    table: Table, file: LakeFile, ids_of: Mapping[int, Mapping[str, Any]]
+) -> Iterator[Finding]:
     """Files that are not where their rows belong."""
     rule, name = Rule.FILE_PLACE, table.name
     if table.storage is Storage.PROJECT and file.path != relative_path(table):
@@ -226,7 +260,7 @@ def _misplaced(table: Table, file: LakeFile, mouse_of: Mapping[int, int]) -> Ite
         return
     wrong: dict[str, list[int]] = {}
     for unit in file.units:
-        if unit in mouse_of and (path := _path(table, unit, mouse_of[unit])) != file.path:
+        if unit in ids_of and (path := relative_path(table, **ids_of[unit])) != file.path:
             wrong.setdefault(path, []).append(unit)
     for path, units in wrong.items():
         rows, at = f"rows of {noun(table)} {some(units)}", file.path
@@ -234,6 +268,8 @@ def _misplaced(table: Table, file: LakeFile, mouse_of: Mapping[int, int]) -> Ite
         if folder != actual:
             message = f"{rows} are in another mouse's folder"
             yield Finding(rule, name, message, "mouse_id", folder, actual, file=at)
+        elif path.rsplit("/", 1)[0] != at.rsplit("/", 1)[0]:
+            yield Finding(rule, name, f"{rows} are in another folder", expected=path, file=at)
         else:
             message = f"{rows} are in a file of another name"
             yield Finding(rule, name, message, expected=path, file=at)
@@ -283,7 +319,13 @@ def _miscounted(
         expected, found = entry.row_counts.get(table.name), held[unit]
         if expected is None or expected == found:
             continue
-        path = _path(table, unit, entry.mouse_id)
+        path = relative_path(
+            table,
+            mouse_id=entry.mouse_id,
+            behavior_session_id=entry.behavior_session_id,
+            ophys_session_id=entry.ophys_session_id,
+            ophys_experiment_id=entry.ophys_experiment_id,
+        )
         if path not in usable and not found:
             missing.setdefault(path, []).append(unit)
         elif usable.get(path, True):

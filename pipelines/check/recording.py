@@ -15,7 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.check.finding import Finding, some
-from pipelines.check.rows import Extent, TableRows, null_findings, own_key, parents, schema_findings
+from pipelines.check.rows import (
+    Extent,
+    TableRows,
+    declared_schema,
+    null_findings,
+    own_key,
+    parents,
+    schema_findings,
+)
 from pipelines.release.manifest import semantic
 from schemas import TABLES, ForeignKey, Subject, Table
 from schemas.casts import NDArray
@@ -83,7 +91,10 @@ class RecordingCheck:
 
     def take(self, table: Table, rows: pa.Table) -> list[Finding]:
         """Checks the next rows of a table."""
-        findings = [*schema_findings(table, rows.schema), *null_findings(table, rows)]
+        findings = [
+            *schema_findings(table, rows.schema, declared_schema(table.name)),
+            *null_findings(table, rows),
+        ]
         if findings:
             return findings
         return self._tables.setdefault(table.name, TableRows(table)).take(rows)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipelines.check.finding import Finding
 from pipelines.nwb.clock import MESSAGE, goes_back
 from schemas import TABLES, Table
-from schemas.arrow import arrow_schema
+from schemas.arrow import arrow_schema, file_schema
 from schemas.casts import NDArray
 from schemas.checks import Check, Clock, Rule, shows_image
 from schemas.known_defects import KNOWN, Evidence
@@ -67,7 +67,7 @@ def runs(ids: NDArray) -> Iterator[tuple[int, int, int]]:
 
 def own_key(table: Table) -> tuple[str, ...]:
     """The columns of the primary key that tell the rows of one recording apart."""
-    outer = (table.unit_key, table.partition.name if table.partition else None)
+    outer = (table.unit_key, *table.storage.partitions)
     return tuple(name for name in table.primary_key if name not in outer)
 
 
@@ -104,13 +104,19 @@ def _repeated(columns: Sequence[NDArray]) -> str | None:
 
 @cache
 def declared_schema(table: str) -> pa.Schema:
-    """The Arrow schema that files of a table have."""
+    """The Arrow schema that rows of a table have before they are written."""
     return arrow_schema(TABLES[table])
 
 
-def schema_findings(table: Table, found: pa.Schema) -> Iterator[Finding]:
+@cache
+def declared_file_schema(table: str) -> pa.Schema:
+    """The Arrow schema that files of a table have."""
+    return file_schema(TABLES[table])
+
+
+def schema_findings(table: Table, found: pa.Schema, declared: pa.Schema) -> Iterator[Finding]:
     """Rule `schema`: the declared columns, types and nullability, in the declared order."""
-    declared, rule, name = declared_schema(table.name), Rule.SCHEMA, table.name
+    rule, name = Rule.SCHEMA, table.name
     if found.equals(declared):
         return
     for field in declared:
@@ -137,7 +143,7 @@ def schema_findings(table: Table, found: pa.Schema) -> Iterator[Finding]:
 
 def null_findings(table: Table, rows: pa.Table) -> Iterator[Finding]:
     """Rule `not_null`: required columns have a value in every row."""
-    for column in table.stored:
+    for column in table.converted:
         if not column.required or column.name not in rows.column_names:
             continue
         if nulls := rows.column(column.name).null_count:
@@ -173,7 +179,7 @@ class TableRows:
         self._wanted = {d.unless for d in KNOWN if d.unless and d.unless.table == table.name}
 
     def take(self, rows: pa.Table) -> list[Finding]:
-        """Checks the next rows, which have the declared schema and no missing values."""
+        """Checks the next rows, which have the declared columns and no missing values."""
         findings: list[Finding] = []
         for batch in rows.to_batches():
             if not batch.num_rows:

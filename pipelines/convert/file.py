@@ -41,7 +41,7 @@ def _keys(task: FileTask, table: Table) -> dict[str, Values]:
         "ophys_session_id": task.ophys_session_id,
         "ophys_experiment_id": task.ophys_experiment_id,
     }
-    names = {c.name for c in table.stored}
+    names = {c.name for c in table.converted}
     return {k: v for k, v in ids.items() if k in names}
 
 

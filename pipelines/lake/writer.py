@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import SCHEMA_VERSION, Table, Type
-from schemas.arrow import arrow_schema
+from schemas.arrow import file_schema
 from schemas.layout import ROW_GROUP_ROWS
 
 _FLOATS = (Type.FLOAT64, Type.LIST_FLOAT64, Type.LIST_FLOAT32)
@@ -65,9 +65,9 @@ class TableWriter:
     """
 
     def __init__(self, table: Table, path: Path, *, release: str, **key_values: str) -> None:
-        facts = {"release": release, "schema_version": SCHEMA_VERSION, **key_values}
+        self._facts = {"release": release, "schema_version": SCHEMA_VERSION, **key_values}
         self._table, self._path = table, path
-        self._schema = arrow_schema(table, facts)
+        self._schema = file_schema(table)
         self._writer: pq.ParquetWriter | None = None
         self.rows = 0
 
@@ -86,12 +86,14 @@ class TableWriter:
             # A published file may be a second name of what an earlier run left here, which must
             # not be written to.
             self._path.unlink(missing_ok=True)
-            self._writer = pq.ParquetWriter(
-                self._path, self._schema, **parquet_options(self._table)
-            )
-        self._writer.write_table(
-            batch.replace_schema_metadata(self._schema.metadata), row_group_size=ROW_GROUP_ROWS
-        )
+            # In the lake, the ids of the folders are in the path alone. A file that is copied out
+            # of it still says whose rows it has.
+            ids = {n: str(batch.column(n)[0]) for n in self._table.storage.partitions[1:]}
+            self._schema = file_schema(self._table, self._facts | ids)
+            options = parquet_options(self._table)
+            self._writer = pq.ParquetWriter(self._path, self._schema, **options)
+        rows = batch.select(self._schema.names).replace_schema_metadata(self._schema.metadata)
+        self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self.rows += batch.num_rows
 
 

@@ -63,7 +63,7 @@ def likely_blink(eye_area: NDArray, pupil_area: NDArray) -> NDArray:
 
 
 def _no_rows(table: str) -> Rows:
-    names = [c.name for c in TABLES[table].stored if c.name != "behavior_session_id"]
+    names = [c.name for c in TABLES[table].converted if c.name != "behavior_session_id"]
     return Rows({name: [] for name in names}, 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from pipelines.convert.staged import FileResult
 from pipelines.lake import ledger
@@ -22,6 +23,7 @@ def _path(table: Table, task: FileTask) -> str:
         table,
         mouse_id=task.mouse_id,
         behavior_session_id=task.behavior_session_id,
+        ophys_session_id=task.ophys_session_id,
         ophys_experiment_id=task.ophys_experiment_id,
     )
 
@@ -40,14 +42,19 @@ def _publish_merged(
     sources = {getattr(r.task, unit): r.staged(table.name) for r in results}
     held = {getattr(entry, unit) for entry in before.values() if entry.row_counts.get(table.name)}
     merged = merge_mouse(table, store, path, sources, target, release=release, held=held)
-    if merged is None:
-        store.remove(path)
-    else:
-        store.publish(merged, path)
+    _put(store, path, merged)
 
 
 def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) -> None:
-    store.publish_together({_path(table, r.task): r.staged(table.name) for r in results})
+    for result in results:
+        _put(store, _path(table, result.task), result.staged(table.name))
+
+
+def _put(store: Store, path: str, staged: Path | None) -> None:
+    if staged is None:
+        store.remove(path)
+    else:
+        store.publish(staged, path)
 
 
 def _withdraw(result: FileResult, before: Entry | None) -> FileResult:

@@ -13,7 +13,6 @@ MOUSE_ID = Column(
     source="project tables",
     required=True,
     documented=True,
-    partition=True,
 )
 BEHAVIOR_SESSION_ID = Column(
     "behavior_session_id",

@@ -312,7 +312,6 @@ STIMULUS_TEMPLATES = Table(
             "Image set, taken from the folder name.",
             source="/stimulus/templates",
             required=True,
-            partition=True,
         ),
         documented(
             "image_name",

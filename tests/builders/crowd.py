@@ -90,7 +90,7 @@ class _Reader:
 
     def _scan(self, table: Table) -> pl.LazyFrame:
         return pl.scan_parquet(
-            f"{self._lake}/{glob_pattern(table)}", hive_partitioning=table.partition is not None
+            f"{self._lake}/{glob_pattern(table)}", hive_partitioning=bool(table.partitions)
         )
 
     def units(self, table: Table) -> Units:
@@ -99,12 +99,8 @@ class _Reader:
             if self._kind == "polars":
                 rows = self._scan(table).select([c.name for c in table.columns]).collect()
                 con.register("rows", rows.to_arrow())
-                partition = table.partition
-                source = (
-                    f"(SELECT * REPLACE ({partition.name}::{partition.type.value} AS {partition.name}) FROM rows)"
-                    if partition
-                    else "rows"
-                )
+                typed = ", ".join(f"{c.name}::{c.type.value} AS {c.name}" for c in table.partitions)
+                source = f"(SELECT * REPLACE ({typed}) FROM rows)" if typed else "rows"
             return {
                 unit: (rows, digest)
                 for unit, rows, digest in con.execute(units_sql(table, source)).fetchall()

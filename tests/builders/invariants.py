@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.convert.staged import FileResult
 from schemas import TABLES
-from schemas.arrow import arrow_schema
+from schemas.arrow import file_schema
 
 CLOCKS = {"stimulus_timestamps": "stimulus clock", "ophys_timestamps": "imaging clock"}
 TIMED = ("licks", "rewards", "running_speed", "raw_running_speed", "eye_tracking")
@@ -43,7 +43,7 @@ def broken(result: FileResult) -> list[str]:
 def _table(name: str, rows: pa.Table, count: int) -> list[str]:
     table = TABLES[name]
     found: list[str] = []
-    if not rows.schema.equals(arrow_schema(table)):
+    if not rows.schema.equals(file_schema(table)):
         found.append(f"{name}: another schema")
     if rows.num_rows != count:
         found.append(f"{name}: {rows.num_rows} rows, {count} counted")

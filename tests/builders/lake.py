@@ -58,17 +58,18 @@ def _filled(column: Column, row: Row) -> Any:
 
 def write_rows(store: Store, table: str, rows: list[Row], **ids: Any) -> str:
     """Writes one file of a table. What a row does not give is NULL, or something where there must
-    be something.
+    be something. `ids` hold for all rows; the first row gives the folders those that are left out.
 
     Returns:
         The file's path below the lake.
     """
     declared = TABLES[table]
-    columns = {c.name: [_filled(c, row) for row in rows] for c in declared.stored}
+    rows = [{**ids, **row} for row in rows]
+    columns = {c.name: [_filled(c, row) for row in rows] for c in declared.converted}
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / "rows.parquet"
     write_table(declared, staged, [conform(declared, columns, len(rows))], release=RELEASE)
-    path = relative_path(declared, **ids)
+    path = relative_path(declared, **{n: rows[0][n] for n in declared.storage.partitions})
     store.publish(staged, path)
     staged.unlink()
     return path

@@ -52,8 +52,9 @@ def units_sql(table: Table, source: str) -> str:
 def glob_source(lake: Path, table: Table) -> str:
     """A table as DuckDB reads it through its documented glob."""
     options = "hive_partitioning = false"
-    if table.partition is not None:
-        options = f"hive_partitioning = true, hive_types = {{'{table.partition.name}': {table.partition.type.value}}}"
+    if table.partitions:
+        types = ", ".join(f"'{c.name}': {c.type.value}" for c in table.partitions)
+        options = f"hive_partitioning = true, hive_types = {{{types}}}"
     return f"read_parquet('{lake}/{glob_pattern(table)}', {options})"
 
 

@@ -15,8 +15,8 @@ import pytest
 from builders.cli import refusal
 from builders.lakes import query
 
-from schemas import TABLES, Storage, Table
-from schemas.arrow import arrow_schema
+from schemas import TABLES, Table
+from schemas.arrow import file_schema
 
 BY_DEFAULT = [t for t in TABLES.values() if not t.by_name_only]
 
@@ -31,14 +31,14 @@ def test_every_reader_sees_the_declared_rows_in_order(sample_lake: Path, table: 
     expected = _count(sample_lake, table.name)
     assert expected > 0
     folder = sample_lake / table.name
-    lazy = pl.scan_parquet(f"{folder}/**/*.parquet", hive_partitioning=table.partition is not None)
+    lazy = pl.scan_parquet(f"{folder}/**/*.parquet", hive_partitioning=bool(table.partitions))
     assert lazy.select(pl.len()).collect().item() == expected
     assert pq.read_table(folder).num_rows == expected
     assert duckdb.sql(f"SELECT count(*) FROM '{folder}/**/*.parquet'").fetchall() == [(expected,)]
-    order = [n for n in table.order if table.storage is not Storage.IMAGE_SET or n != "image_set"]
+    order = [n for n in table.order if n not in table.storage.partitions]
     for path in folder.rglob("*.parquet"):
         file = pq.ParquetFile(path)
-        assert file.schema_arrow.equals(arrow_schema(table), check_metadata=False)
+        assert file.schema_arrow.equals(file_schema(table), check_metadata=False)
         assert file.schema_arrow.metadata[b"release"] == b"1.1.0"
         for column in table.stored:
             description = file.schema_arrow.field(column.name).metadata[b"description"]

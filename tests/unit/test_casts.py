@@ -175,7 +175,7 @@ SMALL = Table(
     subject=Subject.BEHAVIOR,
     storage=Storage.MOUSE,
     columns=(
-        Column("mouse_id", Type.INT64, "Mouse.", required=True, partition=True),
+        Column("mouse_id", Type.INT64, "Mouse.", required=True),
         Column("id", Type.INT64, "Id.", source="/id", required=True),
         Column("speed", Type.FLOAT64, "Speed.", unit="cm/s"),
         Column("note", Type.STRING, "Note.", optional=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,63 @@ def con(lake: LocalStore) -> Iterator[duckdb.DuckDBPyConnection]:
     """The catalog as `vblake sql` opens it."""
     with connect_restricted(lake) as opened:
         yield opened
+
+
+def _files_read(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, int]:
+    """The number of files that a query opens of each table, by EXPLAIN ANALYZE."""
+    row = con.execute(f"EXPLAIN (ANALYZE, FORMAT json) {query}").fetchone()
+    assert row is not None
+    read: dict[str, int] = {}
+    nodes = [json.loads(row[1])]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("children", [])
+        facts = node.get("extra_info", {})
+        if "Total Files Read" in facts:
+            table = str(facts["Filename(s)"]).rsplit("/", 1)[1].removesuffix(".parquet")
+            read[table] = max(read.get(table, 0), int(facts["Total Files Read"]))
+    return read
+
+
+SESSION_1001 = "SELECT behavior_session_id FROM behavior_sessions WHERE ophys_session_id IS NULL AND mouse_id = 101"
+PLANE_3002 = "SELECT * FROM ophys_experiments WHERE experience_level = 'Familiar'"
+
+
+@pytest.mark.parametrize(
+    ("table", "query"),
+    [
+        ("running_speed", "FROM running_speed WHERE behavior_session_id = 1001"),
+        ("running_speed", f"FROM running_speed WHERE behavior_session_id IN ({SESSION_1001})"),
+        ("running_speed", f"FROM running_speed JOIN ({SESSION_1001}) USING (behavior_session_id)"),
+        ("running_speed", f"FROM running_speed SEMI JOIN ({SESSION_1001}) USING (behavior_session_id)"),
+        ("dff_traces", "FROM dff_traces WHERE ophys_experiment_id = 3002"),
+        ("dff_traces", f"FROM dff_traces JOIN ({PLANE_3002}) USING (ophys_experiment_id)"),
+        ("dff_traces", "FROM dff_traces WHERE behavior_session_id = 1002 AND ophys_experiment_id > 3001"),
+    ],
+)  # fmt: skip
+def test_a_query_of_a_session_or_experiment_opens_its_file_only(
+    con: duckdb.DuckDBPyConnection, table: str, query: str
+) -> None:
+    assert _files_read(con, f"SELECT * FROM {table}")[table] == 2
+    assert _files_read(con, f"SELECT * {query}")[table] == 1
+
+
+@pytest.mark.parametrize("column", ["ophys_experiment_id", "ophys_session_id"])
+def test_a_filter_reaches_both_tables_of_a_long_view(
+    con: duckdb.DuckDBPyConnection, column: str
+) -> None:
+    wanted = {"ophys_experiment_id": 3002, "ophys_session_id": 2002}[column]
+    files = {"ophys_experiment_id": 1, "ophys_session_id": 2}[column]
+    read = _files_read(con, f"SELECT * FROM dff_traces_long WHERE {column} = {wanted}")
+    assert read == {"dff_traces": files, "ophys_timestamps": files}
+
+
+def test_what_is_around_events_opens_the_files_of_the_recording_only(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    read = _files_read(con, "SELECT * FROM dff_around(3001, [2.0])")
+    assert (read["dff_traces"], read["ophys_timestamps"]) == (1, 1)
+    assert _files_read(con, "SELECT * FROM running_around(1002, [2.0])")["running_speed"] == 1
 
 
 def test_a_view_has_the_declared_columns_each_with_a_comment(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas import TABLES, Storage, Table, Type
-from schemas.arrow import arrow_schema
+from schemas.arrow import arrow_schema, file_schema
 from schemas.checks import RULES, Level, Rule
 from schemas.dictionary import COMMAND, dictionary_markdown
 from schemas.known_defects import KNOWN
@@ -30,11 +30,11 @@ def test_a_declaration_is_consistent(table: Table) -> None:
     assert all(table[n].required and not table[n].optional for n in table.primary_key)
     assert set(table.order) <= set(names)
     # Files are sorted by the primary key, so that the statistics of row groups locate a session.
-    inside = tuple(n for n in table.primary_key if not table[n].partition)
+    inside = tuple(n for n in table.primary_key if table[n] in table.stored)
     assert table.order[-len(inside) :] == inside or not inside or table.storage is Storage.PROJECT
-    partition = {Storage.PROJECT: None, Storage.IMAGE_SET: "image_set"}
-    expected = partition.get(table.storage, "mouse_id")
-    assert (table.partition.name if table.partition else None) == expected
+    if table.storage in (Storage.SESSION, Storage.EXPERIMENT):
+        ids = [n for n in names if n in Storage.EXPERIMENT.partitions]
+        assert ids == list(table.storage.partitions), "a filter on any id skips files"
     for key in table.foreign_keys:
         target = TABLES[key.table]
         assert key.references == target.primary_key
@@ -58,7 +58,7 @@ def test_tables_and_columns_say_what_they_are(table: Table) -> None:
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_arrow_schemas_carry_the_declaration(table: Table) -> None:
-    schema = arrow_schema(table, {"release": "1.1.0"})
+    schema = file_schema(table, {"release": "1.1.0"})
     assert schema.names == [c.name for c in table.stored]
     for field, column in zip(schema, table.stored, strict=True):
         metadata = {k.decode(): v.decode() for k, v in field.metadata.items()}
@@ -77,7 +77,7 @@ def test_arrow_types_have_the_names_that_duckdb_gives_them() -> None:
         empty = arrow_schema(table).empty_table()
         relation = duckdb.from_arrow(empty)
         types = [str(type_).removesuffix(" WITH TIME ZONE") for type_ in relation.types]
-        declared = {c.name: c.type.value for c in table.stored}
+        declared = {c.name: c.type.value for c in table.converted}
         assert dict(zip(relation.columns, types, strict=True)) == declared
 
 

@@ -41,8 +41,11 @@ TRIALS = "trials/mouse_id=101/trials.parquet"
 LICKS = "licks/mouse_id=101/licks.parquet"
 CELLS = "cell_specimens/mouse_id=101/cell_specimens.parquet"
 SHOWN = "stimulus_presentations/mouse_id=101/stimulus_presentations.parquet"
-SPEED = "running_speed/mouse_id=101/behavior_session_1001.parquet"
-DFF = "dff_traces/mouse_id=101/ophys_experiment_3001.parquet"
+SPEED = "running_speed/mouse_id=101/behavior_session_id=1001/running_speed.parquet"
+DFF = (
+    "dff_traces/mouse_id=101/behavior_session_id=1002/ophys_session_id=2002/"
+    "ophys_experiment_id=3001/dff_traces.parquet"
+)
 SESSIONS = "behavior_sessions/behavior_sessions.parquet"
 PLANE = {"behavior_session_id": 1002, "ophys_session_id": 2002, "ophys_experiment_id": 3001}
 
@@ -193,7 +196,7 @@ def test_a_file_without_rows(store: LocalStore) -> None:
 
 def test_another_mouses_folder(store: LocalStore) -> None:
     wrong = DFF.replace("mouse_id=101", "mouse_id=102")
-    (store.folder / wrong).parent.mkdir()
+    (store.folder / wrong).parent.mkdir(parents=True)
     (store.folder / DFF).rename(store.folder / wrong)
     assert found(store) == [
         f"error: file {wrong}, table dff_traces, column mouse_id: "
@@ -202,8 +205,22 @@ def test_another_mouses_folder(store: LocalStore) -> None:
     ]
 
 
+def test_a_folder_with_the_name_of_another_experiment(store: LocalStore) -> None:
+    right, wrong = (store.folder / DFF.replace("3001", e) for e in ("3001", "3009"))
+    right.parent.rename(wrong.parent)
+    labelled, dangling, unknown, missing = found(store)
+    path = DFF.replace("3001", "3009")
+    assert labelled == (
+        f"error: file {path}, table dff_traces, column ophys_experiment_id: the file was written "
+        "for another folder; expected ophys_experiment_id=3001; found ophys_experiment_id=3009"
+    )
+    assert "rows refer to ophys_experiments that are not there" in dangling
+    assert "the ledger does not know of rows of experiment 3009" in unknown
+    assert "the file is missing" in missing
+
+
 def test_a_stray_copy_of_a_file(store: LocalStore) -> None:
-    copy = "dff_traces/mouse_id=101/copy.parquet"
+    copy = DFF.replace("dff_traces.parquet", "copy.parquet")
     shutil.copyfile(store.folder / DFF, store.folder / copy)
     named, twice, counted = found(store)
     assert named == (
@@ -321,7 +338,7 @@ def test_cells_need_traces_but_not_events(store: LocalStore) -> None:
     roi = {"valid_roi": True, "field_of_view_height": 2, "field_of_view_width": 2}
     rows = [{**PLANE, **roi, **cell} for cell in listed]
     write_rows(store, "cell_specimens", rows, mouse_id=101)
-    other = "dff_traces/mouse_id=101/ophys_experiment_3002.parquet"
+    other = DFF.replace("3001", "3002")
     rewrite(store, other, lambda rows: replaced(rows, "cell_roi_id", [9003]))
     event = {**PLANE, "cell_roi_id": 9001, "events": [0.5] * 5, "filtered_events": [0.5] * 5}
     write_rows(store, "events", [event], mouse_id=101, ophys_experiment_id=3001)

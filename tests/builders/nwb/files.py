@@ -118,8 +118,8 @@ def read(table: str, source: Recording | Content) -> pa.Table:
     """All rows of a table of the lake as they would be written, keys included."""
     opened = source if isinstance(source, Recording) else recording(source)
     declared = TABLES[table]
-    stored = {c.name for c in declared.stored}
-    keys = {k: v for k, v in KEYS.items() if k in stored}
+    given = {c.name for c in declared.converted}
+    keys = {k: v for k, v in KEYS.items() if k in given}
     batches = [
         conform(declared, {**keys, **rows.columns}, rows.count) for rows in READERS[table](opened)
     ]
@@ -128,7 +128,7 @@ def read(table: str, source: Recording | Content) -> pa.Table:
     return (
         pa.concat_tables(batches)
         if batches
-        else conform(declared, {c.name: [] for c in declared.stored}, 0)
+        else conform(declared, {c.name: [] for c in declared.converted}, 0)
     )
 
 

@@ -63,7 +63,7 @@ def test_verify_exits_with_0_if_it_finds_only_warnings(lake: Path) -> None:
     write_rows(LocalStore(lake), "running_speed", rows, **ids)
     output("catalog", "--lake", lake)
     *_, problem, verdict = output("verify", "--lake", lake).splitlines()
-    assert problem.startswith("warning: file running_speed/mouse_id=102/behavior_session_1005")
+    assert problem.startswith("warning: file running_speed/mouse_id=102/behavior_session_id=1005/")
     assert verdict.endswith(" files read, 1 warning")
 
 
