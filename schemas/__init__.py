@@ -14,6 +14,7 @@ from schemas.tables.ledger import SOURCE_FILES
 from schemas.tables.metadata import METADATA_TABLES
 from schemas.tables.ophys import OPHYS_TABLES
 from schemas.tables.project import PROJECT_TABLES
+from schemas.tables.responses import RESPONSE_TABLES
 from schemas.tables.task import TASK_TABLES
 
 SCHEMA_VERSION = "3"
@@ -32,6 +33,7 @@ TABLES: dict[str, Table] = {
         PRESENTATION_ANNOTATIONS,
         *OPHYS_TABLES,
         PRESENTATION_FRAMES,
+        *RESPONSE_TABLES,
         SOURCE_FILES,
     )
 }

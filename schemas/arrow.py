@@ -30,6 +30,7 @@ STRUCT_FIELDS: dict[Type, list[pa.Field[Any]]] = {
 ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.INT64: pa.int64(),
     Type.FLOAT64: pa.float64(),
+    Type.FLOAT32: pa.float32(),
     Type.BOOL: pa.bool_(),
     Type.STRING: pa.string(),
     Type.TIMESTAMP: pa.timestamp("us", tz="UTC"),

@@ -29,7 +29,8 @@ NULL_WORDS = frozenset(("", "N/A", "None", "null", "NaN", "nan", "NaT", "<NA>"))
 _NO_TEXT = NULL_WORDS | {w.encode() for w in NULL_WORDS}
 _SUB_MICROSECOND = re.compile(r"[.,]\d{6}\d*[1-9]")
 
-_FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
+_INT64 = np.dtype(np.int64)
+_FLOATS = {Type.FLOAT64: np.dtype(np.float64), Type.FLOAT32: np.dtype(np.float32)}
 
 
 Values = NDArray | Ragged | Sequence[Any] | int | float | str | bytes | bool | datetime | None
@@ -84,8 +85,8 @@ def _to_numbers(
 
 
 def _to_float(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
-    expected = "a number that is exact as a double"
-    numbers, missing = _to_numbers(column, values, _FLOAT64, expected)
+    expected = f"a number that is exact as a {column.type.value.lower()}"
+    numbers, missing = _to_numbers(column, values, _FLOATS[column.type], expected)
     return pa.array(numbers, mask=missing)
 
 
@@ -209,7 +210,7 @@ def _cast_many(
             return _to_string(column, values)
         case Type.TIMESTAMP:
             return _to_timestamp(column, values)
-        case Type.FLOAT64:
+        case Type.FLOAT64 | Type.FLOAT32:
             return _to_float(column, values)
         case Type.BOOL:
             return _to_bool(column, values)

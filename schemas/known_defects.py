@@ -231,6 +231,7 @@ KNOWN: tuple[KnownDefect, ...] = (
             "corrected_fluorescence_traces",
             "demixed_traces",
             "neuropil_traces",
+            "stimulus_responses",
         )
     ),
     *(

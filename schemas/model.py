@@ -20,6 +20,8 @@ class Type(StrEnum):
 
     INT64 = "BIGINT"
     FLOAT64 = "DOUBLE"
+    FLOAT32 = "FLOAT"
+    """For what vblake computes and seven digits are enough; what files hold is FLOAT64."""
     BOOL = "BOOLEAN"
     STRING = "VARCHAR"
     TIMESTAMP = "TIMESTAMP"
@@ -131,6 +133,8 @@ class Encoding(Enum):
     """Dense samples."""
     SPARSE = ParquetEncoding(1)
     """Mostly zeros, where BYTE_STREAM_SPLIT doubles the size."""
+    RESPONSES = ParquetEncoding(1, deltas=True)
+    """Single precision, part of it mostly zeros: 9 % smaller and 17 % faster than SIGNAL."""
 
 
 @dataclass(frozen=True, slots=True)

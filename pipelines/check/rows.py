@@ -88,13 +88,30 @@ def _kept_columns(table: Table) -> set[str]:
     return {*own_key(table), *(key.columns[-1] for key in table.foreign_keys)}
 
 
+def _ascend(columns: Sequence[NDArray]) -> bool:
+    """Whether each key, of one value per column, is greater than the one before."""
+    tied = np.ones(max(len(columns[0]) - 1, 0), dtype=bool)
+    ascend = np.zeros_like(tied)
+    for column in columns:
+        ascend |= tied & (column[1:] > column[:-1])
+        tied &= column[1:] == column[:-1]
+    return bool(ascend.all())
+
+
+def _distinct(values: NDArray) -> NDArray:
+    """The different values, ascending, of which most repeat from row to row."""
+    first = np.ones(len(values), dtype=bool)
+    first[1:] = values[1:] != values[:-1]
+    return np.unique(values[first])
+
+
 def _repeated(columns: Sequence[NDArray]) -> str | None:
     """A key that occurs twice."""
     keys = columns[0]
+    if _ascend(columns):
+        return None  # the usual case, without sorting
     if len(columns) > 1:
         keys = np.array([", ".join(map(str, key)) for key in zip(*columns, strict=True)])
-    if bool(np.all(keys[1:] > keys[:-1])):
-        return None  # the usual case, without sorting
     values, counts = np.unique(keys, return_counts=True)
     return str(values[counts > 1][0]) if (counts > 1).any() else None
 
@@ -195,7 +212,7 @@ class TableRows:
             self.rows += batch.num_rows
         for name, parts in self._kept.items():
             values = rows.column(name).drop_null().to_numpy()
-            parts.append(values if name in self._own_key else np.unique(values))
+            parts.append(values if name in self._own_key else _distinct(values))
         self.evidence |= {e for e in self._wanted if shows(rows.column(e.column), e)}
         return findings
 

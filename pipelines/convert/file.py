@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pipelines.lake.store import clear
 from pipelines.lake.writer import TableWriter
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
+from pipelines.nwb.responses import listen
 from pipelines.release.selection import FileTask
 from pipelines.source.base import ReplacedError, Traffic
 from schemas import TABLES, Storage, Table
@@ -45,12 +47,16 @@ def _keys(task: FileTask, table: Table) -> dict[str, Values]:
     return {k: v for k, v in ids.items() if k in names}
 
 
-def _ascending(column: pa.ChunkedArray[Any]) -> bool:
-    if pa.types.is_primitive(column.type):
-        values = column.to_numpy()
-        return bool(np.all(values[1:] >= values[:-1]))
-    texts = column.to_pylist()
-    return texts == sorted(texts)
+def _ascending(columns: Sequence[pa.ChunkedArray[Any]]) -> bool:
+    """Whether no row is smaller than the one before, by the first column, then the next."""
+    tied = np.ones(len(columns[0]) - 1, dtype=bool)
+    for column in columns:
+        numbers = pa.types.is_primitive(column.type)
+        values = column.to_numpy() if numbers else np.array(column.to_pylist(), dtype=object)
+        if (tied & (values[1:] < values[:-1])).any():
+            return False
+        tied &= values[1:] == values[:-1]
+    return True
 
 
 def _in_order(table: Table, rows: pa.Table) -> pa.Table:
@@ -63,7 +69,7 @@ def _in_order(table: Table, rows: pa.Table) -> pa.Table:
     ]
     if not names or rows.num_rows < 2:
         return rows
-    if len(names) == 1 and _ascending(rows.column(names[0])):
+    if _ascending([rows.column(name) for name in names]):
         return rows
     # Arrow's sort is not stable: the row number decides ties.
     numbered = rows.append_column("_row", pa.array(np.arange(rows.num_rows)))
@@ -190,6 +196,8 @@ def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) ->
     ) as recording:
         check_ids(task, recording)
         check = FileCheck(task, recording)
+        if {"stimulus_responses"} & set(tables):
+            listen(recording)
         outcomes = [
             convert_table(TABLES[name], task, recording, check, result.folder) for name in tables
         ]

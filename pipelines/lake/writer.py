@@ -13,7 +13,7 @@ from schemas import SCHEMA_VERSION, Table, Type
 from schemas.arrow import file_schema
 from schemas.layout import ROW_GROUP_ROWS
 
-_FLOATS = (Type.FLOAT64, Type.LIST_FLOAT64, Type.LIST_FLOAT32)
+_FLOATS = (Type.FLOAT64, Type.FLOAT32, Type.LIST_FLOAT64, Type.LIST_FLOAT32)
 _INTEGERS = (Type.INT64, Type.LIST_INT64, Type.LIST_UINT32)
 _TEXTS = (Type.STRING, Type.LIST_STRING)
 

@@ -211,6 +211,17 @@ def _task_rows(columns: dict[str, NDArray | None]) -> NDArray:
     return np.flatnonzero([b"change_detection" in (name or b"") for name in names])
 
 
+def task_presentations(recording: Recording) -> tuple[NDArray, dict[str, NDArray | None]]:
+    """Ids of the presentations of the task, and their columns as in `read_presentations`.
+
+    Raises:
+        DataError: presentations cannot be read.
+    """
+    shown = recording.once(read_presentations)
+    rows = _task_rows(shown)
+    return rows, {name: None if v is None else v[rows] for name, v in shown.items()}
+
+
 def _means(
     recording: Recording, names: tuple[str, ...], read: Callable[[], list[NDArray]]
 ) -> dict[str, Values]:
@@ -253,13 +264,11 @@ def presentation_annotations(recording: Recording) -> Iterator[Rows]:
     Raises:
         DataError: presentations, trials, licks or rewards cannot be read.
     """
-    shown = recording.once(read_presentations)
-    rows = _task_rows(shown)
+    rows, task = recording.once(task_presentations)
     if not len(rows):
         names = [c.name for c in TABLES["presentation_annotations"].stored]
         yield Rows({name: [] for name in names if name != "behavior_session_id"}, 0)
         return
-    task = {name: None if v is None else v[rows] for name, v in shown.items()}
     start, image, change = (task[n] for n in ("start_time", "image_name", "is_change"))
     assert start is not None
     assert image is not None

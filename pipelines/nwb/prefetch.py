@@ -34,6 +34,14 @@ _STIMULUS_CLOCK = "/processing/stimulus/timestamps/timestamps"
 _OPHYS_CLOCK = f"{OPHYS}/dff/traces/timestamps"
 _TRACES = (*_CELL_IDS, _OPHYS_CLOCK, f"{OPHYS}/dff/traces")
 _PLANES = "/general/optophysiology"
+_EVENTS = (
+    *_TRACES,
+    f"{_PLANES}/*/imaging_rate",
+    f"{CELL_TABLE}/imaging_plane",
+    *(f"{OPHYS}/event_detection/{n}" for n in ("data", "rois", "lambdas", "noise_stds")),
+)
+_SHOWN = (*_TRIALS, _PRESENTATIONS)
+_RESPONSES = (*_SHOWN, f"{OPHYS}/dff/traces/*", *_EVENTS)
 _EYE = "/acquisition/EyeTracking"
 _EYE_DATA = (
     f"{_EYE}/eye_tracking/timestamps",
@@ -55,7 +63,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         f"{_PLANES}/*/*/emission_lambda",
     ),
     "trials": _TRIALS,
-    "stimulus_presentations": (*_TRIALS, _PRESENTATIONS),
+    "stimulus_presentations": _SHOWN,
     _IMAGES: (
         "/stimulus/templates/*/data",
         "/stimulus/templates/*/unwarped",
@@ -73,9 +81,8 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "eye_tracking": _EYE_DATA,
     "eye_tracking_rig_geometry": (f"{RIG}/*",),
     "presentation_annotations": (
-        *_TRIALS,
+        *_SHOWN,
         *_REWARDS,
-        _PRESENTATIONS,
         "/processing/licking/licks/*",
         "/processing/running/speed/*",
         f"{_EYE}/eye_tracking/timestamps",
@@ -86,12 +93,8 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "roi_masks": (f"{CELL_TABLE}/*",),
     "dff_traces": (*_TRACES, f"{OPHYS}/dff/traces/*"),
     "corrected_fluorescence_traces": (*_TRACES, f"{OPHYS}/corrected_fluorescence/*/data"),
-    "events": (
-        *_TRACES,
-        f"{_PLANES}/*/imaging_rate",
-        f"{CELL_TABLE}/imaging_plane",
-        *(f"{OPHYS}/event_detection/{n}" for n in ("data", "rois", "lambdas", "noise_stds")),
-    ),
+    "events": _EVENTS,
+    "stimulus_responses": _RESPONSES,
     "demixed_traces": (*_TRACES, f"{OPHYS}/demixed_trace/traces/data"),
     "neuropil_traces": (*_TRACES, f"{OPHYS}/neuropil_trace/traces/data"),
     "ophys_timestamps": (_OPHYS_CLOCK,),

@@ -11,6 +11,7 @@ from pipelines.nwb import (
     metadata,
     performance,
     presentations,
+    responses,
     templates,
     traces,
     trials,
@@ -51,6 +52,7 @@ READERS: Mapping[str, Reader] = {
         cells.motion_correction,
         cells.projections,
         presentations.presentation_frames,
+        responses.stimulus_responses,
     )
 }
 """Readers by table. Each yields the rows of one file, without the keys."""

@@ -24,6 +24,11 @@ TASK = "/general/task_parameters"
 OPHYS = "/processing/ophys"
 
 
+TraceListener = Callable[[str, NDArray, slice, NDArray], None]
+"""Takes the name of a trace, the places in `Cells.valid` of all cells that have it, which of them
+come now, and their traces, shape (cells, time)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Some rows of a table: values by column name, without the keys."""
@@ -41,12 +46,14 @@ class Recording:
         scratch: folder for temporary files; None for the system's.
         warnings: what was unusual but did not stop the reading, for the ledger.
         known_defects: the known defects of the released data that the file shows, for the ledger.
+        listener: takes the traces that are read for a table, for tables computed from them.
     """
 
     hdf: HdfFile
     scratch: Path | None = None
     warnings: list[str] = field(default_factory=list[str])
     known_defects: list[Occurrence] = field(default_factory=list[Occurrence])
+    listener: TraceListener | None = field(default=None, repr=False)
     _memo: dict[Callable[[Recording], object], object] = field(
         default_factory=dict[Callable[["Recording"], object], object], repr=False
     )
@@ -149,6 +156,11 @@ class Recording:
         if read not in self._memo:
             self._memo[read] = read(self)
         return cast(T, self._memo[read])
+
+    def tell(self, name: str, cells: NDArray, part: slice, traces: NDArray) -> None:
+        """Passes traces on to the listener, if there is one."""
+        if self.listener is not None:
+            self.listener(name, cells, part, traces)
 
     def warn(self, text: str) -> None:
         """Records something unusual, once."""

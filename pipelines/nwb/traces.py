@@ -121,6 +121,7 @@ def _traces(
     cells = recording.once(read_cells)
     positions = np.arange(len(cells.valid))
     for keys, traces, part in _batches(recording, path, cells.valid, positions):
+        recording.tell(column, positions, part, traces)
         columns: dict[str, Values] = {
             **keys,
             column: Ragged.matrix(traces),
@@ -181,23 +182,18 @@ def filter_weights(rate: float) -> NDArray:
     return weights / np.sum(weights)
 
 
-def events(recording: Recording) -> Iterator[Rows]:
-    """Events and filtered events of the valid ROIs that have them.
-
-    Cells without a lambda or noise_std are left out, as in the released reader.
-    """
+def _event_rois(recording: Recording) -> NDArray:
+    """The row of the ROI table of each column of the events."""
     hdf = recording.hdf
-    cells = recording.once(read_cells)
+    count = len(recording.once(read_cells).roi_ids)
     rois = hdf.read_numbers(f"{_EVENTS}/rois")
     hdf.check_reference(f"{_EVENTS}/rois", "table", CELL_TABLE)
-    if rois.dtype.kind not in "iu" or (
-        len(rois) and (rois.min() < 0 or rois.max() >= len(cells.roi_ids))
-    ):
+    if rois.dtype.kind not in "iu" or (len(rois) and (rois.min() < 0 or rois.max() >= count)):
         found = f"{rois.dtype} from {rois.min()} to {rois.max()}" if len(rois) else str(rois.dtype)
         raise hdf.error(
             f"{_EVENTS}/rois",
             "events refer to ROIs that do not exist",
-            expected=f"integers from 0 to {len(cells.roi_ids) - 1}",
+            expected=f"integers from 0 to {count - 1}",
             found=found,
         )
     if len(np.unique(rois)) != len(rois):
@@ -207,6 +203,17 @@ def events(recording: Recording) -> Iterator[Rows]:
             expected="each ROI once",
             found=f"{len(rois)} columns, {len(np.unique(rois))} ROIs",
         )
+    return rois
+
+
+def events(recording: Recording) -> Iterator[Rows]:
+    """Events and filtered events of the valid ROIs that have them.
+
+    Cells without a lambda or noise_std are left out, as in the released reader.
+    """
+    hdf = recording.hdf
+    cells = recording.once(read_cells)
+    rois = _event_rois(recording)
     shape = hdf.numeric_dataset(f"{_EVENTS}/data", ndim=2).shape
     frames = recording.once(frame_count)
     if shape != (frames, len(rois)):
@@ -231,6 +238,8 @@ def events(recording: Recording) -> Iterator[Rows]:
         filtered = np.empty_like(traces)
         for row, trace in zip(filtered, traces, strict=True):
             row[:] = np.convolve(trace, weights)[: len(trace)]
+        recording.tell("events", positions, part, traces)
+        recording.tell("filtered_events", positions, part, filtered)
         own = {"lambda": lambdas[columns[part]], "noise_std": noise[columns[part]]}
         yield Rows(
             {

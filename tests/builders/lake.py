@@ -34,6 +34,7 @@ Row = dict[str, Any]
 _FILLED: dict[Type, Any] = {
     Type.INT64: 0,
     Type.FLOAT64: 0.0,
+    Type.FLOAT32: 0.0,
     Type.BOOL: False,
     Type.STRING: "some",
     Type.TIMESTAMP: WHEN,

@@ -37,6 +37,7 @@ NO_TRUTH = {
     "running_acquisition",
     "presentation_annotations",
     "presentation_frames",
+    "stimulus_responses",
 }
 
 

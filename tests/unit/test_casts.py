@@ -46,6 +46,7 @@ DEFECTS = [[{"defect": "d", "table_name": "trials", "detail": "x"}], []]
 EXAMPLES: list[tuple[Type, Values, list[Any]]] = [
     (Type.FLOAT64, objects(None, NAN, "N/A", b"", np.int64(7)), [None, None, None, None, 7.0]),
     (Type.FLOAT64, [], []),
+    (Type.FLOAT32, np.array([0.5, NAN], dtype=np.float32), [0.5, None]),
     (Type.INT64, objects(2**53 + 1, 1.0, None, "null"), [2**53 + 1, 1, None, None]),
     (Type.BOOL, objects(True, None, np.True_, 0, NAN), [True, None, True, False, None]),
     (Type.STRING, np.array([NAN, NAN]), [None, None]),
@@ -63,7 +64,8 @@ def test_examples(type_: Type, values: Values, expected: list[Any]) -> None:
     result = given_back(type_, values, len(expected))
     assert result == expected
     # True == 1 == 1.0, so the types too.
-    kinds = {Type.INT64: int, Type.FLOAT64: float, Type.BOOL: bool, Type.STRING: str}
+    floats = dict.fromkeys((Type.FLOAT64, Type.FLOAT32), float)
+    kinds = {**floats, Type.INT64: int, Type.BOOL: bool, Type.STRING: str}
     assert {type(v) for v in result if v is not None} <= {kinds.get(type_, list)}
 
 
@@ -111,6 +113,7 @@ MISFITS: list[tuple[Type, Values, int, str, str]] = [
     (Type.INT64, np.array([2.0**53]), 0, "below 2^53 if it is stored as", "9007199254740992.0"),
     (Type.INT64, [1, True], 1, "a whole number", "True"),
     (Type.FLOAT64, np.array([0, 2**53 + 1]), 1, "exact as a double", "9007199254740993"),
+    (Type.FLOAT32, np.array([0.5, 0.1]), 1, "exact as a float", "0.1"),
     (Type.FLOAT64, [b"0.5"], 0, "exact as a double", "'0.5'"),
     (Type.BOOL, np.array([1, 2], dtype=np.uint8), 1, "true, false, 0, 1 or no value", "2"),
     (Type.STRING, [b"a", b"\xff"], 1, "text in UTF-8", "'\\\\xff'"),
