@@ -19,13 +19,19 @@ CREATE TABLE _tables (table_name VARCHAR, subject VARCHAR, description VARCHAR,
     primary_key VARCHAR[], storage VARCHAR, partition_columns VARCHAR[]);
 INSERT INTO _tables VALUES
     ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'one file per mouse',
-     ['mouse_id']);
+     ['mouse_id']),
+    ('running_speed', 'behavior', 'Running.', [], 'one file per session',
+     ['mouse_id', 'behavior_session_id']);
 CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR,
     unit VARCHAR, description VARCHAR, alias VARCHAR);
 INSERT INTO _columns VALUES ('licks', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),
     ('licks', 'behavior_session_id', 2, 'BIGINT', NULL, 'The session.', NULL),
     ('licks', 'timestamps', 3, 'DOUBLE', 's', 'Time of the lick.', NULL),
-    ('licks', 'frame', 4, 'BIGINT', 'frame', 'Stimulus frame of the lick.', NULL);
+    ('licks', 'frame', 4, 'BIGINT', 'frame', 'Stimulus frame of the lick.', NULL),
+    ('running_speed', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),
+    ('running_speed', 'behavior_session_id', 2, 'BIGINT', NULL, 'The session.', NULL),
+    ('running_speed', 'timestamps', 3, 'DOUBLE', 's', 'Time of the sample.', NULL),
+    ('running_speed', 'speed', 4, 'DOUBLE', 'cm/s', 'Running speed.', NULL);
 CREATE VIEW licks AS SELECT mouse_id, behavior_session_id, timestamps, frame
     FROM read_parquet(getvariable('lake_root') || '/licks/**/*.parquet',
         hive_types = {mouse_id: BIGINT});
@@ -33,8 +39,9 @@ CREATE TABLE behavior_sessions AS FROM (VALUES (7, 70, 71), (8, 80, NULL))
     t(mouse_id, behavior_session_id, ophys_session_id);
 CREATE TABLE ophys_experiments AS SELECT 7 AS mouse_id, 70 AS behavior_session_id,
     71 AS ophys_session_id, 51 AS ophys_experiment_id;
-CREATE TABLE source_files AS FROM (VALUES (7, 70, 51, true, 'ingested', NULL))
-    t(mouse_id, behavior_session_id, ophys_experiment_id, gives_behavior, status, error);
+CREATE TABLE source_files AS FROM (VALUES (7, 70, 51, true, 'ingested', NULL, NULL::STRUCT(
+    "table" VARCHAR, status VARCHAR, rule VARCHAR, expected VARCHAR, found VARCHAR)[]))
+    t(mouse_id, behavior_session_id, ophys_experiment_id, gives_behavior, status, error, tables);
 CREATE TABLE _lake AS SELECT '3' AS schema_version;
 """
 
@@ -51,6 +58,10 @@ _FILES = {
     f"dff_traces/{_PLANE}/dff_traces": (
         "FROM (VALUES (901, 5, [0.0::DOUBLE, 0.5, 0.25]), (902, NULL, [1.0, 2.0, 3.0])) "
         "t(cell_roi_id, cell_specimen_id, dff)"
+    ),
+    "running_speed/mouse_id=7/behavior_session_id=70/running_speed": (
+        "SELECT unnest([0.0::DOUBLE, 0.1, 0.2, 0.3, 0.4, 0.5]) AS timestamps, "
+        "unnest([0.0::DOUBLE, 1.0, 2.0, 3.0, 4.0, 5.0]) AS speed"
     ),
     f"ophys_timestamps/{_PLANE}/ophys_timestamps": (
         "SELECT [10.0::DOUBLE, 10.1, 10.2] AS timestamps"

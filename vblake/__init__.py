@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vblake.around import Around
+    from vblake.around import Around, SignalAround
     from vblake.lake import Lake, open  # noqa: A004 - vblake.open reads like gzip.open
     from vblake.session import Experiment, Session
     from vblake.traces import Traces, TriggeredAverage, event_triggered_average, read_traces
@@ -30,6 +30,7 @@ __all__ = [
     "Experiment",
     "Lake",
     "Session",
+    "SignalAround",
     "Traces",
     "TriggeredAverage",
     "event_triggered_average",
@@ -42,6 +43,7 @@ _MODULES = {
     "Experiment": "session",
     "Lake": "lake",
     "Session": "session",
+    "SignalAround": "around",
     "Traces": "traces",
     "TriggeredAverage": "traces",
     "event_triggered_average": "traces",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias, overload
 
-from vblake.around import Around
-from vblake.around import around as windows_around
+import numpy as np
+
+from vblake.around import Around, SignalAround, around_signal, around_traces
 from vblake.connection import open_catalog
 from vblake.files import find_files
 from vblake.session import Experiment, Session
 from vblake.tables import Tables
+from vblake.traces import SIGNALS, TRACES
+
+Signal: TypeAlias = Literal["running_speed", "pupil_area", "pupil_width"]
+Trace: TypeAlias = Literal[
+    "dff", "corrected_fluorescence", "events", "filtered_events", "demixed", "neuropil"
+]
 
 
 class Lake(Tables):
@@ -64,42 +72,111 @@ class Lake(Tables):
         )
         return Experiment(self, planes)
 
+    @overload
     def around(
         self,
-        what: str,
-        experiment: int | Experiment,
-        times: Any,
+        what: Signal,
+        recording: int | Session,
+        times: Any = None,
         before: float = 1,
         after: float = 2,
         outside: Literal["raise", "drop"] = "raise",
-    ) -> Around:
-        """The traces of an experiment around events: cell x event x time.
+        *,
+        presentations: Iterable[int] | None = None,
+    ) -> SignalAround: ...
 
-        The sample at 0 s is the first frame at or after the event, so a window starts up to one
-        frame late.
+    @overload
+    def around(
+        self,
+        what: Trace,
+        recording: int | Session,
+        times: Any = None,
+        before: float = 1,
+        after: float = 2,
+        outside: Literal["raise", "drop"] = "raise",
+        *,
+        presentations: Iterable[int] | None = None,
+    ) -> Around: ...
+
+    @overload
+    def around(
+        self,
+        what: str,
+        recording: int | Session,
+        times: Any = None,
+        before: float = 1,
+        after: float = 2,
+        outside: Literal["raise", "drop"] = "raise",
+        *,
+        presentations: Iterable[int] | None = None,
+    ) -> Around | SignalAround: ...
+
+    def around(
+        self,
+        what: str,
+        recording: int | Session,
+        times: Any = None,
+        before: float = 1,
+        after: float = 2,
+        outside: Literal["raise", "drop"] = "raise",
+        *,
+        presentations: Iterable[int] | None = None,
+    ) -> Around | SignalAround:
+        """What was recorded around events: traces, cell x event x time; others, event x time.
+
+        Traces stay as they are: the sample at 0 s is the first frame at or after the event, so a
+        window starts up to one frame late. Running and pupil are interpolated to steps from the
+        event (`SignalAround`).
 
         Args:
             what: `dff`, `corrected_fluorescence`, `events`, `filtered_events`, `demixed` or
-                `neuropil`.
-            experiment: its id, or what `Lake.experiment` returned.
+                `neuropil` of an experiment; `running_speed`, `pupil_area` or `pupil_width` of a
+                session.
+            recording: id of the experiment or of the behaviour session, or what `Lake.experiment`
+                or `Lake.session` returned. An experiment stands for its session, too.
             times: seconds on the lake's clock, shape (n_events,): an array, a list or a Polars
                 column, e.g. `start_time` of presentations.
             before: start of the window in seconds before the event, at least 0.
             after: end of the window in seconds after the event, at least 0.
             outside: what to do with events whose window is not wholly in the recording: `raise` an
-                error, or `drop` them.
+                error, or `drop` them. An event without time (NULL, NaN) is not in the recording.
+            presentations: instead of times, `stimulus_presentations_id` of the presentations whose
+                starts are the events.
 
         Raises:
-            LookupError: there is no such experiment or kind of traces in the lake.
+            LookupError: there is no such experiment, session, presentation or kind of traces in the
+                lake.
+            TypeError: not exactly one of `times` and `presentations` is given.
             ValueError: the window is negative, an event is outside of the recording, or no event is
                 left.
 
         Example:
             >>> lake.around("dff", 51, [10.1], before=0.1, after=0.1).shape
             (2, 1, 3)
+            >>> lake.around("running_speed", 70, [0.25], before=0.1, after=0.1).shape
+            (1, 3)
         """
-        plane = experiment if isinstance(experiment, Experiment) else self.experiment(experiment)
-        return windows_around(what, plane.read_traces(what), times, before, after, outside)
+        if (times is None) == (presentations is None):
+            raise TypeError("Lake.around takes either times or presentations.")
+        if what not in SIGNALS and what not in TRACES:
+            raise LookupError(f"There is no {what!r}. Use {', '.join((*TRACES, *SIGNALS))}.")
+        found = self._recording(what, recording)
+        events = np.asarray(
+            found.onsets(presentations) if presentations is not None else times, dtype=np.float64
+        ).reshape(-1)
+        if isinstance(found, Experiment) and what in TRACES:
+            return around_traces(what, found.read_traces(what), events, before, after, outside)
+        clock, values = found.read_signal(what)
+        units = self.unit(*SIGNALS[what])
+        return around_signal(what, units, clock, values, events, before, after, outside)
+
+    def _recording(self, what: str, recording: int | Session) -> Session:
+        """The experiment or session that `around` is asked for."""
+        if what in SIGNALS:
+            return recording if isinstance(recording, Session) else self.session(recording)
+        if isinstance(recording, Session) and not isinstance(recording, Experiment):
+            raise LookupError(f"{what} is recorded by experiment. Give one of lake.experiment(id).")
+        return recording if isinstance(recording, Experiment) else self.experiment(recording)
 
     def _check_ingested(self, where: str, what: str, option: str) -> None:
         """Raises a LookupError unless the ledger has a file that was ingested."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import polars as pl
 from vblake.extras import import_extra
 from vblake.files import nearest
 from vblake.tables import Recording, Tables
-from vblake.traces import TRACES, Array, Traces, read_experiment_traces
+from vblake.traces import SIGNALS, TRACES, Array, Traces, read_experiment_traces
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,7 +60,8 @@ class Session:
             leave_out: columns that are not read.
 
         Raises:
-            LookupError: the lake has no such table, or it says nothing about sessions.
+            LookupError: the lake has no such table, it says nothing about sessions, or it was not
+                ingested or held back for this one; the message says why.
 
         Example:
             >>> lake.session(70).table("licks")["timestamps"].to_list()
@@ -67,11 +70,22 @@ class Session:
         if name not in self._keys:
             self.lake.describe(name)
             raise LookupError(f"{name} says nothing about one session. Read it with Lake.scan.")
-        return (
-            self.lake.scan_recordings(name, self._keys[name], self._recordings)
-            .drop(leave_out)
-            .collect()
-        )
+        rows = self._scan(name).drop(leave_out).collect()
+        if rows.is_empty() and (why := self._why_missing(name)):
+            raise LookupError(why)
+        return rows
+
+    def holds(self, table: str) -> bool:
+        """Whether a table was ingested for this recording; its file may have no rows for it.
+
+        Example:
+            >>> lake.session(70).holds("licks")
+            True
+        """
+        return self._why_missing(table) is None
+
+    def _scan(self, name: str) -> pl.LazyFrame:
+        return self.lake.scan_recordings(name, self._keys[name], self._recordings)
 
     @property
     def stimulus_timestamps(self) -> Array:
@@ -91,6 +105,52 @@ class Session:
         """
         return self.row("behavior_metadata")
 
+    def read_signal(self, what: str) -> tuple[Array, Array]:
+        """Running or pupil by name: times in seconds, ascending, and values, shape (n_samples,).
+
+        Values are NaN where the lake has NULL, e.g. the pupil during blinks.
+
+        Args:
+            what: `running_speed`, `pupil_area` or `pupil_width`.
+
+        Raises:
+            LookupError: there is no such signal, or the lake does not have it.
+
+        Example:
+            >>> lake.session(70).read_signal("running_speed")[0]
+            array([0. , 0.1, 0.2, 0.3, 0.4, 0.5])
+        """
+        if what not in SIGNALS:
+            raise LookupError(f"A session has no signal {what!r}. Use {', '.join(SIGNALS)}.")
+        table, column = SIGNALS[what]
+        rows = self._scan(table).select("timestamps", column).drop_nulls("timestamps")
+        found = rows.sort("timestamps").collect()
+        if found.is_empty():
+            raise self._missing(table)
+        return found["timestamps"].to_numpy(), found[column].cast(pl.Float64).to_numpy()
+
+    def onsets(self, presentations: Iterable[int]) -> Array:
+        """The times in seconds at which stimulus presentations start, shape (n_presentations,).
+
+        Args:
+            presentations: `stimulus_presentations_id` of each, in any order.
+
+        Raises:
+            LookupError: the session has no presentation with one of these ids.
+        """
+        wanted = [int(i) for i in presentations]
+        rows = self._scan("stimulus_presentations")
+        rows = rows.select("stimulus_presentations_id", "start_time").collect()
+        if rows.is_empty():
+            raise self._missing("stimulus_presentations")
+        known = dict(rows.iter_rows())
+        if unknown := [i for i in wanted if i not in known]:
+            raise LookupError(
+                f"Session {self.behavior_session_id} has no stimulus presentation {unknown[0]}. "
+                f"It has {len(known)}, see .stimulus_presentations."
+            )
+        return np.array([known[i] for i in wanted], dtype=np.float64)
+
     def row(self, table: str) -> dict[str, Any]:
         """The one row of a table with a row per session or experiment, as a dictionary.
 
@@ -99,20 +159,42 @@ class Session:
         """
         rows = self.table(table)
         if rows.is_empty():
-            raise LookupError(f"{self.lake.root} has no {table} of this. {self._advice(table)}")
+            raise self._missing(table)
         return rows.row(0, named=True)
 
     def _list(self, table: str, column: str) -> Array:
         rows = self.table(table)
         if rows.is_empty():
-            raise LookupError(f"{self.lake.root} has no {table} of this. {self._advice(table)}")
+            raise self._missing(table)
         return rows[column].explode().to_numpy(writable=True)
 
-    def _advice(self, table: str) -> str:
-        return (
-            f"Ingest it with `vblake ingest --behavior-session {self.behavior_session_id} "
-            f"--tables {table}`; `vblake status` says whether it is quarantined."
-        )
+    def _missing(self, table: str) -> LookupError:
+        """The error for what has no rows here."""
+        none = f"{self.lake.root} has no {table} of {self._this}: its file has none."
+        return LookupError(self._why_missing(table) or none)
+
+    def _why_missing(self, table: str) -> str | None:
+        """Why a table has no rows here by the ledger; None if it was ingested without any."""
+        key = {"mouse_id": [self.mouse_id], **self._keys.get(table, {})}
+        outcomes = self.lake.outcomes(table, key)
+        if not outcomes or any(o.status in ("ingested", "absent") for o in outcomes):
+            return None
+        start = f"{self.lake.root} has no {table} of {self._this}: "
+        for held in (o for o in outcomes if o.status == "held_back"):
+            return (
+                f"{start}it was held back by the rule {held.rule} (expected {held.expected}, found "
+                f"{held.found}). `vblake rules` says what the rule protects."
+            )
+        ingest = f"vblake ingest --lake {quote(self.lake.root)} {self._option} --tables {table}"
+        return f"{start}it was not ingested. Use `{ingest}`."
+
+    @property
+    def _this(self) -> str:
+        return f"behaviour session {self.behavior_session_id}"
+
+    @property
+    def _option(self) -> str:
+        return f"--behavior-session {self.behavior_session_id}"
 
 
 class Experiment(Session):
@@ -209,6 +291,8 @@ class Experiment(Session):
         if what not in TRACES:
             raise LookupError(f"There are no traces {what!r}. Use {', '.join(TRACES)}.")
         table, column = TRACES[what]
+        if why := self._why_missing(table):
+            raise LookupError(why)
         return read_experiment_traces(
             self.lake.files, self.ophys_experiment_id, table, column, self.mouse_id
         )
@@ -246,7 +330,7 @@ class Experiment(Session):
         """
         found = self.table("projections").filter(image_name=name)
         if found.is_empty():
-            raise LookupError(f"{self.lake.root} has no {name}. {self._advice('projections')}")
+            raise self._missing("projections")
         row = found.drop("pixels").row(0, named=True)
         pixels = found["pixels"].explode().to_numpy().reshape(row["height"], row["width"])
         return pixels, (row["spacing_x"], row["spacing_y"])
@@ -271,11 +355,13 @@ class Experiment(Session):
         ids |= {"cell_specimen_id": ("cell", cells["cell_specimen_id"].to_numpy())}
         return xr.DataArray(masks, ids, ("cell", "y", "x"), "roi_masks")
 
-    def _advice(self, table: str) -> str:
-        return (
-            f"Ingest it with `vblake ingest --experiment {self.ophys_experiment_id} "
-            f"--tables {table}`; `vblake status` says whether it is quarantined."
-        )
+    @property
+    def _this(self) -> str:
+        return f"experiment {self.ophys_experiment_id}"
+
+    @property
+    def _option(self) -> str:
+        return f"--experiment {self.ophys_experiment_id}"
 
 
 def masks_of(cells: pl.DataFrame) -> Array:

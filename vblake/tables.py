@@ -29,6 +29,15 @@ class Recording(NamedTuple):
     ophys_experiment_id: int | None
 
 
+class Outcome(NamedTuple):
+    """What became of a table of a file: `ingested`, `absent`, `held_back` or `not_requested`."""
+
+    status: str
+    rule: str | None
+    expected: str | None
+    found: str | None
+
+
 class _Column(NamedTuple):
     name: str
     type: str
@@ -96,7 +105,7 @@ class Tables:
 
         Example:
             >>> lake.tables["table_name"].to_list()
-            ['licks']
+            ['licks', 'running_speed']
         """
         columns = "table_name, subject, description, primary_key"
         return self.sql(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
@@ -122,6 +131,19 @@ class Tables:
                 f"{self.schema_note()}"
             )
         return found
+
+    def unit(self, table: str, column: str) -> str | None:
+        """The unit of a column, None if it has none.
+
+        Example:
+            >>> lake.unit("licks", "timestamps")
+            's'
+        """
+        found = self.sql(
+            f"SELECT unit FROM _columns WHERE table_name = {literal(table)} "
+            f"AND column_name = {literal(column)}"
+        ).fetchall()
+        return found[0][0] if found else None
 
     def scan(
         self,
@@ -256,7 +278,20 @@ class Tables:
         ).fetchall()
         if (value,) not in known:
             near = nearest(str(value), [str(known_id) for (known_id,) in known])
+            for other in _IDS:
+                if self.sql(f"SELECT 1 FROM {source} WHERE {other} = {value} LIMIT 1").fetchall():
+                    near = f"It has it as {other}."
             raise LookupError(f"The release in {self.root} has no {name} {value}. {near}")
+
+    def outcomes(self, table: str, ids: dict[str, list[int]]) -> list[Outcome]:
+        """What the ledger says of a table in each file that was read for these ids."""
+        where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
+        rows = self.sql(
+            "SELECT t.status, t.rule, t.expected, t.found "
+            f"FROM (SELECT unnest(tables) AS t FROM source_files WHERE {where}) "
+            f'WHERE t."table" = {literal(table)}'
+        ).fetchall()
+        return [Outcome(*row) for row in rows]
 
     def schema_note(self) -> str:
         """What to add to an error if this version of vblake knows other tables and columns."""

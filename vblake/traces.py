@@ -27,6 +27,13 @@ TRACES = {
 }
 """Kinds of traces, with the table and the column that hold them."""
 
+SIGNALS = {
+    "running_speed": ("running_speed", "speed"),
+    "pupil_area": ("eye_tracking", "pupil_area"),
+    "pupil_width": ("eye_tracking", "pupil_width"),
+}
+"""Signals of a session, with the table and the column that hold them."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traces:
@@ -177,17 +184,30 @@ def window_of_events(
     Raises:
         ValueError: the window is negative.
     """
+    period = median_period(traces.timestamps)
+    lags = window(period, before_s, after_s)
+    frames = np.searchsorted(traces.timestamps, np.asarray(times, dtype=np.float64), side="left")
+    return frames, lags, lags * period
+
+
+def median_period(clock: Array) -> float:
+    """The median time between samples in seconds; infinite for fewer than two samples."""
+    return float(np.median(np.diff(clock))) if len(clock) > 1 else np.inf
+
+
+def window(period: float, before_s: float, after_s: float) -> Array:
+    """The samples of a window, counted from the event, shape (n_samples,).
+
+    Raises:
+        ValueError: the window is negative.
+    """
     if not (before_s >= 0 and after_s >= 0):
         raise ValueError(
             f"The window is {before_s} s before to {after_s} s after each event. "
             "Both must be at least 0."
         )
-    clock = traces.timestamps
-    period = float(np.median(np.diff(clock))) if len(clock) > 1 else np.inf
     # A window of 0.1 s at 30 Hz is 3 samples, although 0.1 / (1 / 30) may come out below 3.
-    lags = np.arange(-int(before_s / period + 1e-6), int(after_s / period + 1e-6) + 1)
-    frames = np.searchsorted(clock, np.asarray(times, dtype=np.float64), side="left")
-    return frames, lags, lags * period
+    return np.arange(-int(before_s / period + 1e-6), int(after_s / period + 1e-6) + 1)
 
 
 def mean_of_windows(traces: Traces, frames: Array, lags: Array) -> Array:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from builders.fixtures import Ingest
 
 import vblake
 from schemas import TABLES
@@ -40,6 +41,7 @@ def test_every_table_of_recordings_is_an_attribute(experiment: vblake.Experiment
     keys = {"behavior_session_id", "ophys_experiment_id"}
     tables = [name for name, table in TABLES.items() if keys & {c.name for c in table.columns}]
     assert set(tables) <= set(dir(experiment))
+    tables = [name for name in tables if not TABLES[name].by_name_only]
     arrays = {"events", "roi_masks", "stimulus_timestamps", "ophys_timestamps"}
     for name in set(tables) - arrays - {"behavior_sessions", "ophys_sessions"}:
         frame = getattr(experiment, name)
@@ -106,6 +108,52 @@ def test_around_has_the_windows_and_their_mean(
         around.mean("cell")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize(
+    ("what", "table", "column", "units"),
+    [
+        ("running_speed", "running_speed", "speed", "cm/s"),
+        ("pupil_area", "eye_tracking", "pupil_area", "px^2"),
+        ("pupil_width", "eye_tracking", "pupil_width", "px"),
+    ],
+)
+def test_signals_around_presentations(
+    opened: vblake.Lake,
+    experiment: vblake.Experiment,
+    what: str,
+    table: str,
+    column: str,
+    units: str,
+) -> None:
+    shown = experiment.stimulus_presentations.drop_nulls("start_time")[10:20]
+    ids, starts = shown["stimulus_presentations_id"], shown["start_time"]
+    around = opened.around(what, experiment, presentations=ids, before=0.5, after=0.5)
+    windows = around.load()
+    assert (windows.dims, windows.name) == (("event", "time"), what)
+    assert windows.attrs == {"units": units, "events": 10}
+    assert windows["time"].attrs["units"] == windows["event"].attrs["units"] == "s"
+    rows = experiment.table(table)
+    clock, values = rows["timestamps"].to_numpy(), rows[column].to_numpy()
+    wanted = starts.to_numpy()[:, np.newaxis] + windows["time"].values
+    found = ~np.isnan(windows.values)
+    assert found.mean() > 0.5
+    plain = np.interp(wanted, clock, values)
+    np.testing.assert_allclose(windows.values[found], plain[found], rtol=1e-12)
+    session = opened.around(what, experiment.behavior_session_id, starts, 0.5, 0.5)
+    np.testing.assert_array_equal(session.load(), windows)
+    np.testing.assert_array_equal(around.mean(), windows.mean("event"))
+
+
+def test_around_takes_times_or_presentations(
+    opened: vblake.Lake, experiment: vblake.Experiment
+) -> None:
+    with pytest.raises(TypeError, match="either times or presentations"):
+        opened.around("dff", experiment)
+    with pytest.raises(LookupError, match=r"has no stimulus presentation 99999\. It has \d+, see"):
+        opened.around("dff", experiment, presentations=[99999])
+    with pytest.raises(LookupError, match=r"Give one of lake\.experiment\(id\)"):
+        opened.around("dff", opened.session(experiment.behavior_session_id), [1.0])
+
+
 def test_an_event_outside_of_the_recording(
     opened: vblake.Lake, experiment: vblake.Experiment
 ) -> None:
@@ -130,7 +178,7 @@ def test_no_event_in_the_recording(
 
 
 def test_unknown_traces(opened: vblake.Lake, experiment: vblake.Experiment) -> None:
-    with pytest.raises(LookupError, match=r"There are no traces 'df'\. Use dff, "):
+    with pytest.raises(LookupError, match=r"There is no 'df'\. Use dff, .* pupil_width\."):
         opened.around("df", experiment, [1.0])
 
 
@@ -145,6 +193,41 @@ def test_a_session_that_the_lake_does_not_hold(lake: Path) -> None:
         f"{lake.resolve()}: behaviour session {session} is not in the lake yet. "
         f"Use `vblake ingest --lake {lake.resolve()} --behavior-session {session}`."
     )
+
+
+def test_what_was_not_ingested(sample_bucket: Path, tmp_path: Path, run_ingest: Ingest) -> None:
+    lake = tmp_path / "lake"
+    run_ingest(sample_bucket, lake, tables=("trials",))
+    with vblake.open(lake) as opened:
+        one = opened.scan("ophys_experiments").first().collect().row(0, named=True)
+        experiment = opened.experiment(one["ophys_experiment_id"])
+        session = opened.session(one["behavior_session_id"])
+        assert not experiment.trials.is_empty()
+        assert (session.holds("trials"), session.holds("licks")) == (True, False)
+        reads = {
+            "dff_traces": (experiment, lambda: experiment.dff),
+            "projections": (experiment, lambda: experiment.max_projection),
+            "experiment_metadata": (experiment, lambda: experiment.metadata),
+            "licks": (session, lambda: session.licks),
+            "stimulus_timestamps": (session, lambda: session.stimulus_timestamps),
+            "eye_tracking": (session, lambda: opened.around("pupil_area", session, [1.0])),
+        }
+        for table, (recording, read) in reads.items():
+            name, option = f"experiment {one['ophys_experiment_id']}", "--experiment"
+            if recording is session:
+                name, option = (
+                    f"behaviour session {session.behavior_session_id}",
+                    "--behavior-session",
+                )
+            with pytest.raises(LookupError) as raised:
+                read()
+            number = name.rsplit(" ", 1)[1]
+            assert str(raised.value) == (
+                f"{lake} has no {table} of {name}: it was not ingested. "
+                f"Use `vblake ingest --lake {lake} {option} {number} --tables {table}`."
+            )
+        with pytest.raises(LookupError, match=r"It has it as ophys_experiment_id\.$"):
+            opened.session(one["ophys_experiment_id"])
 
 
 def test_a_lake_without_traces(lake: Path, experiment: vblake.Experiment) -> None:

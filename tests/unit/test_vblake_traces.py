@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vblake.around import SignalAround, around_signal
 from vblake.traces import Traces, event_triggered_average
+
+
+def _signal(clock: np.ndarray, values: np.ndarray, times: list[float]) -> SignalAround:
+    events = np.array(times, dtype=np.float64)
+    return around_signal("pupil_area", "px^2", clock, values, events, 0.1, 0.2, "drop")
 
 
 def _ramp(n_cells: int = 2, n_frames: int = 100, rate: float = 10.0) -> Traces:
@@ -71,3 +77,24 @@ def test_no_event_in_the_recording() -> None:
 def test_negative_window(before: float, after: float) -> None:
     with pytest.raises(ValueError, match="Both must be at least 0"):
         event_triggered_average(_ramp(), np.array([5.0]), before, after)
+
+
+def test_a_signal_is_interpolated_to_steps_from_each_event() -> None:
+    clock = np.arange(100) / 10
+    around = _signal(clock, clock**2, [2.0, 4.03, -1.0, 9.85, np.nan])
+    np.testing.assert_allclose(around.seconds, [-0.1, 0, 0.1, 0.2])
+    np.testing.assert_allclose(around.times, [2.0, 4.03])
+    np.testing.assert_allclose(around.values[0], [1.9**2, 4, 2.1**2, 2.2**2])
+    np.testing.assert_allclose(around.values[1, 1], 0.7 * 4.0**2 + 0.3 * 4.1**2)
+
+
+def test_a_signal_is_nan_in_gaps_and_blinks_and_its_mean_leaves_them_out() -> None:
+    clock = np.delete(np.arange(100) / 10, [20, 21])
+    values = np.ones(98)
+    values[[50, 51]] = np.nan  # 5.2 and 5.3 s
+    around = _signal(clock, values, [1.95, 5.0, 8.0])
+    missing = [[False, True, True, True], [False, False, False, True], [False] * 4]
+    np.testing.assert_array_equal(np.isnan(around.values), missing)
+    np.testing.assert_array_equal(around.mean(), [1, 1, 1, 1])
+    at_its_edges = _signal(clock, values, [2.2])
+    np.testing.assert_array_equal(np.isnan(at_its_edges.values[0]), [True, False, False, False])

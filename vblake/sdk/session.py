@@ -308,8 +308,8 @@ class BehaviorOphysExperiment(BehaviorSession):
     @cached_property
     def _any_unmatched(self) -> bool:
         """Whether an ROI of the file, valid or not, has no cell: then all ids are floats."""
-        rois = self._experiment.table("roi_masks")
-        rois = self._cells if rois.is_empty() else rois
+        roi_masks = self._experiment.holds("roi_masks")
+        rois = self._experiment.table("roi_masks") if roi_masks else self._cells
         return rois["cell_specimen_id"].null_count() > 0
 
     def _of_cells(self, frame: pd.DataFrame, **lists: list[Array]) -> pd.DataFrame:
