@@ -11,8 +11,6 @@ import sys
 
 ROOT = "vblake"
 
-_TALKATIVE = ("aiobotocore", "boto3", "botocore", "s3fs", "urllib3")
-
 
 class _OnStderr(logging.Handler):
     """Writes `warning: ...` to the current stderr, which a progress bar replaces while it runs."""
@@ -38,11 +36,3 @@ def show(level: int) -> None:
 def shown() -> int:
     """Returns the level from which the log is shown, to set it in worker processes."""
     return logging.getLogger(ROOT).getEffectiveLevel()
-
-
-def quiet_libraries() -> None:
-    """Keeps the S3 libraries from logging at DEBUG, where they write signed headers and tokens."""
-    for name in _TALKATIVE:
-        logger = logging.getLogger(name)
-        if logger.getEffectiveLevel() < logging.INFO:
-            logger.setLevel(logging.INFO)

@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vblake.extras import import_extra
+
+if TYPE_CHECKING:
+    from vblake.bucket import BucketFiles
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def find_files(lake: str | Path) -> Files:
     Credentials, region and endpoint of S3 come from the usual AWS settings (environment, profile).
 
     Raises:
-        ModuleNotFoundError: the lake is in S3 and s3fs is not installed.
+        ModuleNotFoundError: the lake is in S3 and a package of the extra `s3` is not installed.
         ValueError: the lake's address is of another kind.
 
     Example:
@@ -81,13 +84,20 @@ def find_files(lake: str | Path) -> Files:
     return Files(str(Path(text).expanduser().resolve()))
 
 
-def s3_file_system() -> Any:
-    """The s3fs file system; instances are cached by s3fs itself.
+def s3_file_system(error: type[Exception] | None = None) -> BucketFiles:
+    """A file system for DuckDB and PyArrow that reads buckets with few requests.
+
+    Args:
+        error: type of its errors; by default `vblake.bucket.S3Error`.
 
     Raises:
-        ModuleNotFoundError: s3fs is not installed.
+        ModuleNotFoundError: a package of the extra `s3` is not installed.
     """
-    return import_extra("s3fs", "s3").S3FileSystem(use_listings_cache=False)
+    for package in ("obstore", "boto3", "fsspec"):
+        import_extra(package, "s3")
+    from vblake.bucket import BucketFiles, S3Error
+
+    return BucketFiles(error or S3Error)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -201,7 +201,7 @@ def open(lake: str | Path) -> Lake:  # noqa: A001 - read as vblake.open
     Raises:
         FileNotFoundError: there is no lake, or it has no catalog.
         OSError: the catalog is damaged, or another process writes to it.
-        ModuleNotFoundError: the lake is in S3 and s3fs is not installed.
+        ModuleNotFoundError: the lake is in S3 and a package of the extra `s3` is not installed.
 
     Example:
         >>> with vblake.open(folder) as lake:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lake.store import Store
+from pipelines.lake.store import S3Store, Store
 from pipelines.sql_text import as_pattern, literal
 from schemas.errors import LakeError
 from vblake import connection
-from vblake.files import find_files
+from vblake.files import Files, find_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +26,7 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         LakeError: the lake has no catalog, it cannot be opened, or another process writes to it.
     """
     with _told_as_lake_errors():
-        return connection.open_catalog(find_files(store.root))
+        return connection.open_catalog(_files(store))
 
 
 def open_lake(store: Store) -> Lake:
@@ -81,9 +81,14 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
 def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     """Opens an empty database that can read the lake's files under `lake_root(store)`."""
     with _told_as_lake_errors():
-        return connection.connect(find_files(store.root))
+        return connection.connect(_files(store))
 
 
 def lake_root(store: Store) -> str:
     """Where DuckDB finds the lake, without links and `..`: DuckDB compares paths as text."""
-    return find_files(store.root).root
+    return _files(store).root
+
+
+def _files(store: Store) -> Files:
+    # The store's own, so that both know what was listed.
+    return Files(store.root, store.bucket) if isinstance(store, S3Store) else find_files(store.root)

@@ -74,12 +74,28 @@ def verify(
         LakeError: there is no lake, it has another schema version, or DuckDB cannot reach it.
     """
     release = require_lake(store).release
+    with store.listed_once():
+        return _findings(store, release, deep, on_file, on_known)
+
+
+def _findings(
+    store: Store,
+    release: str,
+    deep: bool,
+    on_file: Callable[[str], object],
+    on_known: Callable[[Finding], object],
+) -> list[Finding]:
     paths = {name: list(store.files(name)) for name in TABLES}
     ledger, findings = _ledger(store)
     check = _LakeCheck(store, release, ledger or {}, deep=deep)
-    for folder in sorted({_folder(p) for listed in paths.values() for p in listed} | check.mice):
-        for table in _CLOCKS_FIRST:
-            inside = [path for path in paths[table.name] if _folder(path) == folder]
+    by_folder = {
+        folder: [[p for p in paths[table.name] if _folder(p) == folder] for table in _CLOCKS_FIRST]
+        for folder in sorted({_folder(p) for listed in paths.values() for p in listed} | check.mice)
+    }
+    if deep:
+        store.will_read(p for tables in by_folder.values() for inside in tables for p in inside)
+    for folder, tables in by_folder.items():
+        for table, inside in zip(_CLOCKS_FIRST, tables, strict=True):
             check.read_table(table, folder, inside, on_file)
         check.forget_recordings()
     findings += check.findings

@@ -77,7 +77,7 @@ def read_file(store: Store, table: Table, path: str, *, take: Take | None) -> La
         read.findings.append(Finding(Rule.FILE_PLACE, table.name, message, expected=expected))
         return read
     try:
-        file = store.parquet(path)
+        file = store.parquet(path, whole=take is not None)
     except _UNREADABLE as error:
         message = f"the file cannot be opened ({first_line(error)}). {_advice(table)}"
         read.findings.append(Finding(Rule.FILE_READABLE, table.name, message))

@@ -53,11 +53,11 @@ def _from(query: Query, columns: list[_Column]) -> str:
 def explained(error: duckdb.Error) -> str:
     """Returns DuckDB's message with the line numbers of the user's text.
 
-    In the statements of this module that text starts on line 2, after a bracket.
+    In the statements of this module that text starts on line 2, after a bracket. Of an error in
+    `vblake.bucket`, DuckDB's message has the type and the stack, which are left out.
     """
-    return re.sub(
-        r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", str(error).strip(), flags=re.MULTILINE
-    )
+    text = re.sub(r"^\w+: (?=s3://)", "", str(error).strip().partition("\n\nAt:\n")[0])
+    return re.sub(r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", text, flags=re.MULTILINE)
 
 
 # --- table ------------------------------------------------------------------------------------

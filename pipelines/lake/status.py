@@ -40,7 +40,7 @@ def lake_status(store: Store) -> dict[str, Any]:
         LakeError: there is no lake, or one of its project tables or ledger files cannot be read.
     """
     marker = require_lake(store)
-    with connect_files(store) as con:
+    with store.listed_once(), connect_files(store) as con:
         _load(con, store, {name: store.files(name) for name in TABLES})
         _add_released_files(con)
         con.execute(_SOURCES.format(release=literal(marker.release)))

@@ -12,14 +12,14 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.lake.swap import put
-from pipelines.log import quiet_libraries
 from pipelines.os_errors import first_line
 from schemas.errors import LakeError
 from schemas.layout import STAGING
@@ -28,10 +28,7 @@ from vblake.files import s3_file_system
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-_WHOLE = 8 << 20
-"""Parquet files in S3 of at most this many bytes are fetched whole.
-
-That is one request instead of one for the footer and one per column."""
+    from vblake.bucket import BucketFiles
 
 
 @dataclass(frozen=True)
@@ -95,12 +92,31 @@ class LocalStore:
         """Removes a file; no error if there is none."""
         self.publish_together({path: None})
 
-    def parquet(self, path: str) -> pq.ParquetFile | None:
-        """Opens a Parquet file, None if there is none."""
+    def parquet(self, path: str, *, whole: bool = True) -> pq.ParquetFile | None:
+        """Opens a Parquet file, None if there is none.
+
+        Args:
+            path: below the lake.
+            whole: whether all of it will be read; then it is fetched from a bucket at once.
+        """
         import pyarrow.parquet as pq  # 0.16 s, which `vblake sql` need not pay
 
         present = self.folder / path
         return pq.ParquetFile(present) if present.is_file() else None
+
+    @contextmanager
+    def listed_once(self) -> Generator[None]:
+        """In the block, a lake in a bucket is taken to be as it was at the start.
+
+        So one listing is enough for all tables and queries.
+        """
+        yield
+
+    def will_read(self, paths: Iterable[str]) -> None:
+        """Says which files `parquet` will be asked for, in `listed_once`.
+
+        They are fetched ahead.
+        """
 
     def files(self, table: str) -> dict[str, int]:
         """Path and bytes of every Parquet file of a table, sorted by path."""
@@ -138,33 +154,51 @@ class S3Store:
         name = hashlib.blake2b(self.root.encode(), digest_size=8).hexdigest()
         return Path(tempfile.gettempdir()) / f"vblake-{os.getuid()}-{name}"
 
-    @property
-    def filesystem(self) -> Any:
-        """The s3fs file system; instances are cached by s3fs itself."""
+    @cached_property
+    def bucket(self) -> BucketFiles:
+        """What reads the lake's objects."""
         try:
-            system = s3_file_system()
+            return s3_file_system(LakeError)
         except ModuleNotFoundError as error:
             raise LakeError(f"{self.root}: {error}") from None
-        quiet_libraries()
-        return system
 
-    def _key(self, path: str) -> str:
-        return f"{self.root.removeprefix('s3://')}/{path}"
+    @contextmanager
+    def _writing(self, path: str) -> Generator[Any]:
+        """What writes objects: s3fs, which uploads large files in parts."""
+        import s3fs
+        from botocore.exceptions import BotoCoreError
+
+        from vblake.s3_client import quiet_libraries
+
+        quiet_libraries()
+        try:
+            yield s3fs.S3FileSystem(use_listings_cache=False)
+        except (OSError, BotoCoreError) as error:
+            raise LakeError(
+                f"{self.root}/{path} cannot be written ({first_line(error)}). "
+                "Check the AWS settings (credentials, region, AWS_ENDPOINT_URL) and the network."
+            ) from None
+        self.bucket.invalidate_cache()
+
+    def _url(self, path: str) -> str:
+        return f"{self.root}/{path}"
 
     def read(self, path: str) -> bytes | None:
         try:
-            return self.filesystem.cat_file(self._key(path))
+            return self.bucket.cat_file(self._url(path))
         except FileNotFoundError:
             return None
 
     def exists(self, path: str) -> bool:
-        return bool(self.filesystem.exists(self._key(path)))
+        return self.bucket.exists(self._url(path))
 
     def write(self, path: str, data: bytes) -> None:
-        self.filesystem.pipe_file(self._key(path), data)
+        with self._writing(path) as s3:
+            s3.pipe_file(self._url(path), data)
 
     def publish(self, staged: Path, path: str) -> None:
-        self.filesystem.put_file(str(staged), self._key(path))
+        with self._writing(path) as s3:
+            s3.put_file(str(staged), self._url(path))
 
     def publish_together(self, files: Mapping[str, Path | None]) -> None:
         for path, staged in files.items():
@@ -174,29 +208,33 @@ class S3Store:
                 self.publish(staged, path)
 
     def remove(self, path: str) -> None:
-        if self.filesystem.exists(self._key(path)):
-            self.filesystem.rm_file(self._key(path))
+        with self._writing(path) as s3:
+            s3.rm_file(self._url(path))
 
-    def parquet(self, path: str) -> pq.ParquetFile | None:
-        import pyarrow as pa
+    def parquet(self, path: str, *, whole: bool = True) -> pq.ParquetFile | None:
         import pyarrow.parquet as pq
 
         try:
-            size = int(self.filesystem.info(self._key(path))["size"])
-            if size <= _WHOLE:
-                return pq.ParquetFile(pa.BufferReader(self.filesystem.cat_file(self._key(path))))
-            # Ranges of one version: s3fs requests the entity tag that it saw first.
-            options = {"block_size": _WHOLE, "cache_type": "readahead"}
-            return pq.ParquetFile(self.filesystem.open(self._key(path), "rb", **options))
+            if whole:
+                return pq.ParquetFile(self.bucket.whole(self._url(path)))
+            return pq.ParquetFile(self.bucket.open(self._url(path)))
         except FileNotFoundError:
             return None
 
+    @contextmanager
+    def listed_once(self) -> Generator[None]:
+        with self.bucket.listed_once(self.root):
+            yield
+
+    def will_read(self, paths: Iterable[str]) -> None:
+        self.bucket.will_read(self._url(path) for path in paths)
+
     def files(self, table: str) -> dict[str, int]:
-        prefix = self._key("")
-        found: dict[str, dict[str, Any]] = self.filesystem.find(self._key(table), detail=True)
+        found: dict[str, dict[str, Any]] = self.bucket.find(self._url(table), detail=True)
+        prefix = f"{self.root.removeprefix('s3://')}/"
         return {
             k.removeprefix(prefix): int(v["size"])
-            for k, v in sorted(found.items())
+            for k, v in found.items()
             if k.endswith(".parquet")
         }
 

@@ -8,49 +8,41 @@ should be.
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import S3Store
 
-from pipelines.log import quiet_libraries
 from pipelines.os_errors import unwritable
 from pipelines.source.base import ReplacedError, SourceSpec, Traffic, check_small, named
 from pipelines.source.object_store_errors import OTHER_COPY, ListingError, explained
 from pipelines.source.range_file import RangeFile
 from schemas.errors import SourceError, TransientSourceError, UsageError
+from vblake import s3_client
+from vblake.s3_client import (
+    DEFAULT_REGION,
+    NO_CREDENTIALS,
+    NO_PROFILE,
+    SettingsError,
+    ask_region,
+    connect,
+    find_settings,
+)
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
-    from obstore.store import BackoffConfig, ClientConfig, S3CredentialProvider
+    from obstore.store import S3CredentialProvider, S3Store
 
 PUBLIC_BUCKET = "visual-behavior-ophys-data"
 PUBLIC_REGION = "us-west-2"
-DEFAULT_REGION = "us-east-1"
-"""Answers for buckets of all regions; and what most servers other than AWS call theirs."""
-AWS = "https://s3.{region}.amazonaws.com"
-
-BACKOFF: BackoffConfig = {
-    "init_backoff": timedelta(seconds=0.5),
-    "max_backoff": timedelta(seconds=8),
-    "base": 2,
-}
-LONGEST_ANSWER = timedelta(seconds=600)
-"""Each piece of an answer may come within the time-out. Without a bound for the whole answer, a
-server that sends a byte a minute would hold a connection for ever. Parts have up to 4 MB."""
 STARTS = 3
 """How often an object is read from the start if it is replaced meanwhile."""
 _CHUNK = 2**20
@@ -230,69 +222,42 @@ def _client(spec: SourceSpec) -> tuple[S3Store, str]:
     Processes that use it must not be forked: obstore's threads do not survive a fork.
     """
     bucket, _, prefix = spec.url.removeprefix("s3://").partition("/")
-    credentials = None if spec.anonymous else _credentials(spec)
-    region = _region(spec, bucket)
-    endpoint = spec.endpoint_url or AWS.format(region=region)
-    connect = timedelta(seconds=spec.connect_timeout_s)
-    longest = connect + timedelta(seconds=spec.read_timeout_s) + LONGEST_ANSWER
-    options: ClientConfig = {
-        "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": connect,
-        "read_timeout": timedelta(seconds=spec.read_timeout_s),
-        "timeout": longest,
-    }
-    if (authorities := _authorities()) is not None:
-        options["root_certificate"] = authorities
     try:
-        store = S3Store(
+        credentials = None if spec.anonymous else _credentials(spec)
+        region = _region(spec, bucket)
+        store = connect(
             bucket,
+            spec.endpoint_url,
+            region,
+            credentials,
             prefix=prefix.strip("/") or None,
-            region=region,
-            endpoint=endpoint,
-            # Given too, or variables of the environment would win over what the spec says.
-            aws_endpoint_url_s3=endpoint,
-            skip_signature=spec.anonymous,
-            virtual_hosted_style_request=False,
-            s3_express=False,
-            client_options=options,
-            retry_config={
-                "max_retries": spec.attempts - 1,
-                "retry_timeout": spec.attempts * longest,
-                "backoff": BACKOFF,
-            },
-            credential_provider=credentials,
+            connect_timeout_s=spec.connect_timeout_s,
+            read_timeout_s=spec.read_timeout_s,
+            attempts=spec.attempts,
         )
-    except (BaseError, ValueError):
-        store = None
-    if store is None:  # raised outside the handler, as in `_request`
-        raise UsageError(
-            f"{spec.url} cannot be opened: a setting is not valid. Check the environment's "
-            "variables whose names begin with AWS_, and the file that AWS_CA_BUNDLE names."
-        )
-    return store, region
+    except SettingsError as error:
+        problem = str(error)
+    else:
+        return store, region
+    raise UsageError(f"{spec.url} cannot be opened: {problem}")
 
 
 def _credentials(spec: SourceSpec) -> S3CredentialProvider:
     """Returns what signs the requests: credentials as boto3 and the AWS CLI find them."""
-    from boto3.session import Session
-    from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    quiet_libraries()
-    where = f"{spec.url}: "
     try:
-        provider = Boto3CredentialProvider(Session(profile_name=spec.profile))
-        provider()  # so that expired ones are reported here
-    except ProfileNotFound:
-        problem = "there is no such AWS profile. Correct --profile or AWS_PROFILE."
-    except (BotoCoreError, ClientError, ValueError, AssertionError):
-        problem = (
-            "there are no valid AWS credentials. Set them in the usual AWS places "
-            "(aws configure, aws sso login), or leave out --no-anon and --profile."
+        found = find_settings(spec.profile).credentials
+        problem = None if found else NO_CREDENTIALS
+    except SettingsError as error:
+        found, problem = None, str(error)
+    if found is None:
+        hint = (
+            "Correct --profile or AWS_PROFILE."
+            if problem == NO_PROFILE
+            else "Set them in the usual AWS places (aws configure, aws sso login), "
+            "or leave out --no-anon and --profile."
         )
-    else:
-        return provider
-    raise SourceError(where + problem)  # outside the handler: boto3's errors can hold secrets
+        raise SourceError(f"{spec.url}: {problem}. {hint}")
+    return found
 
 
 def _region(spec: SourceSpec, bucket: str) -> str:
@@ -305,34 +270,11 @@ def _region(spec: SourceSpec, bucket: str) -> str:
         return own
     if spec.endpoint_url is not None and spec.anonymous:
         return DEFAULT_REGION  # neither address nor signature depends on it
-    url = f"{spec.endpoint_url or AWS.format(region=DEFAULT_REGION)}/{bucket}"
-    request = urllib.request.Request(url, method="HEAD")
-    authorities = _authorities()
-    for _ in range(STARTS):
-        try:
-            tls = ssl.create_default_context(cadata=authorities and authorities.decode())
-            with urllib.request.urlopen(
-                request, timeout=spec.connect_timeout_s, context=tls
-            ) as answer:
-                headers = answer.headers
-        except urllib.error.HTTPError as refusal:
-            headers = refusal.headers  # S3 names the region in refusals, too
-            refusal.close()
-        except (OSError, http.client.HTTPException, ValueError):
-            continue
-        return headers.get("x-amz-bucket-region") or DEFAULT_REGION
-    raise TransientSourceError(
-        f"{spec.url}: S3 could not be asked for the bucket's region. "
-        "Check network and endpoint url, or give --region."
-    )
-
-
-def _authorities() -> bytes | None:
-    """Returns the certificates that AWS_CA_BUNDLE names, None if it is not set."""
-    path = os.environ.get("AWS_CA_BUNDLE")
+    address = spec.endpoint_url or s3_client.AWS.format(region=DEFAULT_REGION)
     try:
-        return Path(path).read_bytes() if path else None
-    except OSError as error:
-        raise UsageError(
-            f"{path}, which AWS_CA_BUNDLE names, cannot be read ({error.strerror})."
+        return ask_region(address, bucket, spec.connect_timeout_s)
+    except ConnectionError:
+        raise TransientSourceError(
+            f"{spec.url}: S3 could not be asked for the bucket's region. "
+            "Check network and endpoint url, or give --region."
         ) from None

@@ -16,8 +16,9 @@ from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.nwb import prefetch
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
-from pipelines.source import object_store, range_file
+from pipelines.source import range_file
 from pipelines.source.base import SourceSpec
+from vblake import s3_client
 
 PATIENCE_S = 0.7
 """The tests' time-out; `servers.chaos.STALL_S` is longer."""
@@ -27,7 +28,7 @@ def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the waits between attempts of this process short."""
     short = timedelta(milliseconds=5)
     monkeypatch.setattr(
-        object_store, "BACKOFF", {"init_backoff": short, "max_backoff": short, "base": 2}
+        s3_client, "BACKOFF", {"init_backoff": short, "max_backoff": short, "base": 2}
     )
 
 

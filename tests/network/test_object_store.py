@@ -18,11 +18,12 @@ from servers.chaos import ANY, DEFINITE
 from servers.moto import moto
 from servers.s3 import BUCKET, Fault, S3Server
 
-from pipelines.source import base, object_store
+from pipelines.source import base
 from pipelines.source import range_file as ranges
 from pipelines.source.base import ReplacedError, SourceSpec
 from pipelines.source.object_store import ObjectStoreSource
 from schemas.errors import LakeError, SourceError, TransientSourceError, UsageError
+from vblake import s3_client
 
 KEY = "vb/a b+%ü.nwb"
 CONTENT = bytes(i * 7 % 251 for i in range(100_000))
@@ -275,7 +276,7 @@ def test_a_fault_that_lasts_is_said(folder: Path, kind: str, text: str) -> None:
 
 def test_an_answer_that_drips_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes within the time-out, the whole would take hours."""
-    monkeypatch.setattr(object_store, "LONGEST_ANSWER", timedelta(seconds=0.3))
+    monkeypatch.setattr(s3_client, "LONGEST_ANSWER", timedelta(seconds=0.3))
     with (
         S3Server(folder, faults=lambda *_: Fault(drip_s=0.1)) as server,
         pytest.raises(TransientSourceError, match=r"sent nothing for 0.3 s, or too slowly"),
@@ -331,7 +332,7 @@ Regional = tuple[str, list[tuple[str, str, str]]]
 def test_the_region_is_asked_for(regional: Regional, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unsigned requests to AWS go to the region's own address, signed ones name the region."""
     endpoint, seen = regional
-    monkeypatch.setattr(object_store, "AWS", endpoint + "/region-{region}")
+    monkeypatch.setattr(s3_client, "AWS", endpoint + "/region-{region}")
     assert ObjectStoreSource(SourceSpec("s3://lab")).read("k", None) == b"content"
     assert [line[:2] for line in seen] == [
         ("HEAD", "/region-us-east-1/lab"),
@@ -349,7 +350,7 @@ def test_a_region_that_is_given_is_not_asked_for(
     regional: Regional, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint, seen = regional
-    monkeypatch.setattr(object_store, "AWS", endpoint + "/region-{region}")
+    monkeypatch.setattr(s3_client, "AWS", endpoint + "/region-{region}")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
     for spec, region in (
         (SourceSpec("s3://lab", region="us-west-1"), "us-west-1"),

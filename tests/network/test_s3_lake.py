@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from builders.fixtures import Ingest
 from builders.lakes import query
 from builders.violations import VIOLATIONS, ids, violation_bucket
 from servers.moto import moto
+from servers.s3 import BUCKET, Fault, S3Server
 
 import vblake
 from pipelines.catalog.connect import connect
@@ -22,6 +24,7 @@ from pipelines.lake.store import open_store
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
+from vblake.s3_client import open_bucket
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,7 @@ def s3() -> Iterator[str]:
             Bucket="lab", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
         )
         client.put_object(Bucket="lab", Key="other.csv", Body=b"a\n1\n")
+        open_bucket.cache_clear()  # a client of another test asks another server
         yield "s3://lab"
 
 
@@ -84,18 +88,57 @@ def test_a_lake_in_s3_equals_a_local_one(s3: str, tmp_path: Path, run_ingest: In
     assert np.array_equal(traces.values, vblake.read_traces(local, ids(0)[3]).values)
 
 
-def test_large_files_in_s3_are_read_in_ranges(
+def test_large_files_are_read_from_a_temporary_file(
     s3: str, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _put(good / "dff_traces", f"{s3}/ranges/dff_traces")
-    store = open_store(f"{s3}/ranges")
-    monkeypatch.setattr("pipelines.lake.store._WHOLE", 1 << 10)
-    monkeypatch.setattr("s3fs.S3FileSystem.cat_file", None)
+    _put(good / "dff_traces", f"{s3}/large/dff_traces")
+    store = open_store(f"{s3}/large")
+    monkeypatch.setattr("vblake.bucket.IN_MEMORY", 1 << 10)
+    monkeypatch.setattr("vblake.bucket._CHUNK", 1 << 8)
     for file in good.glob("dff_traces/**/*.parquet"):
         opened = store.parquet(file.relative_to(good).as_posix())
         assert opened is not None
         assert opened.read().equals(pq.ParquetFile(file).read())
     assert store.parquet("dff_traces/none.parquet") is None
+
+
+@pytest.fixture
+def counted(good: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server of the lake `good` that counts requests."""
+    with S3Server(good) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        open_bucket.cache_clear()
+        yield server
+    open_bucket.cache_clear()
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_verify_takes_two_requests_a_file(counted: S3Server, good: Path, deep: bool) -> None:
+    assert verify(open_store(f"s3://{BUCKET}"), deep=deep) == []
+    assert counted.counters.requests["head"] == 0
+    assert counted.counters.requests.total() <= 2 * len([*good.rglob("*.parquet")])
+
+
+def test_a_query_takes_three_requests_a_file(counted: S3Server, good: Path) -> None:
+    with vblake.open(f"s3://{BUCKET}") as lake:
+        for table in ("trials", "stimulus_presentations", "dff_traces", "running_speed"):
+            for what in ("count(*)", "max(COLUMNS(*)::VARCHAR)"):
+                counted.reset_counters()
+                lake.sql(f"SELECT {what} FROM {table}").fetchall()
+                files = len([*good.glob(f"{table}/**/*.parquet")])
+                assert counted.counters.requests.total() <= 3 * files, (table, what)
+                assert counted.counters.requests["head"] == 0
+
+
+def test_a_file_that_is_replaced_during_a_query_is_not_mixed(counted: S3Server, good: Path) -> None:
+    with vblake.open(f"s3://{BUCKET}") as lake:
+        counted.faults = lambda request, _: Fault(replaced=True) if request.range else None
+        with pytest.raises(
+            duckdb.Error, match=r"trials\.parquet: it was replaced while it was read"
+        ):
+            lake.sql("SELECT count(*) FROM trials").fetchall()
+        counted.faults = None
+        assert lake.sql("SELECT count(*) FROM trials").fetchall() == [(5,)]
 
 
 def test_commands_on_a_lake_in_s3(s3: str, good: Path, tmp_path: Path) -> None:
@@ -109,6 +152,10 @@ def test_commands_on_a_lake_in_s3(s3: str, good: Path, tmp_path: Path) -> None:
     assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_rows == 5
     assert refusal("sql", "--lake", lake, "FROM 's3://lab/other.csv'").startswith(
         'error: Permission Error: Cannot access file "s3://lab/other.csv"'
+    )
+    above = refusal("sql", "--lake", lake, f"FROM '{lake}/../other.csv'", code=1)
+    assert above.splitlines()[0] == (
+        f"error: {lake}/../other.csv does not exist: names do not go up with '..'"
     )
     verdict = output("verify", "--lake", lake).splitlines()[-1]
     assert verdict.startswith(f"{lake}: ")

@@ -44,7 +44,9 @@ _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OTHER = bytes(range(255, -1, -1))
 """What the bytes of a replaced object become."""
 _OBJECT_PARAMETERS = frozenset(("versionId",))
-_LIST_PARAMETERS = frozenset(("list-type", "prefix", "max-keys", "continuation-token"))
+_LIST_PARAMETERS = frozenset(
+    ("list-type", "prefix", "max-keys", "continuation-token", "delimiter", "encoding-type")
+)
 
 
 class S3Server:
@@ -330,6 +332,11 @@ class _Handler(BaseHTTPRequestHandler):
         keys, limit = s3.objects.keys(prefix), min(int(query.get("max-keys", "1000")), s3.page)
         after = query.get("continuation-token", "").encode()
         left = [k for k in keys if k.encode() > bytes.fromhex(after.decode())] if after else keys
+        folders: list[str] = []
+        if (delimiter := query.get("delimiter", "")) != "":
+            below = {key: key[len(prefix) :].split(delimiter) for key in left}
+            folders = sorted({prefix + n[0] + delimiter for n in below.values() if len(n) > 1})
+            left = [key for key, names in below.items() if len(names) == 1]
         page, more = left[:limit], len(left) > limit
         entries: list[str] = []
         for key in page:
@@ -356,6 +363,7 @@ class _Handler(BaseHTTPRequestHandler):
             head["NextContinuationToken"] = page[-1].encode().hex()
         content = "".join(f"<{name}>{value}</{name}>" for name, value in head.items()) + "".join(
             entries
+            + [f"<CommonPrefixes><Prefix>{escape(f)}</Prefix></CommonPrefixes>" for f in folders]
         )
         xml = (
             _HEAD
