@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.catalog.build import GrowingCatalog
 from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
-from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, read_ledger
+from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, givers, read_ledger
 from pipelines.lake.lock import writing
 from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
 from pipelines.lake.origin import check_origin
@@ -330,15 +330,20 @@ def _split(
     if interrupted:
         # Images that the lake has were not staged.
         settings = replace(settings, images=images_in_lake(store))
-    for listed in tasks:
+    behavior = givers(ledger.values())
+    # The files that give behaviour come first: planes that wait for one which is read again, and
+    # may succeed this time, are read with it.
+    for listed in sorted(tasks, key=lambda task: not task.gives_behavior):
         entry = ledger.get(listed.identity)
         task = _with_ledger(listed, entry, request)
         held = (
             entry is not None
-            and entry.covers(task)
+            and entry.covers(task, behavior.get(task.behavior_session_id))
             and not (interrupted and left_unpublished(task, settings, entry.ingested_at))
         )
         (done if held and not request.force else todo).append(task)
+        if task.gives_behavior and entry and not held and not entry.error:
+            del behavior[task.behavior_session_id]
     return todo, done
 
 

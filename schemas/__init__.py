@@ -38,6 +38,18 @@ TABLES: dict[str, Table] = {
     )
 }
 
+
+def session_parents(table: Table) -> tuple[str, ...]:
+    """The tables on which one of a plane depends and which another file of its session may give.
+
+    >>> session_parents(TABLES["presentation_frames"])
+    ('stimulus_presentations',)
+    """
+    if table.subject is not Subject.OPHYS:
+        return ()
+    return tuple(n for n in table.depends_on if TABLES[n].subject is Subject.BEHAVIOR)
+
+
 __all__ = [
     "SCHEMA_VERSION",
     "TABLES",
@@ -48,4 +60,5 @@ __all__ = [
     "Subject",
     "Table",
     "Type",
+    "session_parents",
 ]

@@ -121,7 +121,8 @@ RULES: Mapping[Rule, RuleFacts] = {
     ),
     Rule.FOREIGN_KEY: RuleFacts(_ERROR, "Rows refer to rows that are there."),
     Rule.PARENT_HELD_BACK: RuleFacts(
-        _ERROR, "Rows that refer to a table that is held back wait for it."
+        _ERROR,
+        "Rows that depend on others which are held back, or missing from the lake, wait for them.",
     ),
     Rule.ROW_PER_PARENT: RuleFacts(
         _ERROR, "Each row of the other table has one here: every cell has its trace.", _ALLOWED

@@ -21,7 +21,7 @@ from pipelines.check.finding import Finding, some
 from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
 from pipelines.check.rows import own_key
-from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, read_ledger
+from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, TableStatus, read_ledger
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import Store
 from pipelines.os_errors import first_line
@@ -227,13 +227,17 @@ class _LakeCheck:
         self._unreadable.clear()
 
     def _check(self, table: Table, unit: int, entries: dict[Unit, Entry]) -> RecordingCheck:
-        key = (table.subject, unit)
+        return self._recording((table.subject, unit), entries).check
+
+    def _recording(self, key: Unit, entries: dict[Unit, Entry]) -> _Recording:
         if key not in self._recordings:
-            counts = entries[key].row_counts if key in entries else {}
+            entry, session = entries.get(key), None
+            if entry is not None and key[0] is Subject.OPHYS:
+                session = self._recording((Subject.BEHAVIOR, entry.behavior_session_id), entries)
             self._recordings[key] = _Recording(
-                self._release, unit, counts, self.project, self._unreadable
+                self._release, key[1], entry, self.project, self._unreadable, session
             )
-        return self._recordings[key].check
+        return self._recordings[key]
 
     def _merged(
         self,
@@ -319,23 +323,35 @@ class _Recording:
         self,
         release: str,
         unit: int,
-        counts: Mapping[str, int],
+        entry: Entry | None,
         project: _Project,
         unreadable: set[str],
+        session: _Recording | None,
     ) -> None:
         self.release = release
         self.check = RecordingCheck(self)
         self._unit = unit
-        self._counts = counts
+        self._entry = entry
+        self._counts = entry.row_counts if entry else {}
         self._project = project
         self._unreadable = unreadable
+        self._session = session
 
     def keys(self, table: Table) -> NDArray | None:
         """None where the table was not ingested: the worker compared the rows with the file."""
+        if self._session is not None and table.subject is Subject.BEHAVIOR:
+            return self._session.keys_for_planes(table)
         if table.name in self._unreadable or table.name not in self._counts:
             return None
         rows = self.check.rows_of(table.name)
         return rows.values(own_key(table)[0]) if rows else np.empty(0, np.int64)
+
+    def keys_for_planes(self, table: Table) -> NDArray | None:
+        """The same, but none where the table is held back: so must be what planes have of it."""
+        held_back = (
+            self._entry is not None and self._entry.outcome(table.name) is TableStatus.HELD_BACK
+        )
+        return np.empty(0, np.int64) if held_back else self.keys(table)
 
     def frames(self, clock: Clock) -> Frames:
         times = None if clock.value in self._unreadable else self.check.rows_of(clock.value)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipelines.check.finding import Finding
 from pipelines.nwb.clock import MESSAGE, goes_back
-from schemas import TABLES, Table
+from schemas import TABLES, Subject, Table
 from schemas.arrow import arrow_schema, file_schema
 from schemas.casts import NDArray
 from schemas.checks import Check, Clock, Rule, shows_image
@@ -72,14 +72,14 @@ def own_key(table: Table) -> tuple[str, ...]:
 
 
 def parents(table: Table) -> Iterator[tuple[str, Table, bool]]:
-    """The tables of the same recording that rows refer to.
+    """The tables of the same recording that rows refer to; a plane has those of its session, too.
 
     Yields:
         The referring column, the table, and whether each of its rows must be referred to.
     """
     for key in table.foreign_keys:
         parent = TABLES[key.table]
-        if parent.subject is table.subject and len(key.columns) > 1:
+        if parent.subject in (table.subject, Subject.BEHAVIOR) and len(key.columns) > 1:
             yield key.columns[-1], parent, key.complete
 
 

@@ -6,7 +6,7 @@ A mouse's ledger is published after its data, so it never names rows that are no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipelines.lake.store import DamagedError, Store, reading
 from pipelines.lake.writer import write_table
 from pipelines.release.selection import FileKind, FileTask
-from schemas import SCHEMA_VERSION, TABLES
+from schemas import SCHEMA_VERSION, TABLES, Table, session_parents
 from schemas.casts import conform
 from schemas.checks import Rule
 from schemas.errors import DataError, LakeError
@@ -25,6 +25,9 @@ from schemas.known_defects import Occurrence
 from schemas.layout import relative_path
 
 LEDGER = TABLES["source_files"]
+
+Identity = tuple[str, str, int]
+"""Primary key of the ledger: release, kind of file, file_key."""
 
 
 class Status(StrEnum):
@@ -89,12 +92,22 @@ class TableOutcome:
         return cls(table, TableStatus.HELD_BACK, error.rule, error.column, error.expected, found)
 
     @classmethod
-    def of_parent(cls, table: str, parent: str) -> Self:
-        """The outcome of a table that depends on another that is held back."""
+    def of_parent(
+        cls, table: str, parent: str, found: str | None = None, column: str | None = None
+    ) -> Self:
+        """The outcome of a table that depends on another that is held back.
+
+        Args:
+            table: the table.
+            parent: the other one.
+            found: why its rows are not there, by default because it is held back.
+            column: what refers to it, if only some of its rows are missing.
+        """
         error = DataError(
             "the table depends on another that is held back",
+            column=column,
             expected=f"rows of {parent}",
-            found=f"{parent} is held back",
+            found=found or f"{parent} is held back",
             rule=Rule.PARENT_HELD_BACK.value,
         )
         return cls.held_back(table, error)
@@ -143,7 +156,7 @@ class Entry:
     ingested_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
-    def identity(self) -> tuple[str, str, int]:
+    def identity(self) -> Identity:
         """Primary key of the ledger."""
         return (self.release, self.file_kind.value, self.file_key)
 
@@ -158,15 +171,32 @@ class Entry:
         """The tables that are held back."""
         return [t for t in self.tables if t.status is TableStatus.HELD_BACK]
 
+    def outcome(self, table: str) -> TableStatus:
+        """The outcome for a table."""
+        found = (t.status for t in self.tables if t.table == table)
+        return next(found, TableStatus.NOT_REQUESTED)
+
+    def with_outcome(self, outcome: TableOutcome) -> Entry:
+        """The entry, written now, with another outcome for a table, which is held back."""
+        tables = {t.table: t for t in (*self.tables, outcome)}
+        status = Status.PARTIAL if self.status is Status.INGESTED else self.status
+        now = datetime.now(UTC)
+        return replace(self, tables=tuple(tables.values()), status=status, ingested_at=now)
+
     def allows(self, table: str, rule: str) -> bool:
         """Whether the user has allowed rows of a table in the lake to break a rule."""
         return any(t.table == table and rule in t.allowed_rules for t in self.tables)
 
-    def covers(self, task: FileTask) -> bool:
+    def covers(self, task: FileTask, giver: Entry | None = None) -> bool:
         """Whether to read the file again for a task would change nothing.
 
         A table that is held back is read again by another version of vblake, or once the rule that
-        its rows break is allowed, or the table that it waited for is no longer held back.
+        its rows break is allowed, or once what it waited for has come in.
+
+        Args:
+            task: the file and its tables.
+            giver: the file that gives the session's behaviour; None if it is not in the ledger or
+                will be read again.
         """
         if (
             self.status not in (Status.INGESTED, Status.PARTIAL)
@@ -176,19 +206,52 @@ class Entry:
         ):
             return False
         outcomes = {t.table: t for t in self.tables}
-        held_back = {t.table for t in self.held_back}
         for name in task.tables:
             outcome = outcomes.get(name)
             if outcome is None or outcome.status is TableStatus.NOT_REQUESTED:
                 return False
             if outcome.status is TableStatus.HELD_BACK:
                 allowed = (name, outcome.rule) in task.allowed
-                waits = outcome.rule != Rule.PARENT_HELD_BACK or any(
-                    parent in held_back for parent in TABLES[name].depends_on
-                )
-                if allowed or not waits or self.program_version != version("vblake"):
+                mended = outcome.rule == Rule.PARENT_HELD_BACK and not self._waits(outcome, giver)
+                if allowed or mended or self.program_version != version("vblake"):
                     return False
         return True
+
+    def _waits(self, outcome: TableOutcome, giver: Entry | None) -> bool:
+        """Whether a table that waits for another would be held back again."""
+        table = TABLES[outcome.table]
+        if {t.table for t in self.held_back} & {*table.depends_on}:
+            return True
+        if giver is None or not session_parents(table):
+            return False
+        if outcome.column is not None:  # some rows were missing
+            return giver.ingested_at <= self.ingested_at
+        return lost_parent(table, giver) is not None
+
+
+def lost_parent(table: Table, giver: Entry) -> str | None:
+    """A table of the session's behaviour without which one of a plane is held back, None if none.
+
+    That is one whose rows it refers to and which the lake does not have, though it was selected; or
+    one from which it is computed, if those rows break a rule.
+
+    Args:
+        table: of a plane.
+        giver: the file that gives the behaviour.
+    """
+    referred = {key.table for key in table.foreign_keys}
+    for name in session_parents(table):
+        outcome = giver.outcome(name)
+        held_back = outcome is TableStatus.HELD_BACK
+        no_file = outcome is TableStatus.NOT_REQUESTED and giver.status is Status.SKIPPED
+        if (name in referred and (held_back or no_file)) or (held_back and not giver.error):
+            return name
+    return None
+
+
+def givers(entries: Iterable[Entry]) -> dict[int, Entry]:
+    """The files that give the behaviour, by session."""
+    return {e.behavior_session_id: e for e in entries if e.gives_behavior}
 
 
 def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
@@ -211,7 +274,7 @@ def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
     )
 
 
-Ledger = dict[tuple[str, str, int], Entry]
+Ledger = dict[Identity, Entry]
 
 
 def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:

@@ -105,7 +105,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         f"{OPHYS}/images/max_projection",
         f"{CELL_TABLE}/image_mask",
     ),
-    "presentation_frames": (*_TRIALS, _PRESENTATIONS, _OPHYS_CLOCK),
+    "presentation_frames": (*_SHOWN, _OPHYS_CLOCK),
 }
 """The groups and datasets that each table is read from, as patterns that match one member at a
 time. For a group, its attributes are meant."""

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pipelines.convert.staged import FileResult
 from pipelines.lake import ledger
-from pipelines.lake.ledger import Entry, Status, TableOutcome, TableStatus
+from pipelines.lake.ledger import Entry, Identity, Ledger, Status, TableOutcome, TableStatus
 from pipelines.lake.merge import merge_mouse
 from pipelines.lake.store import Store, clear
+from pipelines.publish.dependents import Dependents, lake_path
 from pipelines.publish.image_sets import publish_images
-from pipelines.release.selection import FileKind, FileTask, MissingFile, tables_in
+from pipelines.release.selection import FileKind, MissingFile, tables_in
 from schemas import TABLES, Storage, Subject, Table
 from schemas.errors import DataError
 from schemas.layout import relative_path
 
 
-def _path(table: Table, task: FileTask) -> str:
-    return relative_path(
-        table,
-        mouse_id=task.mouse_id,
-        behavior_session_id=task.behavior_session_id,
-        ophys_session_id=task.ophys_session_id,
-        ophys_experiment_id=task.ophys_experiment_id,
-    )
-
-
-def _publish_merged(
+def _publish(
     table: Table,
     store: Store,
     mouse_id: int,
-    results: Sequence[FileResult],
-    release: str,
-    before: ledger.Ledger,
+    rows: Mapping[Identity, Path | None],
+    entries: Ledger,
+    before: Ledger,
 ) -> None:
-    unit = "ophys_experiment_id" if table.subject is Subject.OPHYS else "behavior_session_id"
+    """Publishes the rows of a table by file; None takes out those of earlier runs."""
+    if table.storage is not Storage.MOUSE:
+        for identity, staged in rows.items():
+            _put(store, lake_path(table, entries[identity]), staged)
+        return
+    unit = table.unit_key
+    assert unit is not None
     path = relative_path(table, mouse_id=mouse_id)
     target = store.staging / f"{table.name}-{mouse_id}.parquet"
-    sources = {getattr(r.task, unit): r.staged(table.name) for r in results}
+    sources = {getattr(entries[i], unit): staged for i, staged in rows.items()}
     held = {getattr(entry, unit) for entry in before.values() if entry.row_counts.get(table.name)}
+    release = entries[next(iter(rows))].release
     merged = merge_mouse(table, store, path, sources, target, release=release, held=held)
     _put(store, path, merged)
-
-
-def _publish_whole(table: Table, store: Store, results: Sequence[FileResult]) -> None:
-    for result in results:
-        _put(store, _path(table, result.task), result.staged(table.name))
 
 
 def _put(store: Store, path: str, staged: Path | None) -> None:
@@ -55,17 +48,6 @@ def _put(store: Store, path: str, staged: Path | None) -> None:
         store.remove(path)
     else:
         store.publish(staged, path)
-
-
-def _withdraw(result: FileResult, before: Entry | None) -> FileResult:
-    """Holds back what an earlier run published if it depends on a table that is held back now."""
-    withdrawn = {t.table for t in result.held_back}
-    for name in before.row_counts if before and not result.error else ():
-        parent = next((p for p in TABLES[name].depends_on if p in withdrawn), None)
-        if parent is not None and name not in result.task.tables:
-            withdrawn.add(name)
-            result = result.with_outcomes(TableOutcome.of_parent(name, parent))
-    return result
 
 
 def _entry(result: FileResult, before: Entry | None) -> Entry:
@@ -123,28 +105,31 @@ def publish_mouse(
         release: release of the dataset.
 
     Returns:
-        The new entries of the ledger.
+        The new entries of the ledger: of these files, and of others whose rows are taken out,
+        because they depend on some that are not in the lake any more.
     """
     store.staging.mkdir(parents=True, exist_ok=True)
     before = ledger.read_mouse(store, mouse_id)
-    results = [
-        _withdraw(publish_images(store, r, release), before.get(r.task.identity)) for r in results
-    ]
-    good = [r for r in results if r.error is None]
+    results = [publish_images(store, r, release) for r in results]
+    entries = {r.task.identity: _entry(r, before.get(r.task.identity)) for r in results}
+    entries |= {e.identity: e for e in (_missing_entry(m, release, before) for m in missing)}
+    good = {r.task.identity: r for r in results if r.error is None}
+
+    def staged(identity: Identity, table: str) -> Path | None:
+        return good[identity].staged(table) if identity in good else None
+
+    dependents = Dependents(store, before, entries, staged)
     for table in TABLES.values():
-        having = [r for r in good if table.name in r.row_counts]
-        if not having or table.subject is Subject.STIMULUS:
+        if table.subject is Subject.STIMULUS:
             continue
-        if table.storage is Storage.MOUSE:
-            _publish_merged(table, store, mouse_id, having, release, before)
-        else:
-            _publish_whole(table, store, having)
-    entries = [_entry(r, before.get(r.task.identity)) for r in results]
-    entries += [_missing_entry(m, release, before) for m in missing]
-    ledger.publish_mouse(store, mouse_id, entries, release)
+        rows = {i: r.staged(table.name) for i, r in good.items() if table.name in r.row_counts}
+        rows |= dict.fromkeys(dependents.hold_back(table))
+        if rows:
+            _publish(table, store, mouse_id, rows, entries, before)
+    ledger.publish_mouse(store, mouse_id, entries.values(), release)
     for result in results:
         clear(result.folder)
-    return entries
+    return list(entries.values())
 
 
 def _missing_entry(missing: MissingFile, release: str, before: ledger.Ledger) -> Entry:

@@ -211,8 +211,47 @@ def ids(number: int) -> tuple[int, int, int, int]:
     return MICE[number % len(MICE)], 1001 + number, 2001 + number, 5001 + number
 
 
+@dataclass
+class PlanesBucket(Bucket):
+    """A release whose session 1003 has files: of its planes 5003, which gives the behaviour, 5002 and 5004."""
+
+    files: dict[int, str] = field(
+        default_factory=lambda: {n: k for n, k in Bucket().files.items() if 0 < n < 4}
+    )
+    changes: dict[int, Change] = field(default_factory=dict[int, Change])
+    """What is done to the files of some planes."""
+
+    def objects(self) -> dict[str, bytes]:
+        """The project tables and the files."""
+        self.tables["ophys_cells_table"] = [
+            {
+                "cell_roi_id": str(roi + 1000 * n),
+                "cell_specimen_id": "",
+                "ophys_experiment_id": str(5001 + n),
+            }
+            for n in (1, 2, 3)
+            for roi in ROI_IDS
+        ]
+        return super().objects() | {
+            key: self._plane(int(key.rpartition("_")[2].removesuffix(".nwb")))
+            for key in self.files.values()
+        }
+
+    def _plane(self, experiment: int) -> bytes:
+        content = _with_ids(whole_file(), experiment - 5001, 100002, 1003, 2003, experiment)
+        change = self.changes.get(experiment)
+        with make(change(content) if change else content) as h5:
+            h5.flush()
+            return h5.id.get_file_image()
+
+
 def _own(content: Content, number: int) -> Content:
-    mouse, session, imaging, experiment = ids(number)
+    return _with_ids(content, number, *ids(number))
+
+
+def _with_ids(
+    content: Content, number: int, mouse: int, session: int, imaging: int, experiment: int
+) -> Content:
     return content | {
         "/identifier": str(experiment),
         "/general/metadata@behavior_session_id": np.int64(session),

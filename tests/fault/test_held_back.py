@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders.lakes import query, rows_by_unit
-from builders.violations import VIOLATIONS, ids, violation_bucket
+from builders.nwb import IMAGES
+from builders.violations import VIOLATIONS, PlanesBucket, at, drop, ids, violation_bucket
 
 from pipelines.check.lake import verify
 from pipelines.ingest import Prepared, ingest, prepare
@@ -18,7 +20,7 @@ from pipelines.lake.store import LocalStore
 from pipelines.release.selection import Selection
 from pipelines.request import AllowedRule, IngestRequest
 from pipelines.source.base import SourceSpec
-from schemas import TABLES, Subject
+from schemas import TABLES, Subject, session_parents
 from schemas.checks import Level
 
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
@@ -179,3 +181,128 @@ def test_rows_that_refer_to_a_table_held_back_are_held_back_in_later_runs_too(
     assert _held_back(lake)[key] == _with_children("cell_specimens")
     assert query(lake, f"FROM dff_traces WHERE ophys_experiment_id = {key}") == []
     assert {f.level for f in verify(LocalStore(lake))} == {Level.WARNING}
+
+
+# --- planes refer to the behaviour of their session, which the file of plane 5003 gives -------------
+
+
+def _planes(
+    bucket: Path, lake: Path, *, allow: tuple[str, ...] = (), force: bool = False, **selected: Any
+) -> Prepared:
+    selected = selected or {"behavior_sessions": (1003,)}
+    return prepare(
+        IngestRequest(
+            SourceSpec(str(bucket)),
+            str(lake),
+            selection=Selection(**selected),
+            workers=0,
+            force=force,
+            allow=tuple(AllowedRule.parse(text) for text in allow),
+        )
+    )
+
+
+def _files(prepared: Prepared) -> set[int]:
+    return {task.file_key for task in prepared.todo}
+
+
+def _frames_of(lake: Path) -> set[int]:
+    rows = query(lake, "SELECT DISTINCT ophys_experiment_id FROM presentation_frames")
+    return {experiment for (experiment,) in rows}
+
+
+def _is_consistent(lake: Path) -> bool:
+    return {f.level for f in verify(LocalStore(lake))} <= {Level.WARNING}
+
+
+PRESENTATIONS = "/intervals/{}_presentations"
+OUTSIDE = at(f"{PRESENTATIONS.format(IMAGES)}/start_frame", 0, 10**6)
+REFERRING = {
+    name for name, table in TABLES.items() if "stimulus_presentations" in session_parents(table)
+}
+OF_PLANES = {5002: REFERRING, 5004: REFERRING}
+
+
+def test_planes_wait_for_the_presentations_of_their_session(tmp_path: Path) -> None:
+    bucket, lake = tmp_path / "bucket", tmp_path / "lake"
+    PlanesBucket(changes={5003: OUTSIDE}).write(bucket)
+    ingest(_planes(bucket, lake))
+    of_giver = {5003: _with_children("stimulus_presentations")}
+    assert _held_back(lake) == of_giver | OF_PLANES
+    reason = """SELECT DISTINCT "rule", expected, found FROM _held_back WHERE file_key <> 5003"""
+    assert query(lake, reason) == [
+        (
+            "parent_held_back",
+            "rows of stimulus_presentations",
+            "stimulus_presentations of the session, which ophys_experiment 5003 gives, is not in "
+            "the lake",
+        )
+    ]
+    assert _is_consistent(lake)
+    assert _files(_planes(bucket, lake)) == set()
+
+    # Once the rule is allowed, one run brings them all in.
+    allowed = _planes(bucket, lake, allow=("frame_in_clock:5003",))
+    assert _files(allowed) == {5002, 5003, 5004}
+    ingest(allowed)
+    assert _held_back(lake) == {}
+    assert _frames_of(lake) == {5002, 5003, 5004}
+    assert _is_consistent(lake)
+
+    # What refers to rows that are taken out is taken out with them, though its file is not read.
+    again = _planes(bucket, lake, force=True, experiments=(5003,))
+    assert _files(again) == {5003}
+    ingest(again)
+    assert _held_back(lake) == of_giver | OF_PLANES
+    assert _frames_of(lake) == set()
+    assert _is_consistent(lake)
+
+    # The presentations come in alone; the next ingest reads the planes again.
+    PlanesBucket().write(bucket)
+    ingest(_planes(bucket, lake, experiments=(5003,)))
+    assert _held_back(lake) == OF_PLANES
+    later = _planes(bucket, lake)
+    assert _files(later) == {5002, 5004}
+    ingest(later)
+    assert _held_back(lake) == {}
+    assert _frames_of(lake) == {5002, 5003, 5004}
+
+
+def test_a_plane_with_more_presentations_than_the_lake_waits_for_them(tmp_path: Path) -> None:
+    bucket, lake = tmp_path / "bucket", tmp_path / "lake"
+    PlanesBucket(changes={5003: drop(PRESENTATIONS.format("natural_movie_one"))}).write(bucket)
+    ingest(_planes(bucket, lake))
+    # The presentations of the movie are missing, for which there are no responses.
+    assert _held_back(lake) == {5002: {"presentation_frames"}, 5004: {"presentation_frames"}}
+    reason = 'SELECT DISTINCT "rule", "column", found FROM _held_back'
+    column = "stimulus_presentations_id"
+    assert query(lake, reason) == [("parent_held_back", column, f"{column} 7, 8 missing")]
+    assert _files(_planes(bucket, lake)) == set()
+    assert _is_consistent(lake)
+
+    PlanesBucket().write(bucket)
+    ingest(_planes(bucket, lake))
+    assert _held_back(lake) == {}
+    assert _is_consistent(lake)
+
+
+def test_what_was_not_selected_holds_nothing_back(tmp_path: Path) -> None:
+    bucket, lake = tmp_path / "bucket", tmp_path / "lake"
+    PlanesBucket().write(bucket)
+    ingest(_planes(bucket, lake, experiments=(5002,)))
+    assert _held_back(lake) == {}
+    assert _frames_of(lake) == {5002}
+    assert _is_consistent(lake)
+
+    ingest(_planes(bucket, tmp_path / "named", tables=("presentation_frames",), mice=(100002,)))
+    assert _frames_of(tmp_path / "named") == {5002, 5003, 5004}
+    assert _is_consistent(tmp_path / "named")
+
+    # It does if it is selected and cannot be read.
+    key = PlanesBucket().files[1]
+    (bucket / key).write_bytes(b"no HDF5")
+    ingest(_planes(bucket, lake))
+    assert _held_back(lake)[5002] == _held_back(lake)[5004] == REFERRING
+    assert _frames_of(lake) == set()
+    assert _is_consistent(lake)
+    assert _files(_planes(bucket, lake)) == {5003}  # what is quarantined is tried in every run

@@ -29,7 +29,7 @@ from builders.lake import (
 from pipelines.catalog.build import build_catalog
 from pipelines.check.finding import Finding
 from pipelines.check.lake import verify
-from pipelines.lake.ledger import publish_mouse
+from pipelines.lake.ledger import TableOutcome, publish_mouse, read_ledger
 from pipelines.lake.store import LocalStore
 from pipelines.release.selection import FileKind
 from schemas import SCHEMA_VERSION
@@ -326,6 +326,20 @@ def test_images_are_not_judged_where_the_session_s_own_were_not_ingested(store: 
     alone = entry(FileKind.BEHAVIOR_SESSION, 1001, 101, 1001, row_counts=counts)
     publish_mouse(store, 101, [alone], RELEASE)
     assert found(store) == []
+
+
+@pytest.mark.parametrize("held_back", [False, True])
+def test_planes_refer_to_presentations_of_their_session(store: LocalStore, held_back: bool) -> None:
+    rows = [{**PLANE, "stimulus_presentations_id": n} for n in (0, 1 if held_back else 5)]
+    write_rows(store, "presentation_frames", rows, mouse_id=101)
+    count(store, {}, {"presentation_frames": 2})
+    if held_back:
+        outcome = TableOutcome.of_parent("stimulus_presentations", "trials")
+        plane = read_ledger(store)[RELEASE, "ophys_experiment", 3001].with_outcome(outcome)
+        publish_mouse(store, 101, [plane], RELEASE)
+    finding = (Rule.FOREIGN_KEY, "presentation_frames", "stimulus_presentations_id")
+    assert finding in rules(store)
+    assert held_back or rules(store) == [finding]
 
 
 # --- known defects -------------------------------------------------------------------------------
