@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-unit soak lint format types docs audit clean
+.PHONY: help setup demo test test-unit test-allensdk soak lint format types docs audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,15 @@ test: $(READY) ## All tests on all cores, with coverage
 
 test-unit: $(READY) ## The unit tests, in less than a minute
 	$(BIN)/python -m pytest -q
+
+.venv-allensdk/.ready:
+	python3.11 -m venv .venv-allensdk
+	.venv-allensdk/bin/pip install --quiet 'allensdk==2.16.2' 'brain-observatory-utilities==0.5.1' \
+	  'hdmf==3.14.6' 'pynwb==2.8.3' 'setuptools<81' 'pyarrow<23' --editable '.[sdk]'
+	@touch $@
+
+test-allensdk: $(READY) .venv-allensdk/.ready ## vblake.sdk beside AllenSDK, in an environment with Python 3.11
+	VBLAKE_ALLENSDK_PYTHON=.venv-allensdk/bin/python $(BIN)/python -m pytest tests/process/test_sdk_reference.py
 
 soak: $(READY) ## The fault tests with their full number of cases (SEED=n for others); prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest tests/fault --soak --seed $(or $(SEED),0)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 _SCRIPTS = Path(__file__).resolve().parent
 
-_PYTHONS = ("3.10", "3.9")
-"""allensdk 2.16.2 needs numpy<1.24 and pandas 1.5, which have wheels for Python 3.10 at most. All
+_PYTHONS = ("3.11", "3.10")
+"""allensdk 2.16.2 needs numpy<1.24 and pandas 1.5, which have wheels for Python 3.11 at most. All
 peers get the same interpreter.
 """
 

@@ -27,6 +27,7 @@ def main() -> None:
     """Runs the script."""
     file = Path(sys.argv[1])
     imported = time.perf_counter() - _STARTED
+    started, used = time.perf_counter(), time.process_time()
     kind = BehaviorOphysExperiment if "experiment" in file.name else BehaviorSession
     session = kind.from_nwb_path(str(file))
     read, failed = 0, []
@@ -40,7 +41,8 @@ def main() -> None:
             read += 1
         except Exception as error:  # noqa: BLE001 - e.g. eye tracking of a session without any
             failed.append(f"{name}: {type(error).__name__}")
-    print(json.dumps({"import_s": imported, "attributes": read, "failed": failed}))
+    facts = {"read_s": time.perf_counter() - started, "read_cpu_s": time.process_time() - used}
+    print(json.dumps({"import_s": imported, "attributes": read, "failed": failed} | facts))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -42,12 +44,21 @@ COMPUTED = {"filtered_events", "rolling_dprime"}
 """Their last bit depends on NumPy's build."""
 
 
+PYTHON = os.environ.get("VBLAKE_ALLENSDK_PYTHON")
+"""An interpreter with AllenSDK and brain_observatory_utilities, for the last test."""
+
+
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> VisualBehaviorOphysProjectCache:
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake = tmp_path_factory.mktemp("sdk") / "lake"
     tables = tuple(name for name, t in TABLES.items() if t.subject is not Subject.LEDGER)
     source = SourceSpec(str(SHARED / "bucket"))
     ingest(prepare(IngestRequest(source, str(lake), selection=Selection(tables=tables), workers=2)))
+    return lake
+
+
+@pytest.fixture(scope="module")
+def cache(lake: Path) -> VisualBehaviorOphysProjectCache:
     return VisualBehaviorOphysProjectCache.from_lake(lake)
 
 
@@ -200,3 +211,17 @@ def _compare_json(got: Any, expected: Any, name: str) -> None:
             assert expected in (None, "None"), name
         case _:
             assert str(got) == str(expected), name
+
+
+@pytest.mark.skipif(not PYTHON, reason="`make test-allensdk` makes the environment that it needs")
+def test_the_objects_equal_those_of_allensdk_beside_them(lake: Path) -> None:
+    root = Path(__file__).parents[2]
+    script = root / "tests" / "builders" / "with_allensdk.py"
+    done = subprocess.run(
+        [str(PYTHON), str(script), str(SHARED / "bucket"), str(lake), str(SHARED / "responses")],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.endswith("0 of 750 differ\n"), done.stdout + done.stderr

@@ -56,7 +56,7 @@ def test_tables_of_the_project(opened: vblake.Lake) -> None:
     assert set(map(type, experiments["mouse_id"])) == {str}
     assert set(cells["ophys_experiment_id"]) == set(experiments.index)
     assert cache.get_ophys_session_table().index.dtype == "Int64"
-    assert cache.current_manifest() == "1.1.0"
+    assert cache.current_manifest() == "visual-behavior-ophys_project_manifest_v1.1.0.json"
 
 
 def test_a_lake_of_another_schema(lake: Path) -> None:

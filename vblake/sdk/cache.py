@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import pandas as pd
 
@@ -46,21 +46,84 @@ class VisualBehaviorOphysProjectCache:
             raise LookupError(f"vblake.sdk cannot read {opened.root}.{note}")
         return cls(opened)
 
-    def current_manifest(self) -> str:
-        """The release that the lake holds, e.g. `1.1.0`."""
-        ((release,),) = self._lake.sql("SELECT release FROM _lake").fetchall()
-        return release
+    @classmethod
+    def from_s3_cache(cls, *_: Any, **__: Any) -> NoReturn:
+        """Says what to write instead: `from_lake`.
 
-    def get_behavior_session_table(self, **_: Any) -> pd.DataFrame:
-        """Every behaviour session of the release, by `behavior_session_id`."""
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "vblake.sdk reads a lake instead of NWB files. Write "
+            'VisualBehaviorOphysProjectCache.from_lake("lake") with the folder of your lake. '
+            "`vblake ingest --lake lake` makes one."
+        )
+
+    from_local_cache = from_s3_cache
+    from_lims = from_s3_cache
+
+    def current_manifest(self) -> str:
+        """Name of the manifest of the release that the lake holds, `..._v1.1.0.json`."""
+        ((release,),) = self._lake.sql("SELECT release FROM _lake").fetchall()
+        return f"visual-behavior-ophys_project_manifest_v{release}.json"
+
+    latest_manifest_file = current_manifest
+    latest_downloaded_manifest_file = current_manifest
+
+    def list_manifest_file_names(self) -> list[str]:
+        """Names of the manifests that can be loaded: the one of the lake's release."""
+        return [self.current_manifest()]
+
+    list_all_downloaded_manifests = list_manifest_file_names
+
+    def load_manifest(self, manifest_name: str) -> None:
+        """Does nothing if the lake holds this release.
+
+        Raises:
+            LookupError: the lake holds another one.
+        """
+        if manifest_name != self.current_manifest():
+            raise LookupError(
+                f"{self._lake.root} has the release of {self.current_manifest()}, not of "
+                f"{manifest_name}. Ingest that release into a lake of its own and open it."
+            )
+
+    def load_latest_manifest(self) -> None:
+        """Does nothing: the lake holds one release."""
+
+    def get_behavior_session_table(
+        self,
+        suppress: list[str] | None = None,
+        as_df: bool = True,
+        include_ophys_data: bool = True,
+        include_trial_metrics: bool = False,
+    ) -> pd.DataFrame:
+        """Every behaviour session of the release, by `behavior_session_id`.
+
+        The parameters change nothing, as in the SDK where it reads the released data.
+        """
         return self._table(columns.BEHAVIOR_SESSION_TABLE)
 
-    def get_ophys_session_table(self, **_: Any) -> pd.DataFrame:
-        """Every imaging session of the release, by `ophys_session_id`."""
+    def get_ophys_session_table(
+        self,
+        suppress: list[str] | None = None,
+        index_column: str = "ophys_session_id",
+        as_df: bool = True,
+        include_behavior_data: bool = True,
+    ) -> pd.DataFrame:
+        """Every imaging session of the release, by `ophys_session_id`.
+
+        The parameters change nothing, as in the SDK where it reads the released data.
+        """
         return self._table(columns.OPHYS_SESSION_TABLE)
 
-    def get_ophys_experiment_table(self, **_: Any) -> pd.DataFrame:
-        """Every imaging plane of the release, by `ophys_experiment_id`."""
+    def get_ophys_experiment_table(
+        self, suppress: list[str] | None = None, as_df: bool = True
+    ) -> pd.DataFrame:
+        """Every imaging plane of the release, by `ophys_experiment_id`.
+
+        The parameters change nothing, as in the SDK where it reads the released data.
+        """
         return self._table(columns.OPHYS_EXPERIMENT_TABLE)
 
     def get_ophys_cells_table(self) -> pd.DataFrame:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from vblake.lists import Array
 from vblake.sdk.columns import Field, Frame, Kind, Scalar
-from vblake.traces import Array
 
 
 def to_pandas(rows: pl.DataFrame, frame: Frame) -> pd.DataFrame:
@@ -27,14 +27,13 @@ def to_pandas(rows: pl.DataFrame, frame: Frame) -> pd.DataFrame:
     names = [f.name for f in fields]
     if set(frame.wide) <= set(names):
         names = [name for name in names if name not in frame.wide] + list(frame.wide)
-    values = rows.select([f.expression for f in fields])
-    columns = {f.name: _column(values[f.name], f.kind) for f in fields}
+    index = _index(rows, frame)
     if frame.empty and rows.is_empty():
-        columns = {name: pd.Series([], dtype=frame.empty) for name in names}
-    result = pd.DataFrame({name: columns[name] for name in names}, columns=names)
-    if frame.index is not None:
-        result.index = _index(rows, frame)
-    return result
+        return pd.DataFrame({name: pd.Series([], index, frame.empty) for name in names})
+    values = rows.select([f.expression for f in fields])
+    arrays = {f.name: _column(values[f.name], f.kind) for f in fields}
+    # Series of one index are put together as they are, and those of objects stay such.
+    return pd.DataFrame({n: pd.Series(arrays[n], index, arrays[n].dtype) for n in names})
 
 
 def _absent(rows: pl.DataFrame, field: Field) -> bool:
@@ -43,7 +42,8 @@ def _absent(rows: pl.DataFrame, field: Field) -> bool:
 
 
 def _index(rows: pl.DataFrame, frame: Frame) -> Any:
-    assert frame.index is not None
+    if frame.index is None:
+        return pd.RangeIndex(len(rows))
     name = frame.index.name
     if frame.empty and rows.is_empty():
         return pd.Index([], dtype=object, name=name)
@@ -53,26 +53,26 @@ def _index(rows: pl.DataFrame, frame: Frame) -> Any:
 
 
 def _column(values: pl.Series, kind: Kind) -> Any:
-    """A column as pandas holds it."""
-    missing = values.is_null()
+    """A column as pandas holds it: a NumPy or an extension array."""
+    missing = values.is_null().to_numpy() if values.null_count() else None
     match kind:
-        case Kind.INT if missing.any():
-            return pd.Series(values.cast(pl.Float64).to_numpy())
+        case Kind.INT if missing is not None:
+            return values.cast(pl.Float64).to_numpy()
         case Kind.INT:
-            return pd.Series(_whole(values))
-        case Kind.FLOAT:
-            return pd.Series(values.to_numpy())
-        case Kind.BOOL if missing.any():
+            return _whole(values)
+        case Kind.BOOL if missing is not None:
             filled = values.fill_null(value=False).to_numpy()
-            return pd.Series(pd.arrays.BooleanArray(filled.copy(), missing.to_numpy().copy()))
-        case Kind.BOOL:
-            return pd.Series(values.to_numpy())
+            return pd.arrays.BooleanArray(filled.copy(), missing.copy())
+        case Kind.FLOAT | Kind.BOOL:
+            return values.to_numpy()
         case Kind.NULLABLE_INT:
-            filled = values.fill_null(0).to_numpy()
-            return pd.Series(pd.arrays.IntegerArray(filled.copy(), missing.to_numpy().copy()))
+            mask = np.zeros(len(values), np.bool_) if missing is None else missing.copy()
+            return pd.arrays.IntegerArray(values.fill_null(0).to_numpy().copy(), mask)
         case Kind.TIME:
-            moments = pd.to_datetime(values.cast(pl.Int64).to_numpy(), unit="us", utc=True)
-            return pd.Series(moments.astype("datetime64[ns, UTC]"))
+            # pandas 1.5 reads numbers only from memory that it could write to.
+            counts = values.cast(pl.Int64).to_numpy(writable=True)
+            moments = pd.to_datetime(counts, unit="us", utc=True)
+            return pd.Series(moments.astype("datetime64[ns, UTC]")).array
         case Kind.ARRAY:
             return objects([v.to_numpy(writable=True) for v in values])
         case Kind.DAY:
@@ -90,12 +90,12 @@ def _whole(values: pl.Series) -> Array:
     return array
 
 
-def objects(values: list[Any]) -> Any:
-    """A pandas column of Python objects, also where pandas would make another type of them."""
+def objects(values: list[Any]) -> Array:
+    """A NumPy array of Python objects, one for each value, also where the values are arrays."""
     array = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
         array[i] = value
-    return pd.Series(array, dtype=object)
+    return array
 
 
 def to_dictionary(row: Mapping[str, Any], scalars: Mapping[str, Scalar]) -> dict[str, Any]:

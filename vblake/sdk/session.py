@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -44,6 +45,23 @@ class Image(NamedTuple):
         """The gray levels, so that NumPy and Matplotlib take the image as an array."""
         return np.array(self.data, dtype=dtype)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether gray levels, spacing and unit are the same."""
+        if not isinstance(other, Image):
+            return NotImplemented
+        return np.array_equal(self.data, other.data) and self[1:] == other[1:]
+
+    def __hash__(self) -> int:
+        """The hash of what is not an array."""
+        return hash(self[1:])
+
+
+_NOT_LISTED = {
+    "list_data_attributes_and_methods",
+    *("performance_metrics", "reward_rate", "rolling_performance_df"),
+}
+"""What no list of the SDK has: the last three are its methods' results as attributes."""
+
 
 class BehaviorSession:
     """A behaviour session with the attributes of the SDK's `BehaviorSession`.
@@ -59,9 +77,14 @@ class BehaviorSession:
         return f"{type(self).__name__}({self._session!r})"
 
     def list_data_attributes_and_methods(self) -> list[str]:
-        """Names of all attributes and methods that give data."""
-        own = {"list_data_attributes_and_methods"}
-        return [n for n in dir(type(self)) if not n.startswith("_") and n not in own]
+        """Names of all attributes and methods that give data, as the SDK lists them.
+
+        Example:
+            >>> cache = VisualBehaviorOphysProjectCache.from_lake(folder)
+            >>> cache.get_behavior_session(70).list_data_attributes_and_methods()[:2]
+            ['behavior_session_id', 'eye_tracking']
+        """
+        return [n for n in dir(type(self)) if not n.startswith("_") and n not in _NOT_LISTED]
 
     def _frame(self, frame: columns.Frame) -> pd.DataFrame:
         return to_pandas(self._session.table(frame.table), frame)
@@ -140,9 +163,7 @@ class BehaviorSession:
         # In the files these two depend on the whole session: without any lick the lists of licks
         # have no type, and without any reward the volumes are sums of nothing.
         if not any(len(times) for times in trials["lick_times"]):
-            trials["lick_times"] = objects(
-                [np.empty(0, dtype=object) for _ in range(len(trials))]
-            ).to_numpy()
+            trials["lick_times"] = objects([np.empty(0, dtype=object) for _ in trials.index])
         if not trials["reward_volume"].to_numpy().any():
             trials["reward_volume"] = trials["reward_volume"].astype(np.int64)
         return trials
@@ -301,6 +322,56 @@ class BehaviorOphysExperiment(BehaviorSession):
         """What `segmentation_mask_image` is."""
         return self.segmentation_mask_image
 
+    def get_cell_specimen_ids(self) -> Array:
+        """The ids of the cells in the order of `cell_specimen_table`, shape (n_cells,).
+
+        Raises:
+            ValueError: no ROI is matched to a cell.
+        """
+        ids = self.cell_specimen_table.index.to_numpy(copy=True)
+        if np.isnan(ids.astype(np.float64)).all():
+            raise ValueError(
+                f"No ROI of experiment {self.ophys_experiment_id} has a cell_specimen_id. "
+                "Use cell_roi_id."
+            )
+        return ids
+
+    def get_cell_specimen_indices(self, cell_specimen_ids: Iterable[float]) -> list[int]:
+        """Row numbers of cells in `cell_specimen_table`.
+
+        Args:
+            cell_specimen_ids: ids of matched cells.
+
+        Raises:
+            KeyError: the experiment does not have one of the cells.
+        """
+        ids = self.cell_specimen_table.index
+        return [cast(int, ids.get_loc(cell)) for cell in cell_specimen_ids]
+
+    def get_dff_traces(
+        self, cell_specimen_ids: Iterable[float] | None = None
+    ) -> tuple[Array, Array]:
+        """The imaging clock and traces of cells, as `ophys_timestamps` and `dff_traces` have them.
+
+        Args:
+            cell_specimen_ids: ids of matched cells; by default all rows, unmatched ones too.
+
+        Returns:
+            Seconds, shape (n_frames,), and dF/F, shape (n_cells, n_frames), in the order of
+            `dff_traces`, whatever the order of the ids.
+
+        Raises:
+            KeyError: the experiment does not have one of the cells.
+        """
+        traces = self.dff_traces
+        if cell_specimen_ids is not None:
+            wanted = list(cell_specimen_ids)
+            self.get_cell_specimen_indices(wanted)
+            traces = traces.loc[traces.index.isin(wanted)]
+        shape = (len(traces), len(self.ophys_timestamps))
+        values = np.stack(list(traces["dff"])) if len(traces) else np.empty(shape)
+        return self.ophys_timestamps, values
+
     @cached_property
     def _cells(self) -> pl.DataFrame:
         return self._experiment.table("cell_specimens")
@@ -316,7 +387,7 @@ class BehaviorOphysExperiment(BehaviorSession):
         if self._any_unmatched:
             frame.index = frame.index.astype(np.float64)
         for name, values in lists.items():
-            frame[name] = objects(values).to_numpy()
+            frame[name] = objects(values)
         return frame
 
     def _traces(self, frame: columns.Frame, *traces: str) -> pd.DataFrame:
@@ -327,7 +398,7 @@ class BehaviorOphysExperiment(BehaviorSession):
         small = [name for name in file.schema_arrow.names if name not in traces]
         table = self._of_cells(to_pandas(pl.DataFrame(file.read(small)), frame))
         for place, name in enumerate(traces, start=1):
-            table.insert(place, name, objects(read_lists(files, path, name)).to_numpy())
+            table.insert(place, name, objects(read_lists(files, path, name)))
         return table
 
     def _image(self, name: str) -> Image:
@@ -348,5 +419,5 @@ def _templates(files: Files, path: str, images: list[str], image_set: str) -> pd
         if column == "unwarped" and image_set == "grating":
             # Gratings are computed, and stored in single precision.
             arrays = [array.astype(np.float32) for array in arrays]
-        frame[column] = objects(arrays).to_numpy()
+        frame[column] = objects(arrays)
     return frame
