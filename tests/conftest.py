@@ -22,6 +22,9 @@ from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
+# Run by an interpreter that has AllenSDK.
+collect_ignore = ["builders/with_allensdk.py"]
+
 FIGURES = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]
 KINDS = ("unit", "process", "network", "fault")
