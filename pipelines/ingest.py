@@ -22,8 +22,7 @@ from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, givers, r
 from pipelines.lake.lock import writing
 from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
 from pipelines.lake.origin import check_origin
-from pipelines.lake.store import Store, open_store
-from pipelines.lake.swap import tidy
+from pipelines.lake.store import Store, clear, open_store
 from pipelines.log import ROOT
 from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
@@ -252,7 +251,7 @@ def ingest(
                     publish(unfinished.pop(mouse.id))
         if reports or not store.exists(CATALOG):
             catalog.settle()
-        tidy(store.staging)
+        clear(store.staging)
     return reports
 
 

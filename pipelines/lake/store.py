@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,24 +73,16 @@ class LocalStore:
         """
         target = self.folder / path
         if target.suffix == ".parquet":
-            self.publish_together({path: staged})
+            put(staged, target, self.staging)
             return
         with staged.open("rb") as file:
             # Otherwise a power cut after the rename can leave an empty file under the final name.
             os.fsync(file.fileno())
         staged.replace(target)
 
-    def publish_together(self, files: Mapping[str, Path | None]) -> None:
-        """Publishes Parquet files of one folder: readers see all of them or, in S3, one by one.
-
-        None removes a file.
-        """
-        (folder,) = {(self.folder / path).parent for path in files}
-        put(folder, {Path(path).name: staged for path, staged in files.items()}, self.staging)
-
     def remove(self, path: str) -> None:
         """Removes a file; no error if there is none."""
-        self.publish_together({path: None})
+        (self.folder / path).unlink(missing_ok=True)
 
     def parquet(self, path: str, *, whole: bool = True) -> pq.ParquetFile | None:
         """Opens a Parquet file, None if there is none.
@@ -199,13 +191,6 @@ class S3Store:
     def publish(self, staged: Path, path: str) -> None:
         with self._writing(path) as s3:
             s3.put_file(str(staged), self._url(path))
-
-    def publish_together(self, files: Mapping[str, Path | None]) -> None:
-        for path, staged in files.items():
-            if staged is None:
-                self.remove(path)
-            else:
-                self.publish(staged, path)
 
     def remove(self, path: str) -> None:
         with self._writing(path) as s3:
