@@ -12,9 +12,9 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,14 +128,19 @@ def _unreadable(error: OSError) -> None:
         raise error
 
 
-@dataclass(frozen=True)
+@dataclass
 class S3Store:
     """A lake under an `s3://` prefix, with the methods of `LocalStore`.
 
     Credentials and endpoint come from the usual AWS settings (AWS_ENDPOINT_URL, profiles, ...).
+
+    Attributes:
+        url: the prefix.
+        before_write: called before each write; raises an error if it must not be made.
     """
 
     url: str
+    before_write: Callable[[], None] | None = field(default=None, compare=False)
 
     @property
     def root(self) -> str:
@@ -163,6 +168,8 @@ class S3Store:
         from vblake.s3_client import quiet_libraries
 
         quiet_libraries()
+        if self.before_write is not None:
+            self.before_write()
         try:
             yield s3fs.S3FileSystem(use_listings_cache=False)
         except (OSError, BotoCoreError) as error:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import obstore
 import pyarrow.parquet as pq
 import pytest
 from builders.cli import cells, csv_of, output, refusal, run
@@ -20,10 +25,14 @@ import vblake
 from pipelines.catalog.connect import connect
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
+from pipelines.lake import lease
+from pipelines.lake.lock import writer, writing
 from pipelines.lake.store import open_store
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
+from schemas.errors import LakeError
+from vblake.files import s3_file_system
 from vblake.s3_client import open_bucket
 
 
@@ -168,3 +177,75 @@ def test_a_prefix_without_a_lake_is_said_to_be_none(s3: str) -> None:
         f"error: {s3}/none is not a vblake lake: it has no catalog.duckdb. Check the path, or make "
         f"a lake with `vblake ingest --lake {s3}/none`."
     )
+
+
+# --- one writer at a time
+
+
+@pytest.fixture
+def lease_of_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LEASE_S", 2.0)
+    monkeypatch.setattr(lease, "RENEW_S", 0.3)
+
+
+def test_a_second_writer_is_kept_out_of_a_lake_in_s3(s3: str) -> None:
+    url, before = f"{s3}/two", writer.set("Dagster run 7")
+    with writing(open_store(url)), pytest.raises(LakeError) as error, writing(open_store(url)):
+        pass
+    writer.reset(before)
+    assert re.fullmatch(
+        rf"{url} is being written to by another vblake process \(pid {os.getpid()} on "
+        rf"{re.escape(socket.gethostname())}, since \S+: Dagster run 7\)\. If that was killed, the "
+        r"lake is free in \d+ s\. Run the command again when it has finished, or give a longer "
+        r"--wait\.",
+        str(error.value),
+    )
+    with writing(open_store(url)):
+        pass
+    assert set(s3_file_system().find(f"{s3}/two")) == {"lab/two/_lock"}
+
+
+@pytest.mark.usefixtures("lease_of_two_seconds")
+def test_a_living_holder_keeps_its_lease(s3: str) -> None:
+    url = f"{s3}/kept"
+    with (
+        writing(open_store(url)),
+        pytest.raises(LakeError, match=r"It was waited for 4 s\."),
+        writing(open_store(url), wait_s=4),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("lease_of_two_seconds")
+def test_the_lease_of_a_dead_holder_is_taken_over_and_it_can_write_no_more(
+    s3: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("vblake"), "propagate", True)
+    monkeypatch.setattr(lease, "RENEW_S", 60.0)  # as if the process stood still
+    first, second = open_store(f"{s3}/dead"), open_store(f"{s3}/dead")
+    with writing(first):
+        first.write("a.csv", b"1")
+        with writing(second, wait_s=30):
+            second.write("a.csv", b"2")
+            with pytest.raises(LakeError, match="has lost its lease"):
+                first.write("a.csv", b"1")
+        assert second.read("a.csv") == b"2"
+    said = [r.message for r in caplog.records if r.name == "vblake"]
+    assert said[-1].startswith(f"{s3}/dead was being written to by another vblake process (pid ")
+    assert said[-1].endswith("a minute: its lease is taken over")
+
+
+def test_a_server_that_ignores_conditions_is_refused(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = obstore.put
+    monkeypatch.setattr(
+        lease.obstore, "put", lambda client, key, data, mode: put(client, key, data)
+    )
+    with (
+        pytest.raises(
+            LakeError, match=r"the server ignores conditions of writes \(If-None-Match\)"
+        ),
+        writing(open_store(f"{s3}/old")),
+    ):
+        pass
