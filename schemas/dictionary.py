@@ -15,7 +15,7 @@ from schemas.attributes import BEHAVIOR_SESSION, OPHYS_EXPERIMENT, Attribute
 from schemas.known_defects import KNOWN, KnownDefect
 from schemas.layout import relative_path
 from schemas.model import Column, ForeignKey, Subject, Table
-from schemas.views import COMPUTED, VIEWS, View
+from schemas.views import VIEWS, View
 
 COMMAND = "python -m schemas.dictionary > docs/tables.md"
 """Command that writes the page."""
@@ -346,12 +346,8 @@ def _views() -> str:
         (_code(v.name), _code(", ".join(v.primary_key)), _cell(v.description))
         for v in VIEWS.values()
     ]
-    computed = [
-        f"`{table}` also has `{column.name}`: {column.description}\n"
-        for table, (column, _) in COMPUTED.items()
-    ]
     header = ("view", "primary key", "description")
-    return "\n".join((_VIEWS, _markdown_table(header, rows), *computed))
+    return "\n".join((_VIEWS, _markdown_table(header, rows)))
 
 
 def dictionary_markdown() -> str:

@@ -33,16 +33,6 @@ class View:
         return iter(self.columns)
 
 
-ENGAGED = column(
-    "engaged",
-    Type.BOOL,
-    "Whether reward_rate is above 2 per minute, as in performance_metrics; false where it is NULL.",
-    source="docs/formulas.md, reward rate",
-    required=True,
-)
-COMPUTED = {"rolling_performance": (ENGAGED, "coalesce(reward_rate > 2, false)")}
-"""A column that the view of a table has beside those in its files, with its SQL."""
-
 _LISTS = {
     "dff_traces": ("dff",),
     "corrected_fluorescence_traces": ("corrected_fluorescence",),

@@ -22,7 +22,7 @@ from pipelines.sql_text import identifier, literal, table_source, values
 from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
-from schemas.views import COMPUTED, STORAGE, VIEWS
+from schemas.views import STORAGE, VIEWS
 
 
 def _selected(column: Column) -> str:
@@ -36,14 +36,10 @@ def _selected(column: Column) -> str:
 
 
 def _table_view(table: Table, root: str, *, has_files: bool) -> Iterator[str]:
-    """The view of a table: declared columns, a computed one, then aliases of newer releases."""
+    """The view of a table: declared columns, then aliases of newer releases."""
     aliased = [c for c in table if c.alias]
     columns = [_selected(c) for c in table]
     comments = {c.name: c.comment for c in table}
-    if computed := COMPUTED.get(table.name):
-        column, sql = computed
-        columns.append(f"{sql} AS {identifier(column.name)}")
-        comments[column.name] = column.comment
     columns += [f"{identifier(c.name)} AS {identifier(str(c.alias))}" for c in aliased]
     comments |= {str(c.alias): f"Newer name of {c.name}. {c.comment}" for c in aliased}
     source = table_source(table, root, has_files=has_files)

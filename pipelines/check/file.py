@@ -101,7 +101,8 @@ class FileCheck:
         self._recording = recording
         self._check = RecordingCheck(self)
         self._frames: dict[Clock, Frames] = {}
-        self._held_back = set(task.held_back)
+        self._held_back = recording.held_back
+        self._held_back.update(task.held_back)
 
     def held_back_parent(self, table: Table) -> str | None:
         """A table that is held back and on which another depends; None if there is none."""

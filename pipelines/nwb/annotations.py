@@ -29,6 +29,7 @@ _ENGAGED_RATE = 2.0
 _FIRST_RATED_TRIAL = 10
 _FIRST_POSSIBLE_CHANGE = 4
 
+_RUNNING_MEANS = ("mean_running_speed",)
 _PUPIL_MEANS = ("mean_pupil_width", "mean_pupil_area")
 _OF_TRIAL = (
     "change_time",
@@ -223,15 +224,18 @@ def task_presentations(recording: Recording) -> tuple[NDArray, dict[str, NDArray
 
 
 def _means(
-    recording: Recording, names: tuple[str, ...], read: Callable[[], list[NDArray]]
+    recording: Recording, table: str, names: tuple[str, ...], read: Callable[[], list[NDArray]]
 ) -> dict[str, Values]:
-    """Means of a signal that may be damaged, which costs only these columns."""
+    """Means of a signal. Where its table is held back, or damaged, only these columns are lost."""
     try:
-        return dict(zip(names, read(), strict=True))
+        if table not in recording.held_back:
+            return dict(zip(names, read(), strict=True))
+        reason = f"{table} is held back"
     except DataError as error:
-        listed = ", ".join(names)
-        recording.warn(f"presentation_annotations: {listed} are NULL: {error}")
-        return {}
+        reason = str(error)
+    listed = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    recording.warn(f"presentation_annotations: {listed} NULL: {reason}")
+    return {}
 
 
 def _usable(recording: Recording, path: str, times: NDArray) -> NDArray:
@@ -285,8 +289,10 @@ def presentation_annotations(recording: Recording) -> Iterator[Rows]:
     values: dict[str, Values] = {
         "stimulus_presentations_id": rows,
         **_responses(recording, start, licks),
-        **_means(recording, ("mean_running_speed",), lambda: _running(recording, start)),
-        **_means(recording, _PUPIL_MEANS, lambda: _pupil(recording, start, first_start)),
+        **_means(recording, "running_speed", _RUNNING_MEANS, lambda: _running(recording, start)),
+        **_means(
+            recording, "eye_tracking", _PUPIL_MEANS, lambda: _pupil(recording, start, first_start)
+        ),
         **_of_trials(start, recording.once(read_trials)),
         **_neighbours(image, change, omitted == 1, licked),
         **_within_trial(trial, image, change, licked),

@@ -111,7 +111,7 @@ def dprime(hit_rate: NDArray, false_alarm_rate: NDArray) -> NDArray:
 
 
 def read_performance(recording: Recording) -> dict[str, NDArray]:
-    """Computes the columns of `rolling_performance`, one value per trial."""
+    """Computes the rates of `rolling_performance`, one value per trial."""
     table: Trials = recording.once(read_trials)
     window_start = durations(recording, "response_window_sec")[0]
     start_time = table.numbers("start_time")
@@ -148,10 +148,10 @@ def read_performance(recording: Recording) -> dict[str, NDArray]:
 
 def rolling_performance(recording: Recording) -> Iterator[Rows]:
     """Performance around each trial."""
-    table = recording.once(read_trials)
-    yield Rows(
-        {"trials_id": table.numbers("trials_id"), **recording.once(read_performance)}, table.count
-    )
+    table, columns = recording.once(read_trials), recording.once(read_performance)
+    engaged = columns["reward_rate"] > _ENGAGED_RATE
+    ids = table.numbers("trials_id")
+    yield Rows({"trials_id": ids, "engaged": engaged, **columns}, table.count)
 
 
 def mean(values: NDArray) -> float:

@@ -46,6 +46,7 @@ class Recording:
         scratch: folder for temporary files; None for the system's.
         warnings: what was unusual but did not stop the reading, for the ledger.
         known_defects: the known defects of the released data that the file shows, for the ledger.
+        held_back: the tables that are held back so far.
         listener: takes the traces that are read for a table, for tables computed from them.
     """
 
@@ -53,6 +54,7 @@ class Recording:
     scratch: Path | None = None
     warnings: list[str] = field(default_factory=list[str])
     known_defects: list[Occurrence] = field(default_factory=list[Occurrence])
+    held_back: set[str] = field(default_factory=set[str])
     listener: TraceListener | None = field(default=None, repr=False)
     _memo: dict[Callable[[Recording], object], object] = field(
         default_factory=dict[Callable[["Recording"], object], object], repr=False

@@ -436,6 +436,13 @@ ROLLING_PERFORMANCE = Table(
             "reward rate",
             "1/min",
         ),
+        column(
+            "engaged",
+            Type.BOOL,
+            "Whether reward_rate is above 2 per minute; false where it is NULL.",
+            source=f"{_FORMULA}, performance metrics",
+            required=True,
+        ),
         _rate(
             "hit_rate_raw",
             "Fraction of go trials that were hits, over the last 100 trials that were not aborted.",

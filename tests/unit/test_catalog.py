@@ -21,7 +21,7 @@ from pipelines.lake.store import LocalStore
 from pipelines.nwb.performance import dprime, rolling_rate
 from schemas import TABLES
 from schemas.casts import NDArray
-from schemas.views import COMPUTED, VIEWS
+from schemas.views import VIEWS
 
 README = Path(__file__).parents[2] / "README.md"
 CLOCK = np.cumsum(np.random.default_rng(1).uniform(0.08, 0.12, 60))
@@ -49,11 +49,6 @@ def _signals(store: LocalStore) -> None:
         for n, s in enumerate(samples)
     ]
     write_rows(store, "eye_tracking", eyes, mouse_id=101, behavior_session_id=1002)
-    rates = [
-        {"behavior_session_id": 1002, "trials_id": n, "reward_rate": rate}
-        for n, rate in enumerate((None, 2.0, 2.5))
-    ]
-    write_rows(store, "rolling_performance", rates, mouse_id=101)
 
 
 def _matched(store: LocalStore) -> None:
@@ -194,17 +189,6 @@ def test_matched_cells_are_in_two_experiments(con: duckdb.DuckDBPyConnection) ->
     (row,) = con.execute("SELECT * EXCLUDE session_types FROM matched_cells").fetchall()
     levels = ["Familiar", "Novel 1"]
     assert row == (101, 8001, 5, "Vip", None, 2, [3002, 3001], [9002, 9001], levels)
-
-
-def test_engaged_is_true_above_two_rewards_per_minute(con: duckdb.DuckDBPyConnection) -> None:
-    rows = con.execute("SELECT engaged FROM rolling_performance ORDER BY trials_id").fetchall()
-    assert rows == [(False,), (False,), (True,)]
-    ((column, _),) = COMPUTED.values()
-    comment = (
-        "SELECT comment FROM duckdb_columns() "
-        "WHERE table_name = 'rolling_performance' AND column_name = 'engaged'"
-    )
-    assert con.execute(comment).fetchone() == (column.comment,)
 
 
 def _computed(expression: str, **columns: NDArray) -> NDArray:

@@ -79,9 +79,7 @@ def test_damaged_running_costs_its_column_only() -> None:
     speed = "/processing/running/speed"
     damaged = recording(behavior_file() | {f"{speed}/timestamps": np.array([0.0, 0.5, 0.25])})
     assert column(TABLE, damaged, "mean_running_speed") == [None] * 6
-    assert damaged.warnings[-1].startswith(
-        "presentation_annotations: mean_running_speed are NULL: "
-    )
+    assert damaged.warnings[-1].startswith("presentation_annotations: mean_running_speed is NULL: ")
     assert column(TABLE, recording(without(behavior_file(), speed)), "licked")[1] is True
 
 
@@ -91,6 +89,26 @@ def test_damaged_eye_tracking_costs_its_columns_only() -> None:
     opened = recording(content)
     assert column(TABLE, opened, "mean_pupil_area") == [None] * 6
     assert "mean_pupil_width, mean_pupil_area are NULL" in opened.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("table", "lost"),
+    [
+        ("running_speed", "mean_running_speed is"),
+        ("eye_tracking", "mean_pupil_width, mean_pupil_area are"),
+    ],
+)
+def test_a_table_that_is_held_back_gives_no_means(table: str, lost: str) -> None:
+    speed = {f"/processing/running/speed/{n}": np.arange(20) / 4 for n in ("timestamps", "data")}
+    content = without(behavior_file(), EYE) | eye_tracking([7.0] * 20, [1.0] * 20) | speed
+    means = ("mean_running_speed", "mean_pupil_width", "mean_pupil_area")
+    whole, opened = columns(TABLE, content, *means), recording(content)
+    opened.held_back.add(table)
+    got = columns(TABLE, opened, *means)
+    assert opened.warnings == [f"presentation_annotations: {lost} NULL: {table} is held back"]
+    for name in means:
+        assert got[name] == ([None] * 6 if name in lost else whole[name])
+    assert whole["mean_running_speed"] != [None] * 6
 
 
 def test_the_pupil_is_relative_to_the_gray_screen_before_the_task() -> None:

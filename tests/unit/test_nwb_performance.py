@@ -138,6 +138,9 @@ def test_engaged_means_above_two_rewards_a_minute() -> None:
         got = columns("performance_metrics", content)
         assert got["maximum_reward_rate"] == [float(responses)]
         assert got["engaged_trial_count"] == [engaged]
+        rolling = columns("rolling_performance", content, "engaged", "reward_rate")
+        assert sum(rolling["engaged"]) == engaged
+        assert rolling["reward_rate"][:10] == [None] * 10
 
 
 # Slow reference, row by row.
