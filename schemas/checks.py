@@ -36,6 +36,7 @@ class Rule(StrEnum):
     PRIMARY_KEY = "primary_key"
     CLOCK_ASCENDING = "clock_ascending"
     FINITE = "finite"
+    LIST_LENGTH = "list_length"
     EXACTLY_ONE_TRUE = "exactly_one_true"
     ALWAYS_TRUE = "always_true"
     END_NOT_BEFORE_START = "end_not_before_start"
@@ -105,6 +106,9 @@ RULES: Mapping[Rule, RuleFacts] = {
         _ERROR, "Times are finite and never go back, so that windows find all samples.", _ALLOWED
     ),
     Rule.FINITE: RuleFacts(_ERROR, "Lists of numbers hold neither NaN nor infinity.", _ALLOWED),
+    Rule.LIST_LENGTH: RuleFacts(
+        _ERROR, "Lists on one time base have the same number of items in all rows.", _ALLOWED
+    ),
     Rule.EXACTLY_ONE_TRUE: RuleFacts(
         _ERROR,
         "Of flags that exclude each other, such as a trial's outcomes, one is true.",
@@ -177,12 +181,14 @@ class Check:
         columns: columns that the rule is about, empty if it is about rows.
         expected: what must hold, for errors and the data dictionary.
         clock: the clock that the columns are compared with.
+        length: of the lists, where they all have the same.
     """
 
     rule: Rule
     columns: tuple[str, ...]
     expected: str
     clock: Clock | None = None
+    length: int | None = None
 
 
 def ascending(column: str) -> Check:
@@ -193,6 +199,11 @@ def ascending(column: str) -> Check:
 def finite(column: str) -> Check:
     """No item of a list is NaN or infinite."""
     return Check(Rule.FINITE, (column,), "finite numbers")
+
+
+def of_length(column: str, length: int) -> Check:
+    """Every list that is not NULL has this number of items."""
+    return Check(Rule.LIST_LENGTH, (column,), f"lists of {length} items", length=length)
 
 
 def in_clock(column: str, clock: Clock) -> Check:

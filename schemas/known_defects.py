@@ -232,6 +232,7 @@ KNOWN: tuple[KnownDefect, ...] = (
             "demixed_traces",
             "neuropil_traces",
             "stimulus_responses",
+            "mean_responses",
         )
     ),
     *(

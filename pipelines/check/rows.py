@@ -251,6 +251,14 @@ class TableRows:
                 wrong = ~np.isfinite(items[offsets[0] : offsets[-1]])
                 message = "a list holds values that are not numbers"
                 return self._in_list(check, message, items, offsets, wrong)
+            case Rule.LIST_LENGTH:
+                lengths, present = (
+                    np.diff(lists(columns[0])[1]),
+                    columns[0].is_valid().to_numpy(False),
+                )
+                wrong = present & (lengths != check.length)
+                message = "a list has another length"
+                return self._in_row(check, message, wrong, lambda n: f"{lengths[n]} items")
             case Rule.FRAME_IN_CLOCK:
                 values, kept = numbers(columns[0])
                 self._extend(check, values if kept is None else values[kept])

@@ -345,6 +345,21 @@ def _within_trial(
     }
 
 
+def read_engaged(recording: Recording) -> NDArray | None:
+    """Whether the mouse was engaged at each presentation of the task, NaN where that is not known;
+    None if the trials do not tell.
+
+    Raises:
+        DataError: presentations or trials cannot be read.
+    """
+    _, task = recording.once(task_presentations)
+    start, trials = task["start_time"], recording.once(read_trials)
+    assert start is not None
+    if not {"change_time", "response_latency"} <= trials.columns.keys():
+        return None
+    return _engaged(rate_of_presentations(start, trials))
+
+
 def _of_trials(start: NDArray, trials: Trials) -> dict[str, Values]:
     """Columns that come from the trials; those computed from what the file lacks are left out."""
     values: dict[str, Values] = {}
@@ -358,6 +373,9 @@ def _of_trials(start: NDArray, trials: Trials) -> dict[str, Values]:
         values["change_trials_id" if name == "trials_id" else name] = column
     if "response_latency" in trials.columns:
         rate = rate_of_presentations(start, trials)
-        engaged = np.where(np.isnan(rate), np.nan, rate > _ENGAGED_RATE)
-        values |= {"reward_rate": rate, "engaged": engaged}
+        values |= {"reward_rate": rate, "engaged": _engaged(rate)}
     return values
+
+
+def _engaged(rate: NDArray) -> NDArray:
+    return np.where(np.isnan(rate), np.nan, rate > _ENGAGED_RATE)

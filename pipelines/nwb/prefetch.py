@@ -95,6 +95,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "corrected_fluorescence_traces": (*_TRACES, f"{OPHYS}/corrected_fluorescence/*/data"),
     "events": _EVENTS,
     "stimulus_responses": _RESPONSES,
+    "mean_responses": _RESPONSES,
     "demixed_traces": (*_TRACES, f"{OPHYS}/demixed_trace/traces/data"),
     "neuropil_traces": (*_TRACES, f"{OPHYS}/neuropil_trace/traces/data"),
     "ophys_timestamps": (_OPHYS_CLOCK,),

@@ -53,6 +53,7 @@ READERS: Mapping[str, Reader] = {
         cells.projections,
         presentations.presentation_frames,
         responses.stimulus_responses,
+        responses.mean_responses,
     )
 }
 """Readers by table. Each yields the rows of one file, without the keys."""

@@ -1,145 +1,32 @@
-"""Responses of cells to the presentations of the task.
+"""Responses of cells to the presentations of the task, one by one and by condition.
 
-Means are those of `get_stimulus_response_df` of brain_observatory_utilities 0.5.1 with its
+Means are those of `get_stimulus_response_df` of brain_observatory_utilities 0.5.1, with its
 defaults: docs/formulas.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import numpy as np
 
-from pipelines.nwb.annotations import task_presentations
+from pipelines.nwb.annotations import read_engaged, task_presentations
 from pipelines.nwb.cells import read_cells
 from pipelines.nwb.clock import MESSAGE, goes_back
+from pipelines.nwb.conditions import ConditionMeans
 from pipelines.nwb.recording import Recording, Rows
 from pipelines.nwb.traces import OPHYS_CLOCK, dff_traces, events, frame_count, read_ophys_timestamps
-from schemas.casts import NDArray, Values
+from pipelines.nwb.windows import WindowMeans, sampling_grid, window_weights
+from schemas.casts import NDArray, Ragged, Values
 from schemas.errors import DataError
 from schemas.layout import CELLS_PER_ROW_GROUP
 
-_AROUND_S = 3.0
 _WINDOW_S = 0.5
-_BLOCK_S = 6.0
-"""Presentations within this time are computed together: eight of the task."""
 
 Reader = Callable[[Recording], Iterator[Rows]]
 
 TRACES: tuple[str, ...] = ("dff", "events", "filtered_events")
-
-
-def sampling_grid(times: NDArray, cells: int) -> NDArray:
-    """Times around a presentation at which the package interpolates traces, in seconds.
-
-    Its clock has the clocks of all cells one after the other, so that the interval of the samples
-    is the frame interval over the number of cells.
-
-    Args:
-        times: of the frames, ascending, seconds, shape (n_frames,).
-        cells: number of cells of the plane.
-
-    >>> grid = sampling_grid(np.arange(100) / 10, 1)
-    >>> len(grid), grid[0].item(), round(float(grid[1]), 3)
-    (61, -3.0, -2.9)
-    """
-    step = (times[-1] - times[0]) / (cells * len(times) - 1)
-    count = int(2 * _AROUND_S / step)
-    return np.linspace(-_AROUND_S, -_AROUND_S + count * step, count + 1)
-
-
-Weights = tuple[NDArray, NDArray]
-"""Frame numbers, and what they count in a mean, each of shape (n_frames, n_presentations)."""
-
-
-def window_weights(start: NDArray, times: NDArray, grid: NDArray) -> Weights:
-    """Makes the weights of frames in the mean over a grid of times around each presentation.
-
-    A sample between two frames counts for both, by its distance from the other. The samples of an
-    interval between frames are an arithmetic series, so none of them is looked at by itself.
-
-    Args:
-        start: of the presentations, seconds, shape (n_presentations,).
-        times: of the frames, ascending, seconds, shape (n_frames,).
-        grid: evenly spaced times relative to the start, seconds.
-
-    Returns:
-        Weights that are NaN where the recording does not cover the window.
-
-    >>> frames, weights = window_weights(np.array([1.25]), np.arange(5.0), np.array([0.0, 0.5]))
-    >>> frames[:, 0].tolist(), weights[:, 0].tolist()
-    ([1, 2], [0.5, 0.5])
-    """
-    first = np.searchsorted(times, start + grid[0], side="right") - 1
-    last = np.searchsorted(times, start + grid[-1], side="right")
-    covered = (first >= 0) & (last < len(times))
-    count = int(np.max(last[covered] - first[covered], initial=1)) + 1
-    frames = np.clip(np.minimum(first + np.arange(count)[:, None], last), 0, len(times) - 1)
-    at = times[frames] - start
-    step = (grid[-1] - grid[0]) / max(len(grid) - 1, 1) or 1.0
-    edges = np.clip(np.ceil((at - grid[0]) / step), 0, len(grid))
-    # Rounding must not lose the first or the last sample.
-    edges[0] = 0
-    edges[frames == last] = len(grid)
-    samples, width = np.diff(edges, axis=0), np.diff(at, axis=0)
-    middle = grid[0] + step * (edges[:-1] + edges[1:] - 1) / 2
-    later = samples * (middle - at[:-1]) / np.where(width > 0, width, 1.0)
-    weights = np.zeros(frames.shape)
-    weights[:-1] += samples - later
-    weights[1:] += later
-    return frames, np.where(covered, weights / len(grid), np.nan)
-
-
-class WindowMeans:
-    """The means of traces in windows around each presentation.
-
-    They are matrix products over all frames of a few presentations: a third of the time of picking
-    the frames of each window.
-
-    Args:
-        start: of the presentations, ascending, seconds, shape (n_presentations,).
-        windows: their weights.
-    """
-
-    def __init__(self, start: NDArray, windows: Sequence[Weights]) -> None:
-        self._windows = windows
-        self._known = ~np.isnan([weights[0] for _, weights in windows])
-        blocks = np.floor((start - start[0]) / _BLOCK_S)
-        _, firsts, block = np.unique(blocks, return_index=True, return_inverse=True)
-        self._bounds = np.append(firsts, len(start))
-        low, high = (
-            np.min([frames[0] for frames, _ in windows], axis=0),
-            np.max([frames[-1] for frames, _ in windows], axis=0),
-        )
-        self._low = np.minimum.reduceat(low, firsts)
-        self._count = np.maximum.reduceat(high, firsts) + 1 - self._low
-        most = int(np.diff(self._bounds).max())
-        shape = (len(firsts), int(self._count.max()), most, len(windows))
-        self._weights = np.zeros(shape)
-        place = np.arange(len(start)) - firsts[block]
-        for number, (frames, weights) in enumerate(windows):
-            for row, weight in zip(frames - self._low[block], np.nan_to_num(weights), strict=True):
-                self._weights[block, row, place, number] += weight
-
-    def of(self, traces: NDArray) -> NDArray:
-        """The means, shape (n_windows, n_cells, n_presentations).
-
-        Args:
-            traces: float64, shape (n_cells, n_frames).
-        """
-        cells, windows = len(traces), len(self._windows)
-        flat = np.empty((cells, len(self._known[0]) * windows))
-        for block, (first, count) in enumerate(zip(self._low, self._count, strict=True)):
-            begin, end = self._bounds[block : block + 2] * windows
-            weights = self._weights[block, :count].reshape(count, -1)[:, : end - begin]
-            flat[:, begin:end] = traces[:, first : first + count] @ weights
-        means = np.moveaxis(flat.reshape(cells, -1, windows), 2, 0)
-        for cell in np.flatnonzero(~np.isfinite(means).all(axis=(0, 2))):
-            for mean, (frames, weights) in zip(means, self._windows, strict=True):
-                # A sample that is no number counts in its own windows only.
-                picked = np.where(weights == 0, 0.0, traces[cell].take(frames))
-                mean[cell] = np.sum(weights * picked, axis=0)
-        return np.where(self._known[:, None], means, np.nan)
 
 
 def _window_means(start: NDArray, times: NDArray, cells: int) -> WindowMeans | None:
@@ -164,6 +51,7 @@ class Responses:
         presentations: `stimulus_presentations_id` of those of the task, shape (n_presentations,).
         means: responses and baselines by trace, each float32 of shape (n_cells, n_presentations);
             NaN where there is none.
+        conditions: their means by condition; the error instead if trials cannot be read.
 
     Raises:
         DataError: presentations, cells or clock cannot be read.
@@ -183,6 +71,12 @@ class Responses:
         self.means = {name: np.full((2, *shape), np.nan, np.float32) for name in TRACES}
         self._missing = dict.fromkeys(TRACES, -1)
         self._window_means = _window_means(start, times, shape[0])
+        self.conditions: ConditionMeans | DataError
+        try:
+            engaged = recording.once(read_engaged)
+            self.conditions = ConditionMeans(shown, engaged, times, shape[0])
+        except DataError as error:
+            self.conditions = error
 
     def take(self, name: str, cells: NDArray, part: slice, traces: NDArray) -> None:
         """Takes the traces of some cells: a `TraceListener`."""
@@ -193,7 +87,10 @@ class Responses:
         self._missing[name] -= len(traces)
         if self._window_means is not None:
             traces = traces.astype(np.float64, copy=False)
-            self.means[name][:, cells[part]] = self._window_means.of(traces)
+            means = self._window_means.of(traces)
+            self.means[name][:, cells[part]] = means
+            if isinstance(self.conditions, ConditionMeans):
+                self.conditions.take(name, cells[part], traces, means)
 
     def read(self, recording: Recording, names: tuple[str, ...], table: Reader) -> None:
         """Takes the traces of a table from the file, unless it has taken all of them.
@@ -210,6 +107,8 @@ class Responses:
         except DataError:
             for name in names:
                 self.means[name][:] = np.nan
+                if isinstance(self.conditions, ConditionMeans):
+                    self.conditions.forget(name)
             raise
         finally:
             recording.listener = None
@@ -261,3 +160,39 @@ def stimulus_responses(recording: Recording) -> Iterator[Rows]:
             columns[f"{name}_response"] = means[0, part].reshape(-1)
             columns[f"{name}_baseline"] = means[1, part].reshape(-1)
         yield Rows(columns, len(roi_ids[part]) * len(ids))
+
+
+def mean_responses(recording: Recording) -> Iterator[Rows]:
+    """Mean response and trace of each valid ROI in each condition, by cell.
+
+    Raises:
+        DataError: presentations, trials, cells, clock or dF/F cannot be read.
+    """
+    responses = recording.once(read_responses)
+    means, cells = responses.conditions, responses.cells
+    if isinstance(means, DataError):
+        raise means
+    parts = [asdict(condition) for condition in means.conditions]
+    roi_ids = cells.roi_ids[cells.valid]
+    for begin in range(0, len(roi_ids) if parts else 0, CELLS_PER_ROW_GROUP):
+        part = slice(begin, begin + CELLS_PER_ROW_GROUP)
+        count = len(roi_ids[part])
+        columns: dict[str, Values] = {
+            "cell_roi_id": np.repeat(roi_ids[part], len(parts)),
+            "cell_specimen_id": np.repeat(cells.specimen_ids[part], len(parts)),
+            **{name: [condition[name] for condition in parts] * count for name in parts[0]},
+            "n": np.tile(means.counts, count),
+        }
+        for name, scalars in means.scalars.items():
+            for statistic, values in zip(("mean", "sem", "baseline"), scalars, strict=True):
+                columns[f"{name}_{statistic}"] = values[part].reshape(-1)
+            traces = means.traces[name][part]
+            columns[f"{name}_trace"] = _lists(traces.reshape(-1, traces.shape[2]))
+        yield Rows(columns, count * len(parts))
+
+
+def _lists(traces: NDArray) -> Values:
+    """One list a row; None for cells that have no trace."""
+    if not np.isnan(traces[:, 0]).any():
+        return Ragged.matrix(traces)
+    return [None if np.isnan(trace).all() else trace for trace in traces]

@@ -38,6 +38,7 @@ NO_TRUTH = {
     "presentation_annotations",
     "presentation_frames",
     "stimulus_responses",
+    "mean_responses",
 }
 
 

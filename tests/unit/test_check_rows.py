@@ -26,7 +26,7 @@ def tables() -> dict[str, pa.Table]:
     """Rows of some tables of a good file."""
     source = recording(whole_file())
     names = ("trials", "licks", "eye_tracking", "stimulus_timestamps", "cell_specimens")
-    return {name: read(name, source) for name in (*names, "projections")}
+    return {name: read(name, source) for name in (*names, "projections", "mean_responses")}
 
 
 def _check(table: str, rows: pa.Table, size: int) -> list[Finding]:
@@ -59,6 +59,7 @@ VIOLATIONS: list[tuple[str, str, Callable[[list[Any]], list[Any]], Rule, str]] =
     ("cell_specimens", "roi_mask", _put(1, [0, 0]), Rule.PIXELS_IN_IMAGE, "0 as item 1 in row 1"),
     ("cell_specimens", "roi_mask", _put(0, [99]), Rule.PIXELS_IN_IMAGE, "99 as item 0 in row 0"),
     ("projections", "pixels", _put(2, [0.5]), Rule.WHOLE_IMAGE, "1 of 12 pixels in row 2"),
+    ("mean_responses", "dff_trace", _put(1, [0.5] * 90), Rule.LIST_LENGTH, "90 items in row 1"),
 ]
 
 

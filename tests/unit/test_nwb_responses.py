@@ -120,10 +120,13 @@ def test_few_rows() -> None:
     content = imaged()
     gray = content | {f"{SHOWN}/stimulus_block_name": ["gray"] * 6}
     assert read("stimulus_responses", gray).num_rows == 0
+    assert read("mean_responses", gray).num_rows == 0
     one = content | {f"{SHOWN}/stimulus_block_name": ["gray"] * 5 + ["change_detection_behavior"]}
     assert columns("stimulus_responses", one)["stimulus_presentations_id"] == [6] * 3
+    assert columns("mean_responses", one)["n"] == [1] * 12
     no_cell = content | {f"{CELLS}/valid_roi": np.zeros(4, dtype=bool)}
     assert read("stimulus_responses", no_cell).num_rows == 0
+    assert read("mean_responses", no_cell).num_rows == 0
     assert read("stimulus_responses", whole_file())["dff_response"].null_count == 18  # 0.5 s
 
 
@@ -134,7 +137,8 @@ def test_what_is_read_for_other_tables_is_not_read_again() -> None:
     traces = [read(name, opened) for name in ("dff_traces", "events")]
     for path in (f"{OPHYS}/dff/traces/data", f"{OPHYS}/event_detection/data"):
         del opened.hdf.h5[path]
-    assert read("stimulus_responses", opened) == read("stimulus_responses", content)
+    for name in ("stimulus_responses", "mean_responses"):
+        assert read(name, opened) == read(name, content)
     assert traces == [read(name, content) for name in ("dff_traces", "events")]
 
 
@@ -144,22 +148,155 @@ def test_presentations_that_cannot_be_read_cost_no_traces() -> None:
     assert read("dff_traces", opened).num_rows == 3
 
 
-@pytest.mark.parametrize("experiment", sorted(FILES))
-def test_the_reference(experiment: str) -> None:
-    table, keys = TABLES["stimulus_responses"], ["cell_specimen_id", "stimulus_presentations_id"]
+def test_each_mean_is_over_the_presentations_of_its_condition() -> None:
+    content = imaged()
+    got = columns("mean_responses", content)
+    places = {  # of the presentations: im065, im077 (change), omission, im077 twice, im065 (change)
+        "change": [1, 5],
+        "im065 change": [5],
+        "im065 repeat": [0],
+        "im077 change": [1],
+        "im077 repeat": [3, 4],
+        "omission": [2],
+        "repeat": [0, 3, 4],
+    }
+    named = sorted(places | {f"{name} engaged": of for name, of in places.items()})
+    assert got["condition"] == named * 3
+    assert got["cell_roi_id"] == [901] * 14 + [903] * 14 + [904] * 14
+    one = dict(zip(named, range(14), strict=True))
+    parts = ("condition_set", "image_name", "is_change", "omitted", "engaged", "n")
+    for name, want in {
+        "change": ("kinds", None, True, False, None, 2),
+        "omission engaged": ("kinds by engagement", None, False, True, True, 1),
+        "im077 repeat": ("images", "im077", False, False, None, 2),
+        "im065 change engaged": ("images by engagement", "im065", True, False, True, 1),
+    }.items():
+        assert tuple(got[part][one[name]] for part in parts) == want
+
+    times = content[f"{OPHYS}/dff/traces/timestamps"]
+    single = columns("stimulus_responses", content)
+    for name in ("dff", "filtered_events"):
+        table = "dff_traces" if name == "dff" else "events"
+        for cell, trace in enumerate(read(table, content).column(name).to_pylist()):
+            for condition, of in places.items():
+                row = cell * 14 + one[condition]
+                values = np.array(single[f"{name}_response"][cell * 6 : cell * 6 + 6])[of]
+                before = np.array(single[f"{name}_baseline"][cell * 6 : cell * 6 + 6])[of]
+                assert got[f"{name}_mean"][row] == pytest.approx(values.mean(), rel=1e-5)
+                assert got[f"{name}_baseline"][row] == pytest.approx(before.mean(), rel=1e-5)
+                if len(of) > 1:
+                    error = values.std(ddof=1) / np.sqrt(len(of))
+                    assert got[f"{name}_sem"][row] == pytest.approx(error, rel=1e-5)
+                else:
+                    assert got[f"{name}_sem"][row] is None
+                want_trace = np.mean([around(times, trace, STARTS[n]) for n in of], axis=0)
+                assert got[f"{name}_trace"][row] == pytest.approx(want_trace.tolist(), rel=1e-6)
+
+
+def around(times: Any, trace: Any, start: float) -> Any:
+    """The trace around a presentation at 30 Hz, interpolated within the window as in the package."""
+    near = (times >= start - 1) & (times <= start + 2)
+    return np.interp(np.linspace(-1, 2, 91), times[near] - start, np.array(trace)[near])
+
+
+def test_presentations_near_the_ends_of_the_recording_are_in_no_mean() -> None:
+    got = columns("mean_responses", imaged(first=0.5, last=14.0))  # 1.25 and 12.25 are too near
+    counts = dict(zip(got["condition"][:14], got["n"], strict=False))
+    assert [name for name, n in counts.items() if n == 1 and "engaged" not in name] == [
+        "change",
+        "im077 change",
+        "omission",
+    ]
+    assert [name for name, n in counts.items() if n == 2 and "engaged" not in name] == [
+        "im077 repeat",
+        "repeat",
+    ]
+    empty = got["condition"].index("im065 change")
+    assert counts["im065 change"] == counts["im065 repeat"] == 0
+    assert got["dff_mean"][empty] is got["dff_sem"][empty] is got["dff_trace"][empty] is None
+    nothing = columns("mean_responses", whole_file())  # half a second was recorded
+    assert (nothing["n"], nothing["dff_trace"]) == ([0] * 42, [None] * 42)
+
+
+def test_a_gap_in_the_clock_is_bridged() -> None:
+    content = imaged()
+    times = content[f"{OPHYS}/dff/traces/timestamps"]
+    kept = (times < 2.5) | (times > 3.9)
+    for path, value in content.items():
+        if path.startswith(OPHYS) and np.shape(value)[:1] == times.shape:
+            content[path] = value[kept]
+    got = columns("mean_responses", content)
+    trace = columns("dff_traces", content)["dff"][0]
+    want = around(times[kept], trace, 2.25)
+    row = got["condition"].index("im077 change")
+    assert got["dff_trace"][row] == pytest.approx(want.tolist(), rel=1e-6)
+
+
+def test_cells_without_events_have_no_mean_of_them() -> None:
+    content = imaged()
+    content[f"{OPHYS}/event_detection/lambdas"] = np.array([0.1, np.nan, 0.3, 0.4])
+    got = columns("mean_responses", content)
+    for statistic in ("mean", "sem", "baseline", "trace"):
+        values = got[f"filtered_events_{statistic}"]
+        assert values[:14] == [None] * 14
+        assert values[14] is not None  # two changes
+    assert None not in got["dff_trace"]
+
+
+def test_without_change_times_nothing_is_said_of_engagement() -> None:
+    opened = recording(without(imaged(), "/intervals/trials/change_time"))
+    got = columns("mean_responses", opened)
+    assert set(got["condition_set"]) == {"kinds", "images"}
+    assert read("stimulus_responses", opened).num_rows == 18
+
+
+def reference(table: str, experiment: str) -> pl.DataFrame:
     ids = dict.fromkeys(("behavior_session_id", "ophys_session_id", "ophys_experiment_id"), 1)
     with open_recording(FILES[experiment], "file") as opened:
         batches = [
-            conform(table, {**ids, **rows.columns}, rows.count)
-            for rows in READERS[table.name](opened)
+            conform(TABLES[table], {**ids, **rows.columns}, rows.count)
+            for rows in READERS[table](opened)
         ]
-    got = pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in batches])
+    return pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in batches])
+
+
+def responses_of(experiment: str, name: str) -> pl.DataFrame:
+    found = pl.read_parquet(RESPONSES / experiment / f"{name}.parquet")
+    return found.with_columns(pl.col("cell_specimen_id").cast(pl.Int64))
+
+
+@pytest.mark.parametrize("experiment", sorted(FILES))
+def test_the_reference(experiment: str) -> None:
+    keys = ["cell_specimen_id", "stimulus_presentations_id"]
+    got = reference("stimulus_responses", experiment)
     for name in TRACES:
-        want = pl.read_parquet(RESPONSES / experiment / f"stimulus_response_{name}.parquet")
-        both = want.with_columns(pl.col(keys[0]).cast(pl.Int64)).join(got, keys, "full")
+        want = responses_of(experiment, f"stimulus_response_{name}")
+        both = want.join(got, keys, "full")
         assert both.height == want.height == got.height
         for theirs, ours in (("mean_response", "response"), ("baseline_response", "baseline")):
             # What is smaller is 0 in single precision.
             assert both[f"{name}_{ours}"].to_list() == pytest.approx(
                 both[theirs].to_list(), rel=1e-6, abs=1e-37
             )
+
+
+@pytest.mark.parametrize("experiment", sorted(FILES))
+def test_means_of_the_reference(experiment: str) -> None:
+    shown = pl.read_parquet(RESPONSES / experiment / "annotated_presentations.parquet")
+    got = reference("mean_responses", experiment)
+    at_30_hz = responses_of(experiment, "stimulus_response_dff_30hz")
+    single = responses_of(experiment, "stimulus_response_dff")
+    for (condition,), rows in got.group_by("condition"):
+        first = rows.row(0, named=True)
+        parts = ("image_name", "is_change", "omitted", "engaged")
+        chosen = shown.filter(
+            pl.col(name) == first[name] for name in parts if first[name] is not None
+        )
+        assert rows["n"].to_list() == [chosen.height] * rows.height
+        of = chosen.select("stimulus_presentations_id")
+        for cell, trace, mean in rows["cell_specimen_id", "dff_trace", "dff_mean"].iter_rows():
+            own = at_30_hz.filter(pl.col("cell_specimen_id") == cell).join(of, of.columns)
+            want = np.mean(own["trace"].to_list(), axis=0)
+            assert trace == pytest.approx(want.tolist(), rel=1e-6), condition
+            values = single.filter(pl.col("cell_specimen_id") == cell).join(of, of.columns)
+            assert mean == pytest.approx(values["mean_response"].mean(), rel=1e-6)

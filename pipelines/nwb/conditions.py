@@ -1,0 +1,171 @@
+"""The conditions of mean_responses, and the means of each cell over their presentations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.nwb.windows import TIME_BASE, MeanTraces, Positions
+from schemas.casts import NDArray
+
+TRACES = ("dff", "filtered_events")
+
+_Group = tuple[str, str, bool | None]
+"""Image, kind and engagement of a presentation. Groups do not overlap."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Some presentations. A part that is None does not matter.
+
+    Attributes:
+        condition_set: the conditions of a set do not overlap.
+        condition: name, unique.
+    """
+
+    condition_set: str
+    condition: str
+    image_name: str | None
+    is_change: bool
+    omitted: bool
+    engaged: bool | None
+
+
+def _conditions_of(group: _Group) -> list[Condition]:
+    """The conditions that a group belongs to.
+
+    >>> [c.condition for c in _conditions_of(("im065", "change", False))]
+    ['change', 'im065 change', 'change disengaged', 'im065 change disengaged']
+    """
+    image, kind, engaged = group
+    images = [None] if kind == "omission" else [None, image]
+    found: list[Condition] = []
+    for state in [None] if engaged is None else [None, engaged]:
+        for name in images:
+            words = [name, kind, {None: None, True: "engaged", False: "disengaged"}[state]]
+            of = "images" if name else "kinds"
+            found.append(
+                Condition(
+                    of if state is None else f"{of} by engagement",
+                    " ".join(word for word in words if word),
+                    name,
+                    kind == "change",
+                    kind == "omission",
+                    state,
+                )
+            )
+    return found
+
+
+def _groups(shown: Mapping[str, NDArray | None], engaged: NDArray | None) -> list[_Group | None]:
+    """The group of each presentation; None for one without a name."""
+    image_name, is_change, omitted = (shown[n] for n in ("image_name", "is_change", "omitted"))
+    assert image_name is not None
+    assert is_change is not None
+    assert omitted is not None
+    states = np.full(len(image_name), np.nan) if engaged is None else engaged.astype(np.float64)
+    kinds = np.where(omitted == 1, "omission", np.where(is_change, "change", "repeat")).tolist()
+    return [
+        (image, kind, None if np.isnan(state) else bool(state)) if image else None
+        for image, kind, state in zip(image_name, kinds, states, strict=True)
+    ]
+
+
+class ConditionMeans:
+    """Collects the means of all cells of a plane in each condition while its traces are read.
+
+    Args:
+        shown: columns of the presentations of the task.
+        engaged: whether the mouse was engaged at each, NaN where that is not known; or None.
+        times: of the frames, ascending, seconds.
+        cells: number of cells of the plane.
+
+    Attributes:
+        conditions: by name, ascending.
+        counts: presentations of each condition whose traces were recorded; may be 0.
+        scalars: mean, standard error and mean baseline by trace, float32 of shape (3, n_cells,
+            n_conditions); NaN where there is none.
+        traces: mean traces by trace, float32 of shape (n_cells, n_conditions, n_times).
+    """
+
+    def __init__(
+        self,
+        shown: Mapping[str, NDArray | None],
+        engaged: NDArray | None,
+        times: NDArray,
+        cells: int,
+    ) -> None:
+        start = shown["start_time"]
+        assert start is not None
+        positions = Positions.of(start, times)
+        members: dict[_Group, list[int]] = {}
+        for place, group in enumerate(_groups(shown, engaged)):
+            if group is not None:
+                members.setdefault(group, []).extend([place] if positions.known[place] else [])
+        groups = [np.array(places, dtype=np.int64) for places in members.values()]
+        groups_of: dict[Condition, list[int]] = {}
+        for number, group in enumerate(members):
+            for condition in _conditions_of(group):
+                groups_of.setdefault(condition, []).append(number)
+        self.conditions = sorted(groups_of, key=lambda c: c.condition)
+        self._belongs = np.zeros((len(self.conditions), len(groups)))
+        for belongs, condition in zip(self._belongs, self.conditions, strict=True):
+            belongs[groups_of[condition]] = 1
+        self._sizes = np.array([len(places) for places in groups], dtype=np.int64)
+        self._order = np.concatenate([np.empty(0, dtype=np.int64), *groups])
+        self.counts = (self._belongs @ self._sizes).astype(np.int64)
+        self._mean_traces = MeanTraces(positions, groups, len(times))
+        shape = (cells, len(self.conditions))
+        self.scalars = {name: np.full((3, *shape), np.nan, np.float32) for name in TRACES}
+        self.traces = {
+            name: np.full((*shape, len(TIME_BASE)), np.nan, np.float32) for name in TRACES
+        }
+
+    def take(self, name: str, cells: NDArray, traces: NDArray, means: NDArray) -> None:
+        """Takes some cells.
+
+        Args:
+            name: of the trace; others than `TRACES` are ignored.
+            cells: their places.
+            traces: shape (n_cells, n_frames).
+            means: responses and baselines, shape (2, n_cells, n_presentations).
+        """
+        if name not in TRACES or not len(self._order):
+            return
+        known = np.flatnonzero(self.counts)
+        scalars = self._scalars(*means[:, :, self._order])
+        sums = np.tensordot(self._belongs[known], self._mean_traces.of(traces), 1)
+        mean_traces = np.moveaxis(sums / self.counts[known, None, None], 2, 0)
+        self.scalars[name][:, cells[:, None], known] = scalars[:, :, known]
+        self.traces[name][cells[:, None], known] = mean_traces
+
+    def _scalars(self, responses: NDArray, baselines: NDArray) -> NDArray:
+        """Mean, standard error and mean baseline, shape (3, n_cells, n_conditions)."""
+        mean, squares = self._moments(responses)
+        counts = np.where(self.counts > 1, self.counts, np.nan)
+        error = np.sqrt(squares / (counts - 1) / counts)
+        return np.stack((mean, error, self._moments(baselines)[0]))
+
+    def _moments(self, values: NDArray) -> tuple[NDArray, NDArray]:
+        """Mean, and sum of squared deviations, of the values of each condition.
+
+        Those of a condition follow from its groups: nothing cancels, and equal values have an
+        error of 0.
+        """
+        some = self._sizes > 0
+        sizes, belongs = self._sizes[some], self._belongs[:, some]
+        firsts = np.cumsum(sizes) - sizes
+        group_means = np.add.reduceat(values, firsts, axis=1) / sizes
+        apart = (values - np.repeat(group_means, sizes, axis=1)) ** 2
+        mean = (group_means * sizes) @ belongs.T / np.maximum(self.counts, 1)
+        between = (group_means[:, None] - mean[:, :, None]) ** 2 * sizes
+        squares = np.add.reduceat(apart, firsts, axis=1) @ belongs.T
+        return mean, squares + np.sum(between * belongs, axis=2)
+
+    def forget(self, name: str) -> None:
+        """Takes back what was taken of a trace."""
+        if name in TRACES:
+            self.scalars[name][:] = np.nan
+            self.traces[name][:] = np.nan
