@@ -4,44 +4,73 @@ Keep data processing out of this folder: an asset calls one function of `pipelin
 what it did.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
-from assets.checks import COMPLETE, complete_results
+from assets.checks import check_results, check_specs, report_held_back
+from assets.faults import report_bad_files, working
 from assets.partitions import MICE, register_mice
+from assets.record import (
+    FROM_NWB,
+    PROJECT,
+    Work,
+    catalog_materialization,
+    mark_unpartitioned,
+    materialization,
+    project_materialization,
+    settle,
+)
 from assets.resources import IngestHooks
+from assets.settings import SETTINGS
 from pipelines.catalog.build import build_catalog
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import MouseReport, ingest, publish_project
-from pipelines.lake.ledger import LEDGER
+from pipelines.cli.progress import outcome
+from pipelines.convert.staged import FileResult
+from pipelines.ingest import MouseReport, Prepared, ingest, publish_project
+from pipelines.lake.ledger import LEDGER, read_ledger, read_mouse
 from pipelines.lake.lock import writing
 from pipelines.lake.marker import require_lake
-from pipelines.lake.store import open_store
+from pipelines.lake.store import Store, open_store
 from pipelines.request import IngestRequest
-from schemas import TABLES, Subject, Table
+from schemas import TABLES, Column, Subject, Table
 from schemas.layout import CATALOG
 
-_PROJECT = [t for t in TABLES.values() if t.subject is Subject.PROJECT]
-_FROM_NWB = [t for t in TABLES.values() if t.subject is not Subject.PROJECT]
+WAIT_S = 12 * 3600.0
+"""How long a run waits for a command that writes to the lake; the build of a whole lake takes
+less."""
+
+_OWNERS = [SETTINGS.owner]
+
+
+def _column(column: Column, table: Table) -> dg.TableColumn:
+    return dg.TableColumn(
+        name=column.name,
+        type=column.type.value,
+        description=column.comment,
+        constraints=dg.TableColumnConstraints(
+            nullable=not (column.required or column.name in table.primary_key),
+            unique=table.primary_key == (column.name,),
+        ),
+    )
 
 
 def _spec(table: Table, deps: Iterable[str] = ()) -> dg.AssetSpec:
-    columns = dg.TableSchema(
-        columns=[
-            dg.TableColumn(name=c.name, type=c.type.value, description=c.comment) for c in table
-        ]
-    )
     return dg.AssetSpec(
         table.name,
         deps=list(deps),
         description=table.description,
         group_name=table.subject.value,
-        kinds={"parquet"},
+        kinds={"csv" if table.subject is Subject.PROJECT else "hdf5", "parquet"},
+        owners=_OWNERS,
+        tags={"by_name_only": "true"} if table.by_name_only else {},
         metadata={
-            "dagster/column_schema": columns,
+            "dagster/column_schema": dg.TableSchema(
+                columns=[_column(column, table) for column in table]
+            ),
             "primary_key": ", ".join(table.primary_key) or "none",
             "storage": table.storage.value,
         },
@@ -49,75 +78,132 @@ def _spec(table: Table, deps: Iterable[str] = ()) -> dg.AssetSpec:
     )
 
 
-@dg.multi_asset(name="project_tables", specs=[_spec(t) for t in _PROJECT], can_subset=True)
-def project_tables(
-    context: dg.AssetExecutionContext,
-    options: dg.ResourceParam[IngestOptions],
-    hooks: dg.ResourceParam[IngestHooks],
-) -> Iterator[dg.MaterializeResult[Any]]:
-    """The release's own tables; their mice become the partitions."""
-    tables = publish_project(hooks.prepare(options.request()))
-    register_mice(context.instance, set(tables["behavior_sessions"].column("mouse_id").to_pylist()))
-    for key in sorted(context.selected_asset_keys):
-        table = tables.get(key.to_user_string())
-        if table is not None:
-            yield dg.MaterializeResult(
-                asset_key=key, metadata={"dagster/row_count": table.num_rows}
-            )
+def _checks(tables: Sequence[Table]) -> list[dg.AssetCheckSpec]:
+    return [spec for table in tables for spec in check_specs(table.name)]
 
 
-@dg.multi_asset(
-    name="nwb_tables",
-    specs=[_spec(t, [p.name for p in _PROJECT if p.name != "ophys_cells"]) for t in _FROM_NWB],
-    partitions_def=MICE,
-    check_specs=COMPLETE,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    can_subset=True,
-)
-def nwb_tables(
-    context: dg.AssetExecutionContext,
-    options: dg.ResourceParam[IngestOptions],
-    hooks: dg.ResourceParam[IngestHooks],
+def _publish_project(
+    context: dg.AssetExecutionContext, options: IngestOptions, hooks: IngestHooks
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    with working(context, hooks):
+        if context.selected_asset_keys:
+            prepared = hooks.prepare(_request(options, hooks))
+            tables = publish_project(prepared)
+            mice = tables["behavior_sessions"].column("mouse_id").to_pylist()
+            register_mice(context.instance, set(mice))
+            for key in sorted(context.selected_asset_keys):
+                table = TABLES[key.to_user_string()]
+                if table.name in tables:
+                    rows = tables[table.name].num_rows
+                    metadata = project_materialization(prepared.store, table, rows)
+                    yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+        yield from check_results(context, options.lake, () if context.selected_asset_keys else None)
+
+
+@dataclass
+class _Run:
+    """A run over tables that come from NWB files, and its report to Dagster."""
+
+    context: dg.AssetExecutionContext
+    hooks: IngestHooks
+    store: Store
+    tables: list[Table]
+    work: Work = field(default_factory=Work)
+    results: list[FileResult] = field(default_factory=list[FileResult])
+
+    def file_done(self, result: FileResult) -> None:
+        """Logs a file."""
+        self.work.add(result)
+        self.results.append(result)
+        log = self.context.log.warning if result.error else self.context.log.info
+        log(f"mouse {result.task.mouse_id} {outcome(result)}")
+        self.hooks.on_file(result)
+
+    def mouse_done(self, report: MouseReport) -> None:
+        """Reports a mouse that is in the lake."""
+        if not report.quarantined:
+            self.mark(report.mouse_id)
+        self.hooks.on_mouse(report)
+
+    def mark(self, mouse: int) -> None:
+        """Reports the partition of a mouse as materialised, in every selected table."""
+        ledger = read_mouse(self.store, mouse).values()
+        for table in self.tables:
+            event = materialization(self.store, table, mouse, ledger, self.work)
+            self.context.log_event(event)
+
+
+def _ingest(
+    context: dg.AssetExecutionContext, options: IngestOptions, hooks: IngestHooks
 ) -> Iterator[dg.AssetCheckResult]:
-    """Every table that comes from NWB files, for the mice of the run.
+    """Ingests the mice of a run.
 
     A run of partitions is over their mice, any other run over those that its options select.
-    Each mouse is reported as soon as it is in the lake. The asset yields no results: Dagster would
+    Each mouse is reported as soon as it is in the lake. There are no results: Dagster would
     apply a result to every partition of the run, even to those of failed mice and of mice that the
     options leave out.
     """
     selected = {key.to_user_string() for key in context.selected_asset_keys}
-    tables = [t.name for t in _FROM_NWB if t.name in selected and t.subject is not Subject.LEDGER]
-    if not tables:  # only checks; no tables would mean all
-        yield from complete_results(options.lake, context.selected_asset_check_keys)
-        return
+    tables = [t for t in FROM_NWB if t.name in selected]
+    with working(context, hooks):
+        if not tables:
+            yield from check_results(context, options.lake, None)
+            return
+        run = _Run(context, hooks, open_store(options.lake), tables)
+        settle(context.instance, run.store)
+        if tables == [LEDGER]:
+            _report_ledger(run, _partitions(context, options.request()))
+            yield from check_results(context, options.lake, None)
+            return
+        prepared, partitions = _prepare(context, options, hooks, tables)
+        with hooks.signals():
+            reports = ingest(prepared, on_file=run.file_done, on_mouse=run.mouse_done)
+        for mouse in sorted(set(partitions) - {report.mouse_id for report in reports}):
+            run.mark(mouse)  # the lake held all of its files already
+        mark_unpartitioned(run.store, context.instance, context.log_event)
+        context.log_event(catalog_materialization(run.store))  # `ingest` rebuilds it
+        if hooks.of_command:
+            report_held_back(context.instance, prepared.ledger, run.store, tables)
+        mice = {*partitions, *(report.mouse_id for report in reports)}
+        yield from check_results(context, options.lake, tuple(sorted(mice)))
+        report_bad_files(context, hooks, reports, run.results)
+
+
+def _request(options: IngestOptions, hooks: IngestHooks) -> IngestRequest:
     request = options.request()
+    if options.wait is None and not hooks.of_command:
+        return replace(request, wait_s=WAIT_S)
+    return request
+
+
+def _prepare(
+    context: dg.AssetExecutionContext,
+    options: IngestOptions,
+    hooks: IngestHooks,
+    tables: Sequence[Table],
+) -> tuple[Prepared, tuple[int, ...]]:
+    """The plan of a run, and the mice of its partitions."""
+    request = _request(options, hooks)
     partitions = _partitions(context, request)
-    selection = replace(
-        request.selection, mice=partitions or request.selection.mice, tables=tuple(tables)
-    )
+    names = tuple(t.name for t in tables if t is not LEDGER)
+    selection = replace(request.selection, mice=partitions or request.selection.mice, tables=names)
+    return hooks.prepare(replace(request, selection=selection)), partitions
 
-    def on_mouse(report: MouseReport) -> None:
-        if not report.quarantined:
-            _mark(context, report.mouse_id, report)
-        hooks.on_mouse(report)
 
-    prepared = hooks.prepare(replace(request, selection=selection))
-    with hooks.signals():
-        reports = ingest(prepared, on_file=hooks.on_file, on_mouse=on_mouse)
-    for mouse in sorted(set(partitions) - {report.mouse_id for report in reports}):
-        _mark(context, mouse)  # the lake held all of its files already
-    context.log_event(dg.AssetMaterialization("catalog"))  # `ingest` rebuilds it
-    yield from complete_results(options.lake, context.selected_asset_check_keys)
-    bad = [report for report in reports if report.quarantined]
-    if bad:
-        files = [entry for report in bad for entry in report.quarantined]
+def _report_ledger(run: _Run, partitions: tuple[int, ...]) -> None:
+    """Reports the ledger as it is; it is written with every other table.
+
+    Raises:
+        dg.Failure: it has nothing of some mice.
+    """
+    held = {entry.mouse_id for entry in read_ledger(run.store, partitions or None).values()}
+    for mouse in sorted(held):
+        run.mark(mouse)
+    if missing := sorted(set(partitions) - held):
         raise dg.Failure(
-            f"{len(files)} files of {len(bad)} mice are not in the lake; all others are.",
-            metadata={
-                str(e.object_key or f"{e.file_kind.value} {e.file_key}"): str(e.error)
-                for e in files
-            },
+            f"Nothing of mouse {', '.join(map(str, missing))} has been ingested yet. Materialize "
+            "another table of the mouse; the ledger is written with it.",
+            allow_retries=False,
         )
 
 
@@ -129,27 +215,69 @@ def _partitions(context: dg.AssetExecutionContext, request: IngestRequest) -> tu
     if request.selection.mice:
         mice &= set(request.selection.mice)
     if not mice:
-        raise dg.Failure("None of the run's partitions is among the mice of its options.")
+        raise dg.Failure(
+            "None of the run's partitions is among the mice of its options.", allow_retries=False
+        )
     return tuple(sorted(mice))
 
 
-def _mark(context: dg.AssetExecutionContext, mouse: int, report: MouseReport | None = None) -> None:
-    """Reports the partition of a mouse as materialised, in every selected table."""
-    for key in sorted(context.selected_asset_keys):
-        # Metadata costs as much as an event, so only the ledger has the rows of all tables.
-        metadata = (
-            {"rows": dict(report.row_counts), "files": len(report.entries)}
-            if report is not None and key == dg.AssetKey(LEDGER.name)
-            else None
-        )
-        context.log_event(dg.AssetMaterialization(key, partition=str(mouse), metadata=metadata))
+def table_assets(*, checks: bool = True) -> tuple[dg.AssetsDefinition, dg.AssetsDefinition]:
+    """The assets of the project tables, and of the tables that come from NWB files.
+
+    Args:
+        checks: whether they have checks. Dagster writes an event for each that a run may evaluate,
+            so the run of a command goes without.
+    """
+
+    @dg.multi_asset(
+        specs=[_spec(t) for t in PROJECT],
+        check_specs=_checks(PROJECT) if checks else None,
+        can_subset=True,
+    )
+    def project_tables(
+        context: dg.AssetExecutionContext,
+        options: dg.ResourceParam[IngestOptions],
+        hooks: dg.ResourceParam[IngestHooks],
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        """The release's own tables; their mice become the partitions."""
+        yield from _publish_project(context, options, hooks)
+
+    @dg.multi_asset(
+        specs=[_spec(t, [p.name for p in PROJECT if p.name != "ophys_cells"]) for t in FROM_NWB],
+        partitions_def=MICE,
+        check_specs=_checks(FROM_NWB) if checks else None,
+        backfill_policy=dg.BackfillPolicy.single_run()
+        if SETTINGS.mice_per_run is None
+        else dg.BackfillPolicy.multi_run(SETTINGS.mice_per_run),
+        can_subset=True,
+    )
+    def nwb_tables(
+        context: dg.AssetExecutionContext,
+        options: dg.ResourceParam[IngestOptions],
+        hooks: dg.ResourceParam[IngestHooks],
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Every table that comes from NWB files, a partition per mouse."""
+        yield from _ingest(context, options, hooks)
+
+    return project_tables, nwb_tables
 
 
-@dg.asset(deps=[t.name for t in TABLES.values()], group_name="catalog", kinds={"duckdb"})
-def catalog(options: dg.ResourceParam[IngestOptions]) -> dg.MaterializeResult[Any]:
+@dg.asset(
+    deps=[t.name for t in TABLES.values()],
+    group_name="catalog",
+    kinds={"duckdb"},
+    owners=_OWNERS,
+    freshness_policy=dg.FreshnessPolicy.time_window(timedelta(days=SETTINGS.fresh_days)),
+)
+def catalog(
+    context: dg.AssetExecutionContext,
+    options: dg.ResourceParam[IngestOptions],
+    hooks: dg.ResourceParam[IngestHooks],
+) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables. Every ingest rebuilds it too."""
-    store = open_store(options.lake)
-    release = require_lake(store).release
-    with writing(store):
-        build_catalog(store, release)
-    return dg.MaterializeResult(metadata={"path": f"{store.root}/{CATALOG}"})
+    with working(context, hooks):
+        store = open_store(options.lake)
+        release = require_lake(store).release
+        with writing(store, _request(options, hooks).wait_s):
+            build_catalog(store, release)
+        return dg.MaterializeResult(metadata={"path": f"{store.root}/{CATALOG}"})

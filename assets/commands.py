@@ -39,6 +39,7 @@ def ingest(options: IngestOptions) -> None:
     Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre'" --tables trials
     """
     require_build()
+    from assets.instance import has_unfinished_runs
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
     from pipelines.ingest import ingest as refresh
     from pipelines.ingest import prepare
@@ -46,6 +47,10 @@ def ingest(options: IngestOptions) -> None:
     prepared = prepare(options.request())
     if not prepared.mice:
         refresh(prepared)  # project tables and catalog
+        if has_unfinished_runs(options.lake):
+            from assets.run import settle_record
+
+            settle_record(options.lake)
         raise typer.Exit(print_nothing_to_do(prepared))
     with Progress() as progress:
         progress.start(len(prepared.todo), sum(task.bytes or 0 for task in prepared.todo))
@@ -63,17 +68,29 @@ def ui(
     source: SourceOption = DEFAULT_SOURCE,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
+    mice_per_run: Annotated[
+        int | None,
+        typer.Option(
+            "--mice-per-run",
+            metavar="N",
+            min=1,
+            envvar="VBLAKE_MICE_PER_RUN",
+            help="Mice in each run of a backfill.",
+            show_default="all in one run",
+        ),
+    ] = None,
 ) -> None:
     """Start Dagster's web interface: assets, partitions, runs, checks, schedules.
 
     Example: vblake ui --lake lake
     """
     require_build()
-    from assets.instance import dagster_home
+    from assets.instance import LOCATION, dagster_home
 
     home = dagster_home(lake)
     os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
-    command = [sys.executable, "-m", "dagster", "dev", "--module-name", "assets.definitions"]
+    os.environ["VBLAKE_MICE_PER_RUN"] = str(mice_per_run or "")
+    command = [sys.executable, "-m", "dagster", "dev", "--module-name", LOCATION]
     command += ["--host", host, "--port", str(port)]
     os.chdir(home)
     sys.stdout.flush()

@@ -12,6 +12,12 @@ from pipelines.lake.store import open_store
 from schemas.errors import LakeError
 from schemas.layout import DAGSTER
 
+LOCATION = "assets.definitions"
+"""Module of the definitions, which is also the name of their code location in `vblake ui`."""
+
+RUNNING = "running"
+"""Folder in Dagster's, with a file for each run that goes on; its process holds the file's lock."""
+
 _SETTINGS = Path(__file__).with_name("dagster.yaml")
 """A link to the file at the root of the project; in an installed package, a copy of it."""
 
@@ -25,8 +31,7 @@ def dagster_home(lake: str) -> Path:
     Raises:
         LakeError: the folder cannot be made.
     """
-    named = os.environ.get("DAGSTER_HOME")
-    home = Path(named).absolute() if named else state_folder(open_store(lake)) / DAGSTER
+    named, home = os.environ.get("DAGSTER_HOME"), _home(lake)
     settings = home / _SETTINGS.name
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -41,3 +46,14 @@ def dagster_home(lake: str) -> Path:
     # Also for the processes that Dagster starts, and before it has read its settings.
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
     return home
+
+
+def _home(lake: str) -> Path:
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named).absolute() if named else state_folder(open_store(lake)) / DAGSTER
+
+
+def has_unfinished_runs(lake: str) -> bool:
+    """Whether a run goes on, or was killed. Answers without loading Dagster."""
+    folder = _home(lake) / RUNNING
+    return folder.is_dir() and any(folder.iterdir())

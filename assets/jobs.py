@@ -1,4 +1,4 @@
-"""The job over all tables, and the configuration of a run."""
+"""The jobs, and the configuration of a run."""
 
 from __future__ import annotations
 
@@ -7,28 +7,47 @@ from typing import Any
 
 import dagster as dg
 
-from assets.assets import nwb_tables, project_tables
-from assets.checks import COMPLETE
+from assets.assets import catalog, table_assets
+from assets.checks import COMPLETE, VERIFIED
 from pipelines.cli.options import IngestOptions
 from schemas import TABLES
 
-_BY_NAME_ONLY = [t.name for t in TABLES.values() if t.by_name_only]
+project_tables, nwb_tables = table_assets()
 
-# `lake_verified` reads the whole lake again, so it runs only on request.
+_BY_NAME_ONLY = [t.name for t in TABLES.values() if t.by_name_only]
+_CHECKS = [*project_tables.check_specs, *nwb_tables.check_specs]
+
+
+def _checks(name: str) -> dg.AssetSelection:
+    return dg.AssetSelection.checks(*(check.key for check in _CHECKS if check.name == name))
+
+
+# `verified` reads what is in the lake again, so it runs only on request.
 _TABLES = dg.AssetSelection.assets(project_tables, nwb_tables).without_checks()
 
 lake_job = dg.define_asset_job(
     "lake",
-    selection=(_TABLES - dg.AssetSelection.assets(*_BY_NAME_ONLY))
-    | dg.AssetSelection.checks(*(check.key for check in COMPLETE)),
-    description="All documented tables of the selected mice, the catalog, and a warning for each "
-    "table of which rows are held back.",
+    selection=(_TABLES - dg.AssetSelection.assets(*_BY_NAME_ONLY)) | _checks(COMPLETE),
+    description="Brings every documented table up to date, and the catalog. Files that the lake "
+    "has already are not read again. Warns of each table of which rows are held back.",
 )
 
 ingest_job = dg.define_asset_job(
     "ingest",
     selection=_TABLES,
     description="What `vblake ingest` runs, in its own process: the tables that it was asked for.",
+)
+
+verify_job = dg.define_asset_job(
+    "verify",
+    selection=_checks(VERIFIED) | _checks(COMPLETE),
+    description="Reads the whole lake again, as `vblake verify` does, and writes nothing.",
+)
+
+catalog_job = dg.define_asset_job(
+    "rebuild_catalog",
+    selection=dg.AssetSelection.assets(catalog),
+    description="Builds the catalog again from the files, as `vblake catalog` does.",
 )
 
 

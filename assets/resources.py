@@ -47,9 +47,12 @@ class IngestHooks:
         on_file: called for each converted or failed file, for a progress display.
         on_mouse: called after a mouse's files are in the lake.
         signals: who handles signals during an ingest; Dagster by default.
+        of_command: whether the run is that of `vblake ingest`, which waits for nothing, tries
+            nothing again, and shows itself that its process lives.
     """
 
     prepare: Callable[[IngestRequest], Prepared] = prepare
     on_file: OnFile = ignore
     on_mouse: OnMouse = ignore
     signals: Callable[[], AbstractContextManager[None]] = nullcontext
+    of_command: bool = False

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from assets.definitions import definitions
-from assets.instance import dagster_home
+from assets.definitions import definitions_of_command
+from assets.instance import LOCATION, dagster_home
 from assets.jobs import ingest_job, run_config
 from assets.partitions import register_mice
+from assets.record import alive, settle
 from assets.resources import IngestHooks
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, OnFile, OnMouse, Prepared
+from pipelines.lake.store import open_store
 from schemas import TABLES, Subject
 from schemas.errors import VblakeError
 
@@ -46,9 +54,10 @@ def run_in_this_process(
         reports.append(report)
         on_mouse(report)
 
-    hooks = IngestHooks(lambda _: prepared, on_file, published, interrupt.raising)
+    hooks = IngestHooks(lambda _: prepared, on_file, published, interrupt.raising, of_command=True)
     try:
         with dg.DagsterInstance.get() as instance:
+            settle(instance, prepared.store)
             _materialize(instance, options, prepared, hooks)
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
@@ -63,6 +72,13 @@ def run_in_this_process(
     return reports
 
 
+def settle_record(lake: str) -> None:
+    """Records what runs that were killed have left, for a command that has nothing else to do."""
+    dagster_home(lake)
+    with dg.DagsterInstance.get() as instance:
+        settle(instance, open_store(lake))
+
+
 def _materialize(
     instance: dg.DagsterInstance, options: IngestOptions, prepared: Prepared, hooks: IngestHooks
 ) -> None:
@@ -73,13 +89,48 @@ def _materialize(
         if table.name in asked or table.subject in (Subject.PROJECT, Subject.LEDGER)
     ]
     register_mice(instance, prepared.mice)
+    run_id = str(uuid.uuid4())
     # The run names no partitions. For a range of them, Dagster would first write an event for each
     # table and partition that it plans: with 107 mice, a minute and a half before any work.
-    definitions(hooks).resolve_job_def(ingest_job.name).execute_in_process(
-        run_config=run_config(options),
-        instance=instance,
-        asset_selection=[dg.AssetKey(name) for name in selected],
-    )
+    job = definitions_of_command(hooks).resolve_job_def(ingest_job.name)
+    with alive(instance, run_id), _known_to_the_ui(instance):
+        job.execute_in_process(
+            run_config=run_config(options),
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in selected],
+            run_id=run_id,
+        )
+
+
+@contextmanager
+def _known_to_the_ui(instance: dg.DagsterInstance) -> Generator[None]:
+    """Records runs made in the block with the place where the web interface finds their job.
+
+    It re-executes only runs with such an origin, and `execute_in_process` gives them none. The
+    origin is written as Dagster stores it.
+    """
+    origin: Any = dg.deserialize_value(json.dumps(_ORIGIN))
+    create = instance.create_run_for_job
+    recorded = functools.partial(create, remote_job_origin=origin)
+    setattr(instance, create.__name__, recorded)
+    try:
+        yield
+    finally:
+        delattr(instance, create.__name__)
+
+
+_ORIGIN = {
+    "__class__": "ExternalPipelineOrigin",
+    "external_repository_origin": {
+        "__class__": "ExternalRepositoryOrigin",
+        "repository_location_origin": {
+            "__class__": "RegisteredRepositoryLocationOrigin",
+            "location_name": LOCATION,
+        },
+        "repository_name": "__repository__",
+    },
+    "pipeline_name": ingest_job.name,
+}
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -84,10 +84,10 @@ class Progress:
         self._done += 1
         self._converted += result.error is None
         task = result.task
-        self._log(f"[{self._done}/{self._files}] mouse {task.mouse_id} {_outcome(result)}")
+        self._log(f"[{self._done}/{self._files}] mouse {task.mouse_id} {outcome(result)}")
         if result.error and not self._bar.disable:
             self._bar.console.print(
-                one_line(_outcome(result)),
+                one_line(outcome(result)),
                 style="red",
                 markup=False,
                 highlight=False,
@@ -125,7 +125,7 @@ class Progress:
             self._stream.flush()
 
 
-def _outcome(result: FileResult) -> str:
+def outcome(result: FileResult) -> str:
     """What became of a file, in one line."""
     key = result.task.object.key
     if result.error:

@@ -34,7 +34,7 @@ from pipelines.source.base import ReplacedError, Traffic
 from schemas import TABLES, Storage, Table
 from schemas.casts import Values, conform
 from schemas.checks import Rule
-from schemas.errors import DataError, LakeError, SourceError
+from schemas.errors import DataError, LakeError, SourceError, VblakeError
 
 
 def _keys(task: FileTask, table: Table) -> dict[str, Values]:
@@ -171,14 +171,16 @@ def convert_file(
         clear(result.folder)
         if starts > 1:
             return convert_file(task, settings, traffic=traffic, starts=starts - 1)
-        result = replace(result, error=str(error))
+        result = replace(result, error=str(error), passing=error.retryable)
     except (OSError, LakeError):
         clear(result.folder)
         raise
     except Exception as error:  # noqa: BLE001 - a bug that one file meets must not stop the others
         clear(result.folder)
         rule = Rule.FILE_IDENTITY if isinstance(error, DataError) else result.rule
-        result = replace(result, error=_described(error, task.object.key), rule=rule)
+        passing = isinstance(error, VblakeError) and error.retryable
+        described = _described(error, task.object.key)
+        result = replace(result, error=described, rule=rule, passing=passing)
     result = replace(
         result, seconds=time.perf_counter() - started, bytes_fetched=traffic.bytes_moved
     )

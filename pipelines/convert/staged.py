@@ -58,6 +58,8 @@ class FileResult:
         tables: the outcome of every table of the task.
         error: why the file could not be converted; None if it was.
         rule: the rule that the file breaks in that case.
+        passing: whether the same file may be converted later without any change, as when the source
+            did not answer.
         image_set: name of the file's image set.
         images: digests of the images it shows, by name. Those that the lake lacks are staged.
         bytes_fetched: bytes moved from a remote source.
@@ -71,6 +73,7 @@ class FileResult:
     tables: tuple[TableOutcome, ...] = ()
     error: str | None = None
     rule: Rule = Rule.FILE_READABLE
+    passing: bool = False
     image_set: str | None = None
     images: dict[str, str] = field(default_factory=dict[str, str])
     bytes_fetched: int = 0

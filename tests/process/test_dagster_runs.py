@@ -18,7 +18,7 @@ from assets.jobs import run_config
 from assets.partitions import MICE, register_mice
 from assets.resources import IngestHooks, ingest_options
 from assets.run import run_in_this_process
-from assets.schedules import weekly
+from assets.schedules import update
 from assets.sensors import mice_in_release
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
@@ -192,7 +192,6 @@ def test_checks_report_the_selected_tables(instance: dg.DagsterInstance, lake: P
         )
         job = dg.Definitions(
             assets=defs.assets,
-            asset_checks=defs.asset_checks,
             jobs=[dg.define_asset_job("check", selection=selection)],
             resources={"options": ingest_options, "hooks": IngestHooks()},
         ).resolve_job_def("check")
@@ -210,7 +209,7 @@ def test_a_run_of_the_schedule_marks_the_mice_that_had_something_to_do(
     instance: dg.DagsterInstance, sample_bucket: Path, lake: Path
 ) -> None:
     context = dg.build_schedule_context(instance=instance)
-    assert weekly(context) == dg.RunRequest()
+    assert update(context) == dg.RunRequest()
     mice = mice_of(lake)
     shutil.rmtree(lake / f"source_files/mouse_id={mice[0]}")
     options = IngestOptions(source=str(sample_bucket), lake=str(lake), workers=1)
