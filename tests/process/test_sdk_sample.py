@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 import vblake
@@ -57,6 +60,50 @@ def test_tables_of_the_project(opened: vblake.Lake) -> None:
     assert set(cells["ophys_experiment_id"]) == set(experiments.index)
     assert cache.get_ophys_session_table().index.dtype == "Int64"
     assert cache.current_manifest() == "visual-behavior-ophys_project_manifest_v1.1.0.json"
+
+
+def test_the_examples_of_the_page(sample_lake: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text(encoding="utf-8")
+    examples = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
+    examples = examples.replace("demo/lake", str(sample_lake))
+    test = doctest.DocTestParser().get_doctest(examples, {}, "sdk.md", "docs/sdk.md", 0)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert runner.run(test, out=said.append).failed == 0, "".join(said)
+    assert runner.tries > 20
+
+
+def test_another_cache_of_the_sdk_says_what_to_write() -> None:
+    with pytest.raises(NotImplementedError, match=r"Write .*\.from_lake\("):
+        VisualBehaviorOphysProjectCache.from_s3_cache(cache_dir="cache")
+
+
+def test_an_attribute_that_the_objects_do_not_have(opened: vblake.Lake) -> None:
+    session = next(_sessions(opened))
+    with pytest.raises(AttributeError, match=r"has no 'lick'\. Did you mean 'licks'\? docs/sdk"):
+        _ = session.lick
+
+
+def test_manifests(opened: vblake.Lake) -> None:
+    cache = VisualBehaviorOphysProjectCache.from_lake(opened)
+    cache.load_manifest(cache.latest_manifest_file())
+    with pytest.raises(LookupError, match=r"v1\.1\.0\.json, not of other\.json"):
+        cache.load_manifest("other.json")
+
+
+def test_cells_by_id(opened: vblake.Lake) -> None:
+    cache = VisualBehaviorOphysProjectCache.from_lake(opened)
+    for number in cache.get_ophys_experiment_table().index:
+        experiment = cache.get_behavior_ophys_experiment(number)
+        ids = experiment.get_cell_specimen_ids()
+        matched = ids[~np.isnan(ids)]
+        rows = experiment.get_cell_specimen_indices(matched)
+        assert list(experiment.cell_specimen_table.index[rows]) == list(matched)
+        _, all_rows = experiment.get_dff_traces()
+        _, some = experiment.get_dff_traces(matched[::-1])
+        np.testing.assert_array_equal(some, all_rows[rows])
+        with pytest.raises(KeyError):
+            experiment.get_dff_traces([-1])
 
 
 def test_a_lake_of_another_schema(lake: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 import vblake.sdk.columns as columns
-from vblake.files import Files
+from vblake.files import Files, nearest
 from vblake.lists import Array, read_lists
 from vblake.sdk.frames import objects, to_dictionary, to_pandas
 from vblake.session import Experiment, Session, masks_of
@@ -76,10 +76,18 @@ class BehaviorSession:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._session!r})"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        known = self.list_data_attributes_and_methods()
+        raise AttributeError(
+            f"{type(self).__name__} has no {name!r}. {nearest(name, known)} docs/sdk.md lists what "
+            "the SDK has and a lake cannot give."
+        )
+
     def list_data_attributes_and_methods(self) -> list[str]:
         """Names of all attributes and methods that give data, as the SDK lists them.
 
         Example:
+            >>> from vblake.sdk import VisualBehaviorOphysProjectCache
             >>> cache = VisualBehaviorOphysProjectCache.from_lake(folder)
             >>> cache.get_behavior_session(70).list_data_attributes_and_methods()[:2]
             ['behavior_session_id', 'eye_tracking']
