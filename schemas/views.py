@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from schemas import TABLES
 from schemas.model import Column, Subject, Table, Type, column
+from schemas.tables.responses import TIME_BASE_LENGTH
 
 STORAGE = "view"
 """What `_tables` says of a view instead of how a table's files are laid out."""
@@ -78,6 +79,26 @@ def _long_view(table: Table, lists: tuple[str, ...]) -> View:
         columns=columns,
         primary_key=(*table.primary_key, "frame"),
         query=f"SELECT {', '.join(selected)} FROM {source}",
+    )
+
+
+def _mean_traces() -> View:
+    table = TABLES["mean_responses"]
+    condition = ("condition_set", "condition", "image_name", "is_change", "omitted", "engaged", "n")
+    kept = (*_ids(table), *(table[name] for name in condition))
+    time = column(
+        "time", Type.FLOAT64, "Time from the start of the presentations.", "s", required=True
+    )
+    traces = [replace(c, type=Type.FLOAT32) for c in table if c.type.is_list]
+    columns = ", ".join(f"unnest({c.name}) AS {c.name}" for c in traces)
+    return View(
+        name="mean_responses_long",
+        description=f"{table.description} Long form: one row per item of the mean traces.",
+        subject=table.subject,
+        columns=(*kept, time, *traces),
+        primary_key=(*table.primary_key, "time"),
+        query=f"SELECT {_names(kept)}, -1 + unnest(range({TIME_BASE_LENGTH})) / 30 AS time, "
+        f"{columns} FROM {table.name}",
     )
 
 
@@ -235,6 +256,7 @@ VIEWS: dict[str, View] = {
         _matched_cells(),
         _annotated_presentations(),
         *(_long_view(TABLES[name], lists) for name, lists in _LISTS.items()),
+        _mean_traces(),
         _cell_pixels(),
         _held_back(),
     )

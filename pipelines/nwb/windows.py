@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.casts import NDArray
+from schemas.tables.responses import TIME_BASE_LENGTH
 
 _AROUND_S = 3.0
 _BLOCK_S = 6.0
@@ -21,7 +22,7 @@ _TOGETHER = 64
 _TRANSPOSED = 1024
 """Frames that are transposed at a time, as in `by_cell`."""
 
-TIME_BASE = np.linspace(-1.0, 2.0, 91)
+TIME_BASE = np.linspace(-1.0, 2.0, TIME_BASE_LENGTH)
 """Times of a mean trace relative to the start of a presentation, seconds: 30 Hz, both ends."""
 
 

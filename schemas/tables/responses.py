@@ -64,6 +64,7 @@ STIMULUS_RESPONSES = Table(
 )
 
 TIME_BASE_LENGTH = 91
+"""Items of a mean trace: -1 to 2 s at 30 Hz, both ends."""
 
 
 def _condition_columns() -> tuple[Column, ...]:

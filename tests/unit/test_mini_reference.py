@@ -95,7 +95,7 @@ def test_frames_of_presentations_and_the_example_of_the_page(lake: Path) -> None
     assert {key: pair for key, *pair in query(lake, sql)} == frames
 
     page = (Path(__file__).parents[2] / "docs" / "formulas.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```sql\n(.*?)```", page.partition("## presentation_frames")[2], re.S)
+    example, *_ = re.findall(r"```sql\n(.*?)```", page.partition("## presentation_frames")[2], re.S)
     truth = TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT)
     expected = {
         (cell["cell_roi_id"], key): np.mean(cell["dff"][first:last])
@@ -106,3 +106,41 @@ def test_frames_of_presentations_and_the_example_of_the_page(lake: Path) -> None
     got = {(cell, key): mean for cell, key, mean in query(lake, example)}
     assert len(got) > 0
     assert got == pytest.approx(expected, rel=1e-12)
+
+
+FORMULAS = Path(__file__).parents[2] / "docs" / "formulas.md"
+QUERIES = re.findall(r"```sql\n(.*?)```", FORMULAS.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("sql", QUERIES)
+def test_the_queries_of_the_page_of_formulas_run(lake: Path, sql: str) -> None:
+    assert query(lake, sql)
+
+
+def test_means_by_condition_are_those_of_single_responses(lake: Path) -> None:
+    per_image = query(
+        lake,
+        "SELECT cell_roi_id, image_name, is_change, count(*), avg(dff_response) "
+        "FROM stimulus_responses JOIN stimulus_presentations "
+        "USING (mouse_id, behavior_session_id, stimulus_presentations_id) "
+        "WHERE NOT omitted GROUP BY ALL ORDER BY ALL",
+    )
+    means = query(
+        lake,
+        "SELECT cell_roi_id, image_name, is_change, n, dff_mean FROM mean_responses "
+        "WHERE condition_set = 'images' ORDER BY ALL",
+    )
+    assert [row[:4] for row in per_image] == [row[:4] for row in means]
+    assert [row[4] for row in per_image] == pytest.approx([row[4] for row in means], rel=1e-5)
+
+
+def test_mean_traces_in_long_form(lake: Path) -> None:
+    ((rows, first, last, same),) = query(
+        lake,
+        "SELECT count(*), min(time), max(time), count(*) FILTER (l.dff_trace = m.dff_trace[31]) "
+        "FROM mean_responses_long l JOIN mean_responses m USING (cell_roi_id, condition) "
+        "WHERE time = 0 OR time IN (-1, 2)",
+    )
+    ((means,),) = query(lake, "SELECT count(*) FROM mean_responses")
+    assert (rows, first, last) == (3 * means, -1, 2)
+    assert same >= means
