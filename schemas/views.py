@@ -214,6 +214,35 @@ def _annotated_presentations() -> View:
     )
 
 
+_JOINED_ON = (
+    "mouse_id",
+    "behavior_session_id",
+    "ophys_session_id",
+    "ophys_experiment_id",
+    "cell_roi_id",
+    "trials_id",
+    "stimulus_presentations_id",
+)
+
+
+def joined_on(left: Table | View, right: Table | View) -> tuple[str, ...]:
+    """The columns on which two tables join: the ids that both have, however many tables have them.
+
+    Named in USING, none of them is ambiguous in the result, and a filter skips files of both.
+    An id that may be NULL in both is not among them, since its rows would drop out.
+
+    >>> joined_on(TABLES["dff_traces"], TABLES["ophys_experiments"])
+    ('mouse_id', 'behavior_session_id', 'ophys_session_id', 'ophys_experiment_id')
+    """
+    ids = ({c.name: c for c in table if not c.type.is_list} for table in (left, right))
+    ours, theirs = ids
+    return tuple(
+        name
+        for name in _JOINED_ON
+        if name in ours and name in theirs and (ours[name].required or theirs[name].required)
+    )
+
+
 _FILE = (
     "release",
     "file_kind",

@@ -22,7 +22,7 @@ from pipelines.sql_text import identifier, literal, table_source, values
 from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
-from schemas.views import STORAGE, VIEWS
+from schemas.views import STORAGE, VIEWS, joined_on
 
 
 def _selected(column: Column) -> str:
@@ -116,6 +116,19 @@ def _declarations() -> Iterator[str]:
         "referenced_columns VARCHAR[]",
         "How the tables refer to each other; views can hold no constraints.",
         ((t.name, k.columns, k.table, k.references) for t in tables for k in t.foreign_keys),
+    )
+    yield from _declared(
+        "_joins",
+        "table_name VARCHAR, other_table VARCHAR, columns VARCHAR[], "
+        "PRIMARY KEY (table_name, other_table)",
+        "The columns to name in USING when two tables or views are joined; other columns that both "
+        "have need the name of their table.",
+        (
+            (one.name, other.name, columns)
+            for one in (*tables, *views)
+            for other in (*tables, *views)
+            if one is not other and (columns := joined_on(one, other))
+        ),
     )
 
 

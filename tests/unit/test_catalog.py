@@ -148,6 +148,27 @@ def test_what_is_around_events_opens_the_files_of_the_recording_only(
     assert _files_read(con, "SELECT * FROM running_around(1002, [2.0])")["running_speed"] == 1
 
 
+def test_any_two_tables_join_without_an_ambiguous_id(con: duckdb.DuckDBPyConnection) -> None:
+    joins = con.execute("FROM _joins").fetchall()
+    assert len(joins) > 500
+    for one, other, columns in joins:
+        named = ", ".join(columns)
+        con.execute(f"SELECT {named} FROM {one} JOIN {other} USING ({named}) LIMIT 0")
+    keys = "SELECT columns FROM _joins WHERE table_name = 'stimulus_responses' AND other_table = ?"
+    others = {
+        "events": ["mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id", "cell_roi_id"],
+        "stimulus_presentations": ["mouse_id", "behavior_session_id", "stimulus_presentations_id"],
+        "behavior_sessions": ["mouse_id", "behavior_session_id", "ophys_session_id"],
+    }  # fmt: skip
+    for other, columns in others.items():
+        assert con.execute(keys, [other]).fetchall() == [(columns,)]
+    # A training session has no imaging session, so it must not be in this key.
+    files = "SELECT columns FROM _joins WHERE table_name = 'source_files' AND other_table = ?"
+    assert con.execute(files, ["behavior_sessions"]).fetchall() == [
+        (["mouse_id", "behavior_session_id"],)
+    ]
+
+
 def test_a_view_has_the_declared_columns_each_with_a_comment(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
