@@ -31,6 +31,9 @@ _SETTINGS = (
     "python_enable_replacements = false",
     # Times in the lake are UTC; by default DuckDB shows them in the machine's time zone.
     "TimeZone = 'UTC'",
+    # A join with a list of sessions opens the files of these; with more than 50, DuckDB would open
+    # all files between the lowest and the highest id.
+    "dynamic_or_filter_threshold = 5000",
 )
 
 _HOLDER = re.compile(r"lock is held in (.+ \(PID \d+\))")
