@@ -12,10 +12,13 @@ from builders.lakes import query
 from builders.mini import EXPERIMENT, SESSION, TRUTH, mini_bucket
 from builders.truth import BEHAVIOR, OPHYS, ROIS, Comparison, same
 
+from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Status
+from pipelines.lake.store import LocalStore
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas import TABLES, Subject
 
 ALL_TABLES = tuple(name for name, table in TABLES.items() if table.subject is not Subject.LEDGER)
@@ -59,6 +62,27 @@ def test_the_experiment_is_what_the_released_reader_returns(lake: Path) -> None:
     result = Comparison(lake, TRUTH / "behavior_ophys_experiment" / str(EXPERIMENT))
     assert result.differences == []
     assert {table for table, values in result.compared.items() if values} == OF_EXPERIMENT
+
+
+DERIVED = ["rolling_performance", *(name for name, t in TABLES.items() if t.derived_from)]
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_a_derived_table_alone_reads_its_inputs_without_publishing_them(
+    lake: Path, tmp_path: Path, name: str
+) -> None:
+    bucket = SourceSpec(str(lake.parent / "bucket"))
+    selection = Selection(tables=(name,))
+    ingest(prepare(IngestRequest(bucket, str(tmp_path), selection=selection, workers=0)))
+    project = {n for n, table in TABLES.items() if table.subject is Subject.PROJECT}
+    found = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert found - {"_staging"} <= project | {name, "source_files"}
+    every = f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
+    rows = query(tmp_path, every)
+    assert rows
+    assert rows == query(lake, every)
+    assert query(tmp_path, "FROM _held_back") == []
+    assert verify(LocalStore(tmp_path)) == []
 
 
 def test_the_comparison_allows_for_rounding_in_what_is_computed() -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from builders.nwb import (
     EYE,
+    INF,
     behavior_file,
     column,
     columns,
     eye_tracking,
     old_behavior_file,
+    read,
     recording,
     without,
 )
 
 from pipelines.nwb.annotations import relative_size
-from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import open_recording
 from schemas import TABLES
-from schemas.casts import conform
 
 TABLE = "presentation_annotations"
 RESPONSES = Path(__file__).parents[3] / "shared" / "reference" / "responses"
@@ -119,18 +120,35 @@ def test_the_pupil_is_relative_to_the_gray_screen_before_the_task() -> None:
     assert np.isnan(relative_size(size, times, 0.0)).all()  # no gray screen
 
 
+NOT_ALIKE = {"mean_pupil_width", "engagement_state"}
+"""Columns of the package that docs/formulas.md lists: of other moments, and left out."""
+
+
+def test_the_page_says_which_columns_of_the_package_are_not_alike() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formulas.md").read_text(encoding="utf-8")
+    section = page.partition("## presentation_annotations")[2].partition("\n## ")[0]
+    assert all(f"`{name}`" in section for name in (*NOT_ALIKE, "end_time"))
+
+
 @pytest.mark.parametrize("experiment", sorted(FILES))
 def test_the_reference(experiment: str) -> None:
     expected = pq.read_table(RESPONSES / experiment / "annotated_presentations.parquet")
+    ids = expected.column("stimulus_presentations_id").to_pylist()
+    got: dict[str, list[Any]] = {}
     with open_recording(FILES[experiment], "file") as opened:
-        (rows,) = READERS[TABLE](opened)
-        got = conform(TABLES[TABLE], {"behavior_session_id": 1, **rows.columns}, rows.count)
-    names = [n for n in got.column_names if n in expected.column_names]
-    assert len(names) > 25
-    for name in set(names) - {"mean_pupil_width"}:  # the package has it of other moments
-        want = [None if v == float("inf") else v for v in expected.column(name).to_pylist()]
-        found = got.column(name).to_pylist()
+        for table in ("stimulus_presentations", TABLE):
+            rows = read(table, opened)
+            place = {n: row for row, n in enumerate(rows["stimulus_presentations_id"].to_pylist())}
+            rows = rows.take([place[n] for n in ids])
+            got |= {c: rows.column(c).to_pylist() for c in rows.column_names}
+    got |= {c.alias: got[c.name] for c in TABLES["stimulus_presentations"] if c.alias}
+    names = set(expected.column_names) - NOT_ALIKE
+    assert names <= set(got)
+    sentinels = {c.name: c.sentinels for c in TABLES["stimulus_presentations"]}
+    for name in names:
+        gone = (INF, "", *sentinels.get(name, ()))
+        want = [None if v != v or v in gone else v for v in expected.column(name).to_pylist()]
         if name == "mean_running_speed":
-            assert found == pytest.approx(want, rel=1e-12)
+            assert got[name] == pytest.approx(want, rel=1e-12)
         else:
-            assert found == want, name
+            assert got[name] == want, name

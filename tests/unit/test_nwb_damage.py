@@ -48,14 +48,16 @@ SUBJECT = "/general/subject"
 TASK = "/general/task_parameters"
 
 
+ANNOTATIONS = "presentation_annotations"
+
 # Which tables may look at a path; the others are read again in a few cases only.
 READ_FROM = {
     "/acquisition": {"eye_tracking", "running_acquisition"},
     "/stimulus": {"stimulus_templates", "stimulus_presentations"},
-    TRIALS: {"trials", "rolling_performance", "performance_metrics"},
-    "/intervals": {"stimulus_presentations"},
-    "/processing/licking": {"licks", "trials"},
-    "/processing/rewards": {"rewards", "performance_metrics"},
+    TRIALS: {"trials", "rolling_performance", "performance_metrics", ANNOTATIONS},
+    "/intervals": {"stimulus_presentations", ANNOTATIONS, "presentation_frames"},
+    "/processing/licking": {"licks", "trials", ANNOTATIONS},
+    "/processing/rewards": {"rewards", "performance_metrics", ANNOTATIONS},
     "/processing/running": {"running_speed", "raw_running_speed", "running_acquisition"},
     "/processing/stimulus": {"stimulus_timestamps"},
     "/processing/eye_tracking_rig_metadata": {"eye_tracking_rig_geometry"},
@@ -97,7 +99,7 @@ FREE: dict[str, dict[str, set[str]]] = {
         f"{METADATA}@project_code": SUBJECTS,
         f"{METADATA}@targeted_imaging_depth": {"experiment_metadata"},
         f"{TRIALS}/change_time": READ_FROM[TRIALS],
-        f"{TRIALS}/response_latency": {"trials"},
+        f"{TRIALS}/response_latency": {"trials", ANNOTATIONS},
         f"{TASK}@stimulus_name": {"task_parameters"},
         f"{OPHYS}/images/average_image@resolution": {"projections"},
         f"{OPHYS}/images/max_projection@resolution": {"projections"},
@@ -143,7 +145,8 @@ def check(content: Content, tables: set[str], free: set[str]) -> set[str]:
 @pytest.mark.parametrize("path", DATASETS + ATTRIBUTES)
 def test_an_object_that_is_missing(path: str) -> None:
     # Columns of the presentation groups may be missing: all null when they were written.
-    nullable = {"stimulus_presentations"} if "_presentations/" in path else set[str]()
+    shown = {"stimulus_presentations", ANNOTATIONS}
+    nullable = shown if "_presentations/" in path else set[str]()
     check(without(FILE, path), readers_of(path), FREE["missing"].get(path, nullable))
 
 
@@ -193,5 +196,4 @@ def test_only_the_tables_that_need_an_object_are_refused() -> None:
     clock = f"{EYE}/eye_tracking/timestamps"  # which the eye's positions link to
     content = without(FILE, clock, "/general/optophysiology", f"{TRIALS}/aborted")
     needs = {"eye_tracking", "experiment_metadata", "events", *READ_FROM[TRIALS]}
-    needs.add("presentation_annotations")
     assert check(content, set(READERS), set()) == needs
