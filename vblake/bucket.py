@@ -87,7 +87,8 @@ class BucketFiles(AbstractFileSystem):
         self._complete: str | None = None
         self._ends: dict[tuple[str, Found], tuple[int, memoryview]] = {}
         self._to_read: deque[str] = deque()
-        self._ahead: dict[str, Future[pa.NativeFile]] = {}
+        self._ahead: dict[str, Future[pa.NativeFile | None]] = {}
+        self._fetch_ahead: Callable[[str], pa.NativeFile | None] = self._whole
         self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="vblake-bucket")
         self._opened: WeakValueDictionary[tuple[str, Found], Ranges] = WeakValueDictionary()
         self._lock = threading.Lock()
@@ -131,8 +132,14 @@ class BucketFiles(AbstractFileSystem):
             self._to_read.clear()
             self._ahead.clear()
 
-    def will_read(self, paths: Iterable[str]) -> None:
-        """Says which objects will be read whole, in this order: they are fetched ahead."""
+    def will_read(self, paths: Iterable[str], *, whole: bool) -> None:
+        """Says which objects will be read, in this order: they are fetched ahead.
+
+        Args:
+            paths: the objects.
+            whole: whether all of each will be read, or only the end.
+        """
+        self._fetch_ahead = self._whole if whole else self._fetch_end
         self._to_read = deque(_name(path) for path in paths)
         for _ in range(AHEAD):
             self._fetch_next()
@@ -140,7 +147,7 @@ class BucketFiles(AbstractFileSystem):
     def _fetch_next(self) -> None:
         if self._to_read:
             name = self._to_read.popleft()
-            self._ahead[name] = self._threads.submit(self._whole, name)
+            self._ahead[name] = self._threads.submit(self._fetch_ahead, name)
 
     def glob(self, path: str, maxdepth: None = None, **kwargs: Any) -> Any:
         """Lists the objects whose names match a pattern, with one listing."""
@@ -219,10 +226,19 @@ class BucketFiles(AbstractFileSystem):
         Large objects are put into a temporary file, whose name is gone already.
         """
         name = _name(path)
+        ahead = self._fetched(name)
+        return self._whole(name) if ahead is None else ahead
+
+    def _fetched(self, name: str) -> pa.NativeFile | None:
+        """What was fetched ahead of an object."""
         if (ahead := self._ahead.pop(name, None)) is None:
-            return self._whole(name)
+            return None
         self._fetch_next()
         return ahead.result()
+
+    def _fetch_end(self, name: str) -> None:
+        found = self.found(name)
+        self._ranges(name, found).read(max(0, found.size - 1), found.size)
 
     def _whole(self, name: str) -> pa.NativeFile:
         import pyarrow as pa  # 0.1 s, which a query need not pay
@@ -278,6 +294,7 @@ class BucketFiles(AbstractFileSystem):
         if mode != "rb":
             raise NotImplementedError(f"mode {mode!r}: files of a lake are read only")
         name = _name(path)
+        self._fetched(name)
         return BucketFile(self._ranges(name, self.found(name)))
 
     def _fetch(self, name: str, found: Found, start: int, stop: int) -> memoryview:

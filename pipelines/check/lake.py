@@ -100,8 +100,8 @@ def _findings(
         folder: [[p for p in paths[table.name] if _folder(p) == folder] for table in _CLOCKS_FIRST]
         for folder in sorted({_folder(p) for listed in paths.values() for p in listed} | check.mice)
     }
-    if deep:
-        store.will_read(p for tables in by_folder.values() for inside in tables for p in inside)
+    in_order = (p for tables in by_folder.values() for inside in tables for p in inside)
+    store.will_read(in_order, whole=deep)
     for folder, tables in by_folder.items():
         for table, inside in zip(_CLOCKS_FIRST, tables, strict=True):
             check.read_table(table, folder, inside, on_file)

@@ -104,7 +104,7 @@ class LocalStore:
         """
         yield
 
-    def will_read(self, paths: Iterable[str]) -> None:
+    def will_read(self, paths: Iterable[str], *, whole: bool) -> None:
         """Says which files `parquet` will be asked for, in `listed_once`.
 
         They are fetched ahead.
@@ -218,8 +218,8 @@ class S3Store:
         with self.bucket.listed_once(self.root):
             yield
 
-    def will_read(self, paths: Iterable[str]) -> None:
-        self.bucket.will_read(self._url(path) for path in paths)
+    def will_read(self, paths: Iterable[str], *, whole: bool) -> None:
+        self.bucket.will_read((self._url(path) for path in paths), whole=whole)
 
     def files(self, table: str) -> dict[str, int]:
         found: dict[str, dict[str, Any]] = self.bucket.find(self._url(table), detail=True)

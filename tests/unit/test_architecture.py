@@ -41,6 +41,7 @@ MOST_LINES = 60
 """The longest that a function may be."""
 
 PROGRAMS = {
+    "boto3": "obstore.auth.boto3 imports it",
     "dagster-webserver": "`vblake ui` starts it",
     "pip-audit": "`make audit` runs it",
     "pyright": "`make types` runs it",
