@@ -29,7 +29,7 @@ DictionaryOption = Annotated[
 
 
 def tables(lake: DictionaryOption = None, as_json: JsonOption = False) -> None:
-    """List the tables of the lake and the views of its catalog.
+    """List the tables of the lake, and the views and macros of its catalog.
 
     Without a lake, these are the tables that this version of vblake writes.
 
@@ -47,6 +47,7 @@ def tables(lake: DictionaryOption = None, as_json: JsonOption = False) -> None:
     print_table(("table", "~description"), rows)
     views = [(t["name"], t["description"]) for t in listed if t["files"] is None]
     print_table(("view", "~description"), views)
+    print_table(("macro", "~description"), _declared_macros() if lake is None else _macros_of(lake))
     typer.echo("vblake describe TABLE lists the columns of a table.")
 
 
@@ -66,6 +67,23 @@ def _declared_tables() -> list[dict[str, Any]]:
         }
         for t in (*TABLES.values(), *VIEWS.values())
     ]
+
+
+def _declared_macros() -> list[tuple[str, str]]:
+    from pipelines.catalog.macros import MACROS
+
+    return [(macro.signature, macro.description) for macro in MACROS.values()]
+
+
+def _macros_of(lake: str) -> list[tuple[str, str]]:
+    from pipelines.catalog.connect import open_lake
+    from pipelines.lake.store import open_store
+
+    with open_lake(open_store(lake)) as opened:
+        return opened.sql(
+            "SELECT format('{}({})', function_name, array_to_string(parameters, ', ')), comment "
+            "FROM duckdb_functions() WHERE database_name = 'lake' ORDER BY function_name"
+        ).fetchall()
 
 
 def _tables_of(lake: str) -> list[dict[str, Any]]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.casts import NDArray
+if TYPE_CHECKING:  # `vblake tables` needs the coefficients, and no Arrow
+    from schemas.casts import NDArray
 
 SQRT_2PI = 2.50662827463100050242
 EXP_MINUS_2 = 0.13533528323661269189

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders.cli import output, refusal
 
+from pipelines.catalog.macros import MACROS
 from schemas import TABLES
 from schemas.views import VIEWS
 
 
 def test_tables() -> None:
     lines = output("tables").splitlines()
-    names = [line.split()[0] for line in lines[:-1] if line.strip(" ─")]
-    assert names == ["table", *TABLES, "view", *VIEWS]
+    names = [re.split(r"[ (]", line.strip())[0] for line in lines[:-1] if line.strip(" ─")]
+    assert names == ["table", *TABLES, "view", *VIEWS, "macro", *MACROS]
     assert lines[-1] == "vblake describe TABLE lists the columns of a table."
     (demixed,) = [line for line in lines if line.startswith(" demixed_traces ")]
     assert "Ingested by name only." in demixed
