@@ -220,7 +220,8 @@ OUTSIDE = at(f"{PRESENTATIONS.format(IMAGES)}/start_frame", 0, 10**6)
 REFERRING = {
     name for name, table in TABLES.items() if "stimulus_presentations" in session_parents(table)
 }
-OF_PLANES = {5002: REFERRING, 5004: REFERRING}
+COMPUTED = {name for name, table in TABLES.items() if session_parents(table)}
+OF_PLANES = {5002: COMPUTED, 5004: COMPUTED}
 
 
 def test_planes_wait_for_the_presentations_of_their_session(tmp_path: Path) -> None:
@@ -230,13 +231,13 @@ def test_planes_wait_for_the_presentations_of_their_session(tmp_path: Path) -> N
     of_giver = {5003: _with_children("stimulus_presentations")}
     assert _held_back(lake) == of_giver | OF_PLANES
     reason = """SELECT DISTINCT "rule", expected, found FROM _held_back WHERE file_key <> 5003"""
-    assert query(lake, reason) == [
+    assert query(lake, f"{reason} ORDER BY ALL") == [
         (
             "parent_held_back",
-            "rows of stimulus_presentations",
-            "stimulus_presentations of the session, which ophys_experiment 5003 gives, is not in "
-            "the lake",
+            f"rows of {table}",
+            f"{table} of the session, which ophys_experiment 5003 gives, is not in the lake",
         )
+        for table in ("presentation_annotations", "stimulus_presentations")
     ]
     assert _is_consistent(lake)
     assert _files(_planes(bucket, lake)) == set()
