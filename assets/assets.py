@@ -31,8 +31,8 @@ from pipelines.cli.options import IngestOptions
 from pipelines.cli.progress import outcome
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport, Prepared, ingest, publish_project
+from pipelines.lake import generations
 from pipelines.lake.ledger import LEDGER, read_ledger, read_mouse
-from pipelines.lake.lock import writing
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import Store, open_store
 from pipelines.request import IngestRequest
@@ -276,8 +276,9 @@ def catalog(
 ) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables. Every ingest rebuilds it too."""
     with working(context, hooks):
-        store = open_store(options.lake)
+        store, wait_s = open_store(options.lake), _request(options, hooks).wait_s
+        generations.settle(store, wait_s)
         release = require_lake(store).release
-        with writing(store, _request(options, hooks).wait_s):
+        with generations.changing(store, wait_s):
             build_catalog(store, release)
         return dg.MaterializeResult(metadata={"path": f"{store.root}/{CATALOG}"})

@@ -40,11 +40,13 @@ def ingest(options: IngestOptions) -> None:
     """
     require_build()
     from assets.instance import has_unfinished_runs
-    from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary
+    from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary, print_upgrade
     from pipelines.ingest import ingest as refresh
     from pipelines.ingest import prepare
 
     prepared = prepare(options.request())
+    if prepared.upgrade is not None:
+        print_upgrade(prepared.upgrade)
     if not prepared.mice:
         refresh(prepared)  # project tables and catalog
         if has_unfinished_runs(options.lake):

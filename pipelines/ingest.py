@@ -18,21 +18,25 @@ import pyarrow as pa
 from pipelines.catalog.build import GrowingCatalog
 from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
+from pipelines.lake.generations import changing, generation, in_progress, settle
 from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, givers, read_ledger
-from pipelines.lake.lock import writing
 from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
 from pipelines.lake.origin import check_origin
 from pipelines.lake.store import Store, clear, open_store
 from pipelines.log import ROOT
+from pipelines.next_generation import begin, complete
 from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
 from pipelines.publish.project import publish_project_tables
 from pipelines.release.manifest import Release, load_release, versions
 from pipelines.release.project_tables import ProjectTables, read_project_tables
-from pipelines.release.selection import FileTask, MissingFile, Plan
+from pipelines.release.selection import FileTask, MissingFile, Plan, Selection
 from pipelines.release.tasks import plan
 from pipelines.request import DATA_PREFIX, IngestRequest
 from pipelines.source.open import Source, open_source
+from pipelines.upgrade import Upgrade, merge_plans, needs_upgrade, plan_upgrade
+from schemas import SCHEMA_VERSION
+from schemas.checks import Rule
 from schemas.errors import LakeError
 from schemas.layout import CATALOG, MARKER
 
@@ -43,6 +47,9 @@ class Prepared:
 
     Attributes:
         marker: what the lake is; None if there is none yet.
+        upgrade: what changes because the lake goes over to another release or schema; None if it
+            does not.
+        ledger: of the lake, or what is kept of it by the upgrade and has been added since.
         todo: files to convert.
         done: files of the selection that the lake has already.
     """
@@ -56,17 +63,12 @@ class Prepared:
     ledger: Ledger
     todo: tuple[FileTask, ...]
     done: tuple[FileTask, ...]
+    upgrade: Upgrade | None = None
 
     @property
     def next_marker(self) -> Marker:
         """What the lake is after the ingest."""
-        return replace(
-            self.marker or Marker(self.release.version),
-            follows_latest=_follows_latest(self.request, self.marker),
-            origin=self.release.origin,
-            source=self.request.source.url,
-            synthetic=self.release.synthetic,
-        )
+        return _next_marker(self.request, self.marker, self.release)
 
     @property
     def settings(self) -> ConvertSettings:
@@ -147,6 +149,7 @@ def prepare(request: IngestRequest) -> Prepared:
     """
     store = open_store(request.lake)
     source = open_source(request.source)
+    settle(store, request.wait_s)
     marker = read_marker(store)
     release = load_release(source, _wanted_release(request, marker))
     if request.source.ignore_versions:
@@ -159,17 +162,56 @@ def prepare(request: IngestRequest) -> Prepared:
     if marker is not None:
         known = [release, *_held_release(source, release, marker)]
         check_origin(store.root, marker, ledger.values(), source.spec.url, known)
-    if marker is not None and marker.release != release.version:
-        raise LakeError(
-            f"{store.root} holds release {marker.release}, not {release.version}. "
-            f"Keep one lake per release: give another --lake, or --release {marker.release}."
-        )
     project = read_project_tables(source, release)
-    chosen = plan(project, release, request.selection, source.sizes(DATA_PREFIX))
+    sizes = source.sizes(DATA_PREFIX)
+    if marker is not None and needs_upgrade(marker, release.version):
+        upgrade = plan_upgrade(store, marker, ledger, project, release, sizes)
+        return _prepare_upgrade(request, store, release, project, upgrade, sizes)
+    chosen = plan(project, release, request.selection, sizes)
     todo, done = _split(chosen.tasks, ledger, request, store)
     return Prepared(
         request, store, marker, release, project, chosen, ledger, tuple(todo), tuple(done)
     )
+
+
+def _prepare_upgrade(
+    request: IngestRequest,
+    store: Store,
+    release: Release,
+    project: ProjectTables,
+    upgrade: Upgrade,
+    sizes: Mapping[str, int],
+) -> Prepared:
+    """Plans what the lake holds, and what is selected besides."""
+    chosen = Plan([], [], [])
+    if request.selection != Selection():
+        chosen = plan(project, release, request.selection, sizes)
+    chosen = merge_plans(chosen, upgrade.tasks, upgrade.missing)
+    marker = _next_marker(request, upgrade.before, release)
+    built = generation(store, marker.generation)
+    ledger = read_ledger(built) if in_progress(store, marker) else dict(upgrade.kept)
+    todo, done = _split(chosen.tasks, ledger, request, built)
+    return Prepared(
+        *(request, store, upgrade.before, release, project, chosen, ledger),
+        *(tuple(todo), tuple(done), upgrade),
+    )
+
+
+def _next_marker(request: IngestRequest, marker: Marker | None, release: Release) -> Marker:
+    """What the lake is after an ingest."""
+    present = marker or Marker(release.version)
+    following = replace(
+        present,
+        release=release.version,
+        schema_version=SCHEMA_VERSION,
+        follows_latest=_follows_latest(request, marker),
+        origin=release.origin,
+        source=request.source.url,
+        synthetic=release.synthetic,
+    )
+    if needs_upgrade(present, release.version):
+        return replace(following, generation=present.generation + 1)
+    return following
 
 
 def _follows_latest(request: IngestRequest, marker: Marker | None) -> bool:
@@ -223,36 +265,99 @@ def ingest(
     Raises:
         LakeError: the lake cannot be written, or another process is writing to it.
     """
-    store, release = prepared.store, prepared.release.version
-    reports: list[MouseReport] = []
+    store = prepared.store
     create_lake(store, prepared.next_marker)
-    with writing(store, prepared.request.wait_s):
-        _note(prepared)
-        publish_project_tables(store, prepared.project.tables, release)
-        catalog = GrowingCatalog(store, release)
-
-        def publish(mouse: _Mouse) -> None:
-            missing = prepared.missing_of(mouse.id)
-            entries = publish_mouse(store, mouse.id, mouse.results, missing, release)
-            catalog.keep_up()
-            reports.append(MouseReport(mouse.id, tuple(entries)))
-            on_mouse(reports[-1])
-
-        unfinished = _mice_to_do(prepared, mice)
-        for mouse in [m for m in unfinished.values() if not m.tasks]:
-            publish(unfinished.pop(mouse.id))  # it has missing files only
-        tasks = _in_order(unfinished.values())
-        with closing(_convert(prepared, tasks)) as results:
-            for result in results:
-                on_file(result)
-                mouse = unfinished[result.task.mouse_id]
-                mouse.results.append(result)
-                if len(mouse.results) == len(mouse.tasks):
-                    publish(unfinished.pop(mouse.id))
-        if reports or not store.exists(CATALOG):
-            catalog.settle()
+    building = prepared.next_marker if prepared.upgrade else None
+    with changing(store, prepared.request.wait_s, building):
+        _check_unchanged(prepared)
+        if prepared.upgrade is None:
+            _note(prepared)
+            publish_project_tables(store, prepared.project.tables, prepared.release.version)
+            catalog = GrowingCatalog(store, prepared.release.version)
+            reports = _publish_mice(prepared, store, mice, on_file, on_mouse, catalog.keep_up)
+            if reports or not store.exists(CATALOG):
+                catalog.settle()
+        else:
+            reports = _upgrade(prepared, prepared.upgrade, on_file, on_mouse)
         clear(store.staging)
     return reports
+
+
+def _publish_mice(
+    prepared: Prepared,
+    store: Store,
+    mice: Iterable[int] | None,
+    on_file: OnFile,
+    on_mouse: OnMouse,
+    published: Callable[[], None],
+) -> list[MouseReport]:
+    """Converts the files to do and publishes them to a store, mouse by mouse."""
+    reports: list[MouseReport] = []
+
+    def publish(mouse: _Mouse) -> None:
+        missing = prepared.missing_of(mouse.id)
+        release = prepared.release.version
+        entries = publish_mouse(store, mouse.id, mouse.results, missing, release)
+        published()
+        reports.append(MouseReport(mouse.id, tuple(entries)))
+        on_mouse(reports[-1])
+
+    unfinished = _mice_to_do(prepared, store, mice)
+    for mouse in [m for m in unfinished.values() if not m.tasks]:
+        publish(unfinished.pop(mouse.id))  # it has missing files only
+    tasks = _in_order(unfinished.values())
+    with closing(_convert(prepared, store, tasks)) as results:
+        for result in results:
+            on_file(result)
+            mouse = unfinished[result.task.mouse_id]
+            mouse.results.append(result)
+            if len(mouse.results) == len(mouse.tasks):
+                publish(unfinished.pop(mouse.id))
+    return reports
+
+
+def _upgrade(
+    prepared: Prepared, upgrade: Upgrade, on_file: OnFile, on_mouse: OnMouse
+) -> list[MouseReport]:
+    """Builds the next generation of the lake, which the lake becomes unless files are lacking."""
+    store, marker = prepared.store, prepared.next_marker
+    carry = not upgrade.new_schema
+    kept, tables = upgrade.kept.values(), prepared.project.tables
+    built = begin(store, marker, kept, tables, carry=carry)
+    reports = _publish_mice(prepared, built, None, on_file, on_mouse, lambda: None)
+    if not upgrade_waits_for(prepared, reports):
+        complete(store, marker, upgrade.mice if carry else ())
+    return reports
+
+
+def upgrade_waits_for(prepared: Prepared, reports: Iterable[MouseReport]) -> list[Entry]:
+    """The files for which an upgrade has to wait: the lake has them, and they cannot be fetched.
+
+    Otherwise the lake would lose data because of a network that fails. A file that was fetched and
+    is damaged in the new release holds nothing up.
+    """
+    had_rows = prepared.upgrade.had_rows if prepared.upgrade else frozenset[tuple[str, int]]()
+    return [
+        entry
+        for report in reports
+        for entry in report.entries
+        if entry.status is Status.QUARANTINED
+        and (entry.file_kind.value, entry.file_key) in had_rows
+        and any(outcome.rule == Rule.FILE_READABLE for outcome in entry.held_back)
+    ]
+
+
+def _check_unchanged(prepared: Prepared) -> None:
+    """Checks that the lake still is what the plan was made for."""
+    present = read_marker(prepared.store)
+    planned = prepared.marker or prepared.next_marker
+    assert present is not None
+    for name in ("release", "schema_version", "generation"):
+        if getattr(present, name) != getattr(planned, name):
+            raise LakeError(
+                f"{prepared.store.root} was upgraded, rolled back or created by another command "
+                f"since this one was planned (release {present.release}). Run this one again."
+            )
 
 
 def _note(prepared: Prepared) -> None:
@@ -270,13 +375,13 @@ class _Mouse:
     results: list[FileResult] = field(default_factory=list[FileResult])
 
 
-def _mice_to_do(prepared: Prepared, mice: Iterable[int] | None) -> dict[int, _Mouse]:
+def _mice_to_do(prepared: Prepared, store: Store, mice: Iterable[int] | None) -> dict[int, _Mouse]:
     """Returns the mice with something to do, by id."""
     chosen = prepared.mice if mice is None else [m for m in prepared.mice if m in {*mice}]
     found = {mouse: _Mouse(mouse) for mouse in chosen}
     # Read again: another process may have ingested some of it between `prepare` and the lock.
-    ledger = read_ledger(prepared.store, chosen)
-    todo, _ = _split(prepared.todo, ledger, prepared.request, prepared.store)
+    ledger = read_ledger(store, chosen)
+    todo, _ = _split(prepared.todo, ledger, prepared.request, store)
     for task in todo:
         if task.mouse_id in found:
             found[task.mouse_id].tasks.append(task)
@@ -297,10 +402,10 @@ def _in_order(mice: Iterable[_Mouse]) -> list[FileTask]:
     return [t for mouse in ordered for t in sorted(mouse.tasks, key=size, reverse=True)]
 
 
-def _convert(prepared: Prepared, tasks: Sequence[FileTask]) -> Generator[FileResult]:
+def _convert(prepared: Prepared, store: Store, tasks: Sequence[FileTask]) -> Generator[FileResult]:
     """Yields the results of files: first what an interrupted run has finished, then the others."""
     request = prepared.request
-    settings = replace(prepared.settings, images=images_in_lake(prepared.store))
+    settings = replace(prepared.settings, images=images_in_lake(store))
     left: list[FileTask] = []
     for task in tasks:
         result = None if request.force else finished_before(task, settings)
@@ -351,7 +456,7 @@ def _with_ledger(task: FileTask, entry: Entry | None, request: IngestRequest) ->
 
     What an earlier run allowed stays allowed, unless the file is converted again with `force`.
     """
-    allowed = {
+    allowed = set(task.allowed) | {
         (table, allow.rule.value)
         for allow in request.allow
         if allow.file_key in (None, task.file_key)
@@ -374,13 +479,16 @@ def mice_of_release(request: IngestRequest) -> set[int]:
 
 
 def publish_project(prepared: Prepared) -> Mapping[str, pa.Table]:
-    """Publishes the project tables of the release, and nothing else.
+    """Publishes the project tables of the release, and nothing else; not those of an upgrade.
 
     Returns:
         The tables by name.
     """
     store, tables = prepared.store, prepared.project.tables
+    if prepared.upgrade is not None:
+        return tables  # they change together with all other tables
     create_lake(store, prepared.next_marker)
-    with writing(store, prepared.request.wait_s):
+    with changing(store, prepared.request.wait_s):
+        _check_unchanged(prepared)
         publish_project_tables(store, tables, prepared.release.version)
     return tables

@@ -16,6 +16,9 @@ STAGING = "_staging"
 DAGSTER = "_dagster"
 """Folder of Dagster's runs and settings in a local lake; no upgrade exchanges or copies it."""
 
+GENERATIONS = "_generations"
+"""Folder of what the lake held before an upgrade, and of what it is to hold after one."""
+
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group, DuckDB's own size: one session's rows are found in 23 ms, against 325 ms
 with a row group per session."""

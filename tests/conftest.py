@@ -203,7 +203,7 @@ def run_ingest() -> Ingest:
         *,
         force: bool = False,
         workers: int = 0,
-        release: str = "latest",
+        release: str | None = None,
         **selection: object,
     ) -> list[MouseReport]:
         chosen = Selection(**selection)  # type: ignore[arg-type]

@@ -458,7 +458,8 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _info(name: str, found: Found) -> dict[str, Any]:
-    return {"name": name, "size": found.size, "type": "file", "mtime": found.modified}
+    facts = {"size": found.size, "mtime": found.modified, "ETag": found.etag}
+    return {"name": name, "type": "file", **facts}
 
 
 def _before_wildcard(pattern: str) -> tuple[str, bool]:

@@ -40,7 +40,7 @@ BROKEN_PIPE = 141
 _TYPER_INTERRUPTED = 130
 
 _ORDER = (
-    *("plan", "ingest", "status", "releases", "diff", "verify", "check", "catalog"),
+    *("plan", "ingest", "status", "releases", "diff", "rollback", "verify", "check", "catalog"),
     *("sql", "tables", "describe", "rules", "sample", "ui"),
 )
 
@@ -141,6 +141,7 @@ app.command(rich_help_panel=BUILD_PANEL)(plan.plan)
 app.command(rich_help_panel=BUILD_PANEL)(status.status)
 app.command(rich_help_panel=BUILD_PANEL)(releases.releases)
 app.command(rich_help_panel=BUILD_PANEL)(releases.diff)
+app.command(rich_help_panel=BUILD_PANEL)(releases.rollback)
 app.command(rich_help_panel=BUILD_PANEL)(verify.verify)
 app.command(rich_help_panel=BUILD_PANEL)(check.check)
 app.command(rich_help_panel=BUILD_PANEL)(catalog.catalog)

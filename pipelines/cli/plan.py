@@ -10,10 +10,12 @@ import typer
 
 from pipelines.cli.extras import require_build
 from pipelines.cli.options import IngestOptions, JsonOption, with_options
-from pipelines.cli.terminal import one_line, print_json, print_table, say, size
+from pipelines.cli.releases import print_row_changes
+from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
     from pipelines.ingest import Prepared
+    from pipelines.upgrade import Upgrade
 
 
 @with_options()
@@ -23,6 +25,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what ingest would do, without doing it.
+
+    If the lake follows latest and the source has a newer release, or if this
+    version of vblake has other tables, that includes what the upgrade will do.
 
     It has the options of ingest. --where applies to each file, over the columns
     of behavior_sessions, ophys_sessions and ophys_experiments.
@@ -46,6 +51,8 @@ def plan(
         f"release {prepared.release.version} from {prepared.request.source.url} "
         f"into {prepared.store.root}"
     )
+    if prepared.upgrade is not None:
+        _print_upgrade(prepared.upgrade)
     mice = sorted({file["mouse_id"] for file in files})
     print_table(
         (">mouse", ">files", ">to do", ">size", ">fetch at most", ">done", ">missing"),
@@ -58,6 +65,28 @@ def plan(
         )
     for warning in warnings:
         say(one_line(f"warning: {warning}"), err=True)
+
+
+def _upgrade(upgrade: Upgrade) -> dict[str, Any]:
+    """What an upgrade does, as `--json` shows it."""
+    return {
+        "reason": upgrade.reason,
+        "from_release": upgrade.before.release,
+        "from_schema_version": upgrade.before.schema_version,
+        "files": {name.replace(" ", "_"): n for name, n in upgrade.counts.items()},
+        "files_left_out": upgrade.left,
+        "project_tables": {name: asdict(changes) for name, changes in upgrade.rows.items()},
+    }
+
+
+def _print_upgrade(upgrade: Upgrade) -> None:
+    say(f"upgrade of what the lake holds: {upgrade.reason}")
+    say(f"files: {', '.join(f'{n:,} {name}' for name, n in upgrade.counts.items())}")
+    print_row_changes(upgrade.rows)
+    if upgrade.left:
+        others = counted(upgrade.left, "file")
+        say(f"{others} of the release are not in the lake and stay out unless they are selected")
+    say("vblake ingest does it; vblake rollback goes back to what the lake is now")
 
 
 def _files(prepared: Prepared) -> list[dict[str, Any]]:
@@ -124,6 +153,7 @@ def _plan_json(
         "release": prepared.release.version,
         "source": prepared.request.source.url,
         "lake": prepared.store.root,
+        "upgrade": None if prepared.upgrade is None else _upgrade(prepared.upgrade),
         **_work(files),
         "mice": [{"mouse_id": mouse, **_work(files, mouse)} for mouse in mice],
         "warnings": warnings,

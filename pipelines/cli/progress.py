@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipelines.convert.staged import FileResult
     from pipelines.ingest import MouseReport, Prepared
     from pipelines.lake.ledger import Entry, TableOutcome
+    from pipelines.upgrade import Upgrade
 
 SOME_MISSING = 3
 """Exit code of `ingest` if some files or tables could not be ingested and the rest is done."""
@@ -157,10 +158,44 @@ def print_nothing_to_do(prepared: Prepared) -> int:
     parts = [f"{counted(len(prepared.done), 'selected file')} already in the lake"]
     if missing := len(prepared.missing):
         parts.append(f"{missing:,} without a file in the release")
-    say(f"Nothing to do: {', '.join(parts)}")
+    say(f"Nothing to {'read' if prepared.upgrade else 'do'}: {', '.join(parts)}")
     held_back = prepared.held_back()
     _print_held_back(held_back)
+    print_upgraded(prepared, ())
     return SOME_MISSING if held_back else 0
+
+
+def print_upgrade(upgrade: Upgrade) -> None:
+    """Prints that an ingest will upgrade the lake, why, and how not to."""
+    before = upgrade.before
+    counts = ", ".join(f"{n:,} {name}" for name, n in upgrade.counts.items())
+    say(f"upgrade: {upgrade.reason}; files: {counts}")
+    if before.release != upgrade.release and before.follows_latest:
+        say(f"the lake follows latest; --release {before.release} would pin it to what it holds")
+
+
+def print_upgraded(prepared: Prepared, reports: Iterable[MouseReport]) -> int:
+    """Prints whether the lake was upgraded.
+
+    Returns:
+        The exit code: 0, or 3 if the upgrade waits for files.
+    """
+    from pipelines.ingest import upgrade_waits_for
+
+    if prepared.upgrade is None:
+        return 0
+    root, before = prepared.store.root, prepared.upgrade.before
+    if waiting := upgrade_waits_for(prepared, reports):
+        say(
+            f"{root} still holds release {before.release}: {counted(len(waiting), 'file')} of it "
+            "could not be fetched in the new version. The same command goes on from here."
+        )
+        return SOME_MISSING
+    say(
+        f"{root} holds release {prepared.upgrade.release} now; "
+        f"vblake rollback --lake {quote(root)} goes back to what it was"
+    )
+    return 0
 
 
 def _print_held_back(tables: Iterable[tuple[Entry, TableOutcome]]) -> None:
@@ -196,6 +231,7 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
         name = e.object_key or f"{e.file_kind.value} {e.file_key}"
         say(one_line(f"{e.status.value}: {_named(name, str(e.error))}"))
     _print_held_back(held_back)
+    waits = print_upgraded(prepared, reports)
     root = prepared.store.root
     say(f"catalog: {root}/{CATALOG}")
     if bad:
@@ -206,4 +242,4 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
     else:
         query = "FROM _held_back" if held_back else "SELECT * FROM behavior_sessions"
         say(f'Next: vblake sql --lake {quote(root)} "{query}"')
-    return SOME_MISSING if bad or held_back else 0
+    return SOME_MISSING if bad or held_back or waits else 0

@@ -1,14 +1,21 @@
-"""The commands about the releases of a source: releases and diff."""
+"""The commands about releases: releases, diff and rollback."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.cli.extras import require_build
-from pipelines.cli.options import IngestOptions, JsonOption, with_options
+from pipelines.cli.options import (
+    DEFAULT_LAKE,
+    IngestOptions,
+    JsonOption,
+    LakeOption,
+    with_options,
+)
 from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
@@ -139,6 +146,26 @@ def diff(
         for change, keys in _keys(files).items():
             for key in keys:
                 say(one_line(f"{change}: {key}"))
+
+
+def rollback(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
+    """Go back to what the lake was before its last upgrade or removal, at once.
+
+    It then stays at that release until another is asked for (--release latest
+    follows again). A second rollback goes forward again. Nothing is fetched.
+
+    [dim]Example:[/dim]  vblake rollback --lake lake
+    """
+    from pipelines.lake.store import open_store
+    from pipelines.next_generation import roll_back
+
+    store = open_store(lake)
+    marker = roll_back(store)
+    if as_json:
+        print_json({"lake": store.root, "release": marker.release, "generation": marker.generation})
+        return
+    say(f"{store.root} holds release {marker.release} again, and is pinned to it")
+    say(f"vblake rollback --lake {quote(store.root)} goes forward again")
 
 
 _KINDS = ("behavior_sessions", "experiments")

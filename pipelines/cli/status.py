@@ -21,11 +21,14 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
 
     [dim]Example:[/dim]  vblake status --lake lake
     """
+    from pipelines.lake.generations import settle
     from pipelines.lake.ledger import TableOutcome
     from pipelines.lake.status import lake_status
     from pipelines.lake.store import open_store
 
-    found = lake_status(open_store(lake))
+    store = open_store(lake)
+    settle(store)
+    found = lake_status(store)
     if as_json:
         print_json(found)
         return

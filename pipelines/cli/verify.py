@@ -28,10 +28,12 @@ def verify(
     """
     from pipelines.check.finding import Finding
     from pipelines.check.lake import verify
+    from pipelines.lake.generations import settle
     from pipelines.lake.store import open_store
     from schemas.checks import Level
 
     store = open_store(lake)
+    settle(store)
     read: list[str] = []
     exceptions: list[Finding] = []
     problems = verify(store, deep=not quick, on_file=read.append, on_known=exceptions.append)

@@ -161,6 +161,11 @@ class Entry:
         return (self.release, self.file_kind.value, self.file_key)
 
     @property
+    def requested(self) -> set[str]:
+        """The tables that an ingest was asked for, whatever became of them."""
+        return {t.table for t in self.tables if t.status is not TableStatus.NOT_REQUESTED}
+
+    @property
     def row_counts(self) -> dict[str, int]:
         """Rows of each table that was read; tables that are held back are not among them."""
         read = (TableStatus.INGESTED, TableStatus.ABSENT)
@@ -282,10 +287,13 @@ def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:
         row["file_kind"] = FileKind(row["file_kind"])
         row["status"] = Status(row["status"])
         row["warnings"] = tuple(row["warnings"])
-        row["known_defects"] = tuple(Occurrence(**item) for item in row["known_defects"])
-        row["tables"] = tuple(TableOutcome.from_dict(item) for item in row["tables"])
-        row["images"] = tuple(row["images"])
-        yield Entry(mouse_id=mouse_id, **row)
+        row["known_defects"] = tuple(Occurrence(**item) for item in row.get("known_defects", ()))
+        row["tables"] = tuple(TableOutcome.from_dict(item) for item in row.get("tables", ()))
+        row["images"] = tuple(row.get("images", ()))
+        # A lake of another schema version has other columns.
+        known: dict[str, Any] = {n: v for n, v in row.items() if n in Entry.__annotations__}
+        known["mouse_id"] = mouse_id
+        yield Entry(**known)
 
 
 def _columns(entries: list[Entry]) -> dict[str, Any]:
@@ -328,7 +336,15 @@ def read_ledger(store: Store, mice: Iterable[int] | None = None) -> Ledger:
 def publish_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release: str) -> None:
     """Adds or replaces entries of one mouse."""
     ledger = read_mouse(store, mouse_id) | {e.identity: e for e in entries}
-    rows = [ledger[identity] for identity in sorted(ledger)]
+    write_mouse(store, mouse_id, ledger.values(), release)
+
+
+def write_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release: str) -> None:
+    """Makes these entries the ledger of one mouse; without any, it has none."""
+    rows = sorted(entries, key=lambda entry: entry.identity)
+    if not rows:
+        store.remove(relative_path(LEDGER, mouse_id=mouse_id))
+        return
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"ledger-{mouse_id}.parquet"
     write_table(LEDGER, staged, [conform(LEDGER, _columns(rows), len(rows))], release=release)

@@ -164,6 +164,18 @@ def supersede(new: Path, standing: Path, target: Path) -> bool:
     return True
 
 
+def may_replace(earlier: Path, standing: Path) -> bool:
+    """Whether an earlier version of a file may take its place as it is.
+
+    It may if all data of the standing file are beyond the end of the earlier one, so that readers
+    with the footer of the standing file fail instead of reading other data.
+    """
+    try:
+        return _Layout.of(standing).start >= earlier.stat().st_size
+    except (pa.ArrowException, OSError):  # it is damaged, so nobody is reading it
+        return True
+
+
 def _place(length: int, old: _Layout, *, reuse: bool) -> int:
     """Returns where data of this length go.
 

@@ -13,16 +13,17 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.lake.swap import put
+from pipelines.lake.swap import link_all, put, replace_folder
 from pipelines.os_errors import first_line
 from schemas.errors import LakeError
-from schemas.layout import STAGING
+from schemas.layout import GENERATIONS, STAGING
 from vblake.files import s3_file_system
 
 if TYPE_CHECKING:
@@ -31,11 +32,21 @@ if TYPE_CHECKING:
     from vblake.bucket import BucketFiles
 
 
+_COPIES = 16
+"""Objects of S3 that are copied at a time."""
+
+
 @dataclass(frozen=True)
 class LocalStore:
-    """A lake in a local folder. Paths are relative to the lake, with forward slashes."""
+    """A lake in a local folder. Paths are relative to the lake, with forward slashes.
+
+    Attributes:
+        folder: the lake's folder, or that of one of its generations (`lake.generations`).
+        lake: the lake's folder in the second case.
+    """
 
     folder: Path
+    lake: Path | None = None
 
     @property
     def root(self) -> str:
@@ -45,7 +56,7 @@ class LocalStore:
     @property
     def staging(self) -> Path:
         """Local folder for files that are not published yet, on a local lake's file system."""
-        return self.folder / STAGING
+        return (self.lake or self.folder) / STAGING
 
     def read(self, path: str) -> bytes | None:
         """A small file's bytes, None if there is none."""
@@ -61,6 +72,7 @@ class LocalStore:
     def write(self, path: str, data: bytes) -> None:
         """Writes a small file atomically."""
         self.staging.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         staged = self.staging / f"write-{uuid.uuid4().hex}"
         staged.write_bytes(data)
         self.publish(staged, path)
@@ -122,6 +134,35 @@ class LocalStore:
         )
         return {p.relative_to(self.folder).as_posix(): p.stat().st_size for p in found}
 
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders in a folder, sorted; none if it does not exist."""
+        place = self.folder / path
+        return sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
+
+    def within(self, path: str) -> LocalStore:
+        """The storage of a generation of this lake."""
+        return LocalStore(self.folder / path, self.folder)
+
+    def copy_folder(self, path: str, other: str) -> None:
+        """Makes a folder with the files of another: further names of the same files.
+
+        Where the file system has no hard links, they are copied.
+        """
+        link_all(self.folder / path, self.folder / other)
+
+    def replace_folder(self, path: str, other: str) -> None:
+        """Puts the files of a folder in the place of another's, in one step.
+
+        It removes the other folder if there is no such folder.
+        """
+        fresh = self.staging / f"incoming-{uuid.uuid4().hex}"
+        link_all(self.folder / path, fresh)
+        replace_folder(fresh, self.folder / other, away=self.folder / GENERATIONS)
+
+    def drop(self, path: str) -> None:
+        """Removes a folder and all that is in it."""
+        shutil.rmtree(self.folder / path, ignore_errors=True)
+
 
 def _unreadable(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
@@ -130,7 +171,7 @@ def _unreadable(error: OSError) -> None:
 
 @dataclass
 class S3Store:
-    """A lake under an `s3://` prefix, with the methods of `LocalStore`.
+    """A lake under an `s3://` prefix, with the attributes and methods of `LocalStore`.
 
     Credentials and endpoint come from the usual AWS settings (AWS_ENDPOINT_URL, profiles, ...).
 
@@ -141,6 +182,7 @@ class S3Store:
 
     url: str
     before_write: Callable[[], None] | None = field(default=None, compare=False)
+    lake: str | None = None
 
     @property
     def root(self) -> str:
@@ -148,7 +190,7 @@ class S3Store:
 
     @property
     def staging(self) -> Path:
-        name = hashlib.blake2b(self.root.encode(), digest_size=8).hexdigest()
+        name = hashlib.blake2b((self.lake or self.root).encode(), digest_size=8).hexdigest()
         return Path(tempfile.gettempdir()) / f"vblake-{os.getuid()}-{name}"
 
     @cached_property
@@ -228,6 +270,45 @@ class S3Store:
             k.removeprefix(prefix): int(v["size"])
             for k, v in found.items()
             if k.endswith(".parquet")
+        }
+
+    def folders(self, path: str = "") -> list[str]:
+        names = (name.split("/") for name in self._tags(path))
+        return sorted({name[0] for name in names if len(name) > 1})
+
+    def within(self, path: str) -> S3Store:
+        return S3Store(f"{self.root}/{path}", self.before_write, self.root)
+
+    def copy_folder(self, path: str, other: str) -> None:
+        self._copy(path, other, self._tags(path))
+
+    def replace_folder(self, path: str, other: str) -> None:
+        """As in `LocalStore`, but object by object, and only those that differ."""
+        fresh, standing = self._tags(path), self._tags(other)
+        self._copy(path, other, [n for n, tag in fresh.items() if standing.get(n) != tag])
+        for name in standing.keys() - fresh.keys():
+            self.remove(f"{other}/{name}")
+
+    def drop(self, path: str) -> None:
+        for name in self._tags(path):
+            self.remove(f"{path}/{name}")
+
+    def _copy(self, path: str, other: str, names: Iterable[str]) -> None:
+        """Has S3 copy objects from one folder to another, several at a time."""
+        with self._writing(other) as s3, ThreadPoolExecutor(_COPIES) as pool:
+            pairs = ((self._url(f"{path}/{n}"), self._url(f"{other}/{n}")) for n in names)
+            for _ in pool.map(lambda pair: s3.copy(*pair), pairs):
+                if self.before_write is not None:
+                    self.before_write()
+
+    def _tags(self, path: str) -> dict[str, tuple[int, str]]:
+        """Size and entity tag of every object in a folder, by its name below it."""
+        place = self._url(path).rstrip("/")
+        prefix = f"{place.removeprefix('s3://')}/"
+        found: dict[str, dict[str, Any]] = self.bucket.find(place, detail=True)
+        return {
+            name.removeprefix(prefix): (int(facts["size"]), str(facts["ETag"]))
+            for name, facts in found.items()
         }
 
 

@@ -1,10 +1,12 @@
-"""Puts a finished Parquet file in its place in a local lake, in one step."""
+"""Puts a finished Parquet file, or the folder of a table, in its place in one step."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
 import uuid
 from pathlib import Path
 
@@ -16,7 +18,12 @@ _NO_LINKS = (
     errno.EPERM,
     errno.EXDEV,
 )
-"""The errors of file systems without hard links."""
+"""The errors of file systems without hard links, or without an exchange of folders."""
+_AT_FDCWD = -100
+_EXCHANGE = 2
+"""RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS."""
+REPLACED = "replaced-"
+"""Start of the name of a folder that was replaced."""
 
 
 def put(staged: Path, target: Path, staging: Path) -> None:
@@ -64,3 +71,49 @@ def _link(path: Path, other: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         shutil.copyfile(path, other)
+
+
+def link_all(folder: Path, other: Path) -> None:
+    """Makes a folder with further names of all files of another one."""
+    for place, _, names in os.walk(folder):
+        target = other / Path(place).relative_to(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _link(Path(place, name), target / name)
+
+
+def replace_folder(fresh: Path, folder: Path, away: Path) -> None:
+    """Puts a new folder in the place of another, in one step where the file system can.
+
+    Args:
+        fresh: the new folder; if it does not exist, the other one is removed.
+        folder: the folder to replace; it may not exist yet.
+        away: folder for the old one: a reader may be about to list it.
+    """
+    old = away / f"{REPLACED}{uuid.uuid4().hex}"
+    if not folder.is_dir():
+        if fresh.is_dir():
+            fresh.rename(folder)
+    elif not fresh.is_dir():
+        folder.rename(old)
+    elif _exchange(fresh, folder):
+        fresh.rename(old)
+    else:  # NFS, SMB, some FUSE: the table is missing for a moment
+        folder.rename(old)
+        fresh.rename(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two folders in one step; returns False where that is not possible."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    try:
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(*names, _EXCHANGE)
+        else:
+            failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE)
+    except AttributeError:  # a C library without the function
+        return False
+    if failed and (code := ctypes.get_errno()) not in _NO_LINKS:
+        raise OSError(code, os.strerror(code), str(other))
+    return not failed

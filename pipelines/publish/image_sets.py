@@ -48,12 +48,12 @@ def _images_at(store: Store, path: str) -> dict[str, Image]:
     try:
         with reading(store, path):
             file = store.parquet(path)
-            return _images_of(file) if file else {}
+            return images_of(file) if file else {}
     except DamagedError:
         return {}  # the images are written again
 
 
-def _images_of(file: pq.ParquetFile) -> dict[str, Image]:
+def images_of(file: pq.ParquetFile) -> dict[str, Image]:
     """Returns the images of a Parquet file by name, in the order of its rows."""
     found: dict[str, list[str]] = json.loads(file.schema_arrow.metadata.get(b"images", b"{}"))
     return {name: Image(*fields) for name, fields in found.items()}
@@ -106,7 +106,7 @@ def _union(
     with reading(store, path):
         present, added = store.parquet(path), pq.ParquetFile(staged)
         assert present is not None
-        images = _images_of(added)
+        images = images_of(added)
         numbers = {name: (added, number) for number, name in enumerate(images) if name in new}
         numbers |= {name: (present, number) for number, name in enumerate(held)}
         # Each image is a row group, in the order of the names.

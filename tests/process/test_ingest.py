@@ -111,7 +111,9 @@ def test_a_folder_with_other_things_is_not_taken_for_a_lake(
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
 
 
-def test_a_lake_holds_one_release(lake: Path, bucket: Path, run_ingest: Ingest) -> None:
+def test_a_lake_that_follows_latest_goes_over_to_a_new_release_and_a_pinned_one_stays(
+    lake: Path, bucket: Path, run_ingest: Ingest
+) -> None:
     manifests = bucket / "visual-behavior-ophys/manifests"
     text = (
         next(manifests.iterdir())
@@ -119,11 +121,13 @@ def test_a_lake_holds_one_release(lake: Path, bucket: Path, run_ingest: Ingest) 
         .replace('"manifest_version": "1.1.0"', '"manifest_version": "1.2.0"')
     )
     (manifests / "visual-behavior-ophys_project_manifest_v1.2.0.json").write_text(text)
-    with pytest.raises(LakeError) as caught:
-        run_ingest(bucket, lake)
-    assert str(caught.value) == (
-        f"{lake} holds release 1.1.0, not 1.2.0. Keep one lake per release: give another --lake, or --release 1.1.0."
-    )
+    before = contents(lake)
+    assert run_ingest(bucket, lake, release="1.1.0") == []  # pins it
+    assert run_ingest(bucket, lake) == []
+    assert query(lake, "SELECT DISTINCT release FROM source_files") == [("1.1.0",)]
+    assert run_ingest(bucket, lake, release="latest") == []  # no file is read again
+    assert query(lake, "SELECT DISTINCT release FROM source_files") == [("1.2.0",)]
+    assert contents(lake) == before
 
 
 def test_what_another_ingest_has_done_meanwhile_is_not_done_again(

@@ -1,0 +1,115 @@
+"""A lake goes over to another release and back: what is read again, what goes, what readers see."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from builders.lakes import behavior_file, contents, file_key, files, query
+from builders.releases import revise, write_release
+
+from pipelines.check.lake import verify
+from pipelines.lake.marker import read_marker
+from pipelines.lake.store import LocalStore
+from pipelines.next_generation import roll_back
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Release 1.1.0 in a lake, and a bucket whose 1.2.0 differs.
+
+    Attributes:
+        bucket: the folder with both.
+        lake: with all of 1.1.0.
+        changed: a behaviour file of which 1.2.0 has another version.
+        gone: a plane that 1.2.0 lacks; it gave the behaviour of its session.
+        added: a plane that only 1.2.0 has.
+    """
+
+    bucket: Path
+    lake: Path
+    changed: int
+    gone: int
+    added: int
+
+
+def planes(lake: Path) -> list[tuple[int, int]]:
+    """The first and the last plane of each session with more than two."""
+    return query(
+        lake,
+        "SELECT ophys_experiment_id[1], ophys_experiment_id[-1] FROM behavior_sessions "
+        "WHERE len(ophys_experiment_id) > 1 ORDER BY len(ophys_experiment_id) DESC, 1",
+    )
+
+
+@pytest.fixture(scope="module")
+def both(
+    sample_bucket: Path, sample_lake: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Releases:
+    folder = tmp_path_factory.mktemp("releases")
+    bucket, lake = folder / "bucket", folder / "lake"
+    shutil.copytree(sample_bucket, bucket)
+    (first, last), *_ = planes(sample_lake)
+    file = behavior_file(bucket)
+    write_release(bucket, "1.0.9")  # everything, to start from
+    write_release(bucket, "1.1.0", without=[last])
+    _ingest(bucket, lake)
+    revise(file)
+    write_release(bucket, "1.2.0", without=[first], base="1.0.9")
+    return Releases(bucket, lake, file_key(file), first, last)
+
+
+def _ingest(bucket: Path, lake: Path, release: str | None = None, **selection: object) -> list[int]:
+    """Ids of the files that were read."""
+    from pipelines.ingest import ingest, prepare
+    from pipelines.release.selection import Selection
+    from pipelines.request import IngestRequest
+    from pipelines.source.base import SourceSpec
+
+    request = IngestRequest(
+        SourceSpec(str(bucket)),
+        str(lake),
+        release=release,
+        workers=0,
+        selection=Selection(**selection),  # type: ignore[arg-type]
+    )
+    return sorted(e.file_key for report in ingest(prepare(request)) for e in report.entries)
+
+
+def test_an_upgrade_makes_the_lake_that_an_ingest_of_the_new_release_makes(
+    both: Releases, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(both.lake, lake)
+    before = files(lake)
+    assert _ingest(both.bucket, lake, "1.2.0") == sorted(
+        {both.changed, both.added} | _givers(lake, both)
+    )
+    fresh = tmp_path / "fresh"
+    _ingest(both.bucket, fresh)
+    assert contents(lake) == contents(fresh)
+    assert verify(LocalStore(lake)) == []
+    assert query(lake, "SELECT DISTINCT release FROM source_files") == [("1.2.0",)]
+    kept = [name for name, facts in files(lake).items() if before.get(name) == facts]
+    assert len(kept) > len(before) / 2, "files that did not change are the same files"
+    roll_back(LocalStore(lake))
+    assert contents(lake) == contents(both.lake)
+    assert verify(LocalStore(lake)) == []
+    marker = read_marker(LocalStore(lake))
+    assert marker is not None
+    assert (marker.release, marker.follows_latest) == ("1.1.0", False)
+    assert _ingest(both.bucket, lake) == [], "pinned: it is not upgraded again"
+    roll_back(LocalStore(lake))
+    assert contents(lake) == contents(fresh)
+
+
+def _givers(lake: Path, both: Releases) -> set[int]:
+    """The plane that gives the behaviour of the session that lost its first one."""
+    ((giver,),) = query(
+        lake,
+        "SELECT ophys_experiment_id[1] FROM behavior_sessions "
+        f"WHERE list_contains(ophys_experiment_id, {both.added})",
+    )
+    return {giver}
