@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from builders.lakes import behavior_file, contents, edit, file_key, query
 
 from assets.definitions import definitions, defs
-from assets.instance import dagster_home
+from assets.instance import dagster_home, has_unfinished_runs
 from assets.jobs import run_config
 from assets.partitions import MICE, register_mice
 from assets.resources import IngestHooks, ingest_options
@@ -22,11 +24,11 @@ from assets.schedules import update
 from assets.sensors import mice_in_release
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import MouseReport, ignore, prepare
+from pipelines.ingest import MouseReport, Prepared, ignore, prepare
 from pipelines.lake.marker import Marker, create_lake
 from pipelines.lake.store import open_store
 from schemas import TABLES, Subject
-from schemas.errors import VblakeError
+from schemas.errors import LakeError, TransientSourceError, VblakeError
 
 FROM_NWB = {
     t.name for t in TABLES.values() if t.subject is not Subject.PROJECT and not t.by_name_only
@@ -293,6 +295,75 @@ def test_a_run_that_is_stopped_is_recorded_as_failed(
     with dg.DagsterInstance.get() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
         assert len(marked(instance, "trials")) == 1
+
+
+_KILLED = """
+import os, signal, sys
+import assets.assets
+from assets.run import run_in_this_process
+from pipelines.cli.options import IngestOptions
+from pipelines.ingest import ignore, prepare
+
+def killed(*_):  # a mouse is in the lake and not reported yet
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    assets.assets.materialization = killed
+    options = IngestOptions(source=sys.argv[1], lake=sys.argv[2], workers=1)
+    prepared = prepare(options.request())
+    run_in_this_process(options, prepared, on_file=ignore, on_mouse=ignore)
+"""
+
+
+def test_the_command_after_a_kill_marks_the_dead_run_and_what_it_published(
+    sample_bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    lake, script = tmp_path / "lake", tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, script, sample_bucket, lake], env=environment, capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (published,) = mice_of_ledger(lake)
+    with dg.DagsterInstance.get() as instance:
+        (dead,) = instance.get_runs()
+        assert dead.status is dg.DagsterRunStatus.STARTED
+        assert marked(instance, "trials") == set()
+    (report,) = command(sample_bucket, lake)
+    with dg.DagsterInstance.get() as instance:
+        assert marked(instance, "trials") == {str(published), str(report.mouse_id)}
+        statuses = {run.run_id: run.status for run in instance.get_runs()}
+        assert statuses.pop(dead.run_id) is dg.DagsterRunStatus.FAILURE
+        assert list(statuses.values()) == [dg.DagsterRunStatus.SUCCESS]
+    assert not has_unfinished_runs(str(lake))
+
+
+def mice_of_ledger(lake: Path) -> list[int]:
+    return [int(f.name.partition("=")[2]) for f in (lake / "source_files").iterdir()]
+
+
+def test_a_passing_fault_is_tried_again_and_others_are_not(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assets.faults.RETRY_AFTER_S", 0.0)
+    tries: list[int] = []
+
+    def fails(error: Exception) -> IngestHooks:
+        def prepare(_: object) -> Prepared:
+            tries.append(1)
+            raise error
+
+        return IngestHooks(prepare)
+
+    options = IngestOptions(lake=str(tmp_path / "lake"))
+    busy = TransientSourceError("HTTP 503.")
+    assert not run_job(instance, options, [], {"trials"}, fails(busy)).success
+    assert len(tries) == 4
+    tries.clear()
+    result = run_job(instance, options, [], {"trials"}, fails(LakeError("The disk is full.")))
+    assert failure(result) == "The disk is full."
+    assert len(tries) == 1
 
 
 def test_a_record_that_cannot_be_written_is_one_line(

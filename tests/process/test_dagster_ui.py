@@ -1,21 +1,28 @@
-"""`vblake ui`: runs, checks, a backfill and a re-execution, asked for as the web interface does."""
+"""`vblake ui`: all that an engineer does there, asked for as the web interface asks for it."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders.command import COMMAND, vblake
-from builders.lakes import query
+from builders.lakes import behavior_file, query
+
+from pipelines.check.lake import verify
+from pipelines.lake.lock import writing
+from pipelines.lake.store import LocalStore
 
 SECONDS = 180
 """Longest wait for a server, a run or a backfill, on a machine that is busy with other things."""
@@ -24,15 +31,22 @@ REPOSITORY = {
     "repositoryLocationName": "assets.definitions",
     "repositoryName": "__repository__",
 }
-LAUNCH = """mutation($p: ExecutionParams!) { launched: %s(executionParams: $p) { __typename
+LAUNCH = """mutation($p: ExecutionParams!) { launched: launchPipelineExecution(executionParams: $p) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } ... on InvalidSubsetError { message } } }
 """
 BACKFILL = """mutation($b: LaunchBackfillParams!) {
   launched: launchPartitionBackfill(backfillParams: $b) { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 BACKFILL_STATUS = """query($id: String!) { found: partitionBackfillOrError(backfillId: $id)
-  { ... on PartitionBackfill { status } } }"""
+  { ... on PartitionBackfill { status runs { runId } } } }"""
 STATUS = "query($id: ID!) { found: runOrError(runId: $id) { ... on Run { status } } }"
+REEXECUTE = """mutation($p: ReexecutionParams!) { launched: launchRunReexecution(reexecutionParams: $p)
+  { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+TERMINATE = """mutation($id: String!) { launched: terminateRun(runId: $id) { __typename } }"""
+TABLES = "{ found: assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name } } } } }"
+EVENTS = """query($id: ID!) { found: logsForRun(runId: $id) { ... on EventConnection { events
+  { __typename ... on MessageEvent { message } ... on MaterializationEvent { assetKey { path } partition
+    metadataEntries { label ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue } } } } } } }"""
 LATEST = """{ found: runsOrError(limit: 1) { ... on Runs { results
   { runId status runConfigYaml assetSelection { path } } } } }"""
 CONFIG = "query($id: ID!) { found: runOrError(runId: $id) { ... on Run { runConfigYaml } } }"
@@ -42,6 +56,9 @@ PARTITIONS = """query($key: AssetKeyInput!) { found: assetNodeOrError(assetKey: 
 CHECKS = """query($id: ID!) { found: logsForRun(runId: $id) { ... on EventConnection { events
   { ... on AssetCheckEvaluationEvent { evaluation { checkName success assetKey { path } } } } } } }
 """
+
+
+FORCE = {"resources": {"options": {"config": {"force": True}}}}
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -83,31 +100,82 @@ class Ui:
         assets: list[str],
         *,
         mouse: str | None = None,
-        checks: list[str] | None = None,
-        mutation: str = "launchPipelineExecution",
-        **more: Any,
+        checks: list[tuple[str, str]] | None = None,
+        job: str = "__ASSET_JOB",
+        config: str = "{}",
     ) -> str:
-        """Starts a run and waits until it has succeeded; returns its id."""
+        """Starts a run, with the checks of its assets unless others are given; returns its id."""
+        if checks is None:
+            checks = [(name, check) for name in assets for check in self.tables()[name]]
         selector = REPOSITORY | {
-            "jobName": more.pop("job", "__ASSET_JOB"),
+            "pipelineName": job,
             "assetSelection": [{"path": [name]} for name in assets],
-            "assetCheckSelection": None
-            if checks is None
-            else [{"assetKey": {"path": [name]}, "name": "verified"} for name in checks],
+            "assetCheckSelection": [
+                {"assetKey": {"path": [name]}, "name": check} for name, check in checks
+            ],
         }
         tags = [{"key": "dagster/partition", "value": mouse}] if mouse else []
         parameters = {
             "selector": selector,
             "mode": "default",
-            "runConfigData": more.pop("config", "{}"),
-            "executionMetadata": {"tags": tags, **more},
+            "runConfigData": config,
+            "executionMetadata": {"tags": tags},
         }
-        launched = self.ask(LAUNCH % mutation, p=parameters)
+        return self.launched(LAUNCH, p=parameters)
+
+    def launched(self, mutation: str, **variables: object) -> str:
+        """The id of the run that a mutation starts."""
+        launched = self.ask(mutation, **variables)
         assert launched["__typename"] == "LaunchRunSuccess", launched
         run: str = launched["run"]["runId"]
-        ended = ("SUCCESS", "FAILURE", "CANCELED")
-        assert until(lambda: self.ends(STATUS, run, ended)) == "SUCCESS"
         return run
+
+    def run(self, *args: Any, **options: Any) -> str:
+        """Starts a run and waits until it has succeeded; returns its id."""
+        return self.succeeds(self.launch(*args, **options))
+
+    def succeeds(self, run: str) -> str:
+        status = until(lambda: self.ends(STATUS, run, ("SUCCESS", "FAILURE", "CANCELED")))
+        assert status == "SUCCESS", self.log(run)
+        return run
+
+    def reexecute(self, run: str, strategy: str) -> str:
+        """Presses Re-execute on a run's page, and waits until the new one has succeeded."""
+        wanted = {"parentRunId": run, "strategy": strategy}
+        return self.succeeds(self.launched(REEXECUTE, p=wanted))
+
+    def backfill(self, tables: list[str], mice: list[str]) -> list[dict[str, Any]]:
+        """Launches a backfill and waits until it has succeeded; returns its runs."""
+        wanted = {"assetSelection": [{"path": [name]} for name in tables], "partitionNames": mice}
+        backfill = self.ask(BACKFILL, b=wanted)["backfillId"]
+        ended = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
+        assert until(lambda: self.ends(BACKFILL_STATUS, backfill, ended)) == "COMPLETED_SUCCESS"
+        return self.ask(BACKFILL_STATUS, id=backfill)["runs"]
+
+    def tables(self) -> dict[str, list[str]]:
+        """The names of the checks of each asset."""
+        return {
+            node["assetKey"]["path"][0]: [
+                c["name"] for c in node["assetChecksOrError"].get("checks", [])
+            ]
+            for node in self.ask(TABLES)
+        }
+
+    def log(self, run: str) -> list[str]:
+        """What a run has said."""
+        return [e["message"] for e in self.ask(EVENTS, id=run)["events"] if e.get("message")]
+
+    def numbers(self, run: str) -> dict[tuple[str, str | None], dict[str, float]]:
+        """The numbers of each materialisation of a run, by table and mouse."""
+        return {
+            (e["assetKey"]["path"][0], e["partition"]): {
+                m["label"]: m.get("intValue", m.get("floatValue"))
+                for m in e["metadataEntries"]
+                if "intValue" in m or "floatValue" in m
+            }
+            for e in self.ask(EVENTS, id=run)["events"]
+            if e["__typename"] == "MaterializationEvent"
+        }
 
     def ends(self, text: str, number: str, states: tuple[str, ...]) -> str | None:
         """The status of a run or backfill if it is one of these."""
@@ -120,10 +188,10 @@ class Ui:
         done = found["assetPartitionStatuses"]["materializedPartitions"]
         return sorted(found["partitionKeys"]), sorted(done)
 
-    def checks(self, run: str) -> dict[str, bool]:
-        """The tables that a run has checked, and whether they passed."""
+    def checks(self, run: str) -> dict[tuple[str, str], bool]:
+        """The checks that a run has evaluated, and whether they passed."""
         events = [e["evaluation"] for e in self.ask(CHECKS, id=run)["events"] if e]
-        return {e["assetKey"]["path"][0]: e["success"] for e in events}
+        return {(e["assetKey"]["path"][0], e["checkName"]): e["success"] for e in events}
 
 
 @pytest.fixture(scope="module")
@@ -132,22 +200,54 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ui")
 
 
+class Hook:
+    """A server on loopback that keeps the JSON messages which are posted to it."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, str]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                size = int(self.headers["Content-Length"])
+                hook.messages.append(json.loads(self.rfile.read(size)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
 @pytest.fixture(scope="module")
-def environment(home: Path) -> dict[str, str]:
+def hook() -> Iterator[Hook]:
+    hook = Hook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def environment(hook: Hook) -> dict[str, str]:
     code = str(Path(__file__).parents[2])  # Dagster imports it from another working directory
-    return os.environ | {"DAGSTER_HOME": str(home / "dagster"), "PYTHONPATH": code}
+    environment = os.environ | {"PYTHONPATH": code, "VBLAKE_WEBHOOK": hook.address}
+    environment.pop("DAGSTER_HOME", None)
+    return environment
 
 
 @pytest.fixture(scope="module")
 def ui(sample_bucket: Path, home: Path, environment: dict[str, str]) -> Iterator[Ui]:
-    """The interface, with the project tables materialised through it."""
+    """The interface of a lake that does not exist yet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = ("--lake", home / "lake", "--source", sample_bucket)
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
-            [*COMMAND, "ui", *place, "--port", str(port)],
+            [*COMMAND, "ui", *place, "--port", str(port), "--mice-per-run", "1"],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -156,7 +256,7 @@ def ui(sample_bucket: Path, home: Path, environment: dict[str, str]) -> Iterator
         try:
             interface = Ui(port)
             until(interface.is_up)
-            interface.launch(["behavior_sessions", "ophys_sessions", "ophys_experiments"])
+            until(lambda: interface.partitions("trials")[0])  # the sensor has seen the release
             yield interface
         finally:
             process.send_signal(signal.SIGINT)  # Dagster stops its daemon and code server
@@ -171,42 +271,82 @@ def test_one_table_of_one_mouse_then_of_all_mice(ui: Ui, home: Path) -> None:
     mice, done = ui.partitions("trials")
     assert len(mice) == 2
     assert done == []
-    ui.launch(["trials"], mouse=mice[0])
+    run = ui.run(["trials"], mouse=mice[0])
     assert ui.partitions("trials") == (mice, mice[:1])
-    found = query(home / "lake", "SELECT DISTINCT mouse_id::VARCHAR FROM trials")
-    assert found == [(mice[0],)]
-    wanted = {"assetSelection": [{"path": ["trials"]}], "partitionNames": mice}
-    backfill = ui.ask(BACKFILL, b=wanted)["backfillId"]
-    ended = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
-    status = until(lambda: ui.ends(BACKFILL_STATUS, backfill, ended))
-    assert status == "COMPLETED_SUCCESS"
+    assert query(home / "lake", "SELECT DISTINCT mouse_id::VARCHAR FROM trials") == [(mice[0],)]
+    assert ui.checks(run) == {("trials", "complete"): True, ("trials", "verified"): True}
+    numbers = ui.numbers(run)
+    ((rows,),) = query(home / "lake", "SELECT count(*) FROM trials")
+    found = numbers["trials", mice[0]]
+    assert (found["dagster/row_count"], found["files_held_back"]) == (rows, 0)
+    assert min(found[name] for name in ("files", "bytes_in", "bytes_out", "seconds")) > 0
+    assert numbers["behavior_sessions", None]["dagster/row_count"] > 0
+    assert ("catalog", None) in numbers
+    files = [
+        line for line in ui.log(run) if line.startswith(f"mouse {mice[0]} ") and ".nwb" in line
+    ]
+    assert len(files) == found["files"]
+    assert len(ui.backfill(["trials"], mice)) == 2  # --mice-per-run 1
     assert ui.partitions("trials") == (mice, mice)
+    assert (home / "lake/_dagster/history").is_dir()
 
 
-def test_one_check_then_several(ui: Ui) -> None:
-    assert ui.checks(ui.launch([], checks=["trials"])) == {"trials": True}
-    several = {"behavior_sessions": True, "licks": True, "trials": True}
-    assert ui.checks(ui.launch([], checks=list(several))) == several
+def test_all_tables_of_one_mouse(ui: Ui) -> None:
+    (mouse, _), _ = ui.partitions("trials")
+    tables = ui.tables()
+    run = ui.run(list(tables), mouse=mouse)
+    evaluated = ui.checks(run)
+    assert set(evaluated) == {(t, check) for t, checks in tables.items() for check in checks}
+    assert all(evaluated.values())
+    for table in set(tables) - {"catalog"} - {t for t in tables if t.endswith("sessions")}:
+        if ui.partitions(table)[0]:
+            assert mouse in ui.partitions(table)[1], table
 
 
-def test_a_run_of_the_command_is_shown_and_can_be_started_again(
-    ui: Ui, sample_bucket: Path, home: Path, environment: dict[str, str]
+def test_one_check_then_all(ui: Ui) -> None:
+    one = ("trials", "verified")
+    assert ui.checks(ui.run([], checks=[one])) == {one: True}
+    both = {one: True, ("trials", "complete"): True}
+    assert ui.checks(ui.run([], checks=list(both))) == both
+    every = [(table, check) for table, checks in ui.tables().items() for check in checks]
+    assert ui.checks(ui.run([], checks=every, job="verify")) == dict.fromkeys(every, True)
+
+
+def test_a_run_waits_for_a_command_and_can_be_terminated(ui: Ui, home: Path) -> None:
+    (mouse, _), _ = ui.partitions("licks")
+    with writing(LocalStore(home / "lake")):
+        run = ui.launch(["licks"], mouse=mouse, config=json.dumps(FORCE))
+        until(lambda: any("being written to by another" in line for line in ui.log(run)))
+        said = next(line for line in ui.log(run) if "being written to" in line)
+        assert f"(pid {os.getpid()} on {socket.gethostname()}, since " in said
+        assert ui.ask(TERMINATE, id=run)["__typename"] == "TerminateRunSuccess"
+        assert until(lambda: ui.ends(STATUS, run, ("CANCELED", "FAILURE", "SUCCESS"))) == "CANCELED"
+        waits = ui.launch(["licks"], mouse=mouse)
+        until(lambda: any("being written to by another" in line for line in ui.log(waits)))
+    ui.succeeds(waits)
+    assert verify(LocalStore(home / "lake")) == []
+
+
+def test_a_failed_run_of_the_command_is_news_and_is_re_executed_from_its_failure(
+    ui: Ui, sample_bucket: Path, home: Path, environment: dict[str, str], hook: Hook
 ) -> None:
-    place = ("--lake", home / "lake", "--source", sample_bucket)
-    done = vblake("ingest", *place, "--tables", "licks", "--verify-hash", env=environment)
-    assert done.returncode == 0, done.stderr
+    bucket = home / "bucket"
+    shutil.copytree(sample_bucket, bucket)
+    bad = behavior_file(bucket)
+    content = bad.read_bytes()
+    bad.write_bytes(b"")
+    place = ("--lake", home / "lake", "--source", bucket)
+    done = vblake("ingest", *place, "--tables", "rewards", "--force", env=environment)
+    assert done.returncode == 3, done.stderr
     (run,) = ui.ask(LATEST)["results"]
-    assert run["status"] == "SUCCESS"
-    mice, marked = ui.partitions("licks")
-    assert marked == mice
-    again = ui.launch(
-        [key["path"][0] for key in run["assetSelection"]],
-        mutation="launchRunReexecution",
-        job="ingest",
-        config=run["runConfigYaml"],
-        parentRunId=run["runId"],
-        rootRunId=run["runId"],
-    )
+    assert run["status"] == "FAILURE"
+    news = until(lambda: [m for m in hook.messages if m["run"] == run["runId"]])[0]
+    assert news["lake"] == str(home / "lake")
+    assert news["error"] == "1 files of 1 mice are not in the lake; all others are."
+    bad.write_bytes(content)
+    again = ui.reexecute(run["runId"], "FROM_FAILURE")
     config = ui.ask(CONFIG, id=again)["runConfigYaml"]
     assert config == run["runConfigYaml"]
-    assert "verify_hash: true" in config
+    assert f"source: {bucket}" in config
+    assert sorted({mouse for _, mouse in ui.numbers(again) if mouse}) == ui.partitions("rewards")[1]
+    ui.reexecute(run["runId"], "ALL_STEPS")
