@@ -219,7 +219,13 @@ class Tables:
 
     @cached_property
     def _partitions(self) -> dict[str, list[str]]:
-        """The columns by which the folders of each table are named, outermost first."""
+        """The columns by which the folders of each table are named, outermost first.
+
+        Raises:
+            LookupError: the lake has another schema version, in which folders may be named otherwise.
+        """
+        if note := self.schema_note():
+            raise LookupError(f"{self.root} can only be read with Lake.sql.{note}")
         return dict(self.sql("SELECT table_name, partition_columns FROM _tables").fetchall())
 
     def tables_with(self, id_column: str) -> list[str]:

@@ -249,7 +249,10 @@ def experiment_file(files: Files, table: str, experiment: int, mouse_id: int | N
     if path is None:
         ids = [name.removeprefix(start) for name in known if name.startswith(start)]
         if not ids:
-            raise LookupError(f"{table} has no file per experiment. Use dff_traces or events.")
+            raise LookupError(
+                f"{table} has no folder per experiment. Use dff_traces or events; in a lake of an "
+                "older schema version, use Lake.sql."
+            )
         raise LookupError(
             f"{files.root} has no {table} of experiment {experiment}. "
             f"{nearest(str(experiment), ids)} Otherwise ingest it with "

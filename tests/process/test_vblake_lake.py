@@ -158,6 +158,10 @@ def test_a_lake_of_another_schema(lake: Path) -> None:
         f" The lake has schema version 1, this vblake version {SCHEMA_VERSION}. Ingest into a new "
         "lake, or install the vblake that wrote this one."
     )
+    with vblake.open(lake) as opened:
+        assert opened.sql("SELECT count(*) > 0 FROM trials").fetchall() == [(True,)]
+        with pytest.raises(LookupError, match=r"can only be read with Lake\.sql\. The lake has schema"):
+            opened.scan("trials")
 
 
 def test_the_package_knows_the_schema_version() -> None:
