@@ -11,7 +11,7 @@
 
 The package stands alone. It knows a lake by its files and its catalog, so it reads lakes of any
 schema version. It needs DuckDB, Polars, PyArrow and NumPy; traces and images as xarray also need
-`pip install "vblake[sdk]"`, and a lake in S3 needs `pip install "vblake[s3]"`.
+`pip install "vblake[sdk]"`, a lake in S3 `vblake[s3]`, and one on a web server `vblake[remote]`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ from shlex import quote
 
 import duckdb
 
-from vblake.files import Files
+from vblake.files import CATALOG, Files
 
-CATALOG = "catalog.duckdb"
 LAKE_ROOT = "lake_root"
 """DuckDB variable with the place of the lake, which the catalog's views use."""
 
@@ -81,7 +80,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
     with tempfile.TemporaryDirectory(prefix="vblake-") as folder:
         path = f"{files.root}/{CATALOG}"
         if files.remote is not None:
-            data = files.read(CATALOG)
+            data = files.read_catalog()
             path = f"{folder}/{CATALOG}"
             if data is not None:
                 Path(path).write_bytes(data)
@@ -96,6 +95,8 @@ def _attach(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
 
 
 def _no_catalog(files: Files) -> FileNotFoundError:
+    if files.on_web_server:
+        return FileNotFoundError(f"{files.root} has no {CATALOG}. Check the lake's address.")
     if files.read(_MARKER) is not None:
         return FileNotFoundError(
             f"{files.root} has no {CATALOG}. "

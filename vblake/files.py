@@ -1,4 +1,4 @@
-"""Finds a lake's files in a local folder or under an `s3://` prefix."""
+"""Finds a lake's files in a local folder, under an `s3://` prefix or on a web server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from vblake.extras import import_extra
 
 if TYPE_CHECKING:
     from vblake.bucket import BucketFiles
+
+CATALOG = "catalog.duckdb"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Files:
 
     root: str
     remote: Any = None
+
+    @property
+    def on_web_server(self) -> bool:
+        """Whether only the catalog knows the files."""
+        return self.root.startswith(("http://", "https://"))
 
     def paths(self, folder: str) -> list[str]:
         """Paths or URLs of all Parquet files in a folder of the lake, sorted."""
@@ -45,6 +53,13 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def read_catalog(self) -> bytes | None:
+        """The catalog's bytes, None if there is none."""
+        try:
+            return self.remote.catalog if self.on_web_server else self.read(CATALOG)
+        except FileNotFoundError:
+            return None
+
     def open(self, path: str) -> Any:
         """What PyArrow takes to read one of `paths`."""
         return path if self.remote is None else self.remote.open(path, "rb")
@@ -60,12 +75,13 @@ class Files:
 
 
 def find_files(lake: str | Path) -> Files:
-    """The files of the lake at a path or an `s3://` URL. Nothing is read yet.
+    """The files of the lake at a path or URL. Nothing is read yet.
 
-    Credentials, region and endpoint of S3 come from the usual AWS settings (environment, profile).
+    Credentials, region and endpoint of S3 come from the usual AWS settings (environment, profile),
+    those of a web server from the address (`https://user:password@host/lake`) or from `.netrc`.
 
     Raises:
-        ModuleNotFoundError: the lake is in S3 and a package of the extra `s3` is not installed.
+        ModuleNotFoundError: the lake is not in a folder, and what reads it there is not installed.
         ValueError: the lake's address is of another kind.
 
     Example:
@@ -76,12 +92,33 @@ def find_files(lake: str | Path) -> Files:
     if text.startswith("s3://"):
         return Files(text.rstrip("/"), s3_file_system())
     if text.startswith(("http://", "https://")):
-        raise ValueError(
-            f"{text} is not a folder and not an s3:// prefix. Web servers do not list files, which "
-            "reading a lake needs: download the lake's folder, or open its bucket as s3://..."
-        )
+        return _on_web_server(text)
+    if "://" in text:
+        raise ValueError(f"{text}: a lake is a folder, or an s3://, https:// or http:// address.")
     # DuckDB compares paths as text, so links and `..` are resolved here.
-    return Files(str(Path(text).expanduser().resolve()))
+    folder = str(Path(text).expanduser().resolve())
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{ascii(folder)[1:-1]} is not UTF-8, which DuckDB needs.") from None
+    return Files(folder)
+
+
+def _on_web_server(address: str) -> Files:
+    parts = urlsplit(address)
+    if parts.query or parts.fragment:
+        raise ValueError(
+            f"{parts.scheme}://{parts.hostname}{parts.path}: the address of a lake has no query "
+            "(?...) and no fragment (#...), since the paths of its files are appended to it."
+        )
+    for name in ("aiohttp", "fsspec"):
+        import_extra(name, "remote")
+    from vblake.web import WebServer
+
+    host = parts.netloc.rpartition("@")[2]
+    root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+    user = None if parts.username is None else unquote(parts.username)
+    return Files(root, WebServer(root, CATALOG, user, unquote(parts.password or "")))
 
 
 def s3_file_system(error: type[Exception] | None = None) -> BucketFiles:

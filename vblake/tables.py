@@ -191,11 +191,12 @@ class Tables:
         partitions = self._partitions[table]
         paths = self._paths(table, recordings if ids else None)
         names = [c.name for c in columns]
-        if paths:
+        folders = {name: _FOLDERS[name] for name in partitions}
+        if paths and self.files.on_web_server:
+            frame = _scan_by_ranges(self.files.remote, paths, folders)
+        elif paths:
             frame = pl.scan_parquet(
-                paths,
-                hive_partitioning=bool(partitions),
-                hive_schema={name: _FOLDERS[name] for name in partitions} or None,
+                paths, hive_partitioning=bool(folders), hive_schema=folders or None
             )
         else:
             typed = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in columns)
@@ -222,7 +223,8 @@ class Tables:
         """The columns by which the folders of each table are named, outermost first.
 
         Raises:
-            LookupError: the lake has another schema version, in which folders may be named otherwise.
+            LookupError: the lake has another schema version, in which folders may have other
+                names.
         """
         if note := self.schema_note():
             raise LookupError(f"{self.root} can only be read with Lake.sql.{note}")
@@ -252,12 +254,16 @@ class Tables:
         """The files of a table that can hold recordings, as Polars opens them."""
         partitions = self._partitions[table]
         if partitions[:1] != ["mouse_id"] or recordings is None:
-            return [f"{escaped(self.root)}/{table}/**/*.parquet"] if self.files.paths(table) else []
+            found = self.files.paths(table)
+            if self.files.on_web_server:
+                return found
+            return [f"{escaped(self.root)}/{table}/**/*.parquet"] if found else []
         mice = sorted({r.mouse_id for r in recordings})
         folders = {"/".join(f"{n}={getattr(r, n)}" for n in partitions) for r in recordings}
         found = (p for mouse in mice for p in self.files.paths(f"{table}/mouse_id={mouse}"))
         depth = slice(-1 - len(partitions), -1)
-        return [escaped(path) for path in found if "/".join(path.split("/")[depth]) in folders]
+        paths = [path for path in found if "/".join(path.split("/")[depth]) in folders]
+        return paths if self.files.on_web_server else list(map(escaped, paths))
 
     def recordings(self, ids: dict[str, list[int]]) -> list[Recording]:
         """The planes and sessions of the ids, by the project tables.
@@ -308,6 +314,23 @@ class Tables:
             f" The lake has schema version {version}, this vblake version {SCHEMA_VERSION}. Ingest "
             "into a new lake, or install the vblake that wrote this one."
         )
+
+
+def _scan_by_ranges(remote: Any, paths: list[str], folders: dict[str, Any]) -> pl.LazyFrame:
+    """A lazy frame over files of a web server, in the order of the paths.
+
+    Polars itself would ask for each file's size, and would need the credentials.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    types = {pl.Int64: pa.int64(), pl.String: pa.string()}
+    hive = ds.partitioning(pa.schema([(n, types[t]) for n, t in folders.items()]), flavor="hive")
+    files = PyFileSystem(FSSpecHandler(remote))
+    partitioning = hive if folders else None
+    found = ds.dataset(paths, filesystem=files, format="parquet", partitioning=partitioning)
+    return pl.scan_pyarrow_dataset(found)
 
 
 def _as_list(ids: Ids) -> list[int]:

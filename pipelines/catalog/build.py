@@ -5,12 +5,13 @@ The catalog is built beside the old one and renamed into its place: readers keep
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from shlex import quote
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 
@@ -23,6 +24,9 @@ from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 from schemas.views import STORAGE, VIEWS, joined_on
+
+Listing: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Path and bytes of every Parquet file, by table."""
 
 
 def _selected(column: Column) -> str:
@@ -132,16 +136,42 @@ def _declarations() -> Iterator[str]:
     )
 
 
-def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str]:
+def _files(listed: Listing) -> Iterator[str]:
+    """The table of the lake's files, for lakes on a web server, which lists no folders."""
+
+    def value(path: str, column: str) -> int | None:
+        found = re.search(rf"/{column}=(\d+)/", path)
+        return int(found[1]) if found else None
+
+    ids = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
+    rows = [
+        (table, path, size, *(value(path, column) for column in ids))
+        for table, files in listed.items()
+        for path, size in files.items()
+    ]
+    yield (
+        "CREATE TABLE _files (table_name VARCHAR, path VARCHAR PRIMARY KEY, bytes BIGINT, "
+        f"{', '.join(f'{column} BIGINT' for column in ids)})"
+    )
+    if rows:
+        yield f"INSERT INTO _files {values(rows)}"
+    yield "COMMENT ON TABLE _files IS " + literal(
+        "The Parquet files when this catalog was built, with the ids of their folders. A lake that "
+        "is read from a web server has these files; elsewhere the views look for files themselves."
+    )
+
+
+def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
     """The statements that make a catalog, in order."""
     for table in TABLES.values():
-        yield from _table_view(table, root, has_files=table.name in filled)
+        yield from _table_view(table, root, has_files=bool(listed[table.name]))
     for view in VIEWS.values():
         comments = {c.name: c.comment for c in view}
         yield from _commented_view(view.name, view.query, view.description, comments)
     for macro in MACROS.values():
         yield from _macro(macro)
     yield from _declarations()
+    yield from _files(listed)
     built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
     yield from _declared(
         "_lake",
@@ -151,9 +181,8 @@ def _statements(root: str, filled: frozenset[str], release: str) -> Iterator[str
     )
 
 
-def _filled(store: Store) -> frozenset[str]:
-    """The tables that have a file."""
-    return frozenset(name for name in TABLES if store.files(name))
+def _listed(store: Store) -> Listing:
+    return {name: store.files(name) for name in TABLES}
 
 
 def build_catalog(store: Store, release: str) -> None:
@@ -163,27 +192,30 @@ def build_catalog(store: Store, release: str) -> None:
         DamagedError: a file of the lake cannot be read.
         LakeError: the catalog cannot be written.
     """
-    _build(store, release, _filled(store))
+    _build(store, release, _listed(store))
 
 
 class GrowingCatalog:
     """The catalog of a lake while an ingest adds files to it.
 
-    Views list their files at each query, so the catalog changes only when a table gets its first
-    file: with the first mouse of a new lake, which can then be queried while others are converted.
+    Views list their files at each query, so the catalog is built when a table gets its first file:
+    with the first mouse of a new lake, which can then be queried while others are converted. At the
+    end it is built once more, with the list of all files.
     """
 
     def __init__(self, store: Store, release: str) -> None:
         self._store = store
         self._release = release
-        self._built: frozenset[str] | None = None
+        self._built: Listing | None = None
 
     def keep_up(self) -> None:
         """Builds the catalog if a table has got its first file; always the first time."""
-        built = self._built or frozenset[str]()
+        built = self._built or {}
+        if built and not any(self._store.files(n) for n in TABLES if not built[n]):
+            return
         # The damaged file may belong to a mouse that this ingest replaces; else `settle` fails.
         with suppress(DamagedError):
-            self._update(built | {n for n in TABLES if n not in built and self._store.files(n)})
+            self.settle()
 
     def settle(self) -> None:
         """Builds the catalog at the end of an ingest, if it is not up to date.
@@ -191,15 +223,13 @@ class GrowingCatalog:
         Raises:
             LakeError: as for `build_catalog`.
         """
-        self._update(_filled(self._store))
-
-    def _update(self, filled: frozenset[str]) -> None:
-        if filled != self._built:
-            _build(self._store, self._release, filled)
-            self._built = filled
+        listed = _listed(self._store)
+        if listed != self._built:
+            _build(self._store, self._release, listed)
+            self._built = listed
 
 
-def _build(store: Store, release: str, filled: frozenset[str]) -> None:
+def _build(store: Store, release: str, listed: Listing) -> None:
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     try:
@@ -209,7 +239,7 @@ def _build(store: Store, release: str, filled: frozenset[str]) -> None:
             con.execute(f"ATTACH {literal(str(staged))} AS fresh")
             con.execute("USE fresh")
             # One transaction: DuckDB would flush the file to disk after each of 500 statements.
-            con.execute(";\n".join(("BEGIN", *_statements(store.root, filled, release), "COMMIT")))
+            con.execute(";\n".join(("BEGIN", *_statements(store.root, listed, release), "COMMIT")))
             con.execute("USE memory")
             con.execute("DETACH fresh")
     except (duckdb.OperationalError, duckdb.FatalException, duckdb.InvalidInputException) as error:

@@ -19,17 +19,21 @@ if TYPE_CHECKING:
     from vblake import Lake
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
+def connect(lake: str | Store) -> duckdb.DuckDBPyConnection:
     """Opens the catalog of a lake, read-only, with `lake_root` set to where the lake is now.
+
+    Args:
+        lake: its folder or URL, or its store.
 
     Raises:
         LakeError: the lake has no catalog, it cannot be opened, or another process writes to it.
     """
+    files = lake_files(lake) if isinstance(lake, str) else _files(lake)
     with _told_as_lake_errors():
-        return connection.open_catalog(_files(store))
+        return connection.open_catalog(files)
 
 
-def open_lake(store: Store) -> Lake:
+def open_lake(lake: str) -> Lake:
     """Opens a lake as `vblake.open` does.
 
     Raises:
@@ -38,7 +42,17 @@ def open_lake(store: Store) -> Lake:
     import vblake
 
     with _told_as_lake_errors():
-        return vblake.open(store.root)
+        return vblake.open(lake)
+
+
+def lake_files(lake: str) -> Files:
+    """The files of a lake by its folder or URL.
+
+    Raises:
+        LakeError: it cannot be the address of a lake, or what reads it there is not installed.
+    """
+    with _told_as_lake_errors():
+        return find_files(lake)
 
 
 @contextmanager
@@ -46,7 +60,7 @@ def _told_as_lake_errors() -> Generator[None]:
     """Turns errors of `vblake` that are written for the user into those of the commands."""
     try:
         yield
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, ValueError) as error:
         raise LakeError(str(error)) from None
     except OSError as error:
         if error.errno is not None:  # of the system, e.g. that the folder may not be read
@@ -54,21 +68,23 @@ def _told_as_lake_errors() -> Generator[None]:
         raise LakeError(str(error)) from None
 
 
-def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect_restricted(
+    lake: str | Store, *, output: Path | None = None
+) -> duckdb.DuckDBPyConnection:
     """Opens the catalog for the user's own SQL: DuckDB reads the lake, writes `output`, no more.
 
     The settings are locked. They would still let a COPY write into the lake, so check statements
     with `pipelines.catalog.read_only_sql`.
 
     Args:
-        store: the lake.
+        lake: its folder or URL, or its store.
         output: a file that may be written.
 
     Raises:
         LakeError: the lake has no catalog, or it cannot be opened.
     """
-    con = connect(store)
-    root = lake_root(store)
+    con = connect(lake)
+    root = lake_files(lake).root if isinstance(lake, str) else lake_root(lake)
     # DuckDB checks both the pattern in a view and the files that match it.
     con.execute(f"SET allowed_directories = [{literal(root)}, {literal(as_pattern(root))}]")
     if output is not None:
@@ -80,8 +96,7 @@ def connect_restricted(store: Store, *, output: Path | None = None) -> duckdb.Du
 
 def connect_files(store: Store) -> duckdb.DuckDBPyConnection:
     """Opens an empty database that can read the lake's files under `lake_root(store)`."""
-    with _told_as_lake_errors():
-        return connection.connect(_files(store))
+    return connection.connect(_files(store))
 
 
 def lake_root(store: Store) -> str:
@@ -91,4 +106,4 @@ def lake_root(store: Store) -> str:
 
 def _files(store: Store) -> Files:
     # The store's own, so that both know what was listed.
-    return Files(store.root, store.bucket) if isinstance(store, S3Store) else find_files(store.root)
+    return Files(store.root, store.bucket) if isinstance(store, S3Store) else lake_files(store.root)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import duckdb
 
     from pipelines.catalog.read_only_sql import Query
-    from pipelines.lake.store import Store
 
 
 class Format(StrEnum):
@@ -65,8 +64,6 @@ def sql(
       vblake sql --output hits.parquet "SELECT * FROM trials WHERE hit"
       vblake sql - < query.sql
     """
-    from pipelines.lake.store import open_store
-
     chosen = _format(format_, output)
     try:
         text = sys.stdin.read() if statement == "-" else statement
@@ -74,11 +71,10 @@ def sql(
         raise UsageError(
             f"The SQL on stdin is not UTF-8 text ({error.reason} at byte {error.start})."
         ) from None
-    store = open_store(lake)
     if output is None:
-        _run(store, text, chosen, None, rows)
+        _run(lake, text, chosen, None, rows)
     else:
-        written = _run_into(output, store, text, chosen)
+        written = _run_into(output, lake, text, chosen)
         say(f"{counted(written, 'row')} in {output}", err=True)
 
 
@@ -102,15 +98,15 @@ def _format(given: Format | None, output: Path | None) -> Format:
     return given
 
 
-def _run_into(output: Path, store: Store, text: str, chosen: Format) -> int:
+def _run_into(output: Path, lake: str, text: str, chosen: Format) -> int:
     """Runs a statement and writes the result to a file, which a failure leaves as it was.
 
     Returns:
         The number of rows.
     """
-    from pipelines.lake.store import LocalStore
+    from pipelines.catalog.connect import lake_files
 
-    if isinstance(store, LocalStore) and output.resolve().is_relative_to(store.folder.resolve()):
+    if output.resolve().is_relative_to(lake_files(lake).root):
         raise UsageError(
             f"{output} is inside the lake, where a result would become part of a table. "
             "Give another --output."
@@ -118,7 +114,7 @@ def _run_into(output: Path, store: Store, text: str, chosen: Format) -> int:
     part = output.with_name(f".{output.name}.part")
     try:
         part.touch()
-        written = _run(store, text, chosen, part, 0)
+        written = _run(lake, text, chosen, part, 0)
         part.replace(output)
     except OSError as error:
         raise UsageError(
@@ -129,7 +125,7 @@ def _run_into(output: Path, store: Store, text: str, chosen: Format) -> int:
     return written
 
 
-def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int) -> int:
+def _run(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -> int:
     """Runs a statement and prints or writes the result.
 
     Returns:
@@ -141,21 +137,21 @@ def _run(store: Store, text: str, chosen: Format, output: Path | None, rows: int
 
     # In a thread of its own: DuckDB returns from some queries only after hours, interrupted or not.
     # Ctrl-C ends the wait for it, and then `pipelines.cli.app.main` ends the process.
-    work = ThreadPoolExecutor(1).submit(_query, store, text, chosen, output, rows)
+    work = ThreadPoolExecutor(1).submit(_query, lake, text, chosen, output, rows)
     try:
         return work.result()
     finally:
         remove_spilled()
 
 
-def _query(store: Store, text: str, chosen: Format, output: Path | None, rows: int) -> int:
+def _query(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -> int:
     import duckdb
 
     from pipelines.catalog.connect import connect_restricted
     from pipelines.catalog.read_only_sql import checked_query
     from pipelines.cli.results import explained
 
-    with connect_restricted(store, output=output) as con:
+    with connect_restricted(lake, output=output) as con:
         query = checked_query(con, text)
         if query.explain and chosen is not Format.TABLE:
             raise UsageError(
@@ -168,7 +164,7 @@ def _query(store: Store, text: str, chosen: Format, output: Path | None, rows: i
             failed_output = isinstance(error, duckdb.IOException) and str(output) in str(error)
             if output is not None and failed_output:
                 raise UsageError(f"{explained(error)}. Give another --output.") from None
-            raise _explained(error, store) from None
+            raise _explained(error, lake) from None
 
 
 def _write(
@@ -189,13 +185,14 @@ def _write(
     return 0
 
 
-def _explained(error: duckdb.Error, store: Store) -> VblakeError:
+def _explained(error: duckdb.Error, lake: str) -> VblakeError:
     """Turns an error of DuckDB into one for the user."""
     import duckdb
 
-    from pipelines.catalog.connect import lake_root
+    from pipelines.catalog.connect import lake_files
     from pipelines.cli.results import explained
 
+    root = lake_files(lake).root
     text = explained(error)
     first = text.splitlines()[0]
     if isinstance(error, (duckdb.InternalException, duckdb.OutOfMemoryException)):
@@ -208,9 +205,9 @@ def _explained(error: duckdb.Error, store: Store) -> VblakeError:
             f"{first}. vblake sql reads the lake and no other file: query a table "
             "(see `vblake tables`), or use DuckDB itself."
         )
-    if isinstance(error, duckdb.OperationalError) or lake_root(store) in text:
+    if isinstance(error, duckdb.OperationalError) or root in text:
         return LakeError(
             f"{text}\nIf files were replaced while the query ran, run it again; "
-            f"otherwise see `vblake verify --lake {quote(store.root)}`."
+            f"otherwise see `vblake verify --lake {quote(root)}`."
         )
     return UsageError(text)

@@ -77,9 +77,8 @@ def _declared_macros() -> list[tuple[str, str]]:
 
 def _macros_of(lake: str) -> list[tuple[str, str]]:
     from pipelines.catalog.connect import open_lake
-    from pipelines.lake.store import open_store
 
-    with open_lake(open_store(lake)) as opened:
+    with open_lake(lake) as opened:
         return opened.sql(
             "SELECT format('{}({})', function_name, array_to_string(parameters, ', ')), comment "
             "FROM duckdb_functions() WHERE database_name = 'lake' ORDER BY function_name"
@@ -88,10 +87,9 @@ def _macros_of(lake: str) -> list[tuple[str, str]]:
 
 def _tables_of(lake: str) -> list[dict[str, Any]]:
     from pipelines.catalog.connect import open_lake
-    from pipelines.lake.store import open_store
 
     columns = ("name", "subject", "description", "primary_key", "files", "by_name_only")
-    with open_lake(open_store(lake)) as opened:
+    with open_lake(lake) as opened:
         rows = opened.sql(
             "SELECT table_name, subject, description, primary_key, "
             "CASE WHEN storage <> 'view' THEN table_name || '/**/*.parquet' END, by_name_only "
@@ -144,10 +142,9 @@ def _declaration(table: str) -> tuple[list[tuple[str, str]], list[dict[str, str]
 def _description_in(lake: str, table: str) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
     """The same by the catalog of a lake."""
     from pipelines.catalog.connect import open_lake
-    from pipelines.lake.store import open_store
     from vblake.connection import literal
 
-    with open_lake(open_store(lake)) as opened:
+    with open_lake(lake) as opened:
         try:
             opened.describe(table)
         except LookupError as error:

@@ -17,7 +17,6 @@ import polars as pl
 
 from builders.states import Units, dangling_sql, glob_source, unit_column, units_sql
 from pipelines.catalog.connect import connect
-from pipelines.lake.store import LocalStore
 from schemas import TABLES, ForeignKey, Table
 from schemas.layout import glob_pattern
 
@@ -75,12 +74,12 @@ class _Reader:
     def __init__(self, kind: Kind, lake: Path) -> None:
         self._kind = kind
         self._lake = lake
-        self._con = connect(LocalStore(lake)) if kind == "open catalog" else duckdb.connect()
+        self._con = connect(str(lake)) if kind == "open catalog" else duckdb.connect()
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self._kind == "catalog":
-            with connect(LocalStore(self._lake)) as con:
+            with connect(str(self._lake)) as con:
                 yield con
         else:
             yield self._con
@@ -238,7 +237,7 @@ def published_by_state(
 def sessions_by_unit(lake: Path) -> dict[str, dict[Any, int]]:
     """By table, the behaviour session of each unit."""
     found: dict[str, dict[Any, int]] = {}
-    with connect(LocalStore(lake)) as con:
+    with connect(str(lake)) as con:
         for table in TABLES.values():
             unit = unit_column(table)
             if unit and unit != "image_set":

@@ -92,7 +92,7 @@ def by_glob(lake: Path) -> Seen:
 
 def by_catalog(lake: Path) -> Seen:
     """Every table through the catalog."""
-    with connect(LocalStore(lake)) as con:
+    with connect(str(lake)) as con:
         return {t.name: _units(con, t, t.name) for t in TABLES.values()}
 
 

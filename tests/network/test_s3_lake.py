@@ -84,7 +84,7 @@ def test_a_lake_in_s3_equals_a_local_one(s3: str, tmp_path: Path, run_ingest: In
         )
         assert not [e for r in ingest(prepare(request)) for e in r.quarantined]
     store = open_store(remote)
-    with connect(store) as con:
+    with connect(store.root) as con:
         for name in ("behavior_sessions", *tables):
             rows = f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL"
             assert con.execute(rows).fetchall() == query(local, rows), name

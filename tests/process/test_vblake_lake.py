@@ -29,6 +29,7 @@ def test_imports_nothing_of_the_project() -> None:
         "pyarrow",
         "numpy",
         "obstore",
+        "aiohttp",
         "boto3",
         "botocore",
         "fsspec",
@@ -160,17 +161,14 @@ def test_a_lake_of_another_schema(lake: Path) -> None:
     )
     with vblake.open(lake) as opened:
         assert opened.sql("SELECT count(*) > 0 FROM trials").fetchall() == [(True,)]
-        with pytest.raises(LookupError, match=r"can only be read with Lake\.sql\. The lake has schema"):
+        with pytest.raises(
+            LookupError, match=r"can only be read with Lake\.sql\. The lake has schema"
+        ):
             opened.scan("trials")
 
 
 def test_the_package_knows_the_schema_version() -> None:
     assert vblake.tables.SCHEMA_VERSION == SCHEMA_VERSION
-
-
-def test_a_lake_behind_a_web_server() -> None:
-    with pytest.raises(ValueError, match="download the lake's folder"):
-        vblake.open("https://example.org/lake")
 
 
 def test_describe_has_type_unit_and_description(sample_lake: Path) -> None:

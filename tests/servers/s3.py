@@ -41,6 +41,8 @@ BUCKET = "visual-behavior-ophys-data"
 _STEP_S = 0.005
 """With a bandwidth, a body is sent in pieces of this many seconds."""
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+_END = 1 << 62
+"""The last byte of a range without one."""
 _OTHER = bytes(range(255, -1, -1))
 """What the bytes of a replaced object become."""
 _OBJECT_PARAMETERS = frozenset(("versionId",))
@@ -231,8 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
         if unknown := set(query) - _OBJECT_PARAMETERS:
             raise RefusedError(501, f"NotImplemented: {', '.join(sorted(unknown))}")
         # S3 answers a range that it cannot parse with the whole object.
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
-        span = (int(match[1]), int(match[2]) + 1) if match else None
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
+        span = (int(match[1]), int(match[2] or _END) + 1) if match else None
         kind = "head" if self.command == "HEAD" else "range" if span else "get"
         fault = s3.begin(kind, self.command, key, version_id, span) or Fault()
         if not self._goes_on(fault):

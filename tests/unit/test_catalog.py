@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from builders.lake import RELEASE, build_lake, write_rows
 
-from pipelines.catalog.build import build_catalog
+from pipelines.catalog.build import GrowingCatalog, build_catalog
 from pipelines.catalog.connect import connect_restricted
 from pipelines.catalog.macros import MACROS
 from pipelines.lake.store import LocalStore
@@ -87,7 +87,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 @pytest.fixture
 def con(lake: LocalStore) -> Iterator[duckdb.DuckDBPyConnection]:
     """The catalog as `vblake sql` opens it."""
-    with connect_restricted(lake) as opened:
+    with connect_restricted(lake.root) as opened:
         yield opened
 
 
@@ -187,6 +187,34 @@ def test_tables_and_views_are_listed(con: duckdb.DuckDBPyConnection) -> None:
     assert [name for (name,) in listed] == [*TABLES, *VIEWS]
     columns = "SELECT column_name FROM _columns WHERE table_name = 'cells' ORDER BY position"
     assert [name for (name,) in con.execute(columns).fetchall()] == [c.name for c in VIEWS["cells"]]
+
+
+def test_files_are_listed_with_the_ids_of_their_folders(
+    lake: LocalStore, con: duckdb.DuckDBPyConnection
+) -> None:
+    rows = con.execute("SELECT path, bytes FROM _files ORDER BY path").fetchall()
+    files = sorted(lake.folder.rglob("*.parquet"))
+    assert rows == [(p.relative_to(lake.folder).as_posix(), p.stat().st_size) for p in files]
+    ids = con.execute(
+        "SELECT DISTINCT * EXCLUDE (table_name, path, bytes) FROM _files "
+        "WHERE ophys_experiment_id = 3001"
+    )
+    assert ids.fetchall() == [(101, 1002, 2002, 3001)]
+
+
+def test_a_growing_catalog_lists_all_files_at_the_end(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    write_rows(store, "licks", [{"behavior_session_id": 1}], mouse_id=1)
+    catalog = GrowingCatalog(store, RELEASE)
+    catalog.keep_up()
+    first = (tmp_path / "catalog.duckdb").stat().st_mtime_ns
+    write_rows(store, "licks", [{"behavior_session_id": 2}], mouse_id=2)
+    catalog.keep_up()
+    assert (tmp_path / "catalog.duckdb").stat().st_mtime_ns == first, "views find the file"
+    catalog.settle()
+    with connect_restricted(str(tmp_path)) as con:
+        listed = con.execute("SELECT mouse_id FROM _files ORDER BY 1").fetchall()
+    assert listed == [(1,), (2,)]
 
 
 def test_dates_need_no_time_zone(con: duckdb.DuckDBPyConnection) -> None:

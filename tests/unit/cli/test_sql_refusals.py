@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from pipelines.catalog.connect import connect_restricted
 from pipelines.cli.app import app
-from pipelines.lake.store import LocalStore
 
 
 def tree(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -88,7 +87,7 @@ def test_variables_of_the_program_are_no_tables(lake: Path) -> None:
 
 
 def test_duckdb_itself_is_locked(lake: Path, tmp_path: Path) -> None:
-    with connect_restricted(LocalStore(lake), output=tmp_path / "out.parquet") as con:
+    with connect_restricted(str(lake), output=tmp_path / "out.parquet") as con:
         assert con.execute("SELECT count(*) FROM trials").fetchone() == (5,)
         for statement in (f"COPY (SELECT 1) TO '{tmp_path}/x.parquet'", "LOAD httpfs"):
             with pytest.raises(duckdb.PermissionException):
