@@ -127,7 +127,7 @@ class RecordingCheck:
         self, table: Table, column: str, parent: Table, rows: TableRows, *, complete: bool
     ) -> list[Finding | None]:
         """Rules `foreign_key` and `row_per_parent` within the recording."""
-        keys, listed = rows.values(column), self._keys(parent)
+        keys, listed = rows.distinct(column), self._keys(parent)
         if listed is None:
             return []
         findings: list[Finding | None] = []

@@ -216,6 +216,10 @@ class TableRows:
         self.evidence |= {e for e in self._wanted if shows(rows.column(e.column), e)}
         return findings
 
+    def distinct(self, name: str) -> NDArray:
+        """The different values of a key or of a referring column, ascending."""
+        return _distinct(self.values(name))
+
     def values(self, name: str) -> NDArray:
         """The values of a key or of a referring column; the latter may be without repeats."""
         parts = self._kept[name]

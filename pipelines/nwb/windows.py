@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.casts import NDArray
+from schemas.layout import CELLS_PER_ROW_GROUP
 from schemas.tables.responses import TIME_BASE_LENGTH
 
 _AROUND_S = 3.0
@@ -191,7 +192,9 @@ class MeanTraces:
     """
 
     def __init__(self, positions: Positions, groups: Sequence[NDArray], frames: int) -> None:
-        self._frames, self._groups = frames, len(groups)
+        self._groups = len(groups)
+        # Kept, as fresh memory costs the kernel as much as filling it.
+        self._buffer = np.empty(frames * CELLS_PER_ROW_GROUP)
         self._parts: list[tuple[int, NDArray, NDArray, NDArray]] = []
         for number, group in enumerate(groups):
             for begin in range(0, len(group), _TOGETHER):
@@ -203,9 +206,9 @@ class MeanTraces:
         """The sums, shape (n_groups, n_times, n_cells).
 
         Args:
-            traces: shape (n_cells, n_frames).
+            traces: shape (n_cells, n_frames), at most 16 cells.
         """
-        by_time = np.empty((self._frames, len(traces)))
+        by_time = self._buffer[: traces.size].reshape(-1, len(traces))
         for begin in range(0, len(by_time), _TRANSPOSED):
             by_time[begin : begin + _TRANSPOSED] = traces[:, begin : begin + _TRANSPOSED].T
         sums = np.zeros((self._groups, len(TIME_BASE), len(traces)))

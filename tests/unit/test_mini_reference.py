@@ -12,6 +12,7 @@ from builders.lakes import query
 from builders.mini import EXPERIMENT, SESSION, TRUTH, mini_bucket
 from builders.truth import BEHAVIOR, OPHYS, ROIS, Comparison, same
 
+import vblake
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake.ledger import Status
@@ -156,6 +157,10 @@ def test_means_by_condition_are_those_of_single_responses(lake: Path) -> None:
     )
     assert [row[:4] for row in per_image] == [row[:4] for row in means]
     assert [row[4] for row in per_image] == pytest.approx([row[4] for row in means], rel=1e-5)
+    experiment = vblake.open(lake).experiment(EXPERIMENT)
+    assert experiment.stimulus_responses.height == 8 * 120
+    images = experiment.mean_responses.filter(condition_set="images")
+    assert sorted(images["dff_mean"]) == sorted(row[4] for row in means)
 
 
 def test_mean_traces_in_long_form(lake: Path) -> None:
