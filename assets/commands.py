@@ -92,7 +92,9 @@ def ui(
     home = dagster_home(lake)
     os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
     os.environ["VBLAKE_MICE_PER_RUN"] = str(mice_per_run or "")
-    command = [sys.executable, "-m", "dagster", "dev", "--module-name", LOCATION]
+    # Its successor, `dg dev`, needs a project of Dagster's own layout, and another package.
+    quiet = ("-W", "ignore:Function `dev_command` is superseded")
+    command = [sys.executable, *quiet, "-m", "dagster", "dev", "--module-name", LOCATION]
     command += ["--host", host, "--port", str(port)]
     os.chdir(home)
     sys.stdout.flush()

@@ -92,7 +92,7 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
     if SETTINGS.webhook:
         _post(SETTINGS.webhook, {"text": f"vblake: a run over {lake} failed: {text}", **news})
     if SETTINGS.email:
-        _mail(SETTINGS.email, SETTINGS.smtp, f"vblake: a run over {lake} failed", news)
+        send_mail(SETTINGS.email, SETTINGS.smtp, f"vblake: a run over {lake} failed", news)
 
 
 def _post(address: str, message: dict[str, str]) -> None:
@@ -105,7 +105,8 @@ def _post(address: str, message: dict[str, str]) -> None:
         pass
 
 
-def _mail(address: str, server: str, subject: str, news: dict[str, str]) -> None:
+def send_mail(address: str, server: str, subject: str, news: dict[str, str]) -> None:
+    """Mails news of a run, from the address to itself."""
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = subject, address, address
     message.set_content("\n".join(f"{name}: {text}" for name, text in news.items()))

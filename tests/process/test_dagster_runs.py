@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -21,7 +22,7 @@ from assets.partitions import MICE, register_mice
 from assets.resources import IngestHooks, ingest_options
 from assets.run import run_in_this_process
 from assets.schedules import update
-from assets.sensors import mice_in_release
+from assets.sensors import mice_in_release, record
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, Prepared, ignore, prepare
@@ -337,6 +338,24 @@ def test_the_command_after_a_kill_marks_the_dead_run_and_what_it_published(
         assert statuses.pop(dead.run_id) is dg.DagsterRunStatus.FAILURE
         assert list(statuses.values()) == [dg.DagsterRunStatus.SUCCESS]
     assert not has_unfinished_runs(str(lake))
+
+
+def test_the_sensor_marks_a_lake_that_was_made_elsewhere(
+    instance: dg.DagsterInstance, sample_lake: Path
+) -> None:
+    mice, resources = {str(m) for m in mice_of(sample_lake)}, dict[str, Any]()
+    resources["options"] = IngestOptions(lake=str(sample_lake))
+    with dg.build_sensor_context(instance=instance, resources=resources) as context:
+        record(context)
+        assert context.cursor
+        for table in FROM_NWB:
+            assert marked(instance, table) == mice
+        for table in (*PROJECT, "catalog"):
+            assert instance.get_latest_materialization_event(dg.AssetKey(table)) is not None
+        events = len(instance.fetch_materializations(dg.AssetKey("trials"), limit=100).records)
+        assert record(context) == dg.SkipReason("The record is up to date.")
+        found = instance.fetch_materializations(dg.AssetKey("trials"), limit=100).records
+        assert len(found) == events == len(mice)
 
 
 def mice_of_ledger(lake: Path) -> list[int]:
