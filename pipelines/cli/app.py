@@ -20,6 +20,7 @@ from pipelines.cli import (
     interrupt,
     plan,
     releases,
+    remove,
     rules,
     sample,
     sql,
@@ -40,7 +41,8 @@ BROKEN_PIPE = 141
 _TYPER_INTERRUPTED = 130
 
 _ORDER = (
-    *("plan", "ingest", "status", "releases", "diff", "rollback", "verify", "check", "catalog"),
+    *("plan", "ingest", "status", "releases", "diff", "rollback", "remove"),
+    *("verify", "check", "catalog"),
     *("sql", "tables", "describe", "rules", "sample", "ui"),
 )
 
@@ -142,6 +144,7 @@ app.command(rich_help_panel=BUILD_PANEL)(status.status)
 app.command(rich_help_panel=BUILD_PANEL)(releases.releases)
 app.command(rich_help_panel=BUILD_PANEL)(releases.diff)
 app.command(rich_help_panel=BUILD_PANEL)(releases.rollback)
+app.command(rich_help_panel=BUILD_PANEL)(remove.remove)
 app.command(rich_help_panel=BUILD_PANEL)(verify.verify)
 app.command(rich_help_panel=BUILD_PANEL)(check.check)
 app.command(rich_help_panel=BUILD_PANEL)(catalog.catalog)

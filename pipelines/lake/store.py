@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.lake.swap import link_all, put, replace_folder
+from pipelines.lake.swap import file_ids, link_all, put, replace_folder
 from pipelines.os_errors import first_line
 from schemas.errors import LakeError
 from schemas.layout import GENERATIONS, STAGING
@@ -155,6 +155,8 @@ class LocalStore:
 
         It removes the other folder if there is no such folder.
         """
+        if file_ids(self.folder / path) == file_ids(self.folder / other):
+            return  # the same files already
         fresh = self.staging / f"incoming-{uuid.uuid4().hex}"
         link_all(self.folder / path, fresh)
         replace_folder(fresh, self.folder / other, away=self.folder / GENERATIONS)

@@ -73,6 +73,17 @@ def _link(path: Path, other: Path) -> None:
         shutil.copyfile(path, other)
 
 
+def file_ids(folder: Path) -> dict[str, int] | None:
+    """The inode of every file below a folder; None if it does not exist."""
+    if not folder.is_dir():
+        return None
+    return {
+        str(path.relative_to(folder)): path.stat().st_ino
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 def link_all(folder: Path, other: Path) -> None:
     """Makes a folder with further names of all files of another one."""
     for place, _, names in os.walk(folder):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from builders.cli import output
 from builders.lakes import behavior_file, contents, file_key, files, query
 from builders.releases import revise, write_release
 
@@ -113,3 +114,44 @@ def _givers(lake: Path, both: Releases) -> set[int]:
         f"WHERE list_contains(ophys_experiment_id, {both.added})",
     )
     return {giver}
+
+
+def test_what_is_removed_goes_and_behaviour_stays_while_another_plane_needs_it(
+    both: Releases, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(both.lake, lake)
+    ((session, first, *_, second),) = query(
+        lake,
+        f"SELECT behavior_session_id, {both.gone}, max(ophys_experiment_id) FROM ophys_experiments "
+        f"JOIN source_files USING (behavior_session_id, ophys_experiment_id) "
+        f"WHERE behavior_session_id = (SELECT behavior_session_id FROM ophys_experiments "
+        f"WHERE ophys_experiment_id = {both.gone}) GROUP BY 1",
+    )
+    assert first != second
+    trials = f"SELECT count(*) FROM trials WHERE behavior_session_id = {session}"
+    ((had,),) = query(lake, trials)
+    assert had
+    listed = output("remove", "--lake", lake, "--experiment", first)
+    assert "Nothing was done yet: 1 file would go." in listed
+    assert contents(lake) == contents(both.lake)
+    output("remove", "--lake", lake, "--experiment", first, "--yes")
+    assert query(lake, f"SELECT count(*) FROM dff_traces WHERE ophys_experiment_id = {first}") == [
+        (0,)
+    ]
+    assert query(lake, trials) == [(had,)]
+    assert verify(LocalStore(lake)) == []
+    others = [
+        e
+        for (e,) in query(
+            lake,
+            f"SELECT ophys_experiment_id FROM source_files WHERE behavior_session_id = {session}",
+        )
+        if e != first
+    ]
+    output("remove", "--lake", lake, "--yes", *(a for e in others for a in ("--experiment", e)))
+    assert query(lake, trials) == [(0,)]
+    assert query(lake, f"SELECT * FROM source_files WHERE behavior_session_id = {session}") == []
+    assert verify(LocalStore(lake)) == []
+    _ingest(both.bucket, lake, "1.1.0", behavior_sessions=(session,))
+    assert contents(lake) == contents(both.lake)
