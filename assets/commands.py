@@ -88,7 +88,10 @@ def ui(
     """
     require_build()
     from assets.instance import LOCATION, dagster_home
+    from assets.settings import Settings
 
+    # Wrong values are refused here, not in a traceback of Dagster's code server.
+    Settings.from_environment()
     home = dagster_home(lake)
     os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
     os.environ["VBLAKE_MICE_PER_RUN"] = str(mice_per_run or "")

@@ -9,6 +9,7 @@ from typing import Self
 from schemas.errors import UsageError
 
 WEEKLY = "0 3 * * 0"
+_CRON_FIELDS = 5
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,35 @@ class Settings:
         """Reads the variables.
 
         Raises:
-            UsageError: one that has to be a number is none.
+            UsageError: one has no value that it can have.
         """
         mice = _number("VBLAKE_MICE_PER_RUN", least=1)
         days = _number("VBLAKE_FRESH_DAYS", least=0.01)
         return cls(
-            schedule=os.environ.get("VBLAKE_SCHEDULE") or None,
+            schedule=_cron("VBLAKE_SCHEDULE"),
             mice_per_run=None if mice is None else int(mice),
             fresh_days=cls.fresh_days if days is None else days,
             owner=os.environ.get("VBLAKE_OWNER") or cls.owner,
-            webhook=os.environ.get("VBLAKE_WEBHOOK") or None,
+            webhook=_address("VBLAKE_WEBHOOK"),
             email=os.environ.get("VBLAKE_EMAIL") or None,
             smtp=os.environ.get("VBLAKE_SMTP") or cls.smtp,
         )
+
+
+def _cron(variable: str) -> str | None:
+    text = os.environ.get(variable) or None
+    if text is not None and len(text.split()) != _CRON_FIELDS and not text.startswith("@"):
+        raise UsageError(
+            f"{variable} is {text!r}; expected a cron expression of five fields, like {WEEKLY!r}."
+        )
+    return text
+
+
+def _address(variable: str) -> str | None:
+    text = os.environ.get(variable) or None
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise UsageError(f"{variable} is {text!r}; expected an http:// or https:// address.")
+    return text
 
 
 def _number(variable: str, least: float) -> float | None:

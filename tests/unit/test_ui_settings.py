@@ -36,10 +36,20 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("VBLAKE_MICE_PER_RUN", "many", "VBLAKE_MICE_PER_RUN is 'many'; expected a number."),
         ("VBLAKE_MICE_PER_RUN", "0", "VBLAKE_MICE_PER_RUN is 0; expected 1 or more."),
+        (
+            "VBLAKE_SCHEDULE",
+            "weekly",
+            "VBLAKE_SCHEDULE is 'weekly'; expected a cron expression of five fields, like '0 3 * * 0'.",
+        ),
+        (
+            "VBLAKE_WEBHOOK",
+            "file:///etc",
+            "VBLAKE_WEBHOOK is 'file:///etc'; expected an http:// or https:// address.",
+        ),
         ("VBLAKE_FRESH_DAYS", "-1", "VBLAKE_FRESH_DAYS is -1; expected 0.01 or more."),
     ],
 )
-def test_a_number_that_is_none_is_refused(
+def test_a_wrong_value_is_refused(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
