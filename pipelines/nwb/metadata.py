@@ -113,6 +113,8 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
     values = _behavior(recording)
     container = hdf.attribute(METADATA, "ophys_container_id", None)
     groups = hdf.attribute_integer(METADATA, "imaging_plane_group_count")
+    roi_count = len(hdf.read_numbers(f"{CELL_TABLE}/id"))
+    cells = hdf.read_numbers(f"{CELL_TABLE}/cell_specimen_id", rows=roi_count)
     values |= {
         "indicator": indicator(values["reporter_line"]),
         "emission_lambda": hdf.read_number(f"{_PLANE}/{_channel(recording)}/emission_lambda"),
@@ -131,6 +133,8 @@ def experiment_metadata(recording: Recording) -> Iterator[Rows]:
         "imaging_plane_group_count": groups if groups > 1 else 0,
         "ophys_frame_rate": frame_rate(recording),
         "targeted_structure": hdf.read_string(f"{_PLANE}/location"),
+        "roi_count": roi_count,
+        "unmatched_roi_count": np.count_nonzero((cells == -1) | np.isnan(cells)),
     }
     yield _one_row(values)
 

@@ -58,6 +58,8 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "behavior_metadata": _SUBJECT,
     "experiment_metadata": (
         *_SUBJECT,
+        f"{CELL_TABLE}/id",
+        f"{CELL_TABLE}/cell_specimen_id",
         f"{CELL_TABLE}/imaging_plane",
         f"{_PLANES}/*/*",
         f"{_PLANES}/*/*/emission_lambda",

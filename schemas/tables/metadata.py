@@ -161,6 +161,21 @@ EXPERIMENT_METADATA = Table(
             "Visual area of the field of view.",
             source=f"{_PLANE}/location",
         ),
+        column(
+            "roi_count",
+            Type.INT64,
+            "ROIs in the file, valid or not.",
+            source="rows of cell_specimen_table",
+            required=True,
+        ),
+        column(
+            "unmatched_roi_count",
+            Type.INT64,
+            "ROIs in the file, valid or not, without a cell_specimen_id. If there is one, the "
+            "reader's cell_specimen_id are floats.",
+            source="rows of cell_specimen_table whose cell_specimen_id is -1 or NaN",
+            required=True,
+        ),
     ),
     primary_key=("ophys_experiment_id",),
     order=("ophys_experiment_id",),

@@ -135,3 +135,17 @@ def test_the_plane_is_the_one_the_cells_link_to() -> None:
         f"{CELLS}/imaging_plane": h5py.SoftLink("/general/optophysiology/imaging_plane_2"),
     }
     assert column("experiment_metadata", content, "targeted_structure") == ["VISl"]
+
+
+def test_rois_are_counted_whether_valid_or_not() -> None:
+    """The released reader's ids of cells are floats if any ROI of the file is unmatched."""
+    ids = {
+        (4, 1): np.array([8003, 8001, -1, 8004]),  # the third ROI is not valid
+        (4, 2): np.array([8003, NAN, NAN, 8004]),
+        (4, 0): np.array([8003, 8001, 8002, 8004]),
+    }
+    for counts, stored in ids.items():
+        got = columns(
+            "experiment_metadata", experiment_file() | {f"{CELLS}/cell_specimen_id": stored}
+        )
+        assert (got["roi_count"], got["unmatched_roi_count"]) == ([counts[0]], [counts[1]])

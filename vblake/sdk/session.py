@@ -258,7 +258,7 @@ class BehaviorOphysExperiment(BehaviorSession):
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """Animal, recording and imaging plane."""
-        return to_dictionary(self._experiment.metadata, columns.EXPERIMENT_METADATA)
+        return to_dictionary(self._row, columns.EXPERIMENT_METADATA)
 
     @cached_property
     def ophys_timestamps(self) -> Array:
@@ -273,7 +273,7 @@ class BehaviorOphysExperiment(BehaviorSession):
     @cached_property
     def cell_specimen_table(self) -> pd.DataFrame:
         """The valid ROIs with position, shape and mask, by `cell_specimen_id`."""
-        cells = self._cells
+        cells = self._experiment.table("cell_specimens")
         frame = to_pandas(cells, columns.CELL_SPECIMENS)
         return self._of_cells(frame, roi_mask=list(masks_of(cells)))
 
@@ -381,18 +381,12 @@ class BehaviorOphysExperiment(BehaviorSession):
         return self.ophys_timestamps, values
 
     @cached_property
-    def _cells(self) -> pl.DataFrame:
-        return self._experiment.table("cell_specimens")
-
-    @cached_property
-    def _any_unmatched(self) -> bool:
-        """Whether an ROI of the file, valid or not, has no cell: then all ids are floats."""
-        roi_masks = self._experiment.holds("roi_masks")
-        rois = self._experiment.table("roi_masks") if roi_masks else self._cells
-        return rois["cell_specimen_id"].null_count() > 0
+    def _row(self) -> dict[str, Any]:
+        return self._experiment.metadata
 
     def _of_cells(self, frame: pd.DataFrame, **lists: list[Array]) -> pd.DataFrame:
-        if self._any_unmatched:
+        # An ROI of the file, valid or not, that is not matched to a cell makes all ids floats.
+        if self._row["unmatched_roi_count"]:
             frame.index = frame.index.astype(np.float64)
         for name, values in lists.items():
             frame[name] = objects(values)
