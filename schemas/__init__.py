@@ -20,7 +20,7 @@ from schemas.tables.task import TASK_TABLES
 SCHEMA_VERSION = "3"
 """Raised when files written before no longer have the declared schema; stored in every file.
 
-A lake of another version is refused.
+An ingest upgrades a lake of an earlier version; one of a later version is refused.
 """
 
 TABLES: dict[str, Table] = {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.cli.extras import require_build
 from pipelines.cli.options import DEFAULT_LAKE, IngestOptions, JsonOption, LakeOption, with_options
 from pipelines.cli.terminal import counted, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pipelines.remove import Removal
 
 
 @with_options("mouse", "behavior_session", "experiment")
@@ -45,32 +48,42 @@ def remove(
         experiments=tuple(options.experiment or ()),
     )
     removal = plan_removal(store, selection)
-    rows: list[dict[str, Any]] = [
-        {
-            "mouse_id": entry.mouse_id,
-            "kind": entry.file_kind.value,
-            "file_key": entry.file_key,
-            "rows": sum(entry.row_counts.values()),
-            "behavior_stays": entry in removal.behavior_stays,
-        }
-        for entry in (*removal.gone, *removal.behavior_stays)
-    ]
     if yes:
         take_out(store, removal)
+    rows = _rows(removal)
     if as_json:
         print_json({"lake": store.root, "removed": yes, "files": rows})
         return
-    columns = ("mouse_id", "kind", "file_key", "rows", "behavior_stays")
-    print_table(
-        (">mouse", "kind", ">id", ">rows", "stays"),
-        [
-            (*(str(row[c]) for c in columns[:-1]), "its behaviour" if row[columns[-1]] else "")
-            for row in rows
-        ],
-    )
+    _print_rows(rows)
     files = counted(len(rows), "file")
     if yes:
         say(f"{files} taken out of {store.root}")
         say(f"vblake rollback --lake {quote(store.root)} brings them back")
     else:
         say(f"Nothing was done yet: {files} would go. Add --yes to remove them.")
+
+
+def _rows(removal: Removal) -> list[dict[str, Any]]:
+    """The files of a removal, as `--json` shows them."""
+    return [
+        {
+            "mouse_id": entry.mouse_id,
+            "kind": entry.file_kind.value,
+            "file_key": entry.file_key,
+            "behavior_stays": entry in removal.behavior_stays,
+        }
+        for entry in (*removal.gone, *removal.behavior_stays)
+    ]
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    print_table(
+        (">mouse", "kind", ">id", "stays"),
+        [
+            (
+                *(str(row[name]) for name in ("mouse_id", "kind", "file_key")),
+                "the session's behaviour" if row["behavior_stays"] else "",
+            )
+            for row in rows
+        ],
+    )

@@ -5,7 +5,8 @@ names of those that stay the same. It becomes the lake in these steps:
 
 1. what the lake holds is kept in `_generations/<its number>`;
 2. the marker of the new generation is written: from here on the upgrade will be finished;
-3. the catalog is replaced by one whose views read `_generations/N`: the moment for readers;
+3. the catalog is replaced by one whose views read `_generations/N`: the moment for readers. Queries
+   that have the earlier catalog open may take a while to end;
 4. the folders of the tables are exchanged, one after another, for globs;
 5. the catalog is replaced by one whose views read the tables' folders, and the lake's marker.
 
@@ -16,11 +17,14 @@ them. Staging, lock and Dagster's record are not part of a generation.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from pipelines.lake.lock import writing
 from pipelines.lake.marker import Marker, read_marker
@@ -36,6 +40,8 @@ SHOWN = "_upgrade.duckdb"
 _LEFT_S = 3600.0
 """How long the folder of a generation stays after the lake has become it: a reader may have opened
 the catalog of step 3."""
+_QUERY_S = 10.0
+"""How long an upgrade waits for queries through the earlier catalog."""
 _LISTED_S = 60.0
 """How long the folder of a table stays after it was exchanged: a reader may be listing it."""
 
@@ -141,11 +147,38 @@ def finish(store: Store) -> None:
     if (marker := _pending(store)) is None:
         return
     built = generation(store, marker.generation)
-    _show(store, built, SHOWN)
+    with _readers_waited_for(store):
+        _show(store, built, SHOWN)
     for table in sorted({*tables_of(store), *tables_of(built)}):
         store.replace_folder(f"{GENERATIONS}/{marker.generation}/{table}", table)
     _show(store, built, CATALOG)
     store.write(MARKER, marker.to_json())
+
+
+@contextmanager
+def _readers_waited_for(store: Store) -> Generator[None]:
+    """Waits for connections to the catalog that the block replaces, for at most `_QUERY_S`.
+
+    DuckDB locks a catalog for as long as it has it open. The readers of a bucket have copies.
+    """
+    if not isinstance(store, LocalStore) or not store.exists(CATALOG):
+        yield
+        return
+    with (store.folder / CATALOG).open("r+b") as earlier:
+        yield
+        latest = time.monotonic() + _QUERY_S
+        while _is_read(earlier) and time.monotonic() < latest:
+            time.sleep(0.02)
+
+
+def _is_read(catalog: BinaryIO) -> bool:
+    try:
+        fcntl.lockf(catalog, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return True
+    return False
 
 
 def _show(store: Store, built: Store, catalog: str) -> None:

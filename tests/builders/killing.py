@@ -29,7 +29,8 @@ WATCHED = {
 }
 PURE = ("_rewrite",)
 """Functions that touch no file; a footer alone takes thousands of their lines."""
-WATCHED |= {str(_PIPELINES / "catalog/build.py"): "catalog"}
+WATCHED |= {str(_PIPELINES / f"catalog/{name}.py"): "catalog" for name in ("build", "relocate")}
+WATCHED |= {str(_PIPELINES / "next_generation.py"): "publication"}
 """Modules that write to the lake, and the phase they stand for."""
 TIMEOUT_S = 300
 
