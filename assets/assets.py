@@ -89,6 +89,11 @@ def _publish_project(
         if context.selected_asset_keys:
             prepared = hooks.prepare(_request(options, hooks))
             tables = publish_project(prepared)
+            if prepared.upgrade is not None:
+                context.log.warning(
+                    "The lake is to be upgraded, so its project tables change together with all "
+                    "others: run the job `lake`, or materialize any table of a mouse."
+                )
             mice = tables["behavior_sessions"].column("mouse_id").to_pylist()
             register_mice(context.instance, set(mice))
             for key in sorted(context.selected_asset_keys):
@@ -110,6 +115,7 @@ class _Run:
     tables: list[Table]
     work: Work = field(default_factory=Work)
     results: list[FileResult] = field(default_factory=list[FileResult])
+    upgrades: bool = False
 
     def file_done(self, result: FileResult) -> None:
         """Logs a file."""
@@ -120,8 +126,8 @@ class _Run:
         self.hooks.on_file(result)
 
     def mouse_done(self, report: MouseReport) -> None:
-        """Reports a mouse that is in the lake."""
-        if not report.quarantined:
+        """Reports a mouse that is in the lake, which in an upgrade is only once all are."""
+        if not report.quarantined and not self.upgrades:
             self.mark(report.mouse_id)
         self.hooks.on_mouse(report)
 
@@ -156,10 +162,14 @@ def _ingest(
             yield from check_results(context, options.lake, None)
             return
         prepared, partitions = _prepare(context, options, hooks, tables)
+        run.upgrades = prepared.upgrade is not None
         with hooks.signals():
             reports = ingest(prepared, on_file=run.file_done, on_mouse=run.mouse_done)
-        for mouse in sorted(set(partitions) - {report.mouse_id for report in reports}):
-            run.mark(mouse)  # the lake held all of its files already
+        unmarked = {r.mouse_id for r in reports if run.upgrades and not r.quarantined}
+        # Of the other mice of the partitions, the lake held all files already.
+        unmarked |= set(partitions) - {r.mouse_id for r in reports}
+        for mouse in sorted(unmarked):
+            run.mark(mouse)
         mark_unpartitioned(run.store, context.instance, context.log_event)
         context.log_event(catalog_materialization(run.store))  # `ingest` rebuilds it
         if hooks.of_command:
