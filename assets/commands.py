@@ -21,9 +21,11 @@ from pipelines.cli.options import (
     IngestOptions,
     LakeOption,
     SourceOption,
+    UiOptions,
     absolute,
     with_options,
 )
+from pipelines.cli.settings import VARIABLE, read_file, variable
 from pipelines.no_pandas import refuse_pandas
 
 
@@ -65,22 +67,13 @@ def ingest(options: IngestOptions) -> None:
 
 
 @cli.app.command(rich_help_panel=USE_PANEL)
+@with_options(of=UiOptions)
 def ui(
+    options: UiOptions,
     lake: LakeOption = DEFAULT_LAKE,
     source: SourceOption = DEFAULT_SOURCE,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
-    mice_per_run: Annotated[
-        int | None,
-        typer.Option(
-            "--mice-per-run",
-            metavar="N",
-            min=1,
-            envvar="VBLAKE_MICE_PER_RUN",
-            help="Mice in each run of a backfill.",
-            show_default="all in one run",
-        ),
-    ] = None,
 ) -> None:
     """Start Dagster's web interface: assets, partitions, runs, checks, schedules.
 
@@ -88,13 +81,13 @@ def ui(
     """
     require_build()
     from assets.instance import LOCATION, dagster_home
-    from assets.settings import Settings
 
-    # Wrong values are refused here, not in a traceback of Dagster's code server.
-    Settings.from_environment()
     home = dagster_home(lake)
     os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
-    os.environ["VBLAKE_MICE_PER_RUN"] = str(mice_per_run or "")
+    for name, value in vars(options).items():
+        os.environ[variable(name)] = "" if value is None else str(value)
+    if (file := read_file()) is not None:
+        os.environ[VARIABLE] = str(file.path)  # Dagster works in another folder
     # Its successor, `dg dev`, needs a project of Dagster's own layout, and another package.
     quiet = ("-W", "ignore:Function `dev_command` is superseded")
     command = [sys.executable, *quiet, "-m", "dagster", "dev", "--module-name", LOCATION]

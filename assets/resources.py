@@ -35,7 +35,7 @@ def _config_type(kind: Any) -> Any:
 )
 def ingest_options(context: dg.InitResourceContext) -> IngestOptions:
     """The options of `vblake ingest`, with the same defaults and environment variables."""
-    return IngestOptions.from_environment(context.resource_config)
+    return IngestOptions.from_settings(context.resource_config)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from assets.jobs import lake_job
-from assets.settings import SETTINGS, WEEKLY
+from assets.settings import SETTINGS
+from pipelines.cli.options import WEEKLY
 
 
 @dg.schedule(

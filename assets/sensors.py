@@ -79,7 +79,7 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
     run = context.dagster_run
     config: Any = run.run_config
     options = config.get("resources", {}).get("options", {}).get("config", {})
-    lake = options.get("lake") or IngestOptions.from_environment({}).lake
+    lake = options.get("lake") or IngestOptions.from_settings({}).lake
     causes = [e.step_failure_data for e in context.get_step_failure_events()]
     errors = [
         data.user_failure_data.description

@@ -17,12 +17,14 @@ from typer.core import TyperGroup
 from pipelines.cli import (
     catalog,
     check,
+    config,
     interrupt,
     plan,
     releases,
     remove,
     rules,
     sample,
+    settings,
     sql,
     status,
     tables,
@@ -43,7 +45,7 @@ _TYPER_INTERRUPTED = 130
 _ORDER = (
     *("plan", "ingest", "status", "releases", "diff", "rollback", "remove"),
     *("verify", "check", "catalog"),
-    *("sql", "tables", "describe", "rules", "sample", "ui"),
+    *("sql", "tables", "describe", "rules", "sample", "ui", "config"),
 )
 
 
@@ -67,6 +69,11 @@ class Commands(TyperGroup):
     Errors that are meant for the user become a message and an exit code.
     """
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for name, command in self.commands.items():
+            settings.name_variables(name, settings.options_of(command))
+
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Names of the commands; those that are not in our list come last."""
         names = list(self.commands)
@@ -76,6 +83,12 @@ class Commands(TyperGroup):
         """Runs a command."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            explained = settings.explained(error)
+            if explained is None:
+                raise
+            say_error(str(explained))
+            raise typer.Exit(USAGE_ERROR) from None
         except VblakeError as error:
             say_error(str(error))
             raise typer.Exit(
@@ -122,6 +135,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def vblake(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -137,6 +151,11 @@ def vblake(
     $ vblake ingest --source bucket --lake lake
     $ vblake sql --lake lake "SELECT * FROM behavior_sessions"
     """
+    commands: dict[str, Any] = getattr(context.command, "commands", {})
+    if (file := settings.read_file()) is not None:
+        settings.check_names(file, commands)
+        settings.set_environment(file)
+        context.default_map = settings.defaults(file, commands)
 
 
 app.command(rich_help_panel=BUILD_PANEL)(plan.plan)
@@ -153,6 +172,7 @@ app.command(rich_help_panel=USE_PANEL)(sql.sql)
 app.command(rich_help_panel=USE_PANEL)(tables.tables)
 app.command(rich_help_panel=USE_PANEL)(tables.describe)
 app.command(rich_help_panel=USE_PANEL)(rules.rules)
+app.command(rich_help_panel=BUILD_PANEL)(config.config)
 
 
 def _run(application: typer.Typer) -> None:

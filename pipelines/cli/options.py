@@ -10,16 +10,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args, get_type_hints
 
 import typer
 from typer.models import OptionInfo
 
+from pipelines.cli import settings
 from pipelines.source.base import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.request import IngestRequest
+
+Declared = TypeVar("Declared")
+
+WEEKLY = "0 3 * * 0"
+_CRON_FIELDS = 5
 
 DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
@@ -32,7 +38,9 @@ def _panel(title: str) -> Callable[..., Any]:
     """
 
     def option(metavar: str | None, text: str, *flags: str, **more: Any) -> Any:
-        return typer.Option(*flags, metavar=metavar, help=text, rich_help_panel=title, **more)
+        return typer.Option(
+            *flags, metavar=metavar, help=text, rich_help_panel=title, show_envvar=False, **more
+        )
 
     return option
 
@@ -40,20 +48,22 @@ def _panel(title: str) -> Callable[..., Any]:
 _source = _panel("Source")
 _selection = _panel("Selection (ids add up; --where and --tables restrict them)")
 _work = _panel("Work")
+_interface = _panel("Keeping the lake current")
 
 LakeOption = Annotated[
     str,
     typer.Option(
         "--lake",
         envvar="VBLAKE_LAKE",
-        metavar="PATH",
+        show_envvar=False,
+        metavar="PLACE",
         help="The lake: a folder or an s3:// prefix.",
     ),
 ]
 SourceOption = Annotated[
     str,
     _source(
-        "PATH_OR_URL",
+        "PLACE",
         "The released bucket, or a folder with the same keys.",
         envvar="VBLAKE_SOURCE",
     ),
@@ -129,7 +139,9 @@ class IngestOptions:
 
     This is the only list of them: the command line, the configuration of a Dagster run and its
     form in `vblake ui` are all made from these fields. To add an option, add a field here and
-    use it in `request`. Fields are plain JSON values, so that a recorded run can be repeated.
+    use it in `request`. Its environment variable and its name in `vblake.toml` follow from the
+    field's (`pipelines.cli.settings`). Fields are plain JSON values, so that a recorded run can be
+    repeated.
     """
 
     lake: LakeOption = DEFAULT_LAKE
@@ -140,7 +152,7 @@ class IngestOptions:
             "URL",
             "Address of an S3-compatible server for the source. AWS_CA_BUNDLE, HTTPS_PROXY and "
             "NO_PROXY are honoured, too.",
-            envvar=["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
+            envvar=["VBLAKE_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
         ),
     ] = None
     anon: Annotated[
@@ -163,21 +175,19 @@ class IngestOptions:
         _source(
             "NAME",
             "AWS region of the source.",
-            envvar="VBLAKE_REGION",
             show_default="us-west-2 for the released bucket; for others AWS_REGION or "
             "AWS_DEFAULT_REGION, or what S3 answers",
         ),
     ] = None
     timeout: Annotated[
         float,
-        _source("SECONDS", "Longest wait for data from the source.", envvar="VBLAKE_TIMEOUT"),
+        _source("SECONDS", "Longest wait for data from the source."),
     ] = READ_TIMEOUT_S
     connect_timeout: Annotated[
         float,
         _source(
             "SECONDS",
             "Longest wait for a connection to the source.",
-            envvar="VBLAKE_CONNECT_TIMEOUT",
         ),
     ] = CONNECT_TIMEOUT_S
     retries: Annotated[
@@ -185,7 +195,6 @@ class IngestOptions:
         _source(
             "N",
             "How often a failed request to the source is repeated, with waits of up to 8 s.",
-            envvar="VBLAKE_RETRIES",
             min=0,
         ),
     ] = ATTEMPTS - 1
@@ -212,7 +221,6 @@ class IngestOptions:
         _selection(
             "X.Y.Z",
             "Release of the dataset: X.Y.Z, at which the lake stays, or latest, which it follows.",
-            envvar="VBLAKE_RELEASE",
             show_default="what the lake follows; latest for a new one",
         ),
     ] = None
@@ -271,38 +279,19 @@ class IngestOptions:
         _work(
             "SECONDS",
             "How long to wait for another process that writes to the lake.",
-            envvar="VBLAKE_WAIT",
             min=0,
             show_default="not at all; runs of the web interface wait up to 12 hours",
         ),
     ] = None
 
     @classmethod
-    def from_environment(cls, given: Mapping[str, Any]) -> Self:
-        """Options from some given values; the others come from their variables, or are defaults.
+    def from_settings(cls, given: Mapping[str, Any]) -> Self:
+        """Options from some given values; the others come from variables, the file, or defaults.
 
         Raises:
-            UsageError: a variable does not hold a value of its option's type, or a number is
-                below its bound.
+            UsageError: a value cannot be one of its option.
         """
-        found: dict[str, Any] = {}
-        for name, annotation in option_types().items():
-            info, kind = option_info(annotation), get_args(annotation)[0]
-            variables = [info.envvar] if isinstance(info.envvar, str) else info.envvar or []
-            set_ones = [variable for variable in variables if os.environ.get(variable)]
-            if name in given:
-                found[name] = given[name]
-            elif set_ones:
-                text = os.environ[set_ones[0]]
-                try:
-                    numeric = next((t for t in (int, float) if t in (kind, *get_args(kind))), str)
-                    found[name] = numeric(text)
-                except ValueError:
-                    raise UsageError(f"{set_ones[0]} is {text!r}; expected a number.") from None
-            value = found.get(name)
-            if info.min is not None and value is not None and value < info.min:
-                raise UsageError(f"{name} is {value}; expected {info.min} or more.")
-        return cls(**found)
+        return from_settings(cls, "ingest", given)
 
     def from_any_folder(self) -> Self:
         """The same options with absolute paths, for a process with another working directory."""
@@ -349,9 +338,90 @@ class IngestOptions:
         )
 
 
-def option_types() -> dict[str, Any]:
-    """The annotation of each field of `IngestOptions`: `Annotated[type, typer.Option(...)]`."""
-    return get_type_hints(IngestOptions, include_extras=True)
+@dataclass(frozen=True, kw_only=True)
+class UiOptions:
+    """The options of `vblake ui` that Dagster's processes read: how a lake is kept current.
+
+    The command hands its flags on to them as environment variables.
+    """
+
+    schedule: Annotated[
+        str | None,
+        _interface(
+            "CRON",
+            "Times of the ingests, UTC. The schedule is on if they are given.",
+            show_default="weekly, once it is switched on in the web interface",
+        ),
+    ] = None
+    mice_per_run: Annotated[
+        int | None,
+        _interface("N", "Mice in each run of a backfill.", min=1, show_default="all in one run"),
+    ] = None
+    fresh_days: Annotated[
+        float, _interface("DAYS", "Age at which the catalog is no longer fresh.", min=0.01)
+    ] = 14.0
+    owner: Annotated[
+        str, _interface("NAME", "Shown beside the tables: an e-mail address, or team:NAME.")
+    ] = "team:lab"
+    webhook: Annotated[
+        str | None,
+        _interface("URL", "Is sent a JSON message when a run fails.", hide_input=True),
+    ] = None
+    email: Annotated[str | None, _interface("ADDRESS", "Is sent news of failed runs.")] = None
+    smtp: Annotated[str, _interface("HOST[:PORT]", "Mail server for such news.")] = "localhost"
+
+    def __post_init__(self) -> None:
+        # Here, as Dagster would say it in a traceback of its code server.
+        cron = self.schedule
+        if cron is not None and len(cron.split()) != _CRON_FIELDS and not cron.startswith("@"):
+            raise UsageError(
+                f"schedule is {cron!r}; expected a cron expression of five fields, like {WEEKLY!r}."
+            )
+        if self.webhook is not None and not self.webhook.startswith(("http://", "https://")):
+            raise UsageError("webhook is no http:// or https:// address.")
+
+
+def from_settings(declared: type[Declared], command: str, given: Mapping[str, Any]) -> Declared:
+    """Options of a dataclass as the command line would make them without a flag.
+
+    Args:
+        declared: the dataclass.
+        command: whose options these are.
+        given: values that are set already.
+
+    Raises:
+        UsageError: a value cannot be one of its option.
+    """
+    found: dict[str, Any] = {}
+    alone = typer.Typer(add_completion=False)
+    alone.command(command)(with_options(of=declared)(lambda options: found.update(vars(options))))
+    built: Any = typer.main.get_command(alone)
+    file = settings.read_file()
+    settings.set_environment(file)
+    defaults = settings.defaults(file, {command: built})[command]
+    try:
+        with built.make_context(command, [], default_map=defaults) as context:
+            built.invoke(context)
+    except typer.BadParameter as error:
+        raise settings.explained(error) or UsageError(error.message) from None
+    for name, annotation in option_types(declared).items():
+        least, value = option_info(annotation).min, given.get(name)
+        if least is not None and value is not None and value < least:
+            raise UsageError(f"{name} is {value}; expected {least} or more.")
+    return declared(**{**found, **given})
+
+
+@functools.cache
+def option_types(declared: type[Any] = IngestOptions) -> dict[str, Any]:
+    """The annotation of each field of such a dataclass: `Annotated[type, typer.Option(...)]`.
+
+    Each option has its environment variable.
+    """
+    types = get_type_hints(declared, include_extras=True)
+    for name, annotation in types.items():
+        info = option_info(annotation)
+        info.envvar = info.envvar or settings.variable(name)
+    return types
 
 
 def option_info(annotation: Any) -> OptionInfo:
@@ -360,43 +430,49 @@ def option_info(annotation: Any) -> OptionInfo:
     return info
 
 
-def with_options(*chosen: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds options of an ingest to a command's own, and passes them as its `options`.
+def with_options(
+    *chosen: str, of: type[Any] = IngestOptions
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds declared options to a command's own, and passes them as its `options`.
 
     Args:
-        *chosen: names of fields of `IngestOptions`, or of panels; all fields if there are none.
+        *chosen: names of fields, or of panels; all fields if there are none.
+        of: the dataclass that declares them.
     """
     shared = {
-        name: parameter
-        for name, parameter in inspect.signature(IngestOptions, eval_str=True).parameters.items()
+        name: parameter.replace(annotation=option_types(of)[name])
+        for name, parameter in inspect.signature(of).parameters.items()
         if not chosen
         or name in chosen
-        or option_info(parameter.annotation).rich_help_panel in chosen
+        or option_info(option_types(of)[name]).rich_help_panel in chosen
     }
-    return functools.partial(_with_options, shared)
+    return functools.partial(_with_options, of, shared)
 
 
 def _with_options(
-    shared: Mapping[str, inspect.Parameter], command: Callable[..., None]
+    of: type[Any], shared: Mapping[str, inspect.Parameter], command: Callable[..., None]
 ) -> Callable[..., None]:
-    own = {
-        name: parameter
-        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-        if name != "options"
-    }
-
     @functools.wraps(command)
     def run(**given: Any) -> None:
         from pipelines import log
 
-        options = IngestOptions(**{name: given.pop(name) for name in shared})
+        options = of(**{name: given.pop(name) for name in shared})
         log.show(logging.WARNING)
         command(options=options, **given)
 
-    parameters = [
-        p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*shared.values(), *own.values())
-    ]
-    # Typer reads a command's options from its signature.
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
+    return _with_parameters(run, [*shared.values(), *_parameters(command, without="options")])
+
+
+def _parameters(command: Callable[..., None], *, without: str = "") -> list[inspect.Parameter]:
+    found = inspect.signature(command, eval_str=True).parameters
+    return [parameter for name, parameter in found.items() if name != without]
+
+
+def _with_parameters(
+    command: Callable[..., None], parameters: Iterable[inspect.Parameter]
+) -> Callable[..., None]:
+    """Sets the signature of a command, from which Typer reads its options."""
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in own}
+    return command

@@ -20,7 +20,8 @@ DictionaryOption = Annotated[
     typer.Option(
         "--lake",
         envvar="VBLAKE_LAKE",
-        metavar="PATH",
+        show_envvar=False,
+        metavar="PLACE",
         help="A lake, whose catalog is read: a folder or a URL. "
         "[dim]\\[default: the tables of this version][/dim]",
         show_default=False,

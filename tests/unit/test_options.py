@@ -124,7 +124,9 @@ def test_a_run_without_configuration_takes_its_options_from_the_environment(
     assert (found.timeout, found.retries) == (7.5, 2)
     assert run_with({"timeout": 3.0}).timeout == 3.0
     monkeypatch.setenv("VBLAKE_RETRIES", "many")
-    with pytest.raises(UsageError, match=r"VBLAKE_RETRIES is 'many'; expected a number"):
+    with pytest.raises(
+        UsageError, match=r"retries is 'many' \(environment VBLAKE_RETRIES\); expected"
+    ):
         run_with({})
 
 
