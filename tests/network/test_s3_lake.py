@@ -17,6 +17,7 @@ import pytest
 from builders.cli import cells, csv_of, output, refusal, run
 from builders.fixtures import Ingest
 from builders.lakes import query
+from builders.mini import mini_bucket
 from builders.violations import VIOLATIONS, ids, violation_bucket
 from servers.moto import moto
 from servers.s3 import BUCKET, Fault, S3Server
@@ -28,6 +29,7 @@ from pipelines.ingest import ingest, prepare
 from pipelines.lake import lease
 from pipelines.lake.lock import writer, writing
 from pipelines.lake.store import open_store
+from pipelines.next_generation import roll_back
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
@@ -249,3 +251,38 @@ def test_a_server_that_ignores_conditions_is_refused(
         writing(open_store(f"{s3}/old")),
     ):
         pass
+
+
+def test_a_lake_in_s3_is_upgraded_and_rolled_back(s3: str, tmp_path: Path) -> None:
+    lake, source = f"{s3}/upgraded", SourceSpec(str(tmp_path / "bucket"))
+    first, second = mini_bucket(), mini_bucket()
+    first.write(tmp_path / "bucket")
+    tables = ("trials", "licks", "dff_traces", "stimulus_templates")
+    request = IngestRequest(source, lake, selection=Selection(tables=tables), workers=0)
+    ingest(prepare(request))
+    second.version, second.metadata = "1.2.0", "project_metadata-1.2.0"
+    del second.files[7]  # the behaviour file of mini.SESSION
+    sessions = second.tables["behavior_session_table"]
+    second.tables["behavior_session_table"] = [row for row in sessions if row["file_id"] != "7"]
+    second.write(tmp_path / "bucket")
+    store = open_store(lake)
+    before = _rows(lake)
+    prepared = prepare(IngestRequest(source, lake, workers=0))
+    assert prepared.upgrade is not None
+    assert (len(prepared.upgrade.kept), len(prepared.upgrade.gone), prepared.todo) == (1, 1, ())
+    ingest(prepared)
+    after = _rows(lake)
+    assert after["trials"] < before["trials"]
+    assert after["dff_traces"] == before["dff_traces"]
+    assert verify(store) == []
+    roll_back(store)
+    assert _rows(lake) == before
+    assert verify(store) == []
+
+
+def _rows(lake: str) -> dict[str, int]:
+    with vblake.open(lake) as there:
+        return {
+            name: there.sql(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+            for name in ("trials", "licks", "dff_traces", "behavior_sessions", "source_files")
+        }

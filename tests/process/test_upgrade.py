@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from builders.cli import output
+from builders.cli import output, refusal
 from builders.lakes import behavior_file, contents, file_key, files, query
 from builders.releases import revise, write_release
 
 from pipelines.check.lake import verify
+from pipelines.lake.ledger import read_ledger, write_mouse
 from pipelines.lake.marker import read_marker
 from pipelines.lake.store import LocalStore
 from pipelines.next_generation import roll_back
+from schemas import SCHEMA_VERSION
+from schemas.layout import MARKER
+
+TABLES = (
+    *("trials", "stimulus_presentations", "licks", "running_speed", "stimulus_templates"),
+    *("cell_specimens", "dff_traces", "ophys_timestamps"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def both(
     file = behavior_file(bucket)
     write_release(bucket, "1.0.9")  # everything, to start from
     write_release(bucket, "1.1.0", without=[last])
-    _ingest(bucket, lake)
+    _ingest(bucket, lake, tables=TABLES)
     revise(file)
     write_release(bucket, "1.2.0", without=[first], base="1.0.9")
     return Releases(bucket, lake, file_key(file), first, last)
@@ -89,7 +97,7 @@ def test_an_upgrade_makes_the_lake_that_an_ingest_of_the_new_release_makes(
         {both.changed, both.added} | _givers(lake, both)
     )
     fresh = tmp_path / "fresh"
-    _ingest(both.bucket, fresh)
+    _ingest(both.bucket, fresh, tables=TABLES)
     assert contents(lake) == contents(fresh)
     assert verify(LocalStore(lake)) == []
     assert query(lake, "SELECT DISTINCT release FROM source_files") == [("1.2.0",)]
@@ -101,7 +109,7 @@ def test_an_upgrade_makes_the_lake_that_an_ingest_of_the_new_release_makes(
     marker = read_marker(LocalStore(lake))
     assert marker is not None
     assert (marker.release, marker.follows_latest) == ("1.1.0", False)
-    assert _ingest(both.bucket, lake) == [], "pinned: it is not upgraded again"
+    assert _ingest(both.bucket, lake, tables=TABLES) == [], "pinned: it is not upgraded again"
     roll_back(LocalStore(lake))
     assert contents(lake) == contents(fresh)
 
@@ -153,5 +161,52 @@ def test_what_is_removed_goes_and_behaviour_stays_while_another_plane_needs_it(
     assert query(lake, trials) == [(0,)]
     assert query(lake, f"SELECT * FROM source_files WHERE behavior_session_id = {session}") == []
     assert verify(LocalStore(lake)) == []
-    _ingest(both.bucket, lake, "1.1.0", behavior_sessions=(session,))
+    _ingest(both.bucket, lake, "1.1.0", behavior_sessions=(session,), tables=TABLES)
     assert contents(lake) == contents(both.lake)
+
+
+def test_an_upgrade_waits_for_files_that_cannot_be_fetched(both: Releases, tmp_path: Path) -> None:
+    lake, bucket = tmp_path / "lake", tmp_path / "bucket"
+    shutil.copytree(both.lake, lake)
+    shutil.copytree(both.bucket, bucket)
+    away = behavior_file(bucket).rename(tmp_path / "away.nwb")
+    assert both.changed in _ingest(bucket, lake, "1.2.0")
+    assert contents(lake) == contents(both.lake)
+    away.rename(
+        bucket / f"visual-behavior-ophys/behavior_sessions/behavior_session_{both.changed}.nwb"
+    )
+    assert _ingest(bucket, lake, "1.2.0") == [both.changed], "the others are not read again"
+    assert query(lake, "SELECT DISTINCT release FROM source_files") == [("1.2.0",)]
+    assert verify(LocalStore(lake)) == []
+
+
+def test_another_schema_version_is_an_upgrade_in_which_every_file_is_read_again(
+    both: Releases, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path / "lake")
+    shutil.copytree(both.lake, store.folder)
+    marker = read_marker(store)
+    assert marker is not None
+    earlier = str(int(SCHEMA_VERSION) - 1)
+    store.write(MARKER, replace(marker, schema_version=earlier).to_json())
+    ledger = read_ledger(store).values()
+    for mouse in {entry.mouse_id for entry in ledger}:
+        own = (replace(e, schema_version=earlier) for e in ledger if e.mouse_id == mouse)
+        write_mouse(store, mouse, own, "1.1.0")
+    assert refusal("status", "--lake", store.root, code=1) == (
+        f"error: {store.root} has schema version {earlier}, of an earlier version of vblake; this one "
+        f"reads and writes version {SCHEMA_VERSION}. `vblake ingest --lake {store.root}` upgrades it; "
+        "`vblake plan` shows what that takes."
+    )
+    plan = output("plan", "--source", both.bucket, "--lake", store.root, "--release", "1.1.0")
+    assert (
+        f"upgrade of what the lake holds: schema version {earlier} to {SCHEMA_VERSION}, "
+        "for which every file is read again\n"
+        f"files: 0 kept, {len(ledger)} read again, 0 added, 0 removed\n" in plan
+    )
+    tables = ("trials", "stimulus_presentations")
+    assert len(_ingest(both.bucket, store.folder, "1.1.0", tables=tables)) == len(ledger)
+    assert verify(store) == []
+    for table in ("trials", "licks", "dff_traces"):
+        assert contents(store.folder)[table] == contents(both.lake)[table]
+    assert roll_back(store).schema_version == earlier
