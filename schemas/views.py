@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from schemas import TABLES
-from schemas.model import Column, Subject, Table, Type, column
+from schemas.model import Column, ForeignKey, Subject, Table, Type, column
 from schemas.tables.responses import TIME_BASE_LENGTH
 
 STORAGE = "view"
@@ -32,6 +32,20 @@ class View:
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
+
+    @property
+    def foreign_keys(self) -> tuple[ForeignKey, ...]:
+        """Those of tables whose columns the view has; none of the ledger, which declares none."""
+        if self.subject is Subject.LEDGER:
+            return ()
+        names = {c.name for c in self.columns if not c.type.is_list}
+        keys = {
+            (key.columns, key.table): ForeignKey(key.columns, key.table, key.references)
+            for table in TABLES.values()
+            for key in table.foreign_keys
+            if names.issuperset(key.columns)
+        }
+        return tuple(keys.values())
 
 
 _LISTS = {

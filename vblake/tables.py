@@ -113,6 +113,9 @@ class Tables:
     def describe(self, table: str) -> pl.DataFrame:
         """The columns of a table, one per row: name, DuckDB type, unit, description, newer name.
 
+        Args:
+            table: name of a table, of a view or of a macro, which has the columns that it returns.
+
         Raises:
             LookupError: the lake has no such table.
 
@@ -126,9 +129,10 @@ class Tables:
             f"WHERE table_name = {literal(table)} ORDER BY position"
         ).pl()
         if found.is_empty():
+            names = "SELECT table_name FROM _columns GROUP BY table_name ORDER BY min(rowid)"
+            known = [name for (name,) in self.sql(names).fetchall()]
             raise LookupError(
-                f"{self.root} has no table {table!r}. {nearest(table, self.tables['table_name'])}"
-                f"{self.schema_note()}"
+                f"{self.root} has no table {table!r}. {nearest(table, known)}{self.schema_note()}"
             )
         return found
 
@@ -240,7 +244,7 @@ class Tables:
         if table not in self._columns:
             self.describe(table)
             raise LookupError(
-                f"{table} is a view of the catalog without files of its own. "
+                f"{table} is a view or macro of the catalog, without files of its own. "
                 f'Use lake.sql("SELECT ... FROM {table}").'
             )
         names = [c.name for c in self._columns[table] if c.type == "BIGINT"]

@@ -125,17 +125,14 @@ class _Signal:
     lists: tuple[str, ...]
 
 
-def _rows_of(table: str, key: str, parameter: str, project_table: str) -> str:
-    """FROM and WHERE of one recording; by its mouse, DuckDB skips the files of the others."""
-    return (
-        f"FROM {table} WHERE {key} = {parameter} AND mouse_id = "
-        f"(SELECT mouse_id FROM {project_table} WHERE {key} = {parameter})"
-    )
+def _rows_of(table: str, key: str, parameter: str) -> str:
+    """FROM and WHERE of one recording."""
+    return f"FROM {table} WHERE {key} = {parameter}"
 
 
 def _traces(name: str, what: str, table: str, *lists: str) -> _Signal:
     ids = ("ophys_experiment_id", "cell_roi_id", "cell_specimen_id")
-    one = ("ophys_experiment_id", "experiment", "ophys_experiments")
+    one = ("ophys_experiment_id", "experiment")
     return _Signal(
         name=name,
         what=what,
@@ -149,7 +146,7 @@ def _traces(name: str, what: str, table: str, *lists: str) -> _Signal:
 
 
 def _samples(name: str, what: str, table: str, *columns: str) -> _Signal:
-    own = _rows_of(table, "behavior_session_id", "session", "behavior_sessions")
+    own = _rows_of(table, "behavior_session_id", "session")
     lists = ", ".join(f"list({c} ORDER BY timestamps) AS {c}" for c in columns)
     return _Signal(
         name=name,

@@ -145,7 +145,7 @@ def test_a_view_has_no_files(sample_lake: Path) -> None:
         with pytest.raises(LookupError) as raised:
             lake.scan("cells")
         assert str(raised.value) == (
-            "cells is a view of the catalog without files of its own. "
+            "cells is a view or macro of the catalog, without files of its own. "
             'Use lake.sql("SELECT ... FROM cells").'
         )
 

@@ -175,7 +175,11 @@ def test_a_view_has_the_declared_columns_each_with_a_comment(
     columns = "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ? "
     for view in VIEWS.values():
         found = con.execute(columns + "ORDER BY column_index", [view.name]).fetchall()
-        assert found == [(c.name, c.type.value, c.comment) for c in view], view.name
+        aliased = [c for c in view if c.alias]
+        assert found == [
+            *((c.name, c.type.value, c.comment) for c in view),
+            *((c.alias, c.type.value, f"Newer name of {c.name}. {c.comment}") for c in aliased),
+        ], view.name
         assert con.execute(f"FROM {view.name}").fetchall() is not None
     views = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
     comments = dict(con.execute(views).fetchall())
@@ -187,6 +191,25 @@ def test_tables_and_views_are_listed(con: duckdb.DuckDBPyConnection) -> None:
     assert [name for (name,) in listed] == [*TABLES, *VIEWS]
     columns = "SELECT column_name FROM _columns WHERE table_name = 'cells' ORDER BY position"
     assert [name for (name,) in con.execute(columns).fetchall()] == [c.name for c in VIEWS["cells"]]
+
+
+def test_a_view_offers_newer_names(con: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT count(*) FROM annotated_presentations WHERE end_time IS DISTINCT FROM stop_time"
+    assert con.execute(query).fetchone() == (0,)
+
+
+def test_foreign_keys_of_tables_and_views(con: duckdb.DuckDBPyConnection) -> None:
+    keys = con.execute("FROM _foreign_keys").fetchall()
+    for name, columns, other, referenced in keys:
+        on = " AND ".join(f"a.{c} = b.{r}" for c, r in zip(columns, referenced, strict=True))
+        con.execute(f"SELECT 1 FROM {name} a JOIN {other} b ON {on} LIMIT 0")
+    of_view = {(tuple(c), other) for name, c, other, _ in keys if name == "annotated_presentations"}
+    assert of_view == {
+        (("behavior_session_id",), "behavior_sessions"),
+        (("behavior_session_id", "trials_id"), "trials"),
+        (("behavior_session_id", "change_trials_id"), "trials"),
+        (("behavior_session_id", "stimulus_presentations_id"), "stimulus_presentations"),
+    }
 
 
 def test_files_are_listed_with_the_ids_of_their_folders(
@@ -382,6 +405,23 @@ def test_what_cannot_be_right_is_an_error(
 ) -> None:
     with pytest.raises(duckdb.Error, match=re.escape(message)):
         con.execute(f"FROM {call}").fetchall()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "dff_around(3001, [])",
+        "events_around(3001, [])",
+        "running_around(1002, [])",
+        "pupil_around(1002, [])",
+    ],
+)
+def test_macros_return_the_declared_columns(con: duckdb.DuckDBPyConnection, call: str) -> None:
+    found = [row[:2] for row in con.execute(f"DESCRIBE FROM {call}").fetchall()]
+    name = call.partition("(")[0]
+    assert found == [(c.name, c.type.value) for c in MACROS[name]]
+    listed = f"SELECT column_name, type FROM _columns WHERE table_name = '{name}' ORDER BY position"
+    assert con.execute(listed).fetchall() == found
 
 
 def test_macros_have_comments(con: duckdb.DuckDBPyConnection) -> None:

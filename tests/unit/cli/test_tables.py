@@ -19,7 +19,7 @@ def test_tables() -> None:
     lines = output("tables").splitlines()
     names = [re.split(r"[ (]", line.strip())[0] for line in lines[:-1] if line.strip(" ─")]
     assert names == ["table", *TABLES, "view", *VIEWS, "macro", *MACROS]
-    assert lines[-1] == "vblake describe TABLE lists the columns of a table."
+    assert lines[-1] == "vblake describe NAME lists the columns of a table, view or macro."
     (demixed,) = [line for line in lines if line.startswith(" demixed_traces ")]
     assert "Ingested by name only." in demixed
 
@@ -65,6 +65,17 @@ def test_describe_a_view() -> None:
         "primary_key": "cell_specimen_id",
     }
     assert [c["name"] for c in found["columns"]] == [c.name for c in view]
+
+
+@pytest.mark.parametrize("name", ["dff_around", "dprime"])
+def test_describe_a_macro(lake: Path, name: str) -> None:
+    macro = MACROS[name]
+    found = json.loads(output("describe", name, "--json"))
+    assert (found["macro"], found["description"]) == (macro.signature, macro.description)
+    assert [c["name"] for c in found["columns"]] == [c.name for c in macro]
+    of_lake = json.loads(output("describe", name, "--lake", lake, "--json"))
+    assert of_lake["macro"].startswith(f"{name}(")
+    assert (of_lake["description"], of_lake["columns"]) == (macro.description, found["columns"])
 
 
 @pytest.mark.parametrize(
