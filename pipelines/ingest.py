@@ -16,13 +16,14 @@ from importlib.metadata import version
 import pyarrow as pa
 
 from pipelines.catalog.build import GrowingCatalog
+from pipelines.convert.cluster import Cluster
 from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.generations import changing, generation, in_progress, settle
 from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, givers, read_ledger
 from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
 from pipelines.lake.origin import check_origin
-from pipelines.lake.store import Store, clear, open_store
+from pipelines.lake.store import S3Store, Store, clear, open_store
 from pipelines.log import ROOT
 from pipelines.next_generation import begin, complete
 from pipelines.publish.image_sets import images_in_lake
@@ -415,8 +416,17 @@ def _convert(prepared: Prepared, store: Store, tasks: Sequence[FileTask]) -> Gen
             yield result
     if left:
         workers = min(workers_for(request.workers, request.memory), len(left))
-        with closing(convert_files(left, settings, workers, request.dask)) as results:
+        with closing(convert_files(left, settings, workers, _cluster(prepared))) as results:
             yield from results
+
+
+def _cluster(prepared: Prepared) -> Cluster | None:
+    """Returns the Dask workers that convert the files, None for processes of this machine."""
+    request, store = prepared.request, prepared.store
+    if request.dask is None:
+        return None
+    lake = store.root if isinstance(store, S3Store) else None
+    return Cluster(request.dask, lake, request.dask_wait_s, request.memory)
 
 
 def _settings(request: IngestRequest, store: Store) -> ConvertSettings:

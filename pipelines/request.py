@@ -11,6 +11,8 @@ from pipelines.source.base import SourceSpec
 from schemas.checks import RULES, Rule
 from schemas.errors import UsageError
 
+DASK_WAIT_S = 600.0
+"""A batch system may take minutes to start workers."""
 DATA_PREFIX = "visual-behavior-ophys/"
 
 
@@ -63,7 +65,8 @@ class IngestRequest:
         force: convert again what is already in the lake.
         workers: processes; None for one per core, 0 for this process.
         memory: bound on the memory of all workers together, bytes; None for half of the machine's.
-        dask: address of a Dask scheduler to use instead.
+        dask: address of a Dask scheduler whose workers convert the files instead.
+        dask_wait_s: how long to wait for workers of it while there are none, seconds.
         verify_hash: fetch objects of a remote source whole and check them against the hash of the
             manifest. It is implied if the source ignores versions.
         wait_s: how long to wait for another process that writes to the lake, seconds.
@@ -78,5 +81,6 @@ class IngestRequest:
     workers: int | None = None
     memory: int | None = None
     dask: str | None = None
+    dask_wait_s: float = DASK_WAIT_S
     verify_hash: bool = False
     wait_s: float = 0.0

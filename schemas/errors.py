@@ -35,6 +35,10 @@ class LakeError(VblakeError):
     """The lake cannot be used."""
 
 
+class ClusterError(VblakeError):
+    """The Dask scheduler or its workers cannot be used."""
+
+
 class DataError(VblakeError):
     """The content of a file breaks the contract. What depends on it is held back, all else not.
 

@@ -273,6 +273,16 @@ class IngestOptions:
         str | None,
         _work("ADDRESS", "Address of a Dask scheduler whose workers convert the files."),
     ] = None
+    dask_wait: Annotated[
+        float | None,
+        _work(
+            "SECONDS",
+            "How long to wait for Dask workers while there are none.",
+            envvar="VBLAKE_DASK_WAIT",
+            min=0,
+            show_default="600",
+        ),
+    ] = None
 
     wait: Annotated[
         float | None,
@@ -304,7 +314,7 @@ class IngestOptions:
             UsageError: the source, the endpoint or the memory cannot be used.
         """
         from pipelines.release.selection import Selection
-        from pipelines.request import AllowedRule, IngestRequest
+        from pipelines.request import DASK_WAIT_S, AllowedRule, IngestRequest
         from pipelines.source.base import SourceSpec
 
         return IngestRequest(
@@ -333,6 +343,7 @@ class IngestOptions:
             workers=self.workers,
             memory=None if self.memory is None else workers_memory(self.memory),
             dask=self.dask,
+            dask_wait_s=DASK_WAIT_S if self.dask_wait is None else self.dask_wait,
             verify_hash=self.verify_hash,
             wait_s=self.wait or 0.0,
         )

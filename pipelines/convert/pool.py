@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Self
 
+from pipelines.convert.cluster import Cluster, convert_on_cluster
 from pipelines.convert.staged import ConvertSettings, FileResult, staging_folder
 from pipelines.convert.worker import (
     BYTES_PER_WORKER,
@@ -26,7 +27,6 @@ from pipelines.convert.worker import (
     worker_process,
 )
 from pipelines.release.selection import FileTask
-from schemas.errors import UsageError
 
 
 def workers_for(wanted: int | None, memory: int | None) -> int:
@@ -55,7 +55,10 @@ def _cores() -> int:
 
 
 def convert_files(
-    tasks: Sequence[FileTask], settings: ConvertSettings, workers: int, dask: str | None = None
+    tasks: Sequence[FileTask],
+    settings: ConvertSettings,
+    workers: int,
+    cluster: Cluster | None = None,
 ) -> Generator[FileResult]:
     """Yields the results of files as they are ready; what is wrong with a file is in its result.
 
@@ -65,10 +68,10 @@ def convert_files(
         tasks: files, converted in this order.
         settings: what the workers need besides.
         workers: processes on this machine; 0 means this process.
-        dask: address of a Dask scheduler whose workers see the same folders, to use instead.
+        cluster: the workers of a Dask scheduler, to use instead.
     """
-    if dask:
-        yield from _convert_on_dask(tasks, settings, dask)
+    if cluster is not None:
+        yield from convert_on_cluster(tasks, settings, cluster)
     elif not workers:
         for task in tasks:
             yield _convert_file(task, settings)
@@ -82,21 +85,6 @@ def _convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
     from pipelines.convert.file import convert_file
 
     return convert_file(task, settings)
-
-
-def _convert_on_dask(
-    tasks: Iterable[FileTask], settings: ConvertSettings, address: str
-) -> Iterator[FileResult]:
-    try:
-        from distributed import Client, as_completed
-    except ImportError:
-        raise UsageError(
-            "--dask needs the package distributed: pip install 'vblake[dask]'"
-        ) from None
-    with Client(address) as client:
-        futures = [client.submit(_convert_file, task, settings, pure=False) for task in tasks]
-        for future in as_completed(futures):
-            yield future.result()
 
 
 class _Workers:

@@ -247,6 +247,12 @@ class S3Store:
         with self._writing(path) as s3:
             s3.rm_file(self._url(path))
 
+    def remove_folder(self, path: str) -> None:
+        """Removes all files of a folder."""
+        if self.bucket.find(self._url(path)):
+            with self._writing(path) as s3:
+                s3.rm(self._url(path), recursive=True)
+
     def parquet(self, path: str, *, whole: bool = True) -> pq.ParquetFile | None:
         import pyarrow.parquet as pq
 

@@ -164,10 +164,11 @@ def test_commands_on_a_lake_in_s3(s3: str, good: Path, tmp_path: Path) -> None:
     assert refusal("sql", "--lake", lake, "FROM 's3://lab/other.csv'").startswith(
         'error: Permission Error: Cannot access file "s3://lab/other.csv"'
     )
-    above = refusal("sql", "--lake", lake, f"FROM '{lake}/../other.csv'", code=1)
-    assert above.splitlines()[0] == (
-        f"error: {lake}/../other.csv does not exist: names do not go up with '..'"
-    )
+    above = run(
+        "sql", "--lake", lake, f"FROM '{lake}/../other.csv'"
+    )  # DuckDB 2.0 refuses it itself
+    assert re.match("error: .*(do not go up with|Cannot access file)", above.stderr), above.stderr
+    assert above.stdout == ""
     verdict = output("verify", "--lake", lake).splitlines()[-1]
     assert verdict.startswith(f"{lake}: ")
     assert verdict.endswith(" files read, no problems")

@@ -42,6 +42,7 @@ EVERY = IngestOptions(
     workers=3,
     memory="4 GB",
     dask="tcp://x:1",
+    dask_wait=5.0,
     wait=90.0,
 )
 """Every option with a value that is not its default."""
@@ -99,6 +100,7 @@ def test_the_request_of_the_options() -> None:
         workers=3,
         memory=4 * 10**9,
         dask="tcp://x:1",
+        dask_wait_s=5.0,
         verify_hash=True,
         wait_s=90.0,
     )

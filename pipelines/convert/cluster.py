@@ -1,0 +1,373 @@
+"""Converts files on the workers of a Dask scheduler.
+
+Workers stage what they convert where this process finds it: in a local lake's staging folder, which
+they must see under the same path, or in a lake's bucket. Before the first file it is made sure that
+they do, and that they run the same code; workers that join later are asked with their first file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pipelines.convert.fingerprint import differences, fingerprint
+from pipelines.convert.staged import (
+    ConvertSettings,
+    FileResult,
+    staged_images,
+    staging_folder,
+)
+from pipelines.convert.worker import BYTES_PER_WORKER
+from pipelines.lake.store import S3Store, clear, private
+from pipelines.log import ROOT
+from pipelines.os_errors import first_line
+from pipelines.release.selection import FileTask
+from schemas.errors import ClusterError, UsageError
+from schemas.layout import STAGING
+
+CONNECT_S = 10.0
+_ROUND_S = 2.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which workers convert files, and how.
+
+    Attributes:
+        address: of the Dask scheduler.
+        lake: URL of a lake in a bucket, in which workers stage files; None for a local lake.
+        wait_s: how long to wait for workers while there are none, seconds.
+        memory: bound on the memory of all workers together, bytes; None for what each has.
+    """
+
+    address: str
+    lake: str | None
+    wait_s: float
+    memory: int | None = None
+
+
+def convert_on_cluster(
+    tasks: Sequence[FileTask], settings: ConvertSettings, cluster: Cluster
+) -> Generator[FileResult]:
+    """Yields the results of files as they are ready; what is wrong with a file is in its result.
+
+    A file during which workers die is tried once more, alone.
+
+    Raises:
+        UsageError: Dask is not installed, or the address is none.
+        ClusterError: there is no scheduler, there are no workers, they run other code, or do not
+            see the staging folder; or the scheduler has gone.
+        VblakeError: what a worker raised: the lake's disk is full and the like.
+    """
+    with _connected(cluster.address) as client:
+        _await_workers(client, cluster)
+        _check_code(client.run(fingerprint, on_error="return"))
+        _check_staging(client, settings, cluster)
+        suspects: list[FileTask] = []
+        for result in _convert(client, tasks, settings, cluster, slots=None):
+            if isinstance(result, FileTask):
+                suspects.append(result)
+            else:
+                yield result
+        # One at a time, so that each is blamed for its own deaths only.
+        for result in _convert(client, suspects, settings, cluster, slots=1):
+            yield _died(result, settings) if isinstance(result, FileTask) else result
+        if cluster.lake:
+            store = S3Store(cluster.lake)
+            client.run(clear, _own_staging(store), on_error="ignore")
+            store.remove_folder(STAGING)
+
+
+# --- the connection
+
+
+@contextmanager
+def _connected(address: str) -> Generator[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(
+            "--dask needs the package distributed: pip install 'vblake[dask]'"
+        ) from None
+    with _silent():
+        try:
+            client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(
+                f"--dask {address}: this is no address of a Dask scheduler ({first_line(error)}). "
+                "Give one like tcp://host:8786."
+            ) from None
+        except (TimeoutError, OSError, RuntimeError):
+            raise ClusterError(
+                f"--dask {address}: no Dask scheduler answers there within {CONNECT_S:g} s. "
+                "Check the address, and that the scheduler runs."
+            ) from None
+        try:
+            yield client
+        except (CancelledError, asyncio.CancelledError, OSError) as error:
+            if isinstance(error, OSError) and client.status == "running":
+                raise
+            raise _gone(address) from None
+        finally:
+            with suppress(OSError, asyncio.TimeoutError, RuntimeError):
+                client.close(timeout=CONNECT_S)
+
+
+def _gone(address: str) -> ClusterError:
+    return ClusterError(
+        f"--dask {address}: the Dask scheduler does not answer any more. Start it and run the same "
+        "command again: what is finished is kept."
+    )
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Keeps Dask from logging on stderr: what goes wrong is said in one line."""
+    names = [n for n in logging.root.manager.loggerDict if n.startswith(("distributed", "tornado"))]
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _await_workers(client: Any, cluster: Cluster) -> None:
+    """Waits until there is a worker, and says so.
+
+    Raises:
+        ClusterError: there is none in time, or the scheduler has gone.
+    """
+    latest = time.monotonic() + cluster.wait_s
+    told = False
+    while not client.nthreads():
+        if client.status != "running":
+            raise _gone(cluster.address)
+        if time.monotonic() >= latest:
+            raise ClusterError(
+                f"--dask {cluster.address}: the scheduler has no workers, and none came within "
+                f"{cluster.wait_s:g} s. Start some, or give a longer --dask-wait. "
+                "What is finished is kept."
+            )
+        if not told:
+            told = True
+            logging.getLogger(ROOT).warning(
+                "the Dask scheduler at %s has no workers; waiting up to %g s for some",
+                cluster.address,
+                cluster.wait_s,
+            )
+        time.sleep(min(_ROUND_S, max(0.05, cluster.wait_s / 10)))
+
+
+# --- checks before the first file
+
+
+def _check_code(found: Mapping[str, Any]) -> None:
+    """Raises a ClusterError if workers run other code, by worker what `fingerprint` gave there."""
+    here = fingerprint()
+    others: dict[str, list[str]] = {}
+    for worker, there in found.items():
+        if isinstance(there, dict):
+            differs = differences(here, there)
+        else:  # an older vblake, or none
+            differs = f"vblake cannot be used there: {type(there).__name__}: {first_line(there)}"
+        if differs:
+            others.setdefault(differs, []).append(worker)
+    if others:
+        listed = "; ".join(f"{_some(w)}: {differs}" for differs, w in others.items())
+        raise ClusterError(
+            f"Dask workers run other code than this process, so they may give other values: "
+            f"{listed}. Install the same versions there (constraints.txt has ours)."
+        )
+
+
+def _some(workers: Sequence[str]) -> str:
+    more = f" and {len(workers) - 2} more" if len(workers) > 2 else ""
+    return ", ".join(workers[:2]) + more
+
+
+def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster) -> None:
+    """Raises a ClusterError unless all workers can stage files where this process finds them."""
+    name = f"probe-{uuid.uuid4().hex}"
+    store = S3Store(cluster.lake) if cluster.lake else None
+    place = f"{cluster.lake}/{STAGING}" if cluster.lake else str(settings.staging)
+    if store is not None:
+        store.write(f"{STAGING}/{name}", b"")
+    else:
+        settings.staging.mkdir(parents=True, exist_ok=True)
+        (settings.staging / name).touch()
+    found = client.run(_probe, settings, cluster.lake, name, on_error="return")
+    wrong: dict[str, list[str]] = {}
+    for worker, answer in found.items():
+        problem = answer if isinstance(answer, str) else first_line(answer)
+        seen = isinstance(answer, str) and (
+            store.exists(f"{STAGING}/{answer}") if store else (settings.staging / answer).exists()
+        )
+        if not seen:
+            wrong.setdefault("" if problem.startswith(name) else problem, []).append(worker)
+    if store is not None:
+        store.remove_folder(STAGING)  # the probes, and what an interrupted run has left
+    else:
+        for path in settings.staging.glob(f"{name}*"):
+            path.unlink(missing_ok=True)
+    if wrong:
+        why = "; ".join(f"{_some(w)}{f' ({p})' if p else ''}" for p, w in wrong.items())
+        raise ClusterError(
+            f"Dask workers and this process do not both see {place}, where converted files are "
+            f"handed over: {why}. Use a lake on a file system that all machines mount under the "
+            "same path, or one in a bucket that all may write to."
+        )
+
+
+def _probe(settings: ConvertSettings, lake: str | None, name: str) -> str:
+    """Writes a file where this worker would stage files, and returns its name."""
+    own = f"{name}-{uuid.uuid4().hex}"
+    if not settings.source.url.startswith("s3://") and not Path(settings.source.url).is_dir():
+        raise FileNotFoundError(f"the source {settings.source.url} is not there")
+    if lake is not None:
+        store = S3Store(lake)
+        if not store.exists(f"{STAGING}/{name}"):
+            raise FileNotFoundError("this process's object is not there")
+        store.write(f"{STAGING}/{own}", b"")
+    elif not (settings.staging / name).exists():
+        raise FileNotFoundError("it is not there")
+    else:
+        (settings.staging / own).touch()
+    return own
+
+
+# --- the work
+
+
+def _convert(
+    client: Any,
+    tasks: Iterable[FileTask],
+    settings: ConvertSettings,
+    cluster: Cluster,
+    *,
+    slots: int | None,
+) -> Iterator[FileResult | FileTask]:
+    """Yields results, and the files during which workers died."""
+    from distributed import KilledWorker
+
+    left, running = deque(tasks), dict[Any, FileTask]()
+    ready: SimpleQueue[Any] = SimpleQueue()
+    while left or running:
+        if client.status != "running":
+            raise _gone(cluster.address)
+        _await_workers(client, cluster)
+        while left and len(running) < (slots or _slots(client, cluster.memory)):
+            task = left.popleft()
+            future = client.submit(
+                _convert_there, task, settings, cluster.lake, fingerprint(), pure=False, retries=0
+            )
+            running[future] = task
+            future.add_done_callback(ready.put)
+        try:
+            future = ready.get(timeout=_ROUND_S)
+        except Empty:
+            continue
+        task = running.pop(future)
+        try:
+            result = future.result()
+        except KilledWorker:
+            yield task
+        else:
+            yield _brought(result, settings, cluster.lake)
+
+
+def _slots(client: Any, memory: int | None) -> int:
+    """Returns how many files to have in flight: what threads and memory of all workers allow."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    slots = sum(
+        min(w["nthreads"], w["memory_limit"] // BYTES_PER_WORKER or 1)
+        if w["memory_limit"]
+        else w["nthreads"]
+        for w in workers
+    )
+    if memory is not None:
+        slots = min(slots, memory // BYTES_PER_WORKER)
+    return max(1, slots)
+
+
+def _convert_there(
+    task: FileTask, settings: ConvertSettings, lake: str | None, code: dict[str, str]
+) -> FileResult:
+    """Converts a file on a worker; for a lake in a bucket, uploads what is staged."""
+    from pipelines.convert.file import convert_file
+
+    if differs := differences(code, fingerprint()):
+        raise ClusterError(
+            f"A Dask worker that has joined later runs other code: {differs}. "
+            "Install the same versions there."
+        )
+    if lake is None:
+        return convert_file(task, settings)
+    store = S3Store(lake)
+    own = replace(settings, staging=_own_staging(store))
+    private(own.staging)
+    result = convert_file(task, own)
+    if result.error is None:
+        for path in result.folder.iterdir():
+            store.publish(path, f"{STAGING}/{result.folder.name}/{path.name}")
+        images = staged_images(own.staging, result.images)
+        if result.images and not settings.images.issuperset(result.images.values()):
+            store.publish(images, f"{STAGING}/images/{images.name}")
+    clear(result.folder)
+    return result
+
+
+def _brought(result: FileResult, settings: ConvertSettings, lake: str | None) -> FileResult:
+    """Returns a result with its staged files in this process's staging folder."""
+    if lake is None:
+        return result
+    store, folder = S3Store(lake), settings.staging / result.folder.name
+    result = replace(result, folder=folder)
+    if result.error is not None:
+        return result
+    _download(store, f"{STAGING}/{folder.name}", folder)
+    store.remove_folder(f"{STAGING}/{folder.name}")
+    if result.images and not settings.images.issuperset(result.images.values()):
+        images = staged_images(settings.staging, result.images)
+        if not images.exists():
+            _download(store, f"{STAGING}/images", images.parent)
+    return result
+
+
+def _download(store: S3Store, path: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in store.bucket.find(f"{store.root}/{path}"):
+        part = folder / f"{uuid.uuid4().hex}.part"
+        with part.open("wb") as file:
+            store.bucket.whole(name).download(file)
+        part.replace(folder / name.rsplit("/", 1)[1])
+
+
+def _own_staging(store: S3Store) -> Path:
+    """The folder where a worker stages files before they are uploaded.
+
+    It is not that of the process that publishes, which may run on the same machine.
+    """
+    return store.staging.with_name(f"{store.staging.name}-worker")
+
+
+def _died(task: FileTask, settings: ConvertSettings) -> FileResult:
+    error = (
+        f"file {task.object.key}: Dask workers died while they read it: they were killed (most "
+        "often for lack of memory), or the HDF5 library crashed. Give workers more memory, or "
+        "check the file."
+    )
+    return FileResult(task, staging_folder(task, settings), error=error)
