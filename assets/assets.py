@@ -122,7 +122,7 @@ class _Run:
         self.work.add(result)
         self.results.append(result)
         log = self.context.log.warning if result.error else self.context.log.info
-        log(f"mouse {result.task.mouse_id} {outcome(result)}")
+        log(f"mouse {result.task.mouse_id} {outcome(result, reason=True)}")
         self.hooks.on_file(result)
 
     def mouse_done(self, report: MouseReport) -> None:

@@ -122,10 +122,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class MouseReport:
-    """The outcome for the files of one mouse."""
+    """The outcome for the files of one mouse.
+
+    Attributes:
+        mouse_id: the mouse.
+        entries: the files that were read, or that the release does not have.
+        changed: other files, from which rows had to be taken out of the lake.
+    """
 
     mouse_id: int
     entries: tuple[Entry, ...]
+    changed: tuple[Entry, ...] = ()
 
     @property
     def quarantined(self) -> list[Entry]:
@@ -300,7 +307,10 @@ def _publish_mice(
         release = prepared.release.version
         entries = publish_mouse(store, mouse.id, mouse.results, missing, release)
         published()
-        reports.append(MouseReport(mouse.id, tuple(entries)))
+        read = {result.task.identity for result in mouse.results}
+        changed = [e for e in entries if e.identity not in read and e.status is Status.PARTIAL]
+        own = [e for e in entries if e not in changed]
+        reports.append(MouseReport(mouse.id, tuple(own), tuple(changed)))
         on_mouse(reports[-1])
 
     unfinished = _mice_to_do(prepared, store, mice)

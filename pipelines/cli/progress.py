@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from pipelines.cli import interrupt
-from pipelines.cli.terminal import counted, one_line, say, size
+from pipelines.cli.terminal import counted, one_line, say, size, with_name
 
 if TYPE_CHECKING:
     from pipelines.convert.staged import FileResult
@@ -86,14 +86,6 @@ class Progress:
         self._converted += result.error is None
         task = result.task
         self._log(f"[{self._done}/{self._files}] mouse {task.mouse_id} {outcome(result)}")
-        if result.error and not self._bar.disable:
-            self._bar.console.print(
-                one_line(outcome(result)),
-                style="red",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
         self._bar.update(
             self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}"
         )
@@ -126,27 +118,20 @@ class Progress:
             self._stream.flush()
 
 
-def outcome(result: FileResult) -> str:
-    """What became of a file, in one line."""
-    key = result.task.object.key
+def outcome(result: FileResult, *, reason: bool = False) -> str:
+    """What became of a file, in one line.
+
+    Args:
+        result: the file.
+        reason: whether to say why it failed, which the summary of an ingest does.
+    """
+    name = result.task.object.key.rsplit("/", 1)[-1]
     if result.error:
-        return f"quarantined: {_named(key, result.error)}"
-    done = f"{key.rsplit('/', 1)[-1]} {size(result.task.bytes or 0)} in {result.seconds:.1f} s"
+        return f"{name} quarantined" + (f": {result.error}" if reason else "")
+    done = f"{name} {size(result.task.bytes or 0)} in {result.seconds:.1f} s"
     if result.held_back:
         done += f", held back: {', '.join(t.table for t in result.held_back)}"
     return done
-
-
-def _named(name: str, error: str) -> str:
-    """An error with the file's name before it, once; many errors name their file themselves.
-
-    >>> _named("a/b.nwb", "file a/b.nwb: table trials: it is broken")
-    'a/b.nwb: table trials: it is broken'
-    >>> _named("a/b.nwb", "a/b.nwb (version 3) in s3://bucket: HTTP 503")
-    'a/b.nwb (version 3) in s3://bucket: HTTP 503'
-    """
-    error = error.removeprefix(f"file {name}: ")
-    return error if error.startswith(name) else f"{name}: {error}"
 
 
 def print_nothing_to_do(prepared: Prepared) -> int:
@@ -215,7 +200,7 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
 
     entries = [e for report in reports for e in report.entries]
     bad = [e for report in reports for e in report.quarantined]
-    held_back = prepared.held_back(entries)
+    held_back = prepared.held_back([*entries, *(e for r in reports for e in r.changed)])
     quarantined = sum(e.status is Status.QUARANTINED for e in entries)
     parts = [f"{counted(len(entries) - len(bad), 'file')} ingested"]
     if quarantined:
@@ -229,7 +214,7 @@ def print_summary(prepared: Prepared, reports: Sequence[MouseReport]) -> int:
     say(", ".join(parts))
     for e in bad:
         name = e.object_key or f"{e.file_kind.value} {e.file_key}"
-        say(one_line(f"{e.status.value}: {_named(name, str(e.error))}"))
+        say(one_line(f"{e.status.value}: {with_name(name, str(e.error))}"))
     _print_held_back(held_back)
     waits = print_upgraded(prepared, reports)
     root = prepared.store.root

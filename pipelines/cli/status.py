@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any
 
 from pipelines.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
-from pipelines.cli.terminal import one_line, print_json, print_table, say, size
+from pipelines.cli.terminal import one_line, print_json, print_table, say, size, with_name
 
 _OUTCOMES = ("done", "held_back", "quarantined", "skipped", "missing")
 
@@ -15,14 +15,13 @@ _OUTCOMES = ("done", "held_back", "quarantined", "skipped", "missing")
 def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """Show what the lake holds, by table and by mouse, and which files failed.
 
-    Done, held back (rows that break a rule), quarantined (the last attempt
-    failed), skipped (the release has no file for it) and missing (not
-    tried yet) are numbers of NWB files.
+    NWB files are counted once for each table that is read from them, and once
+    for their mouse: done, held back (rows break a rule), quarantined (the last
+    attempt failed), skipped (the release has no file) or missing (not tried yet).
 
     [dim]Example:[/dim]  vblake status --lake lake
     """
     from pipelines.lake.generations import settle
-    from pipelines.lake.ledger import TableOutcome
     from pipelines.lake.status import lake_status
     from pipelines.lake.store import open_store
 
@@ -40,23 +39,51 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
         say("synthetic data: no file is a recording")
     if not found["has_catalog"]:
         say(f"There is no catalog yet: vblake catalog --lake {quote(found['lake'])}")
-    header = (">rows", ">size", ">files", *(f">{name.replace('_', ' ')}" for name in _OUTCOMES))
-    rows = [_row(table["table"], table) for table in found["tables"]]
-    empty = _row("", dict.fromkeys(found["all"], 0))[1:]
-    print_table(("table", *header), [row for row in rows if row[1:] != empty])
     print_table(
-        (">mouse", *header),
-        [_row(str(mouse["mouse_id"]), mouse) for mouse in found["mice"]],
-        footer=_row("all", found["all"]),
+        ("Parquet files of the lake", ">rows", ">size", ">files"),
+        [_held(t["table"], t) for t in found["tables"] if t["files"]],
+        footer=_held("all", found["all"]),
     )
-    for t in found["held_back"]:
-        outcome = TableOutcome.from_dict({f.name: t[f.name] for f in fields(TableOutcome)})
-        say(one_line(f"held back: {t['object_key']} (mouse {t['mouse_id']}): {outcome}"))
+    outcomes = tuple(f">{name.replace('_', ' ')}" for name in _OUTCOMES)
+    counts = [(t["table"], _numbers(t)) for t in found["tables"]]
+    print_table(
+        ("NWB files by table", *outcomes),
+        [[name, *numbers] for name, numbers in counts if {*numbers} != {"0"}],
+    )
+    print_table(
+        ("NWB files by mouse", *outcomes),
+        [[str(mouse["mouse_id"]), *_numbers(mouse)] for mouse in found["mice"]],
+        footer=["all", *_numbers(found["all"])],
+    )
+    _print_held_back(found)
     for p in found["problems"]:
         file = p["object_key"] or f"{p['kind']} {p['file_key']}"
-        say(one_line(f"{p['status']}: {file} (mouse {p['mouse_id']}): {p['error']}"))
+        say(one_line(f"{p['status']}: mouse {p['mouse_id']}: {with_name(file, p['error'])}"))
 
 
-def _row(name: str, counts: dict[str, Any]) -> list[str]:
-    numbers = [f"{counts[n]:,}" for n in ("files", *_OUTCOMES)]
-    return [name, f"{counts['rows']:,}", size(counts["bytes"]), *numbers]
+def _print_held_back(found: dict[str, Any]) -> None:
+    """Prints each table that is held back with its rule, the number of files, and one of them."""
+    from pipelines.lake.ledger import TableOutcome
+
+    files: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in found["held_back"]:
+        files.setdefault((row["table"], row["rule"]), []).append(row)
+    if not files:
+        return
+    print_table(
+        ("held back", "rule", ">NWB files"),
+        [(*key, f"{len(rows):,}") for key, rows in files.items()],
+    )
+    for first, *_ in files.values():
+        outcome = TableOutcome.from_dict({f.name: first[f.name] for f in fields(TableOutcome)})
+        say(one_line(f"held back: mouse {first['mouse_id']}: {first['object_key']}: {outcome}"))
+    if len(found["held_back"]) > len(files):
+        say(f'all: vblake sql --lake {quote(found["lake"])} "FROM _held_back"')
+
+
+def _held(name: str, counts: dict[str, Any]) -> list[str]:
+    return [name, f"{counts['rows']:,}", size(counts["bytes"]), f"{counts['files']:,}"]
+
+
+def _numbers(counts: dict[str, Any]) -> list[str]:
+    return [f"{counts[name]:,}" for name in _OUTCOMES]

@@ -58,6 +58,18 @@ def say(text: str, *, err: bool = False) -> None:
     typer.echo(plain(text), err=err)
 
 
+def with_name(name: str, error: str) -> str:
+    """An error with the file's name before it, once; many errors name their file themselves.
+
+    >>> with_name("a/b.nwb", "file a/b.nwb: table trials: it is broken")
+    'a/b.nwb: table trials: it is broken'
+    >>> with_name("a/b.nwb", "a/b.nwb (version 3) in s3://bucket: HTTP 503")
+    'a/b.nwb (version 3) in s3://bucket: HTTP 503'
+    """
+    error = error.removeprefix(f"file {name}: ")
+    return error if error.startswith(name) else f"{name}: {error}"
+
+
 def is_interrupt(error: BaseException) -> bool:
     """Whether an error is Ctrl-C; during a query, DuckDB turns it into a RuntimeError."""
     return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
@@ -123,6 +135,7 @@ def print_table(
     table = Table(
         box=box.SIMPLE_HEAD,
         header_style="bold",
+        padding=(0, 1, 0, 0),
         pad_edge=False,
         show_footer=footer is not None,
         footer_style="bold",

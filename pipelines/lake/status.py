@@ -30,10 +30,11 @@ def lake_status(store: Store) -> dict[str, Any]:
 
     Returns:
         What `vblake status --json` prints. Counts are: `rows`, `bytes` and `files` of the lake's
-        Parquet files; NWB files that are `done`; `held_back`, which are done but for tables that
-        break a rule; `quarantined`, which failed, although rows of an earlier attempt may be in the
-        lake; `skipped`, for which the release has no file; and `missing`, which
-        were not tried yet. An NWB file counts for the tables that are read from files like it.
+        Parquet files; NWB files that are `done`; `held_back`, whose rows of the table (of some
+        table, where a mouse is counted) break a rule; `quarantined`, which failed, although rows
+        of an earlier attempt may be in the lake; `skipped`, for which the release has no file; and
+        `missing`, which were not tried yet. An NWB file counts for the tables that are read from
+        files like it.
         `tables_by_mouse` lacks the tables that belong to no mouse.
 
     Raises:
@@ -115,7 +116,7 @@ _COUNTS = """
 CAST(coalesce(sum(rows), 0) AS BIGINT) AS rows,
 CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
 CAST(coalesce(sum(files), 0) AS BIGINT) AS files,
-count(*) FILTER (outcome IN ('ingested', 'partial')) AS done,
+count(*) FILTER (outcome = 'ingested') AS done,
 count(*) FILTER (outcome IN ('held_back', 'partial')) AS held_back,
 count(*) FILTER (outcome = 'quarantined') AS quarantined,
 count(*) FILTER (outcome = 'skipped') AS skipped,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_a_log_gets_a_line_per_file_and_mouse() -> None:
     assert log.getvalue() == (
         "2 files to convert, 3.0 MB\n"
         "[1/2] mouse 101 behavior_session_1001.nwb 1.5 MB in 2.0 s\n"
-        "[2/2] mouse 101 quarantined: behavior_session_1002.nwb: table trials: it is broken\n"
+        "[2/2] mouse 101 behavior_session_1002.nwb quarantined\n"
         "mouse 101 is in the lake: 1 file, 2,000 rows; 1 file could not be ingested\n"
         "mouse 101 is in the lake: 1 file, 2,000 rows\n"
         "mouse 101: 1 file could not be ingested\n"
@@ -79,8 +80,9 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.file_done(result(1002, error="table [trials]: it is broken"))
         progress.mouse_done(report(Status.INGESTED))
     after = terminal.getvalue()
-    for part in ("2/2 files", "3.0/3.0 MB", "mouse 101", "table [trials]: it is broken"):
+    for part in ("2/2 files", "3.0/3.0 MB", "mouse 101"):
         assert part in after
+    assert "it is broken" not in after, "the summary says it"
     assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
 
 
@@ -109,6 +111,14 @@ def test_the_summary_of_a_good_run(capsys: pytest.CaptureFixture[str]) -> None:
         "catalog: /data/lake/catalog.duckdb\n"
         'Next: vblake sql --lake /data/lake "SELECT * FROM behavior_sessions"\n'
     )
+
+
+def test_the_summary_does_not_count_planes_whose_rows_were_taken_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changed = entry(FileKind.OPHYS_EXPERIMENT, 3001, 101, 1001, Status.PARTIAL)
+    print_summary(prepared(), [replace(report(Status.INGESTED), changed=(changed,))])
+    assert capsys.readouterr().out.startswith("1 file ingested\n")
 
 
 def test_the_summary_names_every_file_that_is_not_in_the_lake(

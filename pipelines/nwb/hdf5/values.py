@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,11 +41,20 @@ def open_hdf5(source: Path | BinaryIO | RawIOBase, name: str) -> Generator[HdfFi
                 "the file cannot be opened as HDF5",
                 file=name,
                 expected="a whole NWB (HDF5) file",
-                found=str(error),
+                found=_why(str(error)),
                 hint="Fetch it again, or check the object in the bucket.",
             ) from error
         with h5:
             yield HdfFile(h5, name)
+
+
+def _why(error: str) -> str:
+    """What is wrong with a file, from the message of the HDF5 library."""
+    if "file signature not found" in error:
+        return "no HDF5 signature: it is empty, or a file of another kind"
+    if cut := re.search(r"truncated file: eof = (\d+), .*stored_eof = (\d+)", error):
+        return f"a truncated file: {int(cut[1]):,} of {int(cut[2]):,} bytes"
+    return "HDF5 whose head is damaged"
 
 
 @contextmanager
