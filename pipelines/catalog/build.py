@@ -23,7 +23,7 @@ from pipelines.sql_text import identifier, literal, table_source, values
 from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
-from schemas.views import STORAGE, VIEWS, joined_on
+from schemas.views import STORAGE, VIEWS, View, joined_on
 
 Listing: TypeAlias = Mapping[str, Mapping[str, int]]
 """Path and bytes of every Parquet file, by table."""
@@ -40,23 +40,22 @@ def _selected(column: Column) -> str:
 
 
 def _table_view(table: Table, root: str, *, has_files: bool) -> Iterator[str]:
-    """The view of a table: declared columns, then aliases of newer releases."""
-    aliased = [c for c in table if c.alias]
-    columns = [_selected(c) for c in table]
-    comments = {c.name: c.comment for c in table}
-    columns += [f"{identifier(c.name)} AS {identifier(str(c.alias))}" for c in aliased]
-    comments |= {str(c.alias): f"Newer name of {c.name}. {c.comment}" for c in aliased}
     source = table_source(table, root, has_files=has_files)
-    query = f"SELECT {', '.join(columns)} FROM {source}"
-    yield from _commented_view(table.name, query, table.description, comments)
+    columns = ", ".join(map(_selected, table))
+    yield from _commented_view(table, f"SELECT {columns} FROM {source}")
 
 
-def _commented_view(
-    name: str, query: str, description: str, comments: Mapping[str, str]
-) -> Iterator[str]:
-    view = identifier(name)
+def _commented_view(declared: Table | View, query: str) -> Iterator[str]:
+    """A view with the declared columns, then the aliases of newer releases."""
+    aliased = [c for c in declared if c.alias]
+    comments = {c.name: c.comment for c in declared}
+    comments |= {str(c.alias): f"Newer name of {c.name}. {c.comment}" for c in aliased}
+    if aliased:
+        aliases = (f"{identifier(c.name)} AS {identifier(str(c.alias))}" for c in aliased)
+        query = f"SELECT *, {', '.join(aliases)} FROM ({query})"
+    view = identifier(declared.name)
     yield f"CREATE VIEW {view} AS {query}"
-    yield f"COMMENT ON VIEW {view} IS {literal(description)}"
+    yield f"COMMENT ON VIEW {view} IS {literal(declared.description)}"
     for column, comment in comments.items():
         yield f"COMMENT ON COLUMN {view}.{identifier(column)} IS {literal(comment)}"
 
@@ -103,22 +102,27 @@ def _declarations() -> Iterator[str]:
         "table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR, unit VARCHAR, "
         "description VARCHAR, source VARCHAR, documented BOOLEAN, nullable BOOLEAN, alias VARCHAR, "
         "PRIMARY KEY (table_name, column_name)",
-        "Every column of tables and views, with unit, description and where its values are in the "
-        "NWB files.",
+        "Every column of tables, views and macros, with unit, description and where its values are "
+        "in the NWB files.",
         (
             (
                 *(t.name, c.name, position, c.type.value, c.unit, c.description),
                 *(c.source or None, c.documented, not c.required, c.alias),
             )
-            for t in (*tables, *views)
+            for t in (*tables, *views, *MACROS.values())
             for position, c in enumerate(t.columns, start=1)
         ),
     )
+    yield from _relations((*tables, *views))
+
+
+def _relations(tables: Sequence[Table | View]) -> Iterator[str]:
+    """The tables of how tables and views belong together."""
     yield from _declared(
         "_foreign_keys",
         "table_name VARCHAR, columns VARCHAR[], referenced_table VARCHAR, "
         "referenced_columns VARCHAR[]",
-        "How the tables refer to each other; views can hold no constraints.",
+        "How tables and views refer to each other's rows; views can hold no constraints.",
         ((t.name, k.columns, k.table, k.references) for t in tables for k in t.foreign_keys),
     )
     yield from _declared(
@@ -129,8 +133,8 @@ def _declarations() -> Iterator[str]:
         "have need the name of their table.",
         (
             (one.name, other.name, columns)
-            for one in (*tables, *views)
-            for other in (*tables, *views)
+            for one in tables
+            for other in tables
             if one is not other and (columns := joined_on(one, other))
         ),
     )
@@ -166,8 +170,7 @@ def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
     for table in TABLES.values():
         yield from _table_view(table, root, has_files=bool(listed[table.name]))
     for view in VIEWS.values():
-        comments = {c.name: c.comment for c in view}
-        yield from _commented_view(view.name, view.query, view.description, comments)
+        yield from _commented_view(view, view.query)
     for macro in MACROS.values():
         yield from _macro(macro)
     yield from _declarations()

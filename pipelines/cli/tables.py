@@ -12,6 +12,7 @@ from pipelines.cli.terminal import print_json, print_table, width
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipelines.catalog.macros import Macro
     from schemas import Table
     from schemas.views import View
 
@@ -49,7 +50,7 @@ def tables(lake: DictionaryOption = None, as_json: JsonOption = False) -> None:
     views = [(t["name"], t["description"]) for t in listed if t["files"] is None]
     print_table(("view", "~description"), views)
     print_table(("macro", "~description"), _declared_macros() if lake is None else _macros_of(lake))
-    typer.echo("vblake describe TABLE lists the columns of a table.")
+    typer.echo("vblake describe NAME lists the columns of a table, view or macro.")
 
 
 def _declared_tables() -> list[dict[str, Any]]:
@@ -76,14 +77,18 @@ def _declared_macros() -> list[tuple[str, str]]:
     return [(macro.signature, macro.description) for macro in MACROS.values()]
 
 
+_MACROS = (
+    "SELECT format('{}({})', function_name, array_to_string(parameters, ', ')), comment "
+    "FROM duckdb_functions() WHERE database_name = 'lake'"
+)
+"""Signatures and descriptions of the macros of a lake."""
+
+
 def _macros_of(lake: str) -> list[tuple[str, str]]:
     from pipelines.catalog.connect import open_lake
 
     with open_lake(lake) as opened:
-        return opened.sql(
-            "SELECT format('{}({})', function_name, array_to_string(parameters, ', ')), comment "
-            "FROM duckdb_functions() WHERE database_name = 'lake' ORDER BY function_name"
-        ).fetchall()
+        return opened.sql(f"{_MACROS} ORDER BY function_name").fetchall()
 
 
 def _tables_of(lake: str) -> list[dict[str, Any]]:
@@ -100,11 +105,13 @@ def _tables_of(lake: str) -> list[dict[str, Any]]:
 
 
 def describe(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table or view of the lake.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="A table, view or macro of the lake.")
+    ],
     lake: DictionaryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a table or view and its columns.
+    """Describe a table, view or macro and its columns.
 
     Without a lake, this is the table that this version of vblake writes.
 
@@ -132,11 +139,18 @@ def describe(
 
 def _declaration(table: str) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
     """Facts about a table, as label and text, and its columns."""
+    from pipelines.catalog.macros import Macro
     from schemas.dictionary import column_rows, table_summary, view_summary
     from schemas.views import View
 
     declared = _declared(table)
-    facts = view_summary(declared) if isinstance(declared, View) else table_summary(declared)
+    match declared:
+        case Macro():
+            facts = [("macro", declared.signature), ("description", declared.description)]
+        case View():
+            facts = view_summary(declared)
+        case _:
+            facts = table_summary(declared)
     return facts, column_rows(declared)
 
 
@@ -151,25 +165,33 @@ def _description_in(lake: str, table: str) -> tuple[list[tuple[str, str]], list[
         except LookupError as error:
             raise UsageError(str(error)) from None
         one = f"WHERE table_name = {literal(table)}"
-        ((description, key, storage),) = opened.sql(
+        listed = opened.sql(
             f"SELECT description, primary_key, storage FROM _tables {one}"
         ).fetchall()
+        macros = opened.sql(f"{_MACROS} AND function_name = {literal(table)}").fetchall()
         rows = opened.sql(
             "SELECT column_name, type, coalesce(unit, ''), if(nullable, 'may be', 'never'), "
             "if(documented, '●', ''), coalesce(alias, ''), description, coalesce(source, '') "
             f"FROM _columns {one} ORDER BY position"
         ).fetchall()
-    kind = "view" if storage == "view" else "table"
-    facts = [(kind, table), ("description", description), ("primary key", ", ".join(key) or "none")]
+    if listed:
+        ((description, key, storage),) = listed
+        kind = "view" if storage == "view" else "table"
+        facts = [(kind, table), ("description", description)]
+        facts.append(("primary key", ", ".join(key) or "none"))
+    else:
+        ((signature, description),) = macros
+        facts = [("macro", signature), ("description", description)]
     names = ("name", "type", "unit", "null", "documented", "alias", "description", "source")
     return facts, [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _declared(name: str) -> Table | View:
+def _declared(name: str) -> Table | View | Macro:
+    from pipelines.catalog.macros import MACROS
     from schemas import TABLES
     from schemas.views import VIEWS
 
-    known = {**TABLES, **VIEWS}
+    known = {**TABLES, **VIEWS, **MACROS}
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name.lower(), known, n=3)
