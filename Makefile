@@ -14,7 +14,7 @@ help: ## Show this list
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[build,sdk,dask,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[build,sdk,dask,docs,dev]'
 	@$(BIN)/python -m compileall -q assets pipelines schemas vblake
 	@touch $@
 
@@ -53,8 +53,13 @@ format: $(READY) ## Put the code into its format
 types: $(READY) ## Types, strict in schemas/ and pipelines/
 	$(BIN)/pyright
 
-docs: $(READY) ## Write the pages that are made from the declarations
+docs: $(READY) demo/lake/catalog.duckdb ## Write the generated pages and build the docs site in build/site; broken links are errors
 	$(BIN)/python -m schemas.dictionary > docs/tables.md
+	$(BIN)/python -m docs.site.er_diagram > docs/images/tables.svg
+	$(BIN)/python -m docs.site.build
+
+demo/lake/catalog.duckdb:
+	@$(MAKE) demo
 
 audit: $(READY) ## Known vulnerabilities in what constraints.txt pins; needs the network
 	@$(BIN)/python .ci/audit.py

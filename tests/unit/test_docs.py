@@ -12,6 +12,7 @@ import typer
 from builders.mini import BEHAVIOR_FILE, EXPERIMENT_FILE, MINI
 
 from assets.commands import cli
+from docs.site.er_diagram import er_diagram
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -67,3 +68,8 @@ def test_the_script_for_files_from_dandi_gives_them_their_released_names(
     exec(script, {})
     for name, key in released.items():
         assert (tmp_path / "source" / key).samefile(mouse / name)
+
+
+def test_the_diagram_of_the_tables_is_that_of_the_declarations() -> None:
+    drawn = (ROOT / "docs/images/tables.svg").read_text(encoding="utf-8")
+    assert drawn == er_diagram(), "run `make docs`"
