@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,45 +13,57 @@ import pyarrow.parquet as pq
 from vblake.files import Files
 
 Array = np.ndarray[Any, Any]
-_T = TypeVar("_T")
 
 
-def read_lists(files: Files, path: str, column: str) -> list[Array]:
-    """A column of lists of numbers: an array per row, which can be written to.
+def read_matrix(files: Files, path: str, column: str) -> Array:
+    """A column of lists of one length, as a new array of shape (n_rows, length).
 
-    The arrays are the memory that PyArrow decoded the lists into: a copy of an experiment's traces
-    would take as long as decoding them.
+    Each list is decoded by itself and copied to its place, so the memory that PyArrow decodes into
+    is small and used again: new memory costs as much time as decoding.
 
     Args:
         files: the lake's files.
         path: one of them.
         column: name of the column. It has no NULL lists; NULLs in lists become NaN.
-    """
-    groups = range(pq.read_metadata(files.open(path)).num_row_groups)
-    parts = read_groups(files, path, column, groups, _rows)
-    return [row for part in parts for row in part]
 
-
-def read_groups(
-    files: Files,
-    path: str,
-    column: str,
-    groups: Sequence[int],
-    use: Callable[[int, pa.ChunkedArray[Any]], _T],
-) -> list[_T]:
-    """What a function makes of a column in each row group, called with its number and values.
-
-    PyArrow decodes the row groups of one column one after the other, hence the threads.
+    Raises:
+        ValueError: the lists differ in length.
     """
     metadata = pq.read_metadata(files.open(path))
+    if not metadata.num_rows:
+        return np.empty((0, 0))
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    starts = np.cumsum([0, *(group.num_rows for group in groups)])
+    element = metadata.schema.to_arrow_schema().field(column).type.value_type
+    chunks = [groups[0].column(i) for i in range(metadata.num_columns)]
+    (chunk,) = (c for c in chunks if c.path_in_schema.split(".")[0] == column)
+    length = chunk.num_values // groups[0].num_rows
+    values = np.empty((metadata.num_rows, length), element.to_pandas_dtype())
 
-    def read(group: int) -> _T:
-        # A ParquetFile is not made for several threads.
-        file = pq.ParquetFile(files.open(path), metadata=metadata)
-        return use(group, file.read_row_group(group, [column]).column(column))
+    def read(share: list[int]) -> None:
+        # A ParquetFile is not made for several threads. Buckets are asked for all groups at once.
+        ahead = files.remote is not None
+        file = pq.ParquetFile(files.open(path), metadata=metadata, pre_buffer=ahead)
+        rows = file.iter_batches(1, share, [column], use_threads=False)
+        for place, row in enumerate(rows, start=int(starts[share[0]])):
+            found = row.column(0).flatten()
+            if len(found) != length:
+                raise ValueError(
+                    f"{path}: the lists of {column} differ in length: row {place} has {len(found)} "
+                    f"items, where {length} are expected."
+                )
+            values[place] = found.to_numpy(zero_copy_only=False)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        return list(threads.map(read, groups))
+    # PyArrow decodes the row groups of one column one after the other. Where each has one row, as
+    # the images have, the memory of several threads costs more than they gain.
+    threads = min(4, os.cpu_count() or 1, metadata.num_rows // len(groups), len(groups))
+    if threads < 2:
+        read([*range(len(groups))])
+    else:
+        shares = [part.tolist() for part in np.array_split(range(len(groups)), threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(read, shares))
+    return values
 
 
 def items(column: pa.ChunkedArray[Any]) -> Array:
@@ -64,25 +75,3 @@ def items(column: pa.ChunkedArray[Any]) -> Array:
     """
     chunks = [chunk.flatten() for chunk in column.chunks]
     return pa.chunked_array(chunks, type=column.type.value_type).to_numpy()
-
-
-def _rows(_: int, column: pa.ChunkedArray[Any]) -> list[Array]:
-    """
-    Example:
-        >>> [row.tolist() for row in _rows(0, pa.chunked_array([[[1.5], [2.5, 3.5]]]))]
-        [[1.5], [2.5, 3.5]]
-    """
-    rows: list[Array] = []
-    for chunk in column.chunks:
-        values = _writable(chunk.flatten())
-        ends = np.cumsum(chunk.value_lengths().to_numpy())
-        rows += np.split(values, ends[:-1])
-    return rows
-
-
-def _writable(values: pa.Array[Any]) -> Array:
-    buffer = values.buffers()[1]
-    if values.null_count or buffer is None or not buffer.is_mutable:
-        return np.array(values.to_numpy(zero_copy_only=False))
-    dtype = np.dtype(values.type.to_pandas_dtype())
-    return np.frombuffer(buffer, dtype, len(values), values.offset * dtype.itemsize)

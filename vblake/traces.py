@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vblake.files import Files, find_files, nearest
-from vblake.lists import Array, items, read_groups
+from vblake.lists import Array, items, read_matrix
 
 TRACES = {
     "dff": ("dff_traces", "dff"),
@@ -122,8 +121,7 @@ def read_experiment_traces(
     )
     timestamps = items(clock.read(["timestamps"]).column("timestamps"))
     ids = file.read(["cell_roi_id", "cell_specimen_id"])
-    counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-    values = _matrix(files, path, name, counts)
+    values = read_matrix(files, path, name)
     units = (file.schema_arrow.field(name).metadata or {}).get(b"unit")
     return Traces(
         ids.column("cell_roi_id").to_numpy(),
@@ -259,33 +257,3 @@ def experiment_file(files: Files, table: str, experiment: int, mouse_id: int | N
             f"`vblake ingest --experiment {experiment}`."
         )
     return path
-
-
-def _matrix(files: Files, path: str, column: str, counts: list[int]) -> Array:
-    """Lists of equal length, one per row, as an array of shape (n_rows, length).
-
-    Each row group is copied to its place, since a whole column and its copy would take twice the
-    memory.
-
-    Args:
-        files: the lake's files.
-        path: one of them.
-        column: name of the column.
-        counts: number of rows of each row group.
-    """
-    ends = np.cumsum(counts, dtype=np.int64)
-    if not counts:
-        return np.empty((0, 0))
-    (first,) = read_groups(files, path, column, [0], _rows)
-    values = np.empty((int(ends[-1]), first.shape[1]))
-    values[: counts[0]] = first
-
-    def put(group: int, part: pa.ChunkedArray[Any]) -> None:
-        values[ends[group - 1] : ends[group]] = _rows(group, part)
-
-    read_groups(files, path, column, range(1, len(counts)), put)
-    return values
-
-
-def _rows(_: int, part: pa.ChunkedArray[Any]) -> Array:
-    return items(part).reshape(len(part), -1)

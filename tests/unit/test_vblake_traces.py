@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vblake.around import SignalAround, around_signal
+from vblake.files import Files
+from vblake.lists import read_matrix
 from vblake.traces import Traces, event_triggered_average
 
 
@@ -98,3 +104,25 @@ def test_a_signal_is_nan_in_gaps_and_blinks_and_its_mean_leaves_them_out() -> No
     np.testing.assert_array_equal(around.mean(), [1, 1, 1, 1])
     at_its_edges = _signal(clock, values, [2.2])
     np.testing.assert_array_equal(np.isnan(at_its_edges.values[0]), [True, False, False, False])
+
+
+def _lists(folder: Path, values: list[list[int | None]], rows: int) -> str:
+    path = str(folder / "lists.parquet")
+    table = pa.table({"id": list(range(len(values))), "x": pa.array(values, pa.list_(pa.uint8()))})
+    pq.write_table(table, path, row_group_size=rows)
+    return path
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 9])
+def test_lists_become_a_matrix_whatever_the_row_groups(tmp_path: Path, rows: int) -> None:
+    values: list[list[int | None]] = [[3 * row, 1, row] for row in range(9)]
+    matrix = read_matrix(Files(str(tmp_path)), _lists(tmp_path, values, rows), "x")
+    assert matrix.dtype == np.uint8
+    assert matrix.flags.writeable
+    np.testing.assert_array_equal(matrix, np.array(values))
+
+
+def test_lists_of_different_lengths_are_no_matrix(tmp_path: Path) -> None:
+    path = _lists(tmp_path, [[1, 2], [3]], 1)
+    with pytest.raises(ValueError, match="row 1 has 1 items, where 2 are expected"):
+        read_matrix(Files(str(tmp_path)), path, "x")

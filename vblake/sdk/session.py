@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 import vblake.sdk.columns as columns
 from vblake.files import Files, nearest
-from vblake.lists import Array, read_lists
+from vblake.lists import Array, read_matrix
 from vblake.sdk.frames import objects, to_dictionary, to_pandas
 from vblake.session import Experiment, Session, masks_of
 from vblake.traces import experiment_file
@@ -400,7 +400,7 @@ class BehaviorOphysExperiment(BehaviorSession):
         small = [name for name in file.schema_arrow.names if name not in traces]
         table = self._of_cells(to_pandas(pl.DataFrame(file.read(small)), frame))
         for place, name in enumerate(traces, start=1):
-            table.insert(place, name, objects(read_lists(files, path, name)))
+            table.insert(place, name, objects(list(read_matrix(files, path, name))))
         return table
 
     def _image(self, name: str) -> Image:
@@ -416,7 +416,7 @@ def _templates(files: Files, path: str, images: list[str], image_set: str) -> pd
     shapes = list(zip(known["height"].to_pylist(), known["width"].to_pylist(), strict=True))
     frame = pd.DataFrame(index=pd.Index(images, dtype=object, name="image_name"))
     for column in ("unwarped", "warped"):
-        values = dict(zip(names, read_lists(files, path, column), strict=True))
+        values = dict(zip(names, read_matrix(files, path, column), strict=True))
         arrays = [values[name].reshape(shapes[names.index(name)]) for name in images]
         if column == "unwarped" and image_set == "grating":
             # Gratings are computed, and stored in single precision.
