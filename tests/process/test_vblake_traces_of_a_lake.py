@@ -59,7 +59,7 @@ def test_no_such_table(sample_lake: Path) -> None:
 
 @pytest.mark.parametrize(
     ("table", "problem"),
-    [("licks", "has no file per experiment"), ("motion_correction", "is not a table of traces")],
+    [("licks", "has no folder per experiment"), ("motion_correction", "is not a table of traces")],
 )
 def test_no_table_of_traces(sample_lake: Path, table: str, problem: str) -> None:
     experiment, _ = _experiment(sample_lake)
