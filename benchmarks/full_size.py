@@ -1,195 +1,241 @@
-"""Makes a lake with small tables at the dataset's full size, with invented values.
+"""Makes a lake of the dataset's full size out of a lake of one mouse of real scale.
 
-    python -m benchmarks.full_size --lake DIR
+    python -m benchmarks.full_size --template LAKE --lake DIR
 
-The project's own casts, writer and catalog write it: 4,782 sessions of 107 mice with 600 trials and
-4,800 presentations each, so 2.9 and 23 million rows, about 250 MB. Takes a minute or two.
+4,782 sessions of 107 mice, of which 704 were imaged, with 1,946 planes. Each session and plane
+repeats one of the template's under ids of its own: the project's writer writes the tables of a
+project or mouse, and the files of a session or plane are hard links to the template's, so that
+hundreds of gigabytes take no space. Takes a few minutes and 2 GB.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipelines.catalog.build import build_catalog
 from pipelines.lake.marker import Marker, create_lake
 from pipelines.lake.store import LocalStore
 from pipelines.lake.writer import write_table
 from schemas import TABLES, Table
-from schemas.casts import Ragged, Values, conform
-from schemas.layout import ROW_GROUP_ROWS, relative_path
+from schemas.arrow import file_schema
+from schemas.layout import relative_path
+from schemas.model import Storage
 
 RELEASE = "1.1.0"
-MICE, SESSIONS = 107, 4782
-TRIALS, PRESENTATIONS = 600, 4800
+MICE, SESSIONS, IMAGED = 107, 4782, 704
 
 _LINES = ("Slc17a7-IRES2-Cre", "Sst-IRES-Cre", "Vip-IRES-Cre")
-_LEVELS = ("Training", "Training", "Training", "Familiar", "Novel 1", "Novel >1")
-_IMAGES = tuple(f"im{number:03d}".encode() for number in (61, 62, 63, 65, 66, 69, 77, 85))
-_FLASH_S, _PERIOD_S, _FRAME_S = 0.25, 0.75, 1 / 60
+_LEVELS = ("Familiar", "Familiar", "Familiar", "Novel 1", "Novel >1", "Novel >1", "Novel >1")
+_BY_FILE = {"mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id"}
 
-Random = np.random.Generator
-
-
-def session_ids(mice: int, sessions: int) -> list[np.ndarray[Any, Any]]:
-    """Returns the session ids by mouse, ascending, interleaved between mice as in the release."""
-    ids = 775_000_000 + 9_973 * np.arange(sessions, dtype=np.int64)
-    return [ids[mouse::mice] for mouse in range(mice)]
+Ids = dict[str, int | None]
 
 
-def _sessions(by_mouse: list[np.ndarray[Any, Any]], random: Random) -> pa.Table:
-    ids = np.concatenate(by_mouse)
-    mouse = np.repeat(np.arange(len(by_mouse)), [len(i) for i in by_mouse])
-    line = random.integers(0, len(_LINES), len(by_mouse))[mouse]
-    level = random.integers(0, len(_LEVELS), len(ids))
-    order = np.argsort(ids)
-    values: dict[str, Values] = {
-        "mouse_id": (400_000 + mouse)[order],
-        "behavior_session_id": ids[order],
-        "cre_line": [_LINES[i] for i in line[order]],
-        "experience_level": [_LEVELS[i] for i in level[order]],
-        "session_type": [f"OPHYS_{1 + i}_images_A" for i in level[order]],
-        "date_of_acquisition": [
-            f"2019-{1 + i % 12:02d}-{1 + i % 28:02d} 10:00:00" for i in range(len(ids))
-        ],
-    }
-    table = TABLES["behavior_sessions"]
-    return conform(
-        table, {c.name: values.get(c.name, [None] * len(ids)) for c in table.stored}, len(ids)
+@dataclass(frozen=True)
+class Copy:
+    """A session or plane of the lake, and that of the template whose rows it has.
+
+    Attributes:
+        ids: its ids; those of a session without imaging are None.
+        of: the template's.
+        more: further values of its row in the project tables.
+    """
+
+    ids: Ids
+    of: Ids
+    more: dict[str, Any]
+
+    def values(self, name: str) -> int | None:
+        """The value of an id, or of another column that identifies it."""
+        if name == "file_key":
+            return self.ids["ophys_experiment_id"] or self.ids["behavior_session_id"]
+        return self.ids[name]
+
+
+def _template_ids(template: Path) -> tuple[Ids, list[Ids]]:
+    """A session without imaging, and the planes of the template, the largest first."""
+    ledger = pq.read_table(next(template.glob("source_files/*/*.parquet"))).to_pylist()
+    (mouse,) = [int(p.name.split("=")[1]) for p in template.glob("source_files/*")]
+    rows: list[Ids] = [
+        {"mouse_id": mouse} | {k: row[k] for k in _BY_FILE - {"mouse_id"}} for row in ledger
+    ]
+    planes = sorted(
+        (row for row in rows if row["ophys_experiment_id"]),
+        key=lambda r: (template / relative_path(TABLES["dff_traces"], **r)).stat().st_size,
     )
+    return next(r for r in rows if not r["ophys_experiment_id"]), planes[::-1]
 
 
-def _trials(ids: np.ndarray[Any, Any], random: Random) -> dict[str, Values]:
-    n = len(ids) * TRIALS
-    number = np.tile(np.arange(TRIALS), len(ids))
-    start = 300 + number * 8.5 + random.normal(0, 0.4, n)
-    kind = random.choice(6, n, p=(0.22, 0.18, 0.04, 0.06, 0.45, 0.05))
-    hit, miss, false_alarm, correct_reject, aborted, free = (kind == k for k in range(6))
-    go, catch, changed = hit | miss, false_alarm | correct_reject, hit | miss | free
-    change = np.where(aborted, np.nan, start + 3 + random.normal(0, 0.3, n))
-    latency = np.where(hit | false_alarm, random.gamma(4, 0.1, n), np.nan)
-    licks = random.poisson(np.where(aborted, 1.5, np.where(hit | free, 7, 0.5)))
-    offsets = np.concatenate(([0], np.cumsum(licks)))
-    lick_times = np.repeat(np.where(np.isnan(change), start, change), licks) + random.exponential(
-        0.8, offsets[-1]
-    )
-    image, after = random.integers(0, 8, n), random.integers(0, 8, n)
-    names = np.array(_IMAGES, dtype=object)
-    return {
-        "behavior_session_id": np.repeat(ids, TRIALS),
-        "trials_id": number,
-        "start_time": start,
-        "stop_time": start + 8,
-        "initial_image_name": names[image],
-        "change_image_name": names[np.where(changed, after, image)],
-        "stimulus_change": changed,
-        "change_time": change,
-        "go": go,
-        "catch": catch,
-        "lick_times": Ragged(lick_times, offsets),
-        "response_time": change + latency,
-        "response_latency": latency,
-        "reward_time": np.where(hit | free, change + 0.2, np.nan),
-        "reward_volume": np.where(hit, 0.007, np.where(free, 0.005, 0.0)),
-        "hit": hit,
-        "false_alarm": false_alarm,
-        "miss": miss,
-        "correct_reject": correct_reject,
-        "aborted": aborted,
-        "auto_rewarded": free,
-        "change_frame": np.where(aborted, -99, np.nan_to_num(change) * 60).astype(np.int64),
-        "trial_length": np.full(n, 8.0),
-    }
+def _planes(mouse: int, imaged: int) -> int:
+    """Planes of an imaged session: three mice of eight have five or six, the others one."""
+    return 5 + imaged % 2 if mouse % 8 < 3 else 1
 
 
-def _presentations(ids: np.ndarray[Any, Any], random: Random) -> dict[str, Values]:
-    n = len(ids) * PRESENTATIONS
-    number = np.tile(np.arange(PRESENTATIONS), len(ids))
-    start = 300 + number * _PERIOD_S + np.cumsum(random.normal(0, 1e-5, n))
-    stop = start + _FLASH_S + random.normal(0, 2e-4, n)
-    frame = np.round(start / _FRAME_S).astype(np.int64)
-    omitted = random.random(n) < 0.04
-    change = (random.random(n) < 0.06) & ~omitted
-    change[number == 0] = False
-    image = np.cumsum(change * random.integers(1, 8, n)) % 8
-    last = np.maximum.accumulate(np.where(change | (number == 0), np.arange(n), 0))
-    shown = np.cumsum(~omitted)
-    names = np.array((*_IMAGES, b"omitted"), dtype=object)
-    block = np.where(number < PRESENTATIONS // 2, 0, 1)
-    return {
-        "behavior_session_id": np.repeat(ids, PRESENTATIONS),
-        "stimulus_presentations_id": number,
-        "stimulus_block": block,
-        "stimulus_block_name": np.full(n, b"change_detection_behavior", dtype=object),
-        "image_index": np.where(omitted, 8, image),
-        "image_name": names[np.where(omitted, 8, image)],
-        "image_set": np.full(
-            n, b"Natural_Images_Lum_Matched_set_training_2017.07.14", dtype=object
-        ),
-        "index": number,
-        "duration": np.where(omitted, _FLASH_S, stop - start),
-        "start_time": start,
-        "stop_time": stop,
-        "start_frame": frame,
-        "end_frame": np.where(omitted, np.nan, frame + 15),
-        "is_change": change,
-        "is_image_novel": np.where(omitted, np.nan, 0.0),
-        "omitted": omitted,
-        "flashes_since_change": shown - shown[last],
-        "trials_id": np.minimum(number // 8, TRIALS - 1),
-        "active": np.full(n, True),
-        "is_sham_change": (random.random(n) < 0.01) & ~change,
-        "stimulus_name": np.full(n, b"Natural_Images_Lum_Matched_set_training_2017", dtype=object),
-    }
+def copies_of(template: Path, mouse: int, mice: int, sessions: int) -> Iterator[list[Copy]]:
+    """The sessions of a mouse by time, each as its planes, or itself if it was not imaged."""
+    alone, planes = _template_ids(template)
+    of_mouse = len(range(mouse, sessions, mice))
+    imaged = len(range(mouse, IMAGED * sessions // SESSIONS, mice))
+    for number in range(of_mouse):
+        session = 775_000_000 + 9_973 * (mouse + mice * number)
+        ids: Ids = {"mouse_id": 400_000 + mouse, "behavior_session_id": session}
+        ids |= {"ophys_session_id": None, "ophys_experiment_id": None}
+        more: dict[str, Any] = {
+            "cre_line": _LINES[mouse % 3],
+            "date_of_acquisition": datetime(2019, 1, 1, 10, mouse % 60, tzinfo=UTC)
+            + timedelta(days=number),
+        }
+        index = number - (of_mouse - imaged)
+        if index < 0:
+            yield [Copy(ids, alone, more | {"experience_level": "Training"})]
+            continue
+        more["experience_level"] = _LEVELS[index % len(_LEVELS)]
+        count = _planes(mouse, index)
+        of = planes[0 if count == 1 else -1]
+        yield [
+            Copy(
+                ids
+                | {"ophys_session_id": session + 1, "ophys_experiment_id": session + 10 + plane},
+                of,
+                more | {"ophys_container_id": 10 * mouse + plane},
+            )
+            for plane in range(count)
+        ]
 
 
-def _groups(table: Table, columns: dict[str, Values]) -> Iterator[pa.Table]:
-    rows = len(columns["behavior_session_id"])  # pyright: ignore[reportArgumentType]
-    whole = conform(table, columns, rows)
-    for start in range(0, rows, ROW_GROUP_ROWS):
-        yield whole.slice(start, ROW_GROUP_ROWS)
+def _renamed(rows: pa.Table, copy: Copy) -> pa.Table:
+    """Rows of the template with the ids of the copy."""
+    for name in rows.column_names:
+        values: Any = None
+        if name in _BY_FILE or name == "file_key":
+            values = pa.repeat(pa.scalar(copy.values(name), pa.int64()), rows.num_rows)
+        elif name == "cell_specimen_id":  # the cells of a container are the same
+            values = pc.add(rows[name], 100_000 * copy.more["ophys_container_id"])
+        if values is not None:
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, rows.schema.field(at), values)
+    return rows
+
+
+class _Maker:
+    """Writes the tables of a lake, table by table, from those of the template."""
+
+    def __init__(self, template: Path, store: LocalStore) -> None:
+        self._template, self._store = template, store
+        self._read: dict[tuple[str, int | None, int | None], pa.Table | None] = {}
+
+    def rows(self, table: Table, of: Ids, by_plane: bool) -> pa.Table | None:
+        """The template's rows of a session or plane; None if it has none."""
+        mouse = of["mouse_id"]
+        key = "ophys_experiment_id" if by_plane else "behavior_session_id"
+        known = (table.name, of["behavior_session_id"], of["ophys_experiment_id"])
+        if known not in self._read:
+            file = self._template / relative_path(table, mouse_id=mouse)
+            found = pq.read_table(file, partitioning=None, filters=[(key, "=", of[key])])
+            if table.name == "stimulus_presentations" and of["ophys_session_id"] is None:
+                found = found.filter(pc.is_null(found["movie_frame_index"]))  # as in the release
+            self._read[known] = found if found.num_rows else None
+        return self._read[known]
+
+    def write_mouse(self, table: Table, sessions: Sequence[list[Copy]]) -> int:
+        """Writes a mouse's file; returns the number of rows."""
+        by_plane = any(c.name == "ophys_experiment_id" for c in table)
+        parts: list[pa.Table] = []
+        for planes in sessions:
+            for copy in planes if by_plane else planes[:1]:
+                plane = by_plane and copy.of["ophys_experiment_id"] is not None
+                rows = self.rows(table, copy.of, plane) if plane == by_plane else None
+                if table.name == "source_files":
+                    rows = self.rows(table, copy.of, plane)
+                if rows is not None:
+                    parts.append(_renamed(rows, copy))
+        if not parts:
+            return 0
+        return self._write(table, parts, sessions[0][0].ids["mouse_id"])
+
+    def _write(self, table: Table, parts: list[pa.Table], mouse: int | None = None) -> int:
+        path = self._store.folder / relative_path(table, mouse_id=mouse)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_table(table, path, [pa.concat_tables(parts)], release=RELEASE)
+
+    def link(self, table: Table, copy: Copy) -> None:
+        """Links the file of a session or plane to the template's, if it has one."""
+        file = self._template / relative_path(table, **copy.of)
+        if file.exists():
+            path = self._store.folder / relative_path(table, **copy.ids)
+            path.parent.mkdir(parents=True)
+            os.link(file, path)
+
+    def write_project(self, table: Table, sessions: Sequence[list[Copy]]) -> int:
+        """Writes a project table."""
+        rows = pq.read_table(self._template / relative_path(table)).to_pylist()
+        names = [c.name for c in table]
+        if table.name == "ophys_experiments":
+            copies, key = [c for s in sessions for c in s], "ophys_experiment_id"
+        else:
+            copies, key = [s[0] for s in sessions], "behavior_session_id"
+        if table.name != "behavior_sessions":
+            copies = [c for c in copies if c.ids["ophys_experiment_id"]]
+        planes = {
+            s[0].ids["behavior_session_id"]: [c.ids["ophys_experiment_id"] for c in s]
+            for s in sessions
+        }
+        by_key = {row[key]: row for row in rows}
+        made: list[dict[str, Any]] = []
+        for copy in copies:
+            row = by_key[copy.of[key]] | {k: v for k, v in copy.ids.items() if k in names}
+            row |= {k: v for k, v in copy.more.items() if k in names}
+            if table.name != "ophys_experiments":  # lists, NULL without imaging
+                imaged = copy.ids["ophys_experiment_id"] is not None
+                row["ophys_experiment_id"] = planes[row["behavior_session_id"]] if imaged else None
+                row["ophys_container_id"] = [copy.more["ophys_container_id"]] if imaged else None
+            made.append(row)
+        made.sort(key=lambda row: tuple(row[name] for name in table.order))
+        return self._write(table, [pa.Table.from_pylist(made, schema=file_schema(table))])
 
 
 def make_lake(
-    lake: Path, *, mice: int = MICE, sessions: int = SESSIONS, seed: int = 0
+    template: Path, lake: Path, *, mice: int = MICE, sessions: int = SESSIONS
 ) -> dict[str, int]:
     """Writes the lake.
 
     Args:
-        lake: new or empty folder.
+        template: a lake of one mouse, with a session without imaging and two planes.
+        lake: new or empty folder, on the template's file system.
         mice: number of mice.
         sessions: number of behaviour sessions over all mice.
-        seed: seed of the random numbers.
 
     Returns:
-        Rows by table.
+        Rows by table, files of tables with a file per session or plane.
     """
-    store, random = LocalStore(lake.absolute()), np.random.default_rng(seed)
+    store = LocalStore(lake.absolute())
     create_lake(store, Marker(RELEASE))
-    by_mouse = session_ids(mice, sessions)
-
-    def write(table: Table, groups: Iterator[pa.Table], mouse: int | None) -> int:
-        path = store.folder / relative_path(table, mouse_id=mouse)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return write_table(table, path, groups, release=RELEASE)
-
-    counts = {
-        "behavior_sessions": write(
-            TABLES["behavior_sessions"], iter([_sessions(by_mouse, random)]), None
-        )
-    }
-    for mouse, ids in enumerate(by_mouse):
-        for name, make in (("trials", _trials), ("stimulus_presentations", _presentations)):
-            table = TABLES[name]
-            counts[name] = counts.get(name, 0) + write(
-                table, _groups(table, make(ids, random)), 400_000 + mouse
-            )
+    maker, counts = _Maker(template, store), dict[str, int]()
+    by_mouse = [list(copies_of(template, mouse, mice, sessions)) for mouse in range(mice)]
+    everything = [planes for of_mouse in by_mouse for planes in of_mouse]
+    for table in TABLES.values():
+        if not (template / table.name).exists() or table.storage is Storage.IMAGE_SET:
+            continue
+        if table.storage is Storage.MOUSE:
+            counts[table.name] = sum(maker.write_mouse(table, of_mouse) for of_mouse in by_mouse)
+        elif table.storage is Storage.PROJECT and table.name != "ophys_cells":
+            counts[table.name] = maker.write_project(table, everything)
+        elif table.storage is not Storage.PROJECT:
+            planes = table.storage is Storage.EXPERIMENT
+            for copies in everything:
+                for copy in copies if planes else copies[:1]:
+                    maker.link(table, copy)
     build_catalog(store, RELEASE)
     return counts
 
@@ -198,6 +244,9 @@ def main() -> None:
     """Makes the lake."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--template", type=Path, required=True, metavar="LAKE", help="lake of one mouse"
     )
     parser.add_argument(
         "--lake", type=Path, required=True, metavar="DIR", help="new or empty folder"
@@ -212,7 +261,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     started = time.perf_counter()
-    counts = make_lake(options.lake, mice=options.mice, sessions=options.sessions)
+    counts = make_lake(options.template, options.lake, mice=options.mice, sessions=options.sessions)
     print(
         ", ".join(f"{rows:,} {name}" for name, rows in counts.items()),
         f"in {time.perf_counter() - started:.0f} s",

@@ -10,7 +10,6 @@ in each. Results are fetched as Arrow or a data frame.
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from benchmarks.harness import (
     table,
     write_json,
 )
-from benchmarks.sample import BUCKET_HELP, sample_bucket
+from benchmarks.sample import BUCKET_HELP, full_size_lake, sample_bucket
 from benchmarks.verdict import Verdict, verdict_table
 
 _BOUNDS = {
@@ -39,16 +38,6 @@ _BOUNDS = {
 """Bounds in seconds, through the catalog, warm."""
 
 _AGAINST_GLOB = 1.2
-
-
-def full_size_lake(work: Path) -> Path:
-    """Returns the lake with small tables at full size, making it if needed."""
-    lake = work / "full-size-lake"
-    if not (lake / "catalog.duckdb").exists():  # written last
-        shutil.rmtree(lake, ignore_errors=True)
-        print(f"making a full-size lake in {lake} ...", file=sys.stderr)
-        run_once([sys.executable, "-m", "benchmarks.full_size", "--lake", str(lake)])
-    return lake
 
 
 def trace_lake(work: Path, bucket: Path) -> Path:

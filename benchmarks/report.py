@@ -21,7 +21,7 @@ from benchmarks.harness import ROOT, python, table
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ("convert", "scale", "large_plane", "add_session", "query")
+BENCHMARKS = ("convert", "scale", "large_plane", "add_session", "query", "questions")
 """The benchmarks that `--run` runs; JSON files of others are shown if present."""
 
 _KINDS = {"behavior": "behaviour", "mesoscope": "mesoscope", "scientifica": "scientifica"}
@@ -144,6 +144,22 @@ def fetch_part(result: Result) -> str:
     return "\n\n".join(parts)
 
 
+def questions_part(result: Result) -> str:
+    """Shows seconds and memory by question and lake."""
+    rows = result["rows"]
+    start = result["start_up"]
+    return "\n\n".join(
+        (
+            _when(result),
+            f"Imports and opening the lake took {start['start_s']:.2f} s and "
+            f"{start['start_cpu_s']:.2f} processor seconds at the most, "
+            f"AllenSDK's imports {start['sdk_cpu_s']:.2f} processor seconds.",
+            table(tuple(rows[0]), [tuple(r.values()) for r in rows]),
+            _verdicts(result),
+        )
+    )
+
+
 def rows_part(result: Result) -> str:
     """Shows the printed table unchanged, then the verdicts."""
     rows = result["rows"]
@@ -157,6 +173,7 @@ PARTS: dict[str, Callable[[Result], str]] = {
     "fetch": fetch_part,
     "scale": scale_part,
     "query": query_part,
+    "questions": questions_part,
     "large_plane": rows_part,
     "add_session": rows_part,
 }

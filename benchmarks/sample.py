@@ -1,4 +1,4 @@
-"""Writes the synthetic buckets of real-scale files that the benchmarks read by default."""
+"""Writes what the benchmarks read by default: buckets of real-scale files, and lakes."""
 
 from __future__ import annotations
 
@@ -21,3 +21,25 @@ def sample_bucket(work: Path, mice: int) -> Path:
         run_once(python("assets", "sample", *options), timeout_s=3600)
         (bucket / "done").touch()
     return bucket / "data"
+
+
+def mouse_lake(work: Path) -> Path:
+    """Returns the lake of one mouse of real scale of a work folder, making it if needed."""
+    lake = work / "mouse-lake"
+    if not (lake / "catalog.duckdb").exists():
+        bucket = sample_bucket(work, 1)
+        print(f"ingesting {bucket} into {lake} ...", file=sys.stderr)
+        run_once(python("assets", "ingest", "--source", bucket, "--lake", lake))
+    return lake
+
+
+def full_size_lake(work: Path) -> Path:
+    """Returns the lake of the dataset's full size of a work folder, making it if needed."""
+    lake = work / "full-size-lake"
+    if not (lake / "catalog.duckdb").exists():  # written last
+        template = mouse_lake(work)
+        shutil.rmtree(lake, ignore_errors=True)
+        print(f"making a full-size lake in {lake} ...", file=sys.stderr)
+        command = python("benchmarks.full_size", "--template", template, "--lake", lake)
+        run_once(command, timeout_s=3600)
+    return lake

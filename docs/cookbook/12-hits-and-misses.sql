@@ -2,6 +2,6 @@
 SELECT ophys_experiment_id, cell_roi_id, avg(dff_response) FILTER (hit) AS hits,
     avg(dff_response) FILTER (miss) AS misses
 FROM stimulus_responses JOIN presentation_annotations
-    USING (mouse_id, behavior_session_id, stimulus_presentations_id)
+    USING (behavior_session_id, stimulus_presentations_id)
 WHERE go
 GROUP BY ALL ORDER BY ALL

@@ -1,7 +1,9 @@
--- Mean response to each frame of the movie
-SELECT movie_frame_index, avg(dff) AS dff
-FROM stimulus_presentations
-    JOIN presentation_frames USING (mouse_id, behavior_session_id, stimulus_presentations_id)
-    JOIN dff_traces_long USING (mouse_id, behavior_session_id, ophys_session_id, ophys_experiment_id)
-WHERE stimulus_name = 'natural_movie_one' AND frame = onset_frame
-GROUP BY movie_frame_index ORDER BY movie_frame_index
+-- Response of each cell to each frame of the movie
+SELECT cell_roi_id, movie_frame_index, avg(dff) AS dff
+FROM stimulus_presentations JOIN dff_around(
+    802088043,
+    (SELECT list(start_time) FROM stimulus_presentations
+     WHERE behavior_session_id = 802082008 AND movie_frame_index IS NOT NULL),
+    before := 0, after := 0) ON start_time = event_time
+WHERE behavior_session_id = 802082008
+GROUP BY ALL ORDER BY ALL

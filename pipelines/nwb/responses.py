@@ -163,7 +163,9 @@ def stimulus_responses(recording: Recording) -> Iterator[Rows]:
 
 
 def mean_responses(recording: Recording) -> Iterator[Rows]:
-    """Mean response and trace of each valid ROI in each condition, by cell.
+    """Mean response and trace of each valid ROI in each condition, by condition.
+
+    Each batch, and with it each row group, is a set of conditions: a question asks for one of them.
 
     Raises:
         DataError: presentations, trials, cells, clock or dF/F cannot be read.
@@ -172,23 +174,23 @@ def mean_responses(recording: Recording) -> Iterator[Rows]:
     means, cells = responses.conditions, responses.cells
     if isinstance(means, DataError):
         raise means
-    parts = [asdict(condition) for condition in means.conditions]
-    roi_ids = cells.roi_ids[cells.valid]
-    for begin in range(0, len(roi_ids) if parts else 0, CELLS_PER_ROW_GROUP):
-        part = slice(begin, begin + CELLS_PER_ROW_GROUP)
-        count = len(roi_ids[part])
+    roi_ids, specimen_ids = cells.roi_ids[cells.valid], cells.specimen_ids
+    sets = {condition.condition_set for condition in means.conditions} if len(roi_ids) else ()
+    for name_of_set in sorted(sets):
+        chosen = [n for n, c in enumerate(means.conditions) if c.condition_set == name_of_set]
+        parts = [asdict(means.conditions[n]) for n in chosen]
         columns: dict[str, Values] = {
-            "cell_roi_id": np.repeat(roi_ids[part], len(parts)),
-            "cell_specimen_id": np.repeat(cells.specimen_ids[part], len(parts)),
-            **{name: [condition[name] for condition in parts] * count for name in parts[0]},
-            "n": np.tile(means.counts, count),
+            "cell_roi_id": np.tile(roi_ids, len(parts)),
+            "cell_specimen_id": np.tile(specimen_ids, len(parts)),
+            **{name: [p[name] for p in parts for _ in range(len(roi_ids))] for name in parts[0]},
+            "n": np.repeat(means.counts[chosen], len(roi_ids)),
         }
         for name, scalars in means.scalars.items():
             for statistic, values in zip(("mean", "sem", "baseline"), scalars, strict=True):
-                columns[f"{name}_{statistic}"] = values[part].reshape(-1)
-            traces = means.traces[name][part]
+                columns[f"{name}_{statistic}"] = values[:, chosen].T.reshape(-1)
+            traces = means.traces[name][:, chosen].swapaxes(0, 1)
             columns[f"{name}_trace"] = _lists(traces.reshape(-1, traces.shape[2]))
-        yield Rows(columns, count * len(parts))
+        yield Rows(columns, len(parts) * len(roi_ids))
 
 
 def _lists(traces: NDArray) -> Values:

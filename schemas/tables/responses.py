@@ -139,7 +139,7 @@ MEAN_RESPONSES = Table(
         *_statistics("filtered_events"),
     ),
     primary_key=("ophys_experiment_id", "cell_roi_id", "condition"),
-    order=("ophys_experiment_id", "cell_roi_id", "condition"),
+    order=("ophys_experiment_id", "condition_set", "condition", "cell_roi_id"),
     foreign_keys=(*OPHYS_FOREIGN_KEYS, TO_EACH_CELL),
     encoding=Encoding.RESPONSES,
     checks=(

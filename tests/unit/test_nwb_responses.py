@@ -160,10 +160,16 @@ def test_each_mean_is_over_the_presentations_of_its_condition() -> None:
         "omission": [2],
         "repeat": [0, 3, 4],
     }
-    named = sorted(places | {f"{name} engaged": of for name, of in places.items()})
-    assert got["condition"] == named * 3
-    assert got["cell_roi_id"] == [901] * 14 + [903] * 14 + [904] * 14
-    one = dict(zip(named, range(14), strict=True))
+    images, kinds = [n for n in places if "im" in n], ["change", "omission", "repeat"]
+    named = [
+        name
+        for of in (images, kinds)
+        for state in ("", " engaged")
+        for name in (n + state for n in of)
+    ]
+    assert got["condition"] == [name for name in named for _ in range(3)]
+    assert got["cell_roi_id"] == [901, 903, 904] * 14
+    one = {name: 3 * place for place, name in enumerate(named)}
     parts = ("condition_set", "image_name", "is_change", "omitted", "engaged", "n")
     for name, want in {
         "change": ("kinds", None, True, False, None, 2),
@@ -179,7 +185,7 @@ def test_each_mean_is_over_the_presentations_of_its_condition() -> None:
         table = "dff_traces" if name == "dff" else "events"
         for cell, trace in enumerate(read(table, content).column(name).to_pylist()):
             for condition, of in places.items():
-                row = cell * 14 + one[condition]
+                row = one[condition] + cell
                 values = np.array(single[f"{name}_response"][cell * 6 : cell * 6 + 6])[of]
                 before = np.array(single[f"{name}_baseline"][cell * 6 : cell * 6 + 6])[of]
                 assert got[f"{name}_mean"][row] == pytest.approx(values.mean(), rel=1e-5)
@@ -201,16 +207,14 @@ def around(times: Any, trace: Any, start: float) -> Any:
 
 def test_presentations_near_the_ends_of_the_recording_are_in_no_mean() -> None:
     got = columns("mean_responses", imaged(first=0.5, last=14.0))  # 1.25 and 12.25 are too near
-    counts = dict(zip(got["condition"][:14], got["n"], strict=False))
-    assert [name for name, n in counts.items() if n == 1 and "engaged" not in name] == [
+    counts = dict(zip(got["condition"], got["n"], strict=True))
+    once, twice = ({name for name, n in counts.items() if n == of} for of in (1, 2))
+    assert {name for name in once if "engaged" not in name} == {
         "change",
         "im077 change",
         "omission",
-    ]
-    assert [name for name, n in counts.items() if n == 2 and "engaged" not in name] == [
-        "im077 repeat",
-        "repeat",
-    ]
+    }
+    assert {name for name in twice if "engaged" not in name} == {"im077 repeat", "repeat"}
     empty = got["condition"].index("im065 change")
     assert counts["im065 change"] == counts["im065 repeat"] == 0
     assert got["dff_mean"][empty] is got["dff_sem"][empty] is got["dff_trace"][empty] is None
@@ -238,8 +242,8 @@ def test_cells_without_events_have_no_mean_of_them() -> None:
     got = columns("mean_responses", content)
     for statistic in ("mean", "sem", "baseline", "trace"):
         values = got[f"filtered_events_{statistic}"]
-        assert values[:14] == [None] * 14
-        assert values[14] is not None  # two changes
+        assert values[::3] == [None] * 14
+        assert values[1::3] != [None] * 14
     assert None not in got["dff_trace"]
 
 
