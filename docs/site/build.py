@@ -1,6 +1,6 @@
 """Builds the docs site: stages the pages, makes the generated ones, runs Sphinx strictly.
 
-    python -m docs.site.build [LAKE]        `make docs`; the site is in build/site
+    python -m docs.site.build LAKE          `make docs`; the site is in build/site
 
 Pages lie in `docs/`, some at the root of the repository. They are staged in `build/docs`, where
 links between them are made to fit; a link to a file that is no page becomes plain text. A broken
@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from docs.site.cookbook_page import write_cookbook
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -57,8 +59,10 @@ def stage() -> None:
 
 
 def main() -> None:
-    """Builds the site; the exit code is Sphinx's."""
+    """Builds the site from the lake that `make demo` writes; the exit code is Sphinx's."""
+    (lake,) = sys.argv[1:]
     stage()
+    write_cookbook(STAGE / "cookbook.md", lake)
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-b", "html"]
     status = subprocess.run([*command, str(STAGE), str(SITE)], check=False).returncode
     if not status:

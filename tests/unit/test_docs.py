@@ -73,3 +73,13 @@ def test_the_script_for_files_from_dandi_gives_them_their_released_names(
 def test_the_diagram_of_the_tables_is_that_of_the_declarations() -> None:
     drawn = (ROOT / "docs/images/tables.svg").read_text(encoding="utf-8")
     assert drawn == er_diagram(), "run `make docs`"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    named = {
+        re.sub(r".*<(.*)>", r"\1", line)
+        for tree in re.findall(r"```\{toctree\}\n(.*?)```", index, re.S)
+        for line in tree.splitlines()
+    }
+    assert {page.stem for page in PAGES} - {"README", "index"} <= named, "at the end of the page"
