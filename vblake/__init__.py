@@ -19,6 +19,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vblake.extras import pyarrow_problem
+
 if TYPE_CHECKING:
     from vblake.around import Around, SignalAround
     from vblake.lake import Lake, open  # noqa: A004 - vblake.open reads like gzip.open
@@ -56,4 +58,6 @@ def __getattr__(name: str) -> Any:
     # Imported when first used: `vblake sql` needs `vblake.connection` but no Polars or NumPy.
     if name not in _MODULES:
         raise AttributeError(f"module 'vblake' has no attribute {name!r}")
+    if problem := pyarrow_problem():
+        raise ImportError(problem)
     return getattr(import_module(f"vblake.{_MODULES[name]}"), name)

@@ -1,4 +1,7 @@
-"""Packages that only a part of vblake needs, installed with e.g. `pip install "vblake[sdk]"`."""
+"""Packages that are missing or do not go together, and what to install.
+
+Some only a part of vblake needs, installed with e.g. `pip install "vblake[sdk]"`.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,17 @@ def import_extra(name: str, extra: str = "sdk") -> ModuleType:
             raise
         message = f'This needs {name}. Install it with: pip install "vblake[{extra}]"'
         raise ModuleNotFoundError(message, name=name) from None
+
+
+def pyarrow_problem() -> str | None:
+    """Why PyArrow cannot be imported and what to install, None if it can.
+
+    With NumPy 1, which AllenSDK has, pip installs a PyArrow that needs NumPy 2.
+    """
+    try:
+        import_module("pyarrow")
+    except ImportError as error:
+        if "NumPy" in str(error):
+            return f'{error}. Install an older PyArrow: pip install "pyarrow<23"'
+        raise
+    return None

@@ -33,6 +33,7 @@ from pipelines.cli import (
 from pipelines.cli.terminal import is_interrupt, plain, say
 from pipelines.os_errors import is_limit
 from schemas.errors import UsageError, VblakeError
+from vblake.extras import pyarrow_problem
 
 BUILD_PANEL = "Build a lake"
 USE_PANEL = "Use a lake"
@@ -208,6 +209,9 @@ def main(application: typer.Typer = app) -> None:
         if isinstance(error, OSError) and is_limit(error):  # of the version or a help page
             _no_output()
             say_error(f"the output: {error.strerror}")
+            sys.exit(OTHER_ERROR)
+        if isinstance(error, ImportError) and (problem := pyarrow_problem()):
+            say_error(problem)
             sys.exit(OTHER_ERROR)
         say_error(
             f"Sorry, this should not have happened ({type(error).__name__}). "

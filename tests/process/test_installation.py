@@ -107,6 +107,39 @@ def test_reading_needs_only_the_base_installation(lake: Path, command: tuple[str
     assert (done.returncode, done.stderr) == (0, "")
 
 
+_NUMPY_1 = """
+import sys
+
+class Refusal:
+    def find_spec(self, name, path, target=None):
+        if name == "pyarrow":
+            raise ImportError("pyarrow requires NumPy 2.0 or newer, found 1.23.5")
+
+sys.meta_path.insert(0, Refusal())
+import vblake
+"""
+"""`import vblake` as where pip has installed the newest PyArrow beside NumPy 1."""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("vblake.open('.')", "ImportError: "),
+        ("import vblake.sdk", "ImportError: "),
+        ("sys.argv = ['vblake', 'tables']; from assets.__main__ import main; main()", "error: "),
+    ],
+)
+def test_a_pyarrow_that_does_not_go_with_numpy(code: str, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NUMPY_1 + code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"{says}pyarrow requires NumPy 2.0 or newer, found 1.23.5. "
+        'Install an older PyArrow: pip install "pyarrow<23"'
+    )
+
+
 def test_an_ingest_in_a_folder_that_has_folders_of_the_same_names(
     sample_bucket: Path, tmp_path: Path
 ) -> None:

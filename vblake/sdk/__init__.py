@@ -11,9 +11,11 @@ Index, columns, dtypes, shapes and values are the SDK's, and so are the values t
 lake has NULL. It needs `pip install "vblake[sdk]"`.
 """
 
-from vblake.extras import import_extra
+from vblake.extras import import_extra, pyarrow_problem
 
 import_extra("pandas")
+if problem := pyarrow_problem():
+    raise ImportError(problem)
 
 from vblake.sdk.cache import VisualBehaviorOphysProjectCache  # noqa: E402 - after the message
 from vblake.sdk.session import (  # noqa: E402
