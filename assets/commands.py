@@ -23,6 +23,7 @@ from pipelines.cli.options import (
     SourceOption,
     UiOptions,
     absolute,
+    logged,
     with_options,
 )
 from pipelines.cli.settings import VARIABLE, read_file, variable
@@ -30,6 +31,7 @@ from pipelines.no_pandas import refuse_pandas
 
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
+@logged
 @with_options()
 def ingest(options: IngestOptions) -> None:
     """Bring the selected files into the lake. Files that are there already are not read again.

@@ -89,6 +89,10 @@ def connect_restricted(
     con.execute(f"SET allowed_directories = [{literal(root)}, {literal(as_pattern(root))}]")
     if output is not None:
         con.execute(f"SET allowed_paths = [{literal(str(output))}]")
+    # For `query_progress`; DuckDB itself prints nothing.
+    con.execute("SET enable_progress_bar = true")
+    con.execute("SET enable_progress_bar_print = false")
+    con.execute("SET progress_bar_time = 0")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     return con

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from pipelines.cli import (
     catalog,
     check,
+    clean,
     config,
     interrupt,
     plan,
@@ -45,7 +46,7 @@ _TYPER_INTERRUPTED = 130
 
 _ORDER = (
     *("plan", "ingest", "status", "releases", "diff", "rollback", "remove"),
-    *("verify", "check", "catalog"),
+    *("verify", "check", "catalog", "clean"),
     *("sql", "tables", "describe", "rules", "sample", "ui", "config"),
 )
 
@@ -122,6 +123,9 @@ app = typer.Typer(
     # Typer's traceback shows the values of all variables. `main` shows a plain one.
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog="Exit codes: 0 done; 1 an error; 2 wrong arguments or settings; 3 done but for files "
+    "or tables that are quarantined, missing or held back; 129, 130 and 143 stopped by SIGHUP, "
+    "Ctrl-C and SIGTERM; 141 nobody read the output.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -168,6 +172,7 @@ app.command(rich_help_panel=BUILD_PANEL)(remove.remove)
 app.command(rich_help_panel=BUILD_PANEL)(verify.verify)
 app.command(rich_help_panel=BUILD_PANEL)(check.check)
 app.command(rich_help_panel=BUILD_PANEL)(catalog.catalog)
+app.command(rich_help_panel=BUILD_PANEL)(clean.clean)
 app.command(rich_help_panel=BUILD_PANEL)(sample.sample)
 app.command(rich_help_panel=USE_PANEL)(sql.sql)
 app.command(rich_help_panel=USE_PANEL)(tables.tables)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.cli.options import DEFAULT_LAKE, LakeOption
+from pipelines.cli.options import DEFAULT_LAKE, LakeOption, logged
 from pipelines.cli.terminal import say
 
 
+@logged
 def catalog(lake: LakeOption = DEFAULT_LAKE) -> None:
     """Rebuild the catalog from the lake's files.
 

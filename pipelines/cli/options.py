@@ -7,15 +7,18 @@ import inspect
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args, get_type_hints
 
 import typer
 from typer.models import OptionInfo
 
 from pipelines.cli import settings
+from pipelines.log import LogFormat
 from pipelines.source.base import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from schemas.errors import UsageError
 
@@ -69,6 +72,22 @@ SourceOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+_log_panel = _panel("Log")
+LogFileOption = Annotated[
+    Path | None,
+    _log_panel("FILE", "Append a log with times to this file.", envvar="VBLAKE_LOG_FILE"),
+]
+LogFormatOption = Annotated[
+    LogFormat | None,
+    _log_panel(
+        None,
+        "Format of the log; without --log-file it goes to stderr, in place of other output there.",
+        envvar="VBLAKE_LOG_FORMAT",
+        show_default="text, if there is a file",
+    ),
+]
 
 
 class OutputFormat(StrEnum):
@@ -472,6 +491,42 @@ def _with_options(
         command(options=options, **given)
 
     return _with_parameters(run, [*shared.values(), *_parameters(command, without="options")])
+
+
+def logged(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds options for a log with times to a command that runs long."""
+
+    @functools.wraps(command)
+    def run(
+        log_file: Path | None = None, log_format: LogFormat | None = None, **given: Any
+    ) -> None:
+        from importlib.metadata import version
+
+        from pipelines import log
+
+        with log.writing(log_file, log_format):
+            arguments = sys.argv[1:]
+            log.record(f"vblake {version('vblake')} starts", event="start", arguments=arguments)
+            code, problem = 1, ""
+            try:
+                command(**given)
+                code = 0
+            except typer.Exit as leaving:
+                code = leaving.exit_code
+                raise
+            except BaseException as error:
+                problem = str(error) or type(error).__name__
+                raise
+            finally:
+                text = f"failed: {problem}" if problem else f"ended with exit code {code}"
+                log.record(text, event="end", exit_code=code, error=problem or None)
+
+    declared = {"log_file": LogFileOption, "log_format": LogFormatOption}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in declared.items()
+    ]
+    return _with_parameters(run, [*_parameters(command), *added])
 
 
 def _parameters(command: Callable[..., None], *, without: str = "") -> list[inspect.Parameter]:

@@ -11,7 +11,7 @@ import typer
 from pipelines.cli.extras import require_build
 from pipelines.cli.options import IngestOptions, JsonOption, with_options
 from pipelines.cli.releases import print_row_changes
-from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
+from pipelines.cli.terminal import counted, duration, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
     from pipelines.ingest import Prepared
@@ -59,12 +59,41 @@ def plan(
         [_work_row(str(mouse), _work(files, mouse)) for mouse in mice],
         footer=_work_row("all", _work(files)),
     )
+    if prepared.todo:
+        _print_estimate(prepared)
     if list_files:
         print_table(
             (">mouse", "kind", ">id", "state", ">size", "~file"), [_file_row(f) for f in files]
         )
     for warning in warnings:
         say(one_line(f"warning: {warning}"), err=True)
+
+
+def _print_estimate(prepared: Prepared) -> None:
+    """Prints how much disk and time an ingest needs."""
+    from pipelines.estimate import MEASURED, estimate
+
+    needed = estimate(prepared)
+    say(
+        f"estimate: the lake grows by {size(needed.lake_bytes)}, staging takes up to "
+        f"{size(needed.staging_bytes)} meanwhile"
+        + ("" if needed.free_bytes is None else f"; {size(needed.free_bytes)} are free")
+    )
+    fetch = (
+        f"; fetching {size(needed.fetch_bytes)} takes {duration(needed.fetch_s)} at "
+        f"{size(needed.rate)}/s"
+        if needed.fetch_bytes
+        else ""
+    )
+    say(
+        f"estimate: converting takes {duration(needed.convert_s)} with "
+        f"{counted(needed.workers, 'worker')}{fetch}"
+    )
+    say(f"(from {MEASURED}; a selection of tables needs less)")
+    if needed.free_bytes is not None and needed.free_bytes < (
+        needed.lake_bytes + needed.staging_bytes
+    ):
+        say("warning: the disk of the lake may be too small", err=True)
 
 
 def _upgrade(upgrade: Upgrade) -> dict[str, Any]:
@@ -148,6 +177,8 @@ def _file_row(file: dict[str, Any]) -> tuple[str, ...]:
 def _plan_json(
     prepared: Prepared, files: list[dict[str, Any]], warnings: list[str], *, list_files: bool
 ) -> dict[str, Any]:
+    from pipelines.estimate import estimate
+
     mice = sorted({file["mouse_id"] for file in files})
     found: dict[str, Any] = {
         "release": prepared.release.version,
@@ -155,6 +186,7 @@ def _plan_json(
         "lake": prepared.store.root,
         "upgrade": None if prepared.upgrade is None else _upgrade(prepared.upgrade),
         **_work(files),
+        "estimate": asdict(estimate(prepared)),
         "mice": [{"mouse_id": mouse, **_work(files, mouse)} for mouse in mice],
         "warnings": warnings,
     }

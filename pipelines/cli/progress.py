@@ -8,6 +8,7 @@ from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from pipelines import log
 from pipelines.cli import interrupt
 from pipelines.cli.terminal import counted, one_line, say, size, with_name
 
@@ -45,7 +46,7 @@ class Progress:
             progress.TextColumn("{task.fields[mouse]}"),
             progress.TimeRemainingColumn(),
             console=Console(file=self._stream),
-            disable=not self._stream.isatty(),
+            disable=not self._stream.isatty() or log.takes_stderr(),
         )
         self._task = self._bar.add_task("", files="", mouse="")
         self._files = 0
@@ -76,7 +77,8 @@ class Progress:
         """
         self._files = files
         interrupt.tell(self.so_far)
-        self._log(f"{counted(files, 'file')} to convert, {size(total_bytes)}")
+        text = f"{counted(files, 'file')} to convert, {size(total_bytes)}"
+        self._log(text, event="plan", files=files, bytes=total_bytes)
         self._bar.update(self._task, total=total_bytes, files=self._count())
         self._bar.start()
 
@@ -85,7 +87,19 @@ class Progress:
         self._done += 1
         self._converted += result.error is None
         task = result.task
-        self._log(f"[{self._done}/{self._files}] mouse {task.mouse_id} {outcome(result)}")
+        self._log(
+            f"[{self._done}/{self._files}] mouse {task.mouse_id} {outcome(result)}",
+            event="file",
+            mouse_id=task.mouse_id,
+            file=task.object.key,
+            status="quarantined" if result.error else "converted",
+            error=result.error,
+            bytes=task.bytes,
+            bytes_fetched=result.bytes_fetched,
+            seconds=round(result.seconds, 3),
+            rows=sum(result.row_counts.values()),
+            held_back={t.table: str(t) for t in result.held_back},
+        )
         self._bar.update(
             self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}"
         )
@@ -99,7 +113,14 @@ class Progress:
         parts = [f"is in the lake: {counted(good, 'file')}, {counted(rows, 'row')}"] if good else []
         if bad:
             parts.append(f"{counted(bad, 'file')} could not be ingested")
-        self._log(f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}")
+        self._log(
+            f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}",
+            event="mouse",
+            mouse_id=report.mouse_id,
+            files=good,
+            failed=bad,
+            rows=rows,
+        )
 
     def so_far(self) -> str:
         """What an ingest that is stopped now has done."""
@@ -111,9 +132,10 @@ class Progress:
     def _count(self) -> str:
         return f"{self._done:,}/{self._files:,} files"
 
-    def _log(self, text: str) -> None:
-        """Writes a line, unless there is a bar."""
-        if self._bar.disable:
+    def _log(self, text: str, **facts: object) -> None:
+        """Writes a line, unless there is a bar; and to the log with times, if there is one."""
+        log.record(text, **facts)
+        if self._bar.disable and not log.takes_stderr():
             self._stream.write(one_line(text) + "\n")
             self._stream.flush()
 

@@ -14,6 +14,7 @@ from pipelines.cli.options import (
     IngestOptions,
     JsonOption,
     LakeOption,
+    logged,
     with_options,
 )
 from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
@@ -148,6 +149,7 @@ def diff(
                 say(one_line(f"{change}: {key}"))
 
 
+@logged
 def rollback(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
     """Go back to what the lake was before its last upgrade or removal, at once.
 

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.extras import require_build
-from pipelines.cli.options import DEFAULT_LAKE, IngestOptions, JsonOption, LakeOption, with_options
+from pipelines.cli.options import (
+    DEFAULT_LAKE,
+    IngestOptions,
+    JsonOption,
+    LakeOption,
+    logged,
+    with_options,
+)
 from pipelines.cli.terminal import counted, print_json, print_table, say
 
 if TYPE_CHECKING:
     from pipelines.remove import Removal
 
 
+@logged
 @with_options("mouse", "behavior_session", "experiment")
 def remove(
     options: IngestOptions,

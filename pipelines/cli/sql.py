@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     import duckdb
 
     from pipelines.catalog.read_only_sql import Query
+
+
+_LONG_S = 2.0
+"""Seconds after which a query shows its progress on a terminal."""
+_SHOWN_EVERY_S = 0.25
 
 
 class Format(StrEnum):
@@ -131,20 +137,44 @@ def _run(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -
     Returns:
         The number of rows written.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     from vblake.connection import remove_spilled
 
     # In a thread of its own: DuckDB returns from some queries only after hours, interrupted or not.
     # Ctrl-C ends the wait for it, and then `pipelines.cli.app.main` ends the process.
-    work = ThreadPoolExecutor(1).submit(_query, lake, text, chosen, output, rows)
+    opened: list[duckdb.DuckDBPyConnection] = []
+    work = ThreadPoolExecutor(1).submit(_query, lake, text, chosen, output, rows, opened)
+    shows = sys.stderr.isatty() and (chosen is Format.TABLE or not sys.stdout.isatty())
+    started = time.monotonic()
     try:
+        while not wait([work], _SHOWN_EVERY_S).done:
+            seconds = time.monotonic() - started
+            if shows and opened and seconds > _LONG_S:
+                _show_progress(opened[0].query_progress(), seconds)
         return work.result()
     finally:
         remove_spilled()
 
 
-def _query(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -> int:
+def _show_progress(percent: float, seconds: float) -> None:
+    """Shows how far a query is, in a line that what follows overwrites."""
+    minutes, rest = divmod(int(seconds), 60)
+    text = f"{minutes}:{rest:02}"
+    if 0 < percent < 100:  # DuckDB does not know it for every query
+        text = f"{percent:.0f} %, {text}, {seconds * (100 / percent - 1):.0f} s to go"
+    sys.stderr.write(f"\r\x1b[K{text}\r")
+    sys.stderr.flush()
+
+
+def _query(
+    lake: str,
+    text: str,
+    chosen: Format,
+    output: Path | None,
+    rows: int,
+    opened: list[duckdb.DuckDBPyConnection],
+) -> int:
     import duckdb
 
     from pipelines.catalog.connect import connect_restricted
@@ -152,6 +182,7 @@ def _query(lake: str, text: str, chosen: Format, output: Path | None, rows: int)
     from pipelines.cli.results import explained
 
     with connect_restricted(lake, output=output) as con:
+        opened.append(con)
         query = checked_query(con, text)
         if query.explain and chosen is not Format.TABLE:
             raise UsageError(

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_LAKE, LakeOption
+from pipelines.cli.options import DEFAULT_LAKE, LakeOption, logged
 from pipelines.cli.terminal import counted, one_line, say
 
 
+@logged
 def verify(
     lake: LakeOption = DEFAULT_LAKE,
     quick: Annotated[

@@ -57,9 +57,9 @@ def worker_process() -> ProcessPoolExecutor:
     return executor
 
 
-def start_worker(log_level: int) -> None:
+def start_worker(where: log.Log) -> None:
     """Prepares this process for its work. Runs first in each worker."""
-    log.show(log_level)
+    log.show(where)
     refuse_pandas()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
