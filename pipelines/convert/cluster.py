@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,13 +96,14 @@ def convert_on_cluster(
 def _connected(address: str) -> Generator[Any]:
     try:
         from distributed import Client
+        from distributed.comm import CommClosedError
     except ImportError:
         raise UsageError(
             "--dask needs the package distributed: pip install 'vblake[dask]'"
         ) from None
     with _silent():
         try:
-            client = Client(address, timeout=CONNECT_S, set_as_default=False)
+            client = _client(Client, address)
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(
                 f"--dask {address}: this is no address of a Dask scheduler ({first_line(error)}). "
@@ -114,13 +116,25 @@ def _connected(address: str) -> Generator[Any]:
             ) from None
         try:
             yield client
-        except (CancelledError, asyncio.CancelledError, OSError) as error:
-            if isinstance(error, OSError) and client.status == "running":
-                raise
+        except (CancelledError, asyncio.CancelledError, CommClosedError, TimeoutError):
             raise _gone(address) from None
         finally:
             with suppress(OSError, asyncio.TimeoutError, RuntimeError):
                 client.close(timeout=CONNECT_S)
+
+
+def _client(client: Any, address: str) -> Any:
+    """Connects to a scheduler. Of an address where something else answers, Dask never gives up."""
+    made: Future[Any] = Future()
+
+    def connect() -> None:
+        try:
+            made.set_result(client(address, timeout=CONNECT_S, set_as_default=False))
+        except Exception as error:  # noqa: BLE001 - raised below, in the other thread
+            made.set_exception(error)
+
+    threading.Thread(target=connect, daemon=True).start()
+    return made.result(timeout=2 * CONNECT_S)
 
 
 def _gone(address: str) -> ClusterError:

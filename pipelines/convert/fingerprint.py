@@ -26,7 +26,10 @@ def fingerprint() -> dict[str, str]:
         for path in sorted(folder.rglob("*.py")):
             sources.update(path.relative_to(folder.parent).as_posix().encode() + b"\0")
             sources.update(path.read_bytes() + b"\0")
-    found = {"vblake's sources": sources.hexdigest(), "Python": platform.python_version()}
+    found = {
+        "vblake's sources": sources.hexdigest(),
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+    }
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

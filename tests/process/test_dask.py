@@ -149,13 +149,17 @@ def test_a_scheduler_without_workers_and_none_at_all(
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         free = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+    mute = socket.create_server(("127.0.0.1", 0))  # takes connections and says nothing
+    other = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
     for wrong, error, text in (
+        (other, ClusterError, "no Dask scheduler answers there within 0.5 s"),
         (free, ClusterError, "no Dask scheduler answers there within 0.5 s"),
         ("nonsense://x", UsageError, "this is no address of a Dask scheduler"),
     ):
         with pytest.raises(error, match=text):
             _ingest(sample_bucket, tmp_path / "lake", wrong)
     assert caplog.records == []
+    mute.close()
 
 
 @contextmanager
