@@ -96,7 +96,7 @@ def convert_on_cluster(
 def _connected(address: str) -> Generator[Any]:
     try:
         from distributed import Client
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
     except ImportError:
         raise UsageError(
             "--dask needs the package distributed: pip install 'vblake[dask]'"
