@@ -87,7 +87,8 @@ def _to_numbers(
 def _to_float(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
     expected = f"a number that is exact as a {column.type.value.lower()}"
     numbers, missing = _to_numbers(column, values, _FLOATS[column.type], expected)
-    return pa.array(numbers, mask=missing)
+    # Without a mask, Arrow takes the values as they are.
+    return pa.array(numbers, mask=None if missing is None or not missing.any() else missing)
 
 
 def _to_int(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:

@@ -102,7 +102,14 @@ def _distinct(values: NDArray) -> NDArray:
     """The different values, ascending, of which most repeat from row to row."""
     first = np.ones(len(values), dtype=bool)
     first[1:] = values[1:] != values[:-1]
-    return np.unique(values[first])
+    values = values[first]
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if high - low >= len(values):
+        return np.unique(values)
+    # Few numbers many times, as presentations for each cell: no need to hash or sort.
+    found = np.zeros(high - low + 1, dtype=bool)
+    found[values - low] = True
+    return np.flatnonzero(found) + low
 
 
 def _repeated(columns: Sequence[NDArray]) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.nwb.windows import TIME_BASE, MeanTraces, Positions
+from pipelines.nwb.windows import TIME_BASE, MeanTraces, recorded_around
 from schemas.casts import NDArray
 
 TRACES = ("dff", "filtered_events")
@@ -99,11 +99,11 @@ class ConditionMeans:
     ) -> None:
         start = shown["start_time"]
         assert start is not None
-        positions = Positions.of(start, times)
+        known = recorded_around(start, times)
         members: dict[_Group, list[int]] = {}
         for place, group in enumerate(_groups(shown, engaged)):
             if group is not None:
-                members.setdefault(group, []).extend([place] if positions.known[place] else [])
+                members.setdefault(group, []).extend([place] if known[place] else [])
         groups = [np.array(places, dtype=np.int64) for places in members.values()]
         groups_of: dict[Condition, list[int]] = {}
         for number, group in enumerate(members):
@@ -116,7 +116,7 @@ class ConditionMeans:
         self._sizes = np.array([len(places) for places in groups], dtype=np.int64)
         self._order = np.concatenate([np.empty(0, dtype=np.int64), *groups])
         self.counts = (self._belongs @ self._sizes).astype(np.int64)
-        self._mean_traces = MeanTraces(positions, groups, len(times))
+        self._mean_traces = MeanTraces(start, times, groups)
         shape = (cells, len(self.conditions))
         self.scalars = {name: np.full((3, *shape), np.nan, np.float32) for name in TRACES}
         self.traces = {

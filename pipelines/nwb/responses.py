@@ -7,7 +7,6 @@ defaults: docs/formulas.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 import numpy as np
 
@@ -27,6 +26,8 @@ _WINDOW_S = 0.5
 Reader = Callable[[Recording], Iterator[Rows]]
 
 TRACES: tuple[str, ...] = ("dff", "events", "filtered_events")
+_TEXTS = ("condition_set", "condition", "image_name")
+_FLAGS = ("is_change", "omitted", "engaged")
 
 
 def _window_means(start: NDArray, times: NDArray, cells: int) -> WindowMeans | None:
@@ -38,7 +39,8 @@ def _window_means(start: NDArray, times: NDArray, cells: int) -> WindowMeans | N
     before = grid[(grid >= -_WINDOW_S) & (grid <= 0.0)]
     if not len(after) or not len(before):
         return None
-    return WindowMeans(start, [window_weights(start, times, part) for part in (after, before)])
+    weights = [window_weights(start, times, part) for part in (after, before)]
+    return WindowMeans(weights, len(times))
 
 
 class Responses:
@@ -178,11 +180,14 @@ def mean_responses(recording: Recording) -> Iterator[Rows]:
     sets = {condition.condition_set for condition in means.conditions} if len(roi_ids) else ()
     for name_of_set in sorted(sets):
         chosen = [n for n, c in enumerate(means.conditions) if c.condition_set == name_of_set]
-        parts = [asdict(means.conditions[n]) for n in chosen]
+        conditions = [means.conditions[n] for n in chosen]
+        texts = {n: [getattr(c, n) for c in conditions] for n in _TEXTS}
+        flags = {n: np.array([getattr(c, n) for c in conditions], np.float64) for n in _FLAGS}
         columns: dict[str, Values] = {
-            "cell_roi_id": np.tile(roi_ids, len(parts)),
-            "cell_specimen_id": np.tile(specimen_ids, len(parts)),
-            **{name: [p[name] for p in parts for _ in range(len(roi_ids))] for name in parts[0]},
+            "cell_roi_id": np.tile(roi_ids, len(conditions)),
+            "cell_specimen_id": np.tile(specimen_ids, len(conditions)),
+            **{name: [v for v in values for _ in roi_ids] for name, values in texts.items()},
+            **{name: np.repeat(values, len(roi_ids)) for name, values in flags.items()},
             "n": np.repeat(means.counts[chosen], len(roi_ids)),
         }
         for name, scalars in means.scalars.items():
@@ -190,7 +195,7 @@ def mean_responses(recording: Recording) -> Iterator[Rows]:
                 columns[f"{name}_{statistic}"] = values[:, chosen].T.reshape(-1)
             traces = means.traces[name][:, chosen].swapaxes(0, 1)
             columns[f"{name}_trace"] = _lists(traces.reshape(-1, traces.shape[2]))
-        yield Rows(columns, len(parts) * len(roi_ids))
+        yield Rows(columns, len(conditions) * len(roi_ids))
 
 
 def _lists(traces: NDArray) -> Values:

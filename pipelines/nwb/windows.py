@@ -7,17 +7,15 @@ weights that all cells share.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from schemas.casts import NDArray
 from schemas.layout import CELLS_PER_ROW_GROUP
 from schemas.tables.responses import TIME_BASE_LENGTH
 
 _AROUND_S = 3.0
-_BLOCK_S = 6.0
-"""Presentations within this time are computed together: eight of the task."""
 _TOGETHER = 64
 """Presentations whose traces are averaged at a time, so that they stay in the cache."""
 _TRANSPOSED = 1024
@@ -91,33 +89,36 @@ def window_weights(start: NDArray, times: NDArray, grid: NDArray) -> Weights:
 class WindowMeans:
     """The means of traces in windows around each presentation.
 
-    They are matrix products over all frames of a few presentations: a third of the time of picking
-    the frames of each window.
+    They are products of matrices: a stretch of frames, and the weights of all windows that begin in
+    its first part. One call computes all stretches.
 
     Args:
-        start: of the presentations, ascending, seconds, shape (n_presentations,).
         windows: their weights.
+        frames: number of frames of the traces.
     """
 
-    def __init__(self, start: NDArray, windows: Sequence[Weights]) -> None:
-        self._windows = windows
+    def __init__(self, windows: Sequence[Weights], frames: int) -> None:
         self._known = ~np.isnan([weights[0] for _, weights in windows])
-        blocks = np.floor((start - start[0]) / _BLOCK_S)
-        _, firsts, block = np.unique(blocks, return_index=True, return_inverse=True)
-        self._bounds = np.append(firsts, len(start))
-        low, high = (
-            np.min([frames[0] for frames, _ in windows], axis=0),
-            np.max([frames[-1] for frames, _ in windows], axis=0),
-        )
-        self._low = np.minimum.reduceat(low, firsts)
-        self._count = np.maximum.reduceat(high, firsts) + 1 - self._low
-        most = int(np.diff(self._bounds).max())
-        shape = (len(firsts), int(self._count.max()), most, len(windows))
-        self._weights = np.zeros(shape)
-        place = np.arange(len(start)) - firsts[block]
-        for number, (frames, weights) in enumerate(windows):
-            for row, weight in zip(frames - self._low[block], np.nan_to_num(weights), strict=True):
-                self._weights[block, row, place, number] += weight
+        longest = max(len(rows) for rows, _ in windows)
+        # The last stretch ends with the recording, and all are as long as it is.
+        self._hop = min(range(2 * longest, 4 * longest), key=lambda hop: (frames - longest) % hop)
+        last = max(frames - longest - self._hop, 0) // self._hop
+        self._width = frames - last * self._hop
+        begin = np.concatenate([rows[0] for rows, _ in windows])[self._known.ravel()]
+        stretch = np.minimum(begin // self._hop, last)
+        order = np.argsort(stretch, kind="stable")
+        slot = np.empty_like(order)
+        slot[order] = np.arange(len(order)) - np.searchsorted(stretch[order], stretch[order])
+        slots = int(np.max(slot, initial=0)) + 1
+        self._place = stretch * slots + slot
+        # Products are a fifth faster with the frames first.
+        self._weights = np.zeros((last + 1, self._width, slots))
+        done = 0
+        for (rows, weights), known in zip(windows, self._known, strict=True):
+            own = slice(done, done := done + np.count_nonzero(known))
+            for row, weight in zip(rows[:, known], weights[:, known], strict=True):
+                at = row - stretch[own] * self._hop
+                self._weights[stretch[own], at, slot[own]] += weight
 
     def of(self, traces: NDArray) -> NDArray:
         """The means, shape (n_windows, n_cells, n_presentations).
@@ -125,82 +126,73 @@ class WindowMeans:
         Args:
             traces: float64, shape (n_cells, n_frames).
         """
-        cells, windows = len(traces), len(self._windows)
-        flat = np.empty((cells, len(self._known[0]) * windows))
-        for block, (first, count) in enumerate(zip(self._low, self._count, strict=True)):
-            begin, end = self._bounds[block : block + 2] * windows
-            weights = self._weights[block, :count].reshape(count, -1)[:, : end - begin]
-            flat[:, begin:end] = traces[:, first : first + count] @ weights
-        means = np.moveaxis(flat.reshape(cells, -1, windows), 2, 0)
-        for cell in np.flatnonzero(~np.isfinite(means).all(axis=(0, 2))):
-            for mean, (frames, weights) in zip(means, self._windows, strict=True):
-                # A sample that is no number counts in its own windows only.
-                picked = np.where(weights == 0, 0.0, traces[cell].take(frames))
-                mean[cell] = np.sum(weights * picked, axis=0)
-        return np.where(self._known[:, None], means, np.nan)
+        products = self._products(traces)
+        if not np.isfinite(products).all():
+            # A sample that is no number counts in its own windows only.
+            wrong = ~np.isfinite(traces)
+            products = self._products(np.where(wrong, 0.0, traces))
+            products[self._products(wrong.astype(np.float64)) != 0] = np.nan
+        means = np.full((len(traces), *self._known.shape), np.nan)
+        means[:, self._known] = products.T
+        return means.swapaxes(0, 1)
+
+    def _products(self, traces: NDArray) -> NDArray:
+        """The means of the known windows, shape (n_known, n_cells)."""
+        stretches = sliding_window_view(traces, self._width, axis=1)[:, :: self._hop]
+        products = self._weights.swapaxes(1, 2) @ np.moveaxis(stretches, 0, 2)
+        return products.reshape(-1, len(traces)).take(self._place, axis=0)
 
 
-@dataclass(frozen=True)
-class Positions:
-    """Where `TIME_BASE` lies between the frames, for some presentations.
+def _frames_around(start: NDArray, times: NDArray) -> tuple[NDArray, NDArray]:
+    """The first and the last frame within `TIME_BASE` around each presentation."""
+    first = np.searchsorted(times, start + TIME_BASE[0])
+    return first, np.searchsorted(times, start + TIME_BASE[-1], side="right") - 1
 
-    Attributes:
-        frames: the frame before each time, shape (n_presentations, n_times).
-        part: how far each time is on the way to the next frame, from 0 to 1, of the same shape.
-        known: the presentations with two frames or more around them and the recording on both
-            sides, shape (n_presentations,). What the others have is of no use.
+
+def recorded_around(start: NDArray, times: NDArray) -> NDArray:
+    """Which presentations have two frames or more around them, and the recording on both sides.
+
+    Args:
+        start: of the presentations, seconds, shape (n_presentations,).
+        times: of the frames, ascending, seconds, shape (n_frames,).
+
+    >>> recorded_around(np.array([0.5, 1.5, 7.5]), np.arange(9.0)).tolist()
+    [False, True, False]
     """
-
-    frames: NDArray
-    part: NDArray
-    known: NDArray
-
-    @classmethod
-    def of(cls, start: NDArray, times: NDArray) -> Positions:
-        """Finds them. Before the first and after the last frame around a presentation, its trace
-        stays as it is there, as in the package.
-
-        Args:
-            start: of the presentations, seconds, shape (n_presentations,).
-            times: of the frames, ascending, seconds, shape (n_frames,).
-        """
-        first = np.searchsorted(times, start + TIME_BASE[0])
-        last = np.searchsorted(times, start + TIME_BASE[-1], side="right") - 1
-        known = (start + TIME_BASE[0] >= times[0]) & (start + TIME_BASE[-1] < times[-1])
-        known &= last > first
-        first, last = np.where(known, first, 0), np.where(known, last, min(1, len(times) - 1))
-        frames = np.empty((len(TIME_BASE), len(start)), dtype=np.int64)
-        part = np.empty(frames.shape)
-        at = first.copy()
-        for moment, before, beyond in zip(TIME_BASE, frames, part, strict=True):
-            wanted = np.clip(start + moment, times[first], times[last])
-            # Times ascend, so that the frames are one or two further each time.
-            while (behind := (at < last - 1) & (times[at + 1] <= wanted)).any():
-                at += behind
-            width = times[np.minimum(at + 1, last)] - times[at]
-            before[:], beyond[:] = at, (wanted - times[at]) / np.where(width > 0, width, 1.0)
-        return cls(frames.T, part.T, known)
+    first, last = _frames_around(start, times)
+    whole = (start + TIME_BASE[0] >= times[0]) & (start + TIME_BASE[-1] < times[-1])
+    return whole & (last > first)
 
 
 class MeanTraces:
     """The sums of the traces around the presentations of some groups, on `TIME_BASE`.
 
+    Before the first and after the last frame around a presentation, its trace stays as it is there,
+    as in the package.
+
     Args:
-        positions: of all presentations.
-        groups: the presentations of each group, all of them known.
-        frames: number of frames of the traces.
+        start: of all presentations, seconds.
+        times: of the frames, ascending, seconds.
+        groups: the presentations of each group, all of them `recorded_around`.
     """
 
-    def __init__(self, positions: Positions, groups: Sequence[NDArray], frames: int) -> None:
+    def __init__(self, start: NDArray, times: NDArray, groups: Sequence[NDArray]) -> None:
         self._groups = len(groups)
         # Kept, as fresh memory costs the kernel as much as filling it.
-        self._buffer = np.empty(frames * CELLS_PER_ROW_GROUP)
-        self._parts: list[tuple[int, NDArray, NDArray, NDArray]] = []
+        self._buffer = np.empty(len(times) * CELLS_PER_ROW_GROUP)
+        self._parts: list[tuple[int, NDArray, NDArray]] = []
+        numbers = np.arange(len(times), dtype=np.float64)
         for number, group in enumerate(groups):
-            for begin in range(0, len(group), _TOGETHER):
-                chosen = group[begin : begin + _TOGETHER]
-                after = np.ascontiguousarray(positions.part[chosen].T[:, None])
-                self._parts.append((number, positions.frames[chosen], 1 - after, after))
+            for chosen in np.array_split(group, -(-len(group) // _TOGETHER) or 1):
+                around = start[chosen, None]
+                first, last = _frames_around(around, times)
+                wanted = np.clip(around + TIME_BASE, times[first], times[last])
+                position = np.interp(wanted, times, numbers)
+                frames = np.minimum(position.astype(np.int64), last - 1)
+                after = position - frames
+                weights = np.concatenate((1 - after, after)).T[:, None]
+                picked = np.concatenate((frames, frames + 1))
+                self._parts.append((number, picked, np.ascontiguousarray(weights)))
 
     def of(self, traces: NDArray) -> NDArray:
         """The sums, shape (n_groups, n_times, n_cells).
@@ -212,9 +204,8 @@ class MeanTraces:
         for begin in range(0, len(by_time), _TRANSPOSED):
             by_time[begin : begin + _TRANSPOSED] = traces[:, begin : begin + _TRANSPOSED].T
         sums = np.zeros((self._groups, len(TIME_BASE), len(traces)))
-        for number, frames, before, after in self._parts:
+        for number, picked, weights in self._parts:
             # Frames of a presentation follow each other, which makes picking them twice as fast
             # as by time; the products want the times first.
-            for weights, picked in ((before, frames), (after, frames + 1)):
-                sums[number] += (weights @ by_time.take(picked, axis=0).swapaxes(0, 1))[:, 0]
+            sums[number] += (weights @ by_time.take(picked, axis=0).swapaxes(0, 1))[:, 0]
         return sums

@@ -23,6 +23,7 @@ from builders.nwb import (
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import open_recording
 from pipelines.nwb.responses import listen
+from pipelines.nwb.windows import WindowMeans, window_weights
 from schemas import TABLES
 from schemas.casts import conform
 
@@ -85,6 +86,18 @@ def test_windows_that_the_recording_does_not_cover_are_null() -> None:
     for name in TRACES:
         assert [v is None for v in got[f"{name}_response"][:6]] == [False] * 5 + [True]
         assert [v is None for v in got[f"{name}_baseline"][:6]] == [True] + [False] * 5
+
+
+def test_windows_count_the_same_wherever_the_recording_ends() -> None:
+    rng = np.random.default_rng(5)
+    for frames in range(8, 90, 3):
+        times = np.arange(frames) * 0.1
+        start = np.arange(-0.2, times[-1] + 0.5, 0.33)
+        grids = [np.linspace(low, low + 0.5, 26) for low in (0.0, -0.5)]
+        weights = [window_weights(start, times, grid) for grid in grids]
+        traces = rng.standard_normal((2, frames))
+        want = [np.sum(weight * traces[:, rows], axis=1) for rows, weight in weights]
+        np.testing.assert_allclose(WindowMeans(weights, frames).of(traces), want, atol=1e-12)
 
 
 def test_a_sample_that_is_no_number_costs_its_own_windows_only() -> None:
