@@ -30,7 +30,13 @@ from pipelines.catalog.build import build_catalog
 from pipelines.cli.options import IngestOptions
 from pipelines.cli.progress import outcome
 from pipelines.convert.staged import FileResult
-from pipelines.ingest import MouseReport, Prepared, ingest, publish_project
+from pipelines.ingest import (
+    MouseReport,
+    Prepared,
+    ingest,
+    publish_project,
+    upgrade_waits_for,
+)
 from pipelines.lake import generations
 from pipelines.lake.ledger import LEDGER, read_ledger, read_mouse
 from pipelines.lake.marker import require_lake
@@ -89,11 +95,15 @@ def _publish_project(
         if context.selected_asset_keys:
             prepared = hooks.prepare(_request(options, hooks))
             tables = publish_project(prepared)
-            if prepared.upgrade is not None:
-                context.log.warning(
-                    "The lake is to be upgraded, so its project tables change together with all "
-                    "others: run the job `lake`, or materialize any table of a mouse."
+            if prepared.upgrade is not None and _are_alone(context):
+                raise dg.Failure(
+                    f"The lake is to be upgraded ({prepared.upgrade.reason}), and its project "
+                    "tables change together with all others: run the job `lake`, or materialize "
+                    "any table of a mouse.",
+                    allow_retries=False,
                 )
+            # The tables of an upgrade are reported again once readers can see them. Without a
+            # result here, Dagster would skip the step that makes the upgrade.
             mice = tables["behavior_sessions"].column("mouse_id").to_pylist()
             register_mice(context.instance, set(mice))
             for key in sorted(context.selected_asset_keys):
@@ -103,6 +113,12 @@ def _publish_project(
                     metadata = project_materialization(prepared.store, table, rows)
                     yield dg.MaterializeResult(asset_key=key, metadata=metadata)
         yield from check_results(context, options.lake, () if context.selected_asset_keys else None)
+
+
+def _are_alone(context: dg.AssetExecutionContext) -> bool:
+    """Whether a run materialises project tables only; the selection of a whole job is empty."""
+    selected = {key.to_user_string() for key in context.run.asset_selection or ()}
+    return bool(selected) and selected <= {table.name for table in PROJECT}
 
 
 @dataclass
@@ -165,18 +181,33 @@ def _ingest(
         run.upgrades = prepared.upgrade is not None
         with hooks.signals():
             reports = ingest(prepared, on_file=run.file_done, on_mouse=run.mouse_done)
-        unmarked = {r.mouse_id for r in reports if run.upgrades and not r.quarantined}
-        # Of the other mice of the partitions, the lake held all files already.
-        unmarked |= set(partitions) - {r.mouse_id for r in reports}
-        for mouse in sorted(unmarked):
+        for mouse in sorted(_left_to_mark(prepared, partitions, reports)):
             run.mark(mouse)
-        mark_unpartitioned(run.store, context.instance, context.log_event)
+        upgraded = run.upgrades and not upgrade_waits_for(prepared, reports)
+        mark_unpartitioned(run.store, context.instance, context.log_event, again=upgraded)
         context.log_event(catalog_materialization(run.store))  # `ingest` rebuilds it
         if hooks.of_command:
             report_held_back(context.instance, prepared.ledger, run.store, tables)
         mice = {*partitions, *(report.mouse_id for report in reports)}
         yield from check_results(context, options.lake, tuple(sorted(mice)))
         report_bad_files(context, hooks, reports, run.results)
+
+
+def _left_to_mark(
+    prepared: Prepared, partitions: Iterable[int], reports: Sequence[MouseReport]
+) -> set[int]:
+    """The mice that readers see in the lake after a run, and that were not reported meanwhile."""
+    bad = {report.mouse_id for report in reports if report.quarantined}
+    done = {report.mouse_id for report in reports} - bad
+    # Of the other mice of the partitions, the lake held all files already.
+    held = set(partitions) - done - bad
+    if prepared.upgrade is None:
+        return held
+    if upgrade_waits_for(prepared, reports):
+        return set()
+    # An earlier run, whose upgrade had to wait, may have converted some of them.
+    changed = {task.mouse_id for task in (*prepared.upgrade.changed, *prepared.upgrade.added)}
+    return (held | done | changed) - bad
 
 
 def _request(options: IngestOptions, hooks: IngestHooks) -> IngestRequest:

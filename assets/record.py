@@ -100,11 +100,23 @@ def _is_marked(instance: dg.DagsterInstance, name: str) -> bool:
 
 
 def mark_unpartitioned(
-    store: Store, instance: dg.DagsterInstance, report: Callable[[dg.AssetMaterialization], object]
+    store: Store,
+    instance: dg.DagsterInstance,
+    report: Callable[[dg.AssetMaterialization], object],
+    *,
+    again: bool = False,
 ) -> None:
-    """Reports the project tables and the catalog that are in the lake and were never reported."""
+    """Reports the project tables and the catalog that are in the lake and were never reported.
+
+    Args:
+        store: the lake.
+        instance: the record.
+        report: takes an event.
+        again: report the tables that were reported before, too, because all have changed.
+    """
     for table in PROJECT:
-        if store.exists(relative_path(table)) and not _is_marked(instance, table.name):
+        known = not again and _is_marked(instance, table.name)
+        if store.exists(relative_path(table)) and not known:
             file = store.parquet(relative_path(table))
             rows = None if file is None else file.metadata.num_rows
             metadata = project_materialization(store, table, rows)

@@ -38,7 +38,7 @@ from pipelines.source.open import Source, open_source
 from pipelines.upgrade import Upgrade, merge_plans, needs_upgrade, plan_upgrade
 from schemas import SCHEMA_VERSION
 from schemas.checks import Rule
-from schemas.errors import LakeError
+from schemas.errors import LakeChangedError
 from schemas.layout import CATALOG, MARKER
 
 
@@ -271,7 +271,8 @@ def ingest(
         ledger; they do not stop the others.
 
     Raises:
-        LakeError: the lake cannot be written, or another process is writing to it.
+        LakeError: the lake cannot be written, another process is writing to it, or has upgraded it
+            since the plan was made.
     """
     store = prepared.store
     create_lake(store, prepared.next_marker)
@@ -365,7 +366,7 @@ def _check_unchanged(prepared: Prepared) -> None:
     assert present is not None
     for name in ("release", "schema_version", "generation"):
         if getattr(present, name) != getattr(planned, name):
-            raise LakeError(
+            raise LakeChangedError(
                 f"{prepared.store.root} was upgraded, rolled back or created by another command "
                 f"since this one was planned (release {present.release}). Run this one again."
             )

@@ -35,6 +35,12 @@ class LakeError(VblakeError):
     """The lake cannot be used."""
 
 
+class LakeChangedError(LakeError):
+    """The lake is no longer what a plan was made for: another process has changed it."""
+
+    retryable = True
+
+
 class ClusterError(VblakeError):
     """The Dask scheduler or its workers cannot be used."""
 
