@@ -23,7 +23,7 @@ from schemas import TABLES
 from schemas.casts import NDArray
 from schemas.views import VIEWS
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/model.md"
 CLOCK = np.cumsum(np.random.default_rng(1).uniform(0.08, 0.12, 60))
 EVENTS = [float(CLOCK[20]), float(CLOCK[30]) - 0.01, float(CLOCK[1]), float(CLOCK[59])]
 OUTSIDE = [float(CLOCK[0]) - 1, float(CLOCK[59]) + 1]
@@ -431,8 +431,8 @@ def test_macros_have_comments(con: duckdb.DuckDBPyConnection) -> None:
     assert dict(found) == {macro.name: macro.description for macro in MACROS.values()}
 
 
-def test_the_queries_of_the_readme(con: duckdb.DuckDBPyConnection) -> None:
-    queries = re.findall(r"^```sql\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+def test_the_queries_of_the_page_on_the_tables(con: duckdb.DuckDBPyConnection) -> None:
+    queries = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert queries
     for text in queries:
         text = text.replace("802088043", "3001").replace("802082008", "1002")

@@ -42,8 +42,10 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def test_commands_and_options_of_the_readme_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_commands_and_options_of_the_pages_exist() -> None:
+    """The page on building a lake lists all commands."""
+    pages = (ROOT / name for name in ("README.md", "docs/start.md", "docs/building.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     commands = cast(Any, typer.main.get_command(cli.app)).commands
     options = {
         name for c in commands.values() for p in c.params for name in (*p.opts, *p.secondary_opts)
