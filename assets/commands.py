@@ -45,6 +45,7 @@ def ingest(options: IngestOptions) -> None:
     require_build()
     from assets.instance import has_unfinished_runs
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary, print_upgrade
+    from pipelines.convert.pool import bytes_in_progress
     from pipelines.ingest import ingest as refresh
     from pipelines.ingest import prepare
 
@@ -58,7 +59,7 @@ def ingest(options: IngestOptions) -> None:
 
             settle_record(options.lake)
         raise typer.Exit(print_nothing_to_do(prepared))
-    with Progress() as progress:
+    with Progress(in_progress=bytes_in_progress) as progress:
         progress.start(len(prepared.todo), sum(task.bytes or 0 for task in prepared.todo))
         from assets.run import run_in_this_process
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.convert.pool import workers_for
+from pipelines.convert.worker import READ_SHARE
 from pipelines.lake.store import LocalStore
 from pipelines.release.selection import FileKind
 
@@ -22,11 +23,6 @@ _IN_LAKE: Mapping[FileKind, float] = {
     FileKind.OPHYS_EXPERIMENT: 210 / 670,
 }
 """Bytes of Parquet per byte of NWB: a behaviour file, and the larger kind of plane."""
-_FETCHED: Mapping[FileKind, float] = {
-    FileKind.BEHAVIOR_SESSION: 15 / 196,
-    FileKind.OPHYS_EXPERIMENT: 270 / 670,
-}
-"""Bytes that are fetched from a bucket per byte of NWB."""
 _SECONDS_PER_BYTE: Mapping[FileKind, float] = {
     FileKind.BEHAVIOR_SESSION: 0.56 / 196e6,
     FileKind.OPHYS_EXPERIMENT: 2.14 / 670e6,
@@ -75,7 +71,7 @@ def estimate(prepared: Prepared) -> Estimate:
     if whole:
         staged += sum(sorted(task.bytes or 0 for task in todo)[-workers:])
     fetched = sum(
-        (task.bytes or 0) * (1 if whole else _FETCHED[task.kind]) for task in todo if remote
+        (task.bytes or 0) * (1 if whole else READ_SHARE[task.kind]) for task in todo if remote
     )
     seconds = sum((task.bytes or 0) * _SECONDS_PER_BYTE[task.kind] for task in todo)
     free = None

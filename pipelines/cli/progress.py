@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
@@ -13,6 +13,8 @@ from pipelines.cli import interrupt
 from pipelines.cli.terminal import counted, one_line, say, size, with_name
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from pipelines.convert.staged import FileResult
     from pipelines.ingest import MouseReport, Prepared
     from pipelines.lake.ledger import Entry, TableOutcome
@@ -25,30 +27,45 @@ SOME_MISSING = 3
 class Progress:
     """Shows the files of an ingest as they are done. Use it in a `with` statement.
 
-    On a terminal it is a bar with the number of files, bytes, rate, the mouse of the last file and
-    the remaining time. Elsewhere, as in logs, it is a line per file and mouse.
+    On a terminal it is a bar with the number of files, bytes, rate, elapsed and remaining time,
+    which moves within a file, too. Elsewhere, as in logs, it is a line per file and mouse.
 
     Args:
         stream: where to write; stderr by default.
+        in_progress: how far the workers are in the files that they convert, bytes.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, in_progress: Callable[[], int] = lambda: 0
+    ) -> None:
         from rich import progress
         from rich.console import Console
 
         self._stream = stream or sys.stderr
+
+        shown = self
+
+        class Bar(progress.Progress):
+            """Asks how far the files are before it shows it, several times a second."""
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                if self.task_ids:
+                    self.update(self.task_ids[0], completed=shown._bytes + in_progress())
+                return super().get_renderables()
+
         # Elsewhere than on a terminal, the bar shows nothing.
-        self._bar = progress.Progress(
+        self._bytes = 0
+        self._bar = Bar(
             progress.TextColumn("{task.fields[files]}"),
             progress.BarColumn(),
             progress.DownloadColumn(),
             progress.TransferSpeedColumn(),
-            progress.TextColumn("{task.fields[mouse]}"),
+            progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
             console=Console(file=self._stream),
             disable=not self._stream.isatty() or log.takes_stderr(),
         )
-        self._task = self._bar.add_task("", files="", mouse="")
+        self._task = self._bar.add_task("", files="")
         self._files = 0
         self._done = 0
         self._converted = 0
@@ -100,9 +117,8 @@ class Progress:
             rows=sum(result.row_counts.values()),
             held_back={t.table: str(t) for t in result.held_back},
         )
-        self._bar.update(
-            self._task, advance=task.bytes or 0, files=self._count(), mouse=f"mouse {task.mouse_id}"
-        )
+        self._bytes += task.bytes or 0
+        self._bar.update(self._task, completed=self._bytes, files=self._count())
 
     def mouse_done(self, report: MouseReport) -> None:
         """Shows a mouse whose files are published."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pipelines.convert.staged import (
 from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.store import clear
 from pipelines.lake.writer import TableWriter
+from pipelines.nwb.hdf5 import storage
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
 from pipelines.nwb.responses import listen
@@ -146,7 +147,12 @@ def _write_table(
 
 
 def convert_file(
-    task: FileTask, settings: ConvertSettings, *, traffic: Traffic | None = None, starts: int = 3
+    task: FileTask,
+    settings: ConvertSettings,
+    *,
+    traffic: Traffic | None = None,
+    starts: int = 3,
+    on_read: Callable[[int], None] | None = None,
 ) -> FileResult:
     """Converts the selected tables of one file to staged Parquet.
 
@@ -158,11 +164,13 @@ def convert_file(
         settings: where it is, and where to write.
         traffic: counts the bytes that are fetched.
         starts: how many times to start again if the object is replaced while it is read.
+        on_read: told the bytes of each part of the file that was read.
 
     Raises:
         OSError, LakeError: the disk of the lake, which no other file would find in a better state.
     """
     started, traffic = time.perf_counter(), traffic or Traffic()
+    storage.on_read.set(on_read)
     result = FileResult(task, staging_folder(task, settings))
     result.folder.mkdir(parents=True)
     try:
@@ -170,7 +178,7 @@ def convert_file(
     except ReplacedError as error:
         clear(result.folder)
         if starts > 1:
-            return convert_file(task, settings, traffic=traffic, starts=starts - 1)
+            return convert_file(task, settings, traffic=traffic, starts=starts - 1, on_read=on_read)
         result = replace(result, error=str(error), passing=error.retryable)
     except (OSError, LakeError):
         clear(result.folder)

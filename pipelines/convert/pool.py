@@ -16,13 +16,15 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pipelines.convert.cluster import Cluster, convert_on_cluster
 from pipelines.convert.staged import ConvertSettings, FileResult, staging_folder
 from pipelines.convert.worker import (
     BYTES_PER_WORKER,
+    counter,
     processor_seconds,
+    progress_in,
     run_limited,
     worker_process,
 )
@@ -84,7 +86,15 @@ def _convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
     # Imported where files are read: the process that publishes needs neither readers nor h5py.
     from pipelines.convert.file import convert_file
 
-    return convert_file(task, settings)
+    return convert_file(task, settings, on_read=progress_in(task.bytes or 0, task.kind))
+
+
+_active: list[_Workers] = []
+
+
+def bytes_in_progress() -> int:
+    """How far the workers of this process are in the files that they convert now, bytes."""
+    return sum(counter.value for workers in _active for counter in workers.counters)
 
 
 class _Workers:
@@ -97,12 +107,14 @@ class _Workers:
         self._settings = settings
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="vblake-worker")
         self._own = threading.local()
+        self.counters: list[Any] = []
         self._started: list[ProcessPoolExecutor] = []
         self._running: list[Future[FileResult]] = []
         self._stopping = False
         self._others = frozenset(multiprocessing.active_children())
 
     def __enter__(self) -> Self:
+        _active.append(self)
         return self
 
     def __exit__(
@@ -111,6 +123,7 @@ class _Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _active.remove(self)
         if kind is not None:
             self._stopping = True
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -149,6 +162,8 @@ class _Workers:
                 del self._own.executor
                 if self._stopping:
                     raise CancelledError from None
+            finally:
+                self._own.counter.value = 0
         error = (
             f"file {task.object.key}: the worker process died twice while reading it: it was "
             "killed (most often for lack of memory), it was stopped because it did not finish, or "
@@ -158,6 +173,8 @@ class _Workers:
 
     def _executor(self) -> ProcessPoolExecutor:
         if not hasattr(self._own, "executor"):
-            self._own.executor = worker_process()
+            self._own.counter = counter()
+            self.counters.append(self._own.counter)
+            self._own.executor = worker_process(self._own.counter)
             self._started.append(self._own.executor)
         return self._own.executor

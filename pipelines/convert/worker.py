@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from threading import Thread
@@ -19,12 +19,19 @@ from typing import Any, TypeVar
 
 from pipelines import log
 from pipelines.no_pandas import refuse_pandas
+from pipelines.release.selection import FileKind
 
 R = TypeVar("R")
 
 BYTES_PER_WORKER = 512 * 10**6
 """Memory that a worker takes at most. Planes of any size took up to 435 MB, including the byte
 ranges being fetched: `python -m benchmarks.large_plane`."""
+
+READ_SHARE: Mapping[FileKind, float] = {
+    FileKind.BEHAVIOR_SESSION: 15 / 196,
+    FileKind.OPHYS_EXPERIMENT: 270 / 670,
+}
+"""The part of a file that the default tables are read from, of files of the released size."""
 
 _DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
 """Limit on the memory a worker may allocate (RLIMIT_DATA), far above what a sound file needs: a
@@ -38,7 +45,7 @@ damaged file can send the HDF5 library into an endless loop. Processor time, not
 a slow network or a suspended laptop must not fail a good file."""
 
 
-def worker_process() -> ProcessPoolExecutor:
+def worker_process(moved: Any = None) -> ProcessPoolExecutor:
     """Returns an executor with one worker process, which starts with the first call.
 
     Call this, and `submit`, in another thread than the main thread: the SIGINT of Ctrl-C and the
@@ -51,14 +58,45 @@ def worker_process() -> ProcessPoolExecutor:
     # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.convert.allocator", "pipelines.convert.file"])
-    executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(),))
+    executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(), moved))
     # After the executor is made: its semaphores start Python's resource tracker, which unblocks.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     return executor
 
 
-def start_worker(where: log.Log) -> None:
+def counter() -> Any:
+    """A number that a worker shares with this process: how far it is in its file, bytes."""
+    return multiprocessing.get_context("forkserver").RawValue("q", 0)
+
+
+_moved: Any = None
+
+
+def progress_in(size: int, kind: FileKind) -> Callable[[int], None] | None:
+    """Returns what is told each time a part of a file was read; None if nobody wants to know.
+
+    How far a worker is in its file is what it has read of the part that is read of such files.
+
+    Args:
+        size: of the file, bytes.
+        kind: of the file.
+    """
+    if _moved is None:
+        return None
+    read = 0
+
+    def on_read(count: int) -> None:
+        nonlocal read
+        read += count
+        _moved.value = round(size * min(0.99, read / max(1.0, size * READ_SHARE[kind])))
+
+    return on_read
+
+
+def start_worker(where: log.Log, moved: Any = None) -> None:
     """Prepares this process for its work. Runs first in each worker."""
+    global _moved
+    _moved = moved
     log.show(where)
     refuse_pandas()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)

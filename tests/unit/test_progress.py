@@ -80,10 +80,20 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.file_done(result(1002, error="table [trials]: it is broken"))
         progress.mouse_done(report(Status.INGESTED))
     after = terminal.getvalue()
-    for part in ("2/2 files", "3.0/3.0 MB", "mouse 101"):
+    for part in ("2/2 files", "3.0/3.0 MB"):
         assert part in after
     assert "it is broken" not in after, "the summary says it"
     assert after.endswith("\n\x1b[?25h"), "the cursor is shown again, on a line of its own"
+
+
+def test_the_bar_moves_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with Progress(terminal, lambda: 500_000) as progress:
+        progress.start(2, 3_000_000)
+        progress.file_done(result(1001))
+    assert "2.0/3.0 MB" in terminal.getvalue(), "one of 1.5 MB is done, another in part"
 
 
 # --- summary --------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ quarter of the time of HDF5's own filter. Of the released datasets only event de
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import deflate
@@ -32,6 +33,15 @@ Piece = tuple[tuple[slice, ...], NDArray]
 STRING_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
 """How HDF5 stores a string of variable length: its length, and the address of a collection of the
 global heap with the string's number in it."""
+
+
+on_read: ContextVar[Callable[[int], None] | None] = ContextVar("on_read", default=None)
+"""Is told the bytes of what was read of datasets, as they are stored or in memory."""
+
+
+def _tell(size: int) -> None:
+    if (told := on_read.get()) is not None:
+        told(size)
 
 
 def is_string(dataset: Any) -> bool:
@@ -66,7 +76,9 @@ def read(dataset: Any, index: tuple[int, ...] = ()) -> NDArray:
         _check_extent(dataset)
     _check_size(dataset.shape[len(index) :], dataset.dtype)
     with hdf5_errors():
-        return np.asarray(dataset[index])
+        values = np.asarray(dataset[index])
+    _tell(values.nbytes)
+    return values
 
 
 def pieces(dataset: Any, rows: int) -> Iterator[Piece]:
@@ -90,6 +102,7 @@ def pieces(dataset: Any, rows: int) -> Iterator[Piece]:
         part = slice(start, min(start + rows, length))
         with hdf5_errors():
             values = np.asarray(dataset[part])
+        _tell(values.nbytes)
         yield (part, *(slice(0, n) for n in rest)), values
 
 
@@ -203,6 +216,7 @@ def _values(
     size = math.prod(dataset.chunks) * dtype.itemsize
     with hdf5_errors():
         data: Any = dataset.id.read_direct_chunk(offset)[1]
+    _tell(len(data))
     # Bit i of the mask is set if filter i was skipped when the chunk was written.
     if filters and not mask >> (len(filters) - 1) & 1:
         try:
