@@ -126,12 +126,16 @@ import vblake
     [
         ("vblake.open('.')", "ImportError: "),
         ("import vblake.sdk", "ImportError: "),
-        ("sys.argv = ['vblake', 'tables']; from assets.__main__ import main; main()", "error: "),
+        ("sys.argv = ['vblake', 'status']; from assets.__main__ import main; main()", "error: "),
     ],
 )
-def test_a_pyarrow_that_does_not_go_with_numpy(code: str, says: str) -> None:
+def test_a_pyarrow_that_does_not_go_with_numpy(lake: Path, code: str, says: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _NUMPY_1 + code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _NUMPY_1 + code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"VBLAKE_LAKE": str(lake)},
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
