@@ -62,11 +62,12 @@ def test_tables_of_the_project(opened: vblake.Lake) -> None:
     assert cache.current_manifest() == "visual-behavior-ophys_project_manifest_v1.1.0.json"
 
 
-def test_the_examples_of_the_page(sample_lake: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["sdk.md", "python.md"])
+def test_the_examples_of_the_page(sample_lake: Path, name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / name).read_text(encoding="utf-8")
     examples = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
     examples = examples.replace("demo/lake", str(sample_lake))
-    test = doctest.DocTestParser().get_doctest(examples, {}, "sdk.md", "docs/sdk.md", 0)
+    test = doctest.DocTestParser().get_doctest(examples, {}, name, f"docs/{name}", 0)
     said: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     assert runner.run(test, out=said.append).failed == 0, "".join(said)
