@@ -56,6 +56,7 @@ types: $(READY) ## Types, strict in schemas/ and pipelines/
 docs: $(READY) demo/lake/catalog.duckdb ## Write the generated pages and build the docs site in build/site; broken links are errors
 	$(BIN)/python -m schemas.dictionary > docs/tables.md
 	$(BIN)/python -m docs.site.er_diagram > docs/images/tables.svg
+	$(BIN)/python -m docs.site.llms > docs/llms.txt
 	$(BIN)/python -m docs.site.picture demo/lake > docs/images/session.svg
 	$(BIN)/python -m docs.site.build demo/lake
 

@@ -42,6 +42,8 @@ def staged_text(page: Path) -> str:
             return f"[{label}](index.md{anchor})"
         if file.is_relative_to(DOCS) and file.suffix == ".md":
             return f"[{label}]({file.relative_to(DOCS)}{anchor})"
+        if file == DOCS / "llms.txt":
+            return found[0]
         if file == DOCS / "cookbook":
             return f"[{label}](cookbook.md)"
         return label
@@ -54,6 +56,7 @@ def stage() -> None:
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree(DOCS / "site", STAGE, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(DOCS / "images", STAGE / "images")
+    shutil.copy(DOCS / "llms.txt", STAGE)
     for page in [*DOCS.glob("*.md"), *(ROOT / name for name in AT_THE_ROOT)]:
         (STAGE / page.name).write_text(staged_text(page), encoding="utf-8")
 

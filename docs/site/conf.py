@@ -10,5 +10,6 @@ html_theme = "furo"
 html_title = "vblake"
 html_static_path = ["static"]
 html_css_files = ["vblake.css"]
+html_extra_path = ["llms.txt"]
 html_show_sphinx = False
 html_copy_source = False

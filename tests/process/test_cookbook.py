@@ -1,13 +1,14 @@
-"""Every recipe of the cookbook has an answer in the sample lake."""
+"""Every recipe of the cookbook, and every query for language models, runs on the sample lake."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import vblake
-from benchmarks.cookbook import Recipe, ids_of, recipes
+from benchmarks.cookbook import FOLDER, Recipe, ids_of, recipes
 
 
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda r: f"{r.number}. {r.title}")
@@ -15,3 +16,16 @@ def test_a_recipe_has_an_answer(recipe: Recipe, sample_lake: Path) -> None:
     with vblake.open(sample_lake) as lake:
         answer = recipe.run(lake, ids_of(lake))
         assert len(answer) > 0
+
+
+@pytest.mark.parametrize("page", ["llms.txt", "skill/SKILL.md"])
+def test_the_queries_for_language_models_run(page: str, sample_lake: Path) -> None:
+    text = (FOLDER.parent / page).read_text(encoding="utf-8")
+    queries = re.findall(r"^ *```sql\n(.*?)^ *```", text, re.M | re.S)
+    assert len(queries) >= {"llms.txt": 12}.get(page, 4)
+    with vblake.open(sample_lake) as lake:
+        for query in queries:
+            for ours, theirs in ids_of(lake).items():
+                query = query.replace(ours, theirs)
+            answer = lake.sql(query).pl()
+            assert len(answer) > 0 or "_held_back" in query, query

@@ -13,6 +13,7 @@ from builders.mini import BEHAVIOR_FILE, EXPERIMENT_FILE, MINI
 
 from assets.commands import cli
 from docs.site.er_diagram import er_diagram
+from docs.site.llms import llms_txt
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -20,7 +21,9 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
-FILE = re.compile(r"\b(?:schemas|pipelines|assets|vblake|tests|benchmarks|docs)/[\w./*{}-]*\w")
+FILE = re.compile(
+    r"(?<![\w/])(?:schemas|pipelines|assets|vblake|tests|benchmarks|docs)/[\w./*{}-]*\w"
+)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]+)?\)")
 GENERATED = {"benchmarks/results/*.json", "benchmarks/results/fetch.json"}
 
@@ -85,3 +88,8 @@ def test_every_page_is_in_the_navigation() -> None:
         for line in tree.splitlines()
     }
     assert {page.stem for page in PAGES} - {"README", "index"} <= named, "at the end of the page"
+
+
+def test_the_page_for_language_models_is_that_of_the_declarations() -> None:
+    page = (ROOT / "docs/llms.txt").read_text(encoding="utf-8")
+    assert page == llms_txt(), "run `make docs`"
