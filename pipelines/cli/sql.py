@@ -138,6 +138,9 @@ def _run(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -
         The number of rows written.
     """
     from concurrent.futures import ThreadPoolExecutor, wait
+    from contextlib import suppress
+
+    import duckdb
 
     from vblake.connection import remove_spilled
 
@@ -151,7 +154,8 @@ def _run(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -
         while not wait([work], _SHOWN_EVERY_S).done:
             seconds = time.monotonic() - started
             if shows and opened and seconds > _LONG_S:
-                _show_progress(opened[0].query_progress(), seconds)
+                with suppress(duckdb.ConnectionException):  # it was closed meanwhile
+                    _show_progress(opened[0].query_progress(), seconds)
         return work.result()
     finally:
         remove_spilled()
