@@ -106,8 +106,12 @@ def _materialize(
 def _known_to_the_ui(instance: dg.DagsterInstance) -> Generator[None]:
     """Records runs made in the block with the place where the web interface finds their job.
 
-    It re-executes only runs with such an origin, and `execute_in_process` gives them none. The
-    origin is written as Dagster stores it.
+    It re-executes only runs with such an origin. `execute_in_process` gives them none, and Dagster
+    1.13 has no public way to add one (its issue 19458 asks for it). Two things of Dagster that are
+    not promised are relied on: that `execute_in_process` records the run with the instance's
+    `create_run_for_job`, and how Dagster stores an origin (`_ORIGIN`). If either changes, runs are
+    recorded without an origin, or not at all, and
+    test_a_failed_run_of_the_command_is_news_and_is_re_executed_from_its_failure fails.
     """
     origin: Any = dg.deserialize_value(json.dumps(_ORIGIN))
     create = instance.create_run_for_job

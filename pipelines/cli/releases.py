@@ -10,10 +10,8 @@ import typer
 
 from pipelines.cli.extras import require_build
 from pipelines.cli.options import (
-    DEFAULT_LAKE,
     IngestOptions,
     JsonOption,
-    LakeOption,
     logged,
     with_options,
 )
@@ -150,7 +148,8 @@ def diff(
 
 
 @logged
-def rollback(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None:
+@with_options("lake", "wait")
+def rollback(options: IngestOptions, as_json: JsonOption = False) -> None:
     """Go back to what the lake was before its last upgrade or removal, at once.
 
     It then stays at that release until another is asked for (--release latest
@@ -161,8 +160,10 @@ def rollback(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> No
     from pipelines.lake.store import open_store
     from pipelines.next_generation import roll_back
 
-    store = open_store(lake)
-    marker = roll_back(store)
+    store = open_store(options.lake)
+    if not as_json:
+        say(f"going back to what {store.root} was before its last upgrade or removal")
+    marker = roll_back(store, options.wait or 0.0)
     if as_json:
         print_json({"lake": store.root, "release": marker.release, "generation": marker.generation})
         return

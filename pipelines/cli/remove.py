@@ -9,10 +9,8 @@ import typer
 
 from pipelines.cli.extras import require_build
 from pipelines.cli.options import (
-    DEFAULT_LAKE,
     IngestOptions,
     JsonOption,
-    LakeOption,
     logged,
     with_options,
 )
@@ -23,10 +21,9 @@ if TYPE_CHECKING:
 
 
 @logged
-@with_options("mouse", "behavior_session", "experiment")
+@with_options("lake", "mouse", "behavior_session", "experiment", "wait")
 def remove(
     options: IngestOptions,
-    lake: LakeOption = DEFAULT_LAKE,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do it. Without this, only list what would go.")
     ] = False,
@@ -48,22 +45,24 @@ def remove(
     from pipelines.remove import plan_removal
     from pipelines.remove import remove as take_out
 
-    store = open_store(lake)
-    settle(store)
+    store, wait_s = open_store(options.lake), options.wait or 0.0
+    settle(store, wait_s)
     selection = Selection(
         mice=tuple(options.mouse or ()),
         behavior_sessions=tuple(options.behavior_session or ()),
         experiments=tuple(options.experiment or ()),
     )
     removal = plan_removal(store, selection)
-    if yes:
-        take_out(store, removal)
     rows = _rows(removal)
+    files = counted(len(rows), "file")
+    if yes:
+        if not as_json:
+            say(f"taking {files} out of {store.root}")
+        take_out(store, removal, wait_s)
     if as_json:
         print_json({"lake": store.root, "removed": yes, "files": rows})
         return
     _print_rows(rows)
-    files = counted(len(rows), "file")
     if yes:
         say(f"{files} taken out of {store.root}")
         say(f"vblake rollback --lake {quote(store.root)} brings them back")

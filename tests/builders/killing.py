@@ -1,4 +1,4 @@
-"""Ingests in a process group of their own that are killed (SIGKILL) at a chosen moment: after some
+"""Ingests, rollbacks and removals in a process group of their own that are killed (SIGKILL) at a chosen moment: after some
 time, or at the n-th line of publication.
 
 As a program this module is the ingest that dies by itself: it counts the lines that are executed in
@@ -7,6 +7,7 @@ the modules that write to the lake.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -37,11 +38,12 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Command:
-    """An ingest.
+    """An ingest, a rollback or a removal.
 
     Attributes:
+        action: `ingest`, `rollback` or `remove`.
         lake, source, endpoint_url: where to and where from.
-        sessions: what to ingest.
+        sessions: what to ingest or remove.
         force: convert again.
         phase, line: the process group is killed before the n-th line, from 1, that is executed in
             the modules of a phase; 0 for never. Without a phase lines are not counted.
@@ -57,6 +59,7 @@ class Command:
     line: int = 0
     dagster: bool = False
     workers: int = 2
+    action: str = "ingest"
 
     def argv(self) -> list[str]:
         """The command line."""
@@ -154,27 +157,41 @@ class _Lines:
         return self._line
 
 
-def main() -> None:
-    """Runs one ingest without Dagster; prints how many lines it counted, as JSON."""
+def _planned(given: dict[str, Any]) -> Callable[[], object]:
+    """What is to be done, after it has been planned."""
     from pipelines.ingest import ingest, prepare
+    from pipelines.lake.store import LocalStore
+    from pipelines.next_generation import roll_back
     from pipelines.release.selection import Selection
+    from pipelines.remove import plan_removal, remove
     from pipelines.request import IngestRequest
     from pipelines.source.base import SourceSpec
 
-    given = json.loads(sys.argv[1])
+    store = LocalStore(Path(given["lake"]))
+    selection = Selection(behavior_sessions=tuple(given["sessions"]))
+    if given["action"] == "rollback":
+        return functools.partial(roll_back, store)
+    if given["action"] == "remove":
+        return functools.partial(remove, store, plan_removal(store, selection))
     request = IngestRequest(
         SourceSpec(given["source"], given["endpoint_url"]),
         given["lake"],
-        selection=Selection(behavior_sessions=tuple(given["sessions"])),
+        selection=selection,
         force=given["force"],
         workers=given["workers"],
     )
-    prepared = prepare(request)
+    return functools.partial(ingest, prepare(request))
+
+
+def main() -> None:
+    """Does one thing without Dagster; prints how many lines it counted, as JSON."""
+    given = json.loads(sys.argv[1])
+    work = _planned(given)
     lines = _Lines(given["phase"], given["line"], Path(given["lake"]).with_suffix(".killed"))
     if given["phase"]:
         threading.settrace(lines)
         sys.settrace(lines)
-    ingest(prepared)
+    work()
     sys.settrace(None)
     sys.stdout.write(json.dumps(lines.counts))
 

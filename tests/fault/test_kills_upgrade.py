@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders.cli import output
@@ -35,13 +36,24 @@ TABLES = (
 
 @dataclass(frozen=True)
 class World:
-    """A lake with release 1.1.0, the bucket with 1.2.0, and what each release looks like."""
+    """A lake with release 1.1.0, the bucket with 1.2.0, and what each release looks like.
+
+    Attributes:
+        bucket: the source, with both releases.
+        lake: with 1.1.0.
+        old, new: what readers see of each.
+        lines: how many lines an upgrade executes, by phase.
+        upgraded: the lake after the upgrade.
+        session: one whose files the lake has.
+    """
 
     bucket: Path
     lake: Path
     old: Seen
     new: Seen
     lines: dict[str, int]
+    upgraded: Path
+    session: int
 
     def command(self, lake: Path) -> Command:
         shutil.copytree(self.lake, lake)
@@ -73,8 +85,8 @@ def world(sample_bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Worl
     ingest(prepare(IngestRequest(SourceSpec(str(bucket)), str(lake), selection=chosen, workers=0)))
     revise(file)
     write_release(bucket, "1.2.0", without=[first], base="1.0.9")
-    made = World(bucket, lake, by_catalog(lake), {}, {})
     upgraded = folder / "upgraded"
+    made = World(bucket, lake, by_catalog(lake), {}, {}, upgraded, session)
     end = run(replace(made.command(upgraded), phase="all"), folder / "home")
     assert end.code == 0, end.output
     assert verify(LocalStore(upgraded)) == []
@@ -112,6 +124,46 @@ def test_a_killed_upgrade_is_finished_or_undone_by_the_next_command(
     figure(
         f"upgrades: {kills} killed with seed {seed}, after which readers saw the old release "
         f"{states['old']} times and the new one {states['new']} times; 0 mixed, 0 not made good"
+    )
+
+
+@pytest.mark.parametrize("action", ["rollback", "remove"])
+def test_a_killed_rollback_or_removal_is_finished_or_undone_by_the_next_command(
+    world: World, action: str, tmp_path: Path, soak: bool, seed: int, figure: Figure
+) -> None:
+    start = world.upgraded if action == "rollback" else world.lake
+    changed = replace(world, lake=start, old=by_catalog(start))
+    sessions = () if action == "rollback" else (world.session,)
+
+    def command(name: str, **moment: Any) -> Command:
+        copy = changed.command(tmp_path / name)
+        return replace(copy, action=action, sessions=sessions, **moment)
+
+    end = run(command("done", phase="all"), tmp_path / "home")
+    assert end.code == 0, end.output
+    changed = replace(changed, new=by_catalog(tmp_path / "done"), lines=json.loads(end.output))
+    states, kills = Counter[str](), 20 if soak else 3
+    for number in range(kills):
+        rng = random.Random(f"{seed}-{action}-{number}")
+        # Most lines give the next generation its files; the last ones make the lake become it.
+        line = round(changed.lines["publication"] * (1 - rng.random() ** 2)) or 1
+        killed = command(f"lake-{number}", phase="publication", line=line)
+        end = run(killed, tmp_path / "home")
+        case = f"seed {seed}, {action} {number}, killed before {end.where} ({line})"
+        assert end.code == -9, f"{case}: {end.output}"
+        lake = Path(killed.lake)
+        states[changed.release(by_catalog(lake), case)] += 1
+        output("catalog", "--lake", lake)
+        if changed.release(by_catalog(lake), case) == "old":
+            again = run(replace(killed, phase="", line=0), tmp_path / "home")
+            assert again.code == 0, f"{case}: {again.output}"
+        seen = by_catalog(lake)
+        assert changed.release(seen, case) == "new"
+        assert seen == by_glob(lake), case
+        assert [str(p) for p in verify(LocalStore(lake)) if p.level is Level.ERROR] == [], case
+    figure(
+        f"{action}: {kills} killed with seed {seed}, after which readers saw what was before "
+        f"{states['old']} times and what comes after {states['new']} times; 0 mixed"
     )
 
 

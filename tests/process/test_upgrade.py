@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from builders.cli import output, refusal
+from builders.cli import output, refusal, run
 from builders.lakes import behavior_file, contents, file_key, files, query
 from builders.releases import revise, write_release
 
 from pipelines.check.lake import verify
 from pipelines.lake.ledger import read_ledger, write_mouse
+from pipelines.lake.lock import writing
 from pipelines.lake.marker import read_marker
 from pipelines.lake.store import LocalStore
 from pipelines.next_generation import roll_back
@@ -143,7 +144,11 @@ def test_what_is_removed_goes_and_behaviour_stays_while_another_plane_needs_it(
     listed = output("remove", "--lake", lake, "--experiment", first)
     assert "Nothing was done yet: 1 file would go." in listed
     assert contents(lake) == contents(both.lake)
-    output("remove", "--lake", lake, "--experiment", first, "--yes")
+    removal = ("remove", "--lake", lake, "--experiment", first, "--yes", "--wait", "0.1")
+    for command in (removal, ("rollback", "--lake", lake, "--wait", "0.1")):
+        with writing(LocalStore(lake)):
+            assert "It was waited for 0.1 s." in run(*command).stderr
+    output(*removal)
     assert query(lake, f"SELECT count(*) FROM dff_traces WHERE ophys_experiment_id = {first}") == [
         (0,)
     ]
