@@ -98,8 +98,11 @@ def _long_view(table: Table, lists: tuple[str, ...]) -> View:
 
 def _mean_traces() -> View:
     table = TABLES["mean_responses"]
-    condition = ("condition_set", "condition", "image_name", "is_change", "omitted", "engaged", "n")
-    kept = (*_ids(table), *(table[name] for name in condition))
+    of_condition = (
+        *("condition_set", "condition", "image_name", "is_change", "omitted", "engaged"),
+        *("outcome", "n"),
+    )
+    kept = (*_ids(table), *(table[name] for name in of_condition))
     time = column(
         "time", Type.FLOAT64, "Time from the start of the presentations.", "s", required=True
     )

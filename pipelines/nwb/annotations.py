@@ -29,6 +29,8 @@ _ENGAGED_RATE = 2.0
 _FIRST_RATED_TRIAL = 10
 _FIRST_POSSIBLE_CHANGE = 4
 
+_OUTCOMES = ("hit", "miss", "false_alarm", "correct_reject")
+
 _RUNNING_MEANS = ("mean_running_speed",)
 _PUPIL_MEANS = ("mean_pupil_width", "mean_pupil_area")
 _OF_TRIAL = (
@@ -358,6 +360,25 @@ def read_engaged(recording: Recording) -> NDArray | None:
     if not {"change_time", "response_latency"} <= trials.columns.keys():
         return None
     return _engaged(rate_of_presentations(start, trials))
+
+
+def read_outcomes(recording: Recording) -> list[str | None]:
+    """The outcome of the trial whose change or sham change each presentation of the task is: `hit`,
+    `miss`, `false alarm` or `correct reject`; None where it is none, or the trials do not tell.
+
+    Raises:
+        DataError: presentations or trials cannot be read.
+    """
+    _, task = recording.once(task_presentations)
+    start, trials = task["start_time"], recording.once(read_trials)
+    assert start is not None
+    if "change_time" not in trials.columns:
+        return [None] * len(start)
+    row = change_trials(start, trials.numbers("change_time"))
+    outcomes = np.full(len(row), None, dtype=object)
+    for name in _OUTCOMES:
+        outcomes[(row >= 0) & (trials.numbers(name)[row] == 1)] = name.replace("_", " ")
+    return outcomes.tolist()
 
 
 def _of_trials(start: NDArray, trials: Trials) -> dict[str, Values]:

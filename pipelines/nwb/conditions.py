@@ -12,8 +12,15 @@ from schemas.casts import NDArray
 
 TRACES = ("dff", "filtered_events")
 
-_Group = tuple[str, str, bool | None]
-"""Image, kind and engagement of a presentation. Groups do not overlap."""
+_Group = tuple[str, str, bool | None, str | None]
+"""Image, kind, engagement and outcome of a presentation. Groups do not overlap."""
+
+_KIND_OF_OUTCOME = {
+    "hit": "change",
+    "miss": "change",
+    "false alarm": "repeat",
+    "correct reject": "repeat",
+}
 
 
 @dataclass(frozen=True)
@@ -31,15 +38,16 @@ class Condition:
     is_change: bool
     omitted: bool
     engaged: bool | None
+    outcome: str | None
 
 
 def _conditions_of(group: _Group) -> list[Condition]:
     """The conditions that a group belongs to.
 
-    >>> [c.condition for c in _conditions_of(("im065", "change", False))]
-    ['change', 'im065 change', 'change disengaged', 'im065 change disengaged']
+    >>> [c.condition for c in _conditions_of(("im065", "change", False, "hit"))]
+    ['change', 'im065 change', 'change disengaged', 'im065 change disengaged', 'hit']
     """
-    image, kind, engaged = group
+    image, kind, engaged, outcome = group
     images = [None] if kind == "omission" else [None, image]
     found: list[Condition] = []
     for state in [None] if engaged is None else [None, engaged]:
@@ -54,12 +62,17 @@ def _conditions_of(group: _Group) -> list[Condition]:
                     kind == "change",
                     kind == "omission",
                     state,
+                    None,
                 )
             )
+    if outcome is not None and kind == _KIND_OF_OUTCOME[outcome]:
+        found.append(Condition("outcomes", outcome, None, kind == "change", False, None, outcome))
     return found
 
 
-def _groups(shown: Mapping[str, NDArray | None], engaged: NDArray | None) -> list[_Group | None]:
+def _groups(
+    shown: Mapping[str, NDArray | None], engaged: NDArray | None, outcomes: list[str | None]
+) -> list[_Group | None]:
     """The group of each presentation; None for one without a name."""
     image_name, is_change, omitted = (shown[n] for n in ("image_name", "is_change", "omitted"))
     assert image_name is not None
@@ -68,8 +81,8 @@ def _groups(shown: Mapping[str, NDArray | None], engaged: NDArray | None) -> lis
     states = np.full(len(image_name), np.nan) if engaged is None else engaged.astype(np.float64)
     kinds = np.where(omitted == 1, "omission", np.where(is_change, "change", "repeat")).tolist()
     return [
-        (image, kind, None if np.isnan(state) else bool(state)) if image else None
-        for image, kind, state in zip(image_name, kinds, states, strict=True)
+        (image, kind, None if np.isnan(state) else bool(state), outcome) if image else None
+        for image, kind, state, outcome in zip(image_name, kinds, states, outcomes, strict=True)
     ]
 
 
@@ -79,6 +92,7 @@ class ConditionMeans:
     Args:
         shown: columns of the presentations of the task.
         engaged: whether the mouse was engaged at each, NaN where that is not known; or None.
+        outcomes: of the trial that each belongs to as its change or sham change; else None.
         times: of the frames, ascending, seconds.
         cells: number of cells of the plane.
 
@@ -94,6 +108,7 @@ class ConditionMeans:
         self,
         shown: Mapping[str, NDArray | None],
         engaged: NDArray | None,
+        outcomes: list[str | None],
         times: NDArray,
         cells: int,
     ) -> None:
@@ -101,7 +116,7 @@ class ConditionMeans:
         assert start is not None
         known = recorded_around(start, times)
         members: dict[_Group, list[int]] = {}
-        for place, group in enumerate(_groups(shown, engaged)):
+        for place, group in enumerate(_groups(shown, engaged, outcomes)):
             if group is not None:
                 members.setdefault(group, []).extend([place] if known[place] else [])
         groups = [np.array(places, dtype=np.int64) for places in members.values()]

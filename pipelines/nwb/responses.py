@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pipelines.nwb.annotations import read_engaged, task_presentations
+from pipelines.nwb.annotations import read_engaged, read_outcomes, task_presentations
 from pipelines.nwb.cells import read_cells
 from pipelines.nwb.clock import MESSAGE, goes_back
 from pipelines.nwb.conditions import ConditionMeans
@@ -26,7 +26,7 @@ _WINDOW_S = 0.5
 Reader = Callable[[Recording], Iterator[Rows]]
 
 TRACES: tuple[str, ...] = ("dff", "events", "filtered_events")
-_TEXTS = ("condition_set", "condition", "image_name")
+_TEXTS = ("condition_set", "condition", "image_name", "outcome")
 _FLAGS = ("is_change", "omitted", "engaged")
 
 
@@ -75,8 +75,8 @@ class Responses:
         self._window_means = _window_means(start, times, shape[0])
         self.conditions: ConditionMeans | DataError
         try:
-            engaged = recording.once(read_engaged)
-            self.conditions = ConditionMeans(shown, engaged, times, shape[0])
+            states = recording.once(read_engaged), recording.once(read_outcomes)
+            self.conditions = ConditionMeans(shown, *states, times, shape[0])
         except DataError as error:
             self.conditions = error
 

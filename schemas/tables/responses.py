@@ -72,14 +72,16 @@ def _condition_columns() -> tuple[Column, ...]:
         column(
             "condition_set",
             Type.STRING,
-            "Use one, as they overlap: kinds, images, kinds by engagement, images by engagement.",
+            "Use one, as they overlap: kinds, images, outcomes, kinds by engagement, images by "
+            "engagement.",
             source=_CONDITIONS,
             required=True,
         ),
         column(
             "condition",
             Type.STRING,
-            "Name in words: image (if one), change, repeat or omission, engaged or disengaged.",
+            "Name in words: image (if one), change, repeat or omission, engaged or disengaged; or "
+            "the outcome: hit, miss, false alarm, correct reject.",
             source=_CONDITIONS,
             required=True,
         ),
@@ -102,6 +104,12 @@ def _condition_columns() -> tuple[Column, ...]:
             "engaged",
             Type.BOOL,
             "Whether the mouse was engaged, as in presentation_annotations; NULL for all.",
+            source=_CONDITIONS,
+        ),
+        column(
+            "outcome",
+            Type.STRING,
+            "Of the trial: hit, miss, false alarm or correct reject; NULL for all.",
             source=_CONDITIONS,
         ),
         column(

@@ -34,6 +34,7 @@ FILES = {
 }
 TRACES: tuple[str, ...] = ("dff", "events", "filtered_events")
 SHOWN = f"/intervals/{IMAGES}_presentations"
+OUTCOMES = ["correct reject", "hit", "miss"]
 STARTS = (1.25, 2.25, 3.25, 4.25, 8.25, 12.25)
 
 
@@ -136,7 +137,7 @@ def test_few_rows() -> None:
     assert read("mean_responses", gray).num_rows == 0
     one = content | {f"{SHOWN}/stimulus_block_name": ["gray"] * 5 + ["change_detection_behavior"]}
     assert columns("stimulus_responses", one)["stimulus_presentations_id"] == [6] * 3
-    assert columns("mean_responses", one)["n"] == [1] * 12
+    assert columns("mean_responses", one)["n"] == [1] * 15
     no_cell = content | {f"{CELLS}/valid_roi": np.zeros(4, dtype=bool)}
     assert read("stimulus_responses", no_cell).num_rows == 0
     assert read("mean_responses", no_cell).num_rows == 0
@@ -180,8 +181,9 @@ def test_each_mean_is_over_the_presentations_of_its_condition() -> None:
         for state in ("", " engaged")
         for name in (n + state for n in of)
     ]
+    named += OUTCOMES
     assert got["condition"] == [name for name in named for _ in range(3)]
-    assert got["cell_roi_id"] == [901, 903, 904] * 14
+    assert got["cell_roi_id"] == [901, 903, 904] * len(named)
     one = {name: 3 * place for place, name in enumerate(named)}
     parts = ("condition_set", "image_name", "is_change", "omitted", "engaged", "n")
     for name, want in {
@@ -189,6 +191,7 @@ def test_each_mean_is_over_the_presentations_of_its_condition() -> None:
         "omission engaged": ("kinds by engagement", None, False, True, True, 1),
         "im077 repeat": ("images", "im077", False, False, None, 2),
         "im065 change engaged": ("images by engagement", "im065", True, False, True, 1),
+        "hit": ("outcomes", None, True, False, None, 1),
     }.items():
         assert tuple(got[part][one[name]] for part in parts) == want
 
@@ -224,6 +227,8 @@ def test_presentations_near_the_ends_of_the_recording_are_in_no_mean() -> None:
     once, twice = ({name for name, n in counts.items() if n == of} for of in (1, 2))
     assert {name for name in once if "engaged" not in name} == {
         "change",
+        "correct reject",
+        "hit",
         "im077 change",
         "omission",
     }
@@ -232,7 +237,10 @@ def test_presentations_near_the_ends_of_the_recording_are_in_no_mean() -> None:
     assert counts["im065 change"] == counts["im065 repeat"] == 0
     assert got["dff_mean"][empty] is got["dff_sem"][empty] is got["dff_trace"][empty] is None
     nothing = columns("mean_responses", whole_file())  # half a second was recorded
-    assert (nothing["n"], nothing["dff_trace"]) == ([0] * 42, [None] * 42)
+    assert (nothing["n"], nothing["dff_trace"]) == (
+        [0] * len(nothing["n"]),
+        [None] * len(nothing["n"]),
+    )
 
 
 def test_a_gap_in_the_clock_is_bridged() -> None:
@@ -255,8 +263,8 @@ def test_cells_without_events_have_no_mean_of_them() -> None:
     got = columns("mean_responses", content)
     for statistic in ("mean", "sem", "baseline", "trace"):
         values = got[f"filtered_events_{statistic}"]
-        assert values[::3] == [None] * 14
-        assert values[1::3] != [None] * 14
+        assert values[::3] == [None] * (14 + len(OUTCOMES))
+        assert values[1::3] != [None] * (14 + len(OUTCOMES))
     assert None not in got["dff_trace"]
 
 
@@ -309,6 +317,8 @@ def test_means_of_the_reference(experiment: str) -> None:
         chosen = shown.filter(
             pl.col(name) == first[name] for name in parts if first[name] is not None
         )
+        if first["outcome"] is not None:
+            chosen = chosen.filter(pl.col(first["outcome"].replace(" ", "_")).cast(pl.Boolean))
         assert rows["n"].to_list() == [chosen.height] * rows.height
         of = chosen.select("stimulus_presentations_id")
         for cell, trace, mean in rows["cell_specimen_id", "dff_trace", "dff_mean"].iter_rows():
