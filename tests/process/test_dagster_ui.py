@@ -247,7 +247,7 @@ def ui(sample_bucket: Path, home: Path, environment: dict[str, str]) -> Iterator
     place = ("--lake", home / "lake", "--source", sample_bucket)
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
-            [*COMMAND, "ui", *place, "--port", str(port), "--mice-per-run", "1"],
+            [*COMMAND, "ui", *place, "--port", str(port)],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -267,7 +267,7 @@ def ui(sample_bucket: Path, home: Path, environment: dict[str, str]) -> Iterator
                 process.wait()
 
 
-def test_one_table_of_one_mouse_then_of_all_mice(ui: Ui, home: Path) -> None:
+def test_one_table_of_one_mouse(ui: Ui, home: Path) -> None:
     mice, done = ui.partitions("trials")
     assert len(mice) == 2
     assert done == []
@@ -286,14 +286,12 @@ def test_one_table_of_one_mouse_then_of_all_mice(ui: Ui, home: Path) -> None:
         line for line in ui.log(run) if line.startswith(f"mouse {mice[0]} ") and ".nwb" in line
     ]
     assert len(files) == found["files"]
-    assert len(ui.backfill(["trials"], mice)) == 2  # --mice-per-run 1
-    assert ui.partitions("trials") == (mice, mice)
     assert (home / "lake/_dagster/history").is_dir()
 
 
-def test_all_tables_of_one_mouse(ui: Ui) -> None:
-    (mouse, _), _ = ui.partitions("trials")
-    tables = ui.tables()
+def test_all_tables_of_one_mouse_then_of_all_mice(ui: Ui) -> None:
+    mice, _ = ui.partitions("trials")
+    mouse, tables = mice[0], ui.tables()
     run = ui.run(list(tables), mouse=mouse)
     evaluated = ui.checks(run)
     assert set(evaluated) == {(t, check) for t, checks in tables.items() for check in checks}
@@ -301,13 +299,15 @@ def test_all_tables_of_one_mouse(ui: Ui) -> None:
     for table in set(tables) - {"catalog"} - {t for t in tables if t.endswith("sessions")}:
         if ui.partitions(table)[0]:
             assert mouse in ui.partitions(table)[1], table
+    runs = [ui.numbers(run["runId"]) for run in ui.backfill(list(tables), mice)]
+    (of_files,) = [numbers for numbers in runs if ("licks", mouse) in numbers]
+    assert {m for table, m in of_files if table == "licks"} == {*mice}, "one run for all mice"
+    assert ui.partitions("licks") == (mice, mice)
 
 
 def test_one_check_then_all(ui: Ui) -> None:
     one = ("trials", "verified")
     assert ui.checks(ui.run([], checks=[one])) == {one: True}
-    both = {one: True, ("trials", "complete"): True}
-    assert ui.checks(ui.run([], checks=list(both))) == both
     every = [(table, check) for table, checks in ui.tables().items() for check in checks]
     assert ui.checks(ui.run([], checks=every, job="verify")) == dict.fromkeys(every, True)
 
@@ -349,4 +349,3 @@ def test_a_failed_run_of_the_command_is_news_and_is_re_executed_from_its_failure
     assert config == run["runConfigYaml"]
     assert f"source: {bucket}" in config
     assert sorted({mouse for _, mouse in ui.numbers(again) if mouse}) == ui.partitions("rewards")[1]
-    ui.reexecute(run["runId"], "ALL_STEPS")
