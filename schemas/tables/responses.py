@@ -80,8 +80,7 @@ def _condition_columns() -> tuple[Column, ...]:
         column(
             "condition",
             Type.STRING,
-            "Name in words: image (if one), change, repeat or omission, engaged or disengaged; or "
-            "the outcome: hit, miss, false alarm, correct reject.",
+            "Name in words: image, change, repeat or omission, engaged or disengaged, or outcome.",
             source=_CONDITIONS,
             required=True,
         ),

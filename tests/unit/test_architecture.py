@@ -145,7 +145,7 @@ def _declared(*groups: str) -> set[str]:
 def _distributions(folders: tuple[str, ...]) -> dict[str, set[str]]:
     """The distributions that the modules of folders import, each with these modules."""
     known = packages_distributions()
-    own = {*FOLDERS, "builders", "servers", "conftest"}
+    own = {*FOLDERS, "docs", "builders", "servers", "conftest"}
     found: dict[str, set[str]] = {}
     for path in (p for folder in folders for p in _files(folder)):
         for package in _packages(path) - own - set(sys.stdlib_module_names):

@@ -54,6 +54,7 @@ def test_a_writer_waits_for_another_and_says_so_once(
         return True
 
     caplog.handler.addFilter(note)
+    caplog.set_level(logging.WARNING, "vblake")
     with writing(store, wait_s=60):
         order.append("second")
     thread.join()

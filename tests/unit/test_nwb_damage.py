@@ -54,7 +54,13 @@ ANNOTATIONS = "presentation_annotations"
 READ_FROM = {
     "/acquisition": {"eye_tracking", "running_acquisition"},
     "/stimulus": {"stimulus_templates", "stimulus_presentations"},
-    TRIALS: {"trials", "rolling_performance", "performance_metrics", ANNOTATIONS},
+    TRIALS: {
+        "trials",
+        "rolling_performance",
+        "performance_metrics",
+        ANNOTATIONS,
+        "mean_responses",
+    },
     "/intervals": {"stimulus_presentations", ANNOTATIONS, "presentation_frames"},
     "/processing/licking": {"licks", "trials", ANNOTATIONS},
     "/processing/rewards": {"rewards", "performance_metrics", ANNOTATIONS},
@@ -99,7 +105,7 @@ FREE: dict[str, dict[str, set[str]]] = {
         f"{METADATA}@project_code": SUBJECTS,
         f"{METADATA}@targeted_imaging_depth": {"experiment_metadata"},
         f"{TRIALS}/change_time": READ_FROM[TRIALS],
-        f"{TRIALS}/response_latency": {"trials", ANNOTATIONS},
+        f"{TRIALS}/response_latency": {"trials", ANNOTATIONS, "mean_responses"},
         f"{TASK}@stimulus_name": {"task_parameters"},
         f"{OPHYS}/images/average_image@resolution": {"projections"},
         f"{OPHYS}/images/max_projection@resolution": {"projections"},
