@@ -32,10 +32,9 @@ def test_a_busy_lake_names_its_writer(tmp_path: Path) -> None:
 
 
 def test_a_writer_waits_for_another_and_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, order, held = LocalStore(tmp_path), list[str](), threading.Event()
-    monkeypatch.setattr(logging.getLogger("vblake"), "propagate", True)
     monkeypatch.setattr("pipelines.lake.lock._POLL_S", 0.01)
     release = threading.Event()
 
@@ -49,17 +48,21 @@ def test_a_writer_waits_for_another_and_says_so_once(
     thread.start()
     held.wait(60)
 
-    def note(record: logging.LogRecord) -> bool:
-        release.set()
-        return True
+    messages: list[str] = []
 
-    caplog.handler.addFilter(note)
-    caplog.set_level(logging.WARNING, "vblake")
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+            release.set()
+
+    logger = logging.getLogger("vblake")
+    monkeypatch.setattr(logger, "handlers", [Listener()])
+    monkeypatch.setattr(logger, "level", logging.WARNING)
     with writing(store, wait_s=60):
         order.append("second")
     thread.join()
     assert order == ["first", "second"]
-    (said,) = caplog.messages
+    (said,) = messages
     assert said.startswith(f"{tmp_path} is being written to by another vblake process (pid ")
     assert said.endswith("; waiting up to 60 s for it")
 
