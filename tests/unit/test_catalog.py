@@ -99,7 +99,7 @@ def _files_read(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, int]:
     nodes = [json.loads(row[1])]
     while nodes:
         node = nodes.pop()
-        nodes += node.get("children", [])
+        nodes += node.get("children", node.get("operator", []))  # DuckDB 2 names the root's so
         facts = node.get("extra_info", {})
         if "Total Files Read" in facts:
             table = str(facts["Filename(s)"]).rsplit("/", 1)[1].removesuffix(".parquet")
