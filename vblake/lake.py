@@ -195,13 +195,14 @@ def open(lake: str | Path) -> Lake:  # noqa: A001 - read as vblake.open
     """Opens a lake for reading. A lake that was copied or moved is read where it is now.
 
     Args:
-        lake: a folder, or an `s3://` prefix with credentials, region and endpoint from the usual
-            AWS settings.
+        lake: a folder; an `s3://` prefix, with credentials, region and endpoint from the usual AWS
+            settings; or the address of a folder on a web server, `https://...`.
 
     Raises:
         FileNotFoundError: there is no lake, or it has no catalog.
         OSError: the catalog is damaged, or another process writes to it.
-        ModuleNotFoundError: the lake is in S3 and a package of the extra `s3` is not installed.
+        ModuleNotFoundError: the lake is in S3 or on a web server, and a package of the extra `s3`
+            or `remote` is not installed.
 
     Example:
         >>> with vblake.open(folder) as lake:
