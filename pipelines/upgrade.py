@@ -187,7 +187,7 @@ def _sorted(
     whole: set[int] | None,
     cells: Mapping[int, tuple[int, ...]],
 ) -> _Sorted:
-    found = _Sorted()
+    found, usual = _Sorted(), _usual(held.values())
     for task in offered:
         entry = held.get(_file(task))
         if entry is not None and entry.tables:
@@ -199,7 +199,7 @@ def _sorted(
             else:
                 found.changed.append(chosen)
         elif whole is None or task.mouse_id in whole or entry is not None:
-            found.added.append(_with_tables(task, _usual(task, held.values())))
+            found.added.append(_with_tables(task, _usual_of(task, usual)))
     return found
 
 
@@ -245,17 +245,24 @@ def _default(task: FileTask) -> list[str]:
     return [name for name in wanted_tables(()) if name in task.tables]
 
 
-def _usual(task: FileTask, held: Iterable[Entry]) -> set[str]:
+_Kind = tuple[FileKind, bool]
+"""Kind of file, and whether it gives its session's behaviour."""
+
+
+def _usual(held: Iterable[Entry]) -> dict[_Kind, set[str]]:
     """The tables that the lake has of every file of a kind."""
-    sets = [
-        entry.requested
-        for entry in held
-        if entry.file_kind is task.kind
-        and entry.gives_behavior == task.gives_behavior
-        and entry.requested
-    ]
-    usual = set.intersection(*sets) & set(task.tables) if sets else set[str]()
-    return usual or set(_default(task))
+    usual: dict[_Kind, set[str]] = {}
+    for entry in held:
+        if requested := entry.requested:
+            kind = entry.file_kind, entry.gives_behavior
+            usual[kind] = usual.get(kind, requested) & requested
+    return usual
+
+
+def _usual_of(task: FileTask, usual: Mapping[_Kind, set[str]]) -> set[str]:
+    """The usual tables of a file like this one; where there are none, those of a default ingest."""
+    tables = usual.get((task.kind, task.gives_behavior), set[str]()) & set(task.tables)
+    return tables or set(_default(task))
 
 
 def _same(
