@@ -17,7 +17,6 @@ from assets.partitions import MICE, register_mice
 from assets.record import (
     FROM_NWB,
     PROJECT,
-    Work,
     catalog_materialization,
     mark_unpartitioned,
     materialization,
@@ -26,7 +25,7 @@ from assets.record import (
 )
 from assets.resources import IngestHooks
 from assets.settings import SETTINGS
-from pipelines.catalog.build import build_catalog
+from pipelines.catalog.build import rebuild_catalog
 from pipelines.cli.options import IngestOptions
 from pipelines.cli.progress import outcome
 from pipelines.convert.staged import FileResult
@@ -37,9 +36,7 @@ from pipelines.ingest import (
     publish_project,
     upgrade_waits_for,
 )
-from pipelines.lake import generations
-from pipelines.lake.ledger import LEDGER, read_ledger, read_mouse
-from pipelines.lake.marker import require_lake
+from pipelines.lake.ledger import LEDGER, Identity, read_ledger, read_mouse
 from pipelines.lake.store import Store, open_store
 from pipelines.request import IngestRequest
 from schemas import TABLES, Column, Subject, Table
@@ -129,14 +126,12 @@ class _Run:
     hooks: IngestHooks
     store: Store
     tables: list[Table]
-    work: Work = field(default_factory=Work)
-    results: list[FileResult] = field(default_factory=list[FileResult])
+    work: dict[Identity, FileResult] = field(default_factory=dict[Identity, FileResult])
     upgrades: bool = False
 
     def file_done(self, result: FileResult) -> None:
         """Logs a file."""
-        self.work.add(result)
-        self.results.append(result)
+        self.work[result.task.identity] = result
         log = self.context.log.warning if result.error else self.context.log.info
         log(f"mouse {result.task.mouse_id} {outcome(result, reason=True)}")
         self.hooks.on_file(result)
@@ -190,7 +185,7 @@ def _ingest(
             report_held_back(context.instance, prepared.ledger, run.store, tables)
         mice = {*partitions, *(report.mouse_id for report in reports)}
         yield from check_results(context, options.lake, tuple(sorted(mice)))
-        report_bad_files(context, hooks, reports, run.results)
+        report_bad_files(context, hooks, reports, run.work.values())
 
 
 def _left_to_mark(
@@ -317,9 +312,6 @@ def catalog(
 ) -> dg.MaterializeResult[Any]:
     """The DuckDB file of views over all tables. Every ingest rebuilds it too."""
     with working(context, hooks):
-        store, wait_s = open_store(options.lake), _request(options, hooks).wait_s
-        generations.settle(store, wait_s)
-        release = require_lake(store).release
-        with generations.changing(store, wait_s):
-            build_catalog(store, release)
+        store = open_store(options.lake)
+        rebuild_catalog(store, _request(options, hooks).wait_s)
         return dg.MaterializeResult(metadata={"path": f"{store.root}/{CATALOG}"})

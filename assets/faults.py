@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -53,7 +53,7 @@ def report_bad_files(
     context: dg.AssetExecutionContext,
     hooks: IngestHooks,
     reports: Sequence[MouseReport],
-    results: Sequence[FileResult],
+    results: Iterable[FileResult],
 ) -> None:
     """Ends a step whose files could not all be ingested.
 

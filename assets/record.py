@@ -11,7 +11,6 @@ import os
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +18,7 @@ import dagster as dg
 from assets.instance import RUNNING
 from assets.partitions import register_mice
 from pipelines.convert.staged import FileResult
-from pipelines.lake.ledger import LEDGER, Entry, Status, TableStatus, read_ledger
+from pipelines.lake.ledger import LEDGER, Entry, Identity, Status, TableStatus, read_ledger
 from pipelines.lake.store import Store
 from schemas import TABLES, Storage, Subject, Table
 from schemas.layout import CATALOG, relative_path
@@ -33,21 +32,12 @@ _HELD = (TableStatus.INGESTED, TableStatus.ABSENT)
 # --- what a materialisation says -----------------------------------------------------------------
 
 
-@dataclass
-class Work:
-    """The files that a run has converted, by their identity in the ledger."""
-
-    files: dict[tuple[str, str, int], FileResult] = field(
-        default_factory=dict[tuple[str, str, int], FileResult]
-    )
-
-    def add(self, result: FileResult) -> None:
-        """Notes a file."""
-        self.files[result.task.identity] = result
-
-
 def materialization(
-    store: Store, table: Table, mouse: int, entries: Iterable[Entry], work: Work | None = None
+    store: Store,
+    table: Table,
+    mouse: int,
+    entries: Iterable[Entry],
+    work: Mapping[Identity, FileResult] | None = None,
 ) -> dg.AssetMaterialization:
     """The event for one table of one mouse, with numbers that Dagster plots.
 
@@ -56,8 +46,8 @@ def materialization(
         table: the table.
         mouse: the mouse.
         entries: the ledger of the mouse.
-        work: the files of this run, whose bytes and seconds are given; else the bytes of all files
-            of the mouse.
+        work: the files of this run by their identity in the ledger, whose bytes and seconds are
+            given; else the bytes of all files of the mouse.
     """
     entries = list(entries)
     if table.name == LEDGER.name:
@@ -68,7 +58,7 @@ def materialization(
         rows = sum(t.rows for _, t in outcomes)
         of_table = [e for e, t in outcomes if t.status in _HELD]
         held_back = sum(t.status is TableStatus.HELD_BACK for _, t in outcomes)
-    read = [e for e in of_table if work is None or e.identity in work.files]
+    read = [e for e in of_table if work is None or e.identity in work]
     image_sets = table.storage is Storage.IMAGE_SET  # they belong to no mouse
     folder = table.name if image_sets else f"{table.name}/mouse_id={mouse}"
     metadata: dict[str, int | float] = {
@@ -80,7 +70,7 @@ def materialization(
     if read:
         metadata["bytes_in"] = sum(e.bytes_fetched or e.bytes or 0 for e in read)
     if read and work is not None:
-        metadata["seconds"] = round(sum(work.files[e.identity].seconds for e in read), 3)
+        metadata["seconds"] = round(sum(work[e.identity].seconds for e in read), 3)
     return dg.AssetMaterialization(table.name, partition=str(mouse), metadata=metadata)
 
 

@@ -80,9 +80,14 @@ def complete(store: Store, marker: Marker, mice: Iterable[int]) -> None:
         purge_mouse(built, mouse, marker.release)
     purge_images(built, marker.release)
     build_catalog(built, marker.release)
-    place = f"{GENERATIONS}/{marker.generation}"
     catalog = built.read(CATALOG)
     assert catalog is not None
+    _commit(store, marker, catalog)
+
+
+def _commit(store: Store, marker: Marker, catalog: bytes) -> None:
+    """Gives a generation the two catalogs that `generations.commit` shows, and commits it."""
+    built, place = generation(store, marker.generation), f"{GENERATIONS}/{marker.generation}"
     built.write(CATALOG, relocated(store, catalog, files=place))
     built.write(SHOWN, relocated(store, catalog, below=place))
     generations.commit(store, marker)
@@ -125,10 +130,7 @@ def roll_back(store: Store, wait_s: float = 0.0) -> Marker:
         catalog = source.read(CATALOG)
         if catalog is None:
             raise LakeError(f"{source.root} has no {CATALOG}, so it cannot be gone back to.")
-        begun.write(CATALOG, relocated(store, catalog, files=f"{GENERATIONS}/{marker.generation}"))
-        place = f"{GENERATIONS}/{marker.generation}"
-        begun.write(SHOWN, relocated(store, catalog, below=place))
-        generations.commit(store, marker)
+        _commit(store, marker, catalog)
         generations.drop(store, earlier.generation)  # the lake is it now
         return marker
 

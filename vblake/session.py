@@ -375,10 +375,7 @@ def masks_of(cells: pl.DataFrame) -> Array:
     """
     if cells.is_empty():
         return np.zeros((0, 0, 0), dtype=np.bool_)
-    height, width = (
-        cells.row(0, named=True)["field_of_view_height"],
-        cells["field_of_view_width"][0],
-    )
+    height, width = cells["field_of_view_height"][0], cells["field_of_view_width"][0]
     masks = np.zeros((len(cells), height * width), dtype=np.bool_)
     for mask, pixels in zip(masks, cells["roi_mask"], strict=True):
         mask[pixels.to_numpy()] = True

@@ -17,6 +17,8 @@ import duckdb
 
 from pipelines.catalog.connect import connect_files
 from pipelines.catalog.macros import MACROS, Macro
+from pipelines.lake.generations import changing, settle
+from pipelines.lake.marker import require_lake
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
 from pipelines.sql_text import identifier, literal, table_source, values
@@ -196,6 +198,23 @@ def build_catalog(store: Store, release: str) -> None:
         LakeError: the catalog cannot be written.
     """
     _build(store, release, _listed(store))
+
+
+def rebuild_catalog(store: Store, wait_s: float = 0.0) -> str:
+    """Builds the catalog from the lake's files, and returns the release that they are of.
+
+    Args:
+        store: the lake.
+        wait_s: how long to wait for another process that writes to the lake, seconds.
+
+    Raises:
+        LakeError: there is no lake, another process is writing to it, or `build_catalog` fails.
+    """
+    settle(store, wait_s)
+    release = require_lake(store).release
+    with changing(store, wait_s):
+        build_catalog(store, release)
+    return release
 
 
 class GrowingCatalog:

@@ -319,13 +319,7 @@ def _miscounted(
         expected, found = entry.row_counts.get(table.name), held[unit]
         if expected is None or expected == found:
             continue
-        path = relative_path(
-            table,
-            mouse_id=entry.mouse_id,
-            behavior_session_id=entry.behavior_session_id,
-            ophys_session_id=entry.ophys_session_id,
-            ophys_experiment_id=entry.ophys_experiment_id,
-        )
+        path = entry.path_of(table)
         if path not in usable and not found:
             missing.setdefault(path, []).append(unit)
         elif usable.get(path, True):

@@ -15,15 +15,10 @@ def catalog(lake: LakeOption = DEFAULT_LAKE) -> None:
 
     [dim]Example:[/dim]  vblake catalog --lake lake
     """
-    from pipelines.catalog.build import build_catalog
-    from pipelines.lake.generations import changing, settle
-    from pipelines.lake.marker import require_lake
+    from pipelines.catalog.build import rebuild_catalog
     from pipelines.lake.store import open_store
     from schemas.layout import CATALOG
 
     store = open_store(lake)
-    settle(store)
-    release = require_lake(store).release
-    with changing(store):
-        build_catalog(store, release)
+    release = rebuild_catalog(store)
     say(f"{store.root}/{CATALOG} describes release {release}")

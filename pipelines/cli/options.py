@@ -297,12 +297,10 @@ class IngestOptions:
         _work(
             "SECONDS",
             "How long to wait for Dask workers while there are none.",
-            envvar="VBLAKE_DASK_WAIT",
             min=0,
             show_default="600",
         ),
     ] = None
-
     wait: Annotated[
         float | None,
         _work(

@@ -41,18 +41,12 @@ def remove(
     require_build()
     from pipelines.lake.generations import settle
     from pipelines.lake.store import open_store
-    from pipelines.release.selection import Selection
     from pipelines.remove import plan_removal
     from pipelines.remove import remove as take_out
 
     store, wait_s = open_store(options.lake), options.wait or 0.0
     settle(store, wait_s)
-    selection = Selection(
-        mice=tuple(options.mouse or ()),
-        behavior_sessions=tuple(options.behavior_session or ()),
-        experiments=tuple(options.experiment or ()),
-    )
-    removal = plan_removal(store, selection)
+    removal = plan_removal(store, options.request().selection)
     rows = _rows(removal)
     files = counted(len(rows), "file")
     if yes:

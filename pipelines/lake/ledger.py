@@ -181,6 +181,16 @@ class Entry:
         found = (t.status for t in self.tables if t.table == table)
         return next(found, TableStatus.NOT_REQUESTED)
 
+    def path_of(self, table: Table) -> str:
+        """Where the lake has the rows of a table that come from this file."""
+        return relative_path(
+            table,
+            mouse_id=self.mouse_id,
+            behavior_session_id=self.behavior_session_id,
+            ophys_session_id=self.ophys_session_id,
+            ophys_experiment_id=self.ophys_experiment_id,
+        )
+
     def with_outcome(self, outcome: TableOutcome) -> Entry:
         """The entry, written now, with another outcome for a table, which is held back."""
         tables = {t.table: t for t in (*self.tables, outcome)}

@@ -15,7 +15,7 @@ from schemas.casts import NDArray
 IN_MEMORY = 160 << 20
 """Bytes of a transposed dataset that are held in memory; a larger one goes to a temporary file."""
 
-_FRAMES = 1024
+FRAMES = 1024
 """Frames transposed at a time: they fit in the cache, which halves the time of a transpose."""
 
 Traces = Callable[[slice], NDArray]
@@ -52,7 +52,7 @@ def by_cell(recording: Recording, path: str, columns: NDArray) -> Generator[Trac
 
 
 def _pieces(recording: Recording, path: str, row_of: NDArray) -> Iterator[_Piece]:
-    for (times, rois), values in recording.hdf.read_pieces(path, _FRAMES):
+    for (times, rois), values in recording.hdf.read_pieces(path, FRAMES):
         rows = row_of[rois]
         order = np.argsort(rows)[np.count_nonzero(rows < 0) :]
         yield rows[order], times, [values[:, column] for column in order]

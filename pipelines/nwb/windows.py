@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pipelines.nwb.by_cell import FRAMES
 from schemas.casts import NDArray
 from schemas.layout import CELLS_PER_ROW_GROUP
 from schemas.tables.responses import TIME_BASE_LENGTH
@@ -18,8 +19,6 @@ from schemas.tables.responses import TIME_BASE_LENGTH
 _AROUND_S = 3.0
 _TOGETHER = 64
 """Presentations whose traces are averaged at a time, so that they stay in the cache."""
-_TRANSPOSED = 1024
-"""Frames that are transposed at a time, as in `by_cell`."""
 
 TIME_BASE = np.linspace(-1.0, 2.0, TIME_BASE_LENGTH)
 """Times of a mean trace relative to the start of a presentation, seconds: 30 Hz, both ends."""
@@ -201,8 +200,8 @@ class MeanTraces:
             traces: shape (n_cells, n_frames), at most 16 cells.
         """
         by_time = self._buffer[: traces.size].reshape(-1, len(traces))
-        for begin in range(0, len(by_time), _TRANSPOSED):
-            by_time[begin : begin + _TRANSPOSED] = traces[:, begin : begin + _TRANSPOSED].T
+        for begin in range(0, len(by_time), FRAMES):
+            by_time[begin : begin + FRAMES] = traces[:, begin : begin + FRAMES].T
         sums = np.zeros((self._groups, len(TIME_BASE), len(traces)))
         for number, picked, weights in self._parts:
             # Frames of a presentation follow each other, which makes picking them twice as fast

@@ -28,18 +28,6 @@ from pipelines.lake.ledger import (
 from pipelines.lake.store import DamagedError, Store, reading
 from schemas import TABLES, ForeignKey, Table, session_parents
 from schemas.casts import NDArray
-from schemas.layout import relative_path
-
-
-def lake_path(table: Table, entry: Entry) -> str:
-    """Where the lake has the rows of a table that come from a file."""
-    return relative_path(
-        table,
-        mouse_id=entry.mouse_id,
-        behavior_session_id=entry.behavior_session_id,
-        ophys_session_id=entry.ophys_session_id,
-        ophys_experiment_id=entry.ophys_experiment_id,
-    )
 
 
 class Dependents:
@@ -134,7 +122,7 @@ class Dependents:
         """
         unit = table.unit_key
         assert unit is not None
-        path = lake_path(table, entry)
+        path = entry.path_of(table)
         with reading(self._store, path):
             file = self._store.parquet(path)
             if file is None:

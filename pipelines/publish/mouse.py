@@ -11,7 +11,7 @@ from pipelines.lake import ledger
 from pipelines.lake.ledger import Entry, Identity, Ledger, Status, TableOutcome, TableStatus
 from pipelines.lake.merge import merge_mouse
 from pipelines.lake.store import Store, clear
-from pipelines.publish.dependents import Dependents, lake_path
+from pipelines.publish.dependents import Dependents
 from pipelines.publish.image_sets import publish_images
 from pipelines.release.selection import FileKind, MissingFile, tables_in
 from schemas import TABLES, Storage, Subject, Table
@@ -30,7 +30,7 @@ def _publish(
     """Publishes the rows of a table by file; None takes out those of earlier runs."""
     if table.storage is not Storage.MOUSE:
         for identity, staged in rows.items():
-            _put(store, lake_path(table, entries[identity]), staged)
+            _put(store, entries[identity].path_of(table), staged)
         return
     unit = table.unit_key
     assert unit is not None

@@ -33,16 +33,7 @@ def purge_mouse(store: Store, mouse_id: int, release: str) -> None:
 
 
 def _purge_whole(table: Table, store: Store, mouse_id: int, entries: Iterable[Entry]) -> None:
-    wanted = {
-        relative_path(
-            table,
-            mouse_id=mouse_id,
-            behavior_session_id=entry.behavior_session_id,
-            ophys_session_id=entry.ophys_session_id,
-            ophys_experiment_id=entry.ophys_experiment_id,
-        )
-        for entry in entries
-    }
+    wanted = {entry.path_of(table) for entry in entries}
     for path in store.files(f"{table.name}/mouse_id={mouse_id}").keys() - wanted:
         store.remove(path)
 
