@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -14,11 +14,6 @@ from vblake.files import find_files
 from vblake.session import Experiment, Session
 from vblake.tables import Tables
 from vblake.traces import SIGNALS, TRACES
-
-Signal: TypeAlias = Literal["running_speed", "pupil_area", "pupil_width"]
-Trace: TypeAlias = Literal[
-    "dff", "corrected_fluorescence", "events", "filtered_events", "demixed", "neuropil"
-]
 
 
 class Lake(Tables):
@@ -71,45 +66,6 @@ class Lake(Tables):
             f"--experiment {ophys_experiment_id}",
         )
         return Experiment(self, planes)
-
-    @overload
-    def around(
-        self,
-        what: Signal,
-        recording: int | Session,
-        times: Any = None,
-        before: float = 1,
-        after: float = 2,
-        outside: Literal["raise", "drop"] = "raise",
-        *,
-        presentations: Iterable[int] | None = None,
-    ) -> SignalAround: ...
-
-    @overload
-    def around(
-        self,
-        what: Trace,
-        recording: int | Session,
-        times: Any = None,
-        before: float = 1,
-        after: float = 2,
-        outside: Literal["raise", "drop"] = "raise",
-        *,
-        presentations: Iterable[int] | None = None,
-    ) -> Around: ...
-
-    @overload
-    def around(
-        self,
-        what: str,
-        recording: int | Session,
-        times: Any = None,
-        before: float = 1,
-        after: float = 2,
-        outside: Literal["raise", "drop"] = "raise",
-        *,
-        presentations: Iterable[int] | None = None,
-    ) -> Around | SignalAround: ...
 
     def around(
         self,

@@ -314,9 +314,13 @@ class Tables:
         ((version,),) = self.sql("SELECT schema_version FROM _lake").fetchall()
         if version == SCHEMA_VERSION:
             return ""
+        start = f" The lake has schema version {version}, of"
+        this = f"vblake; this one reads version {SCHEMA_VERSION}."
+        if int(version) > int(SCHEMA_VERSION):
+            return f"{start} a newer {this} Install the newer one."
         return (
-            f" The lake has schema version {version}, this vblake version {SCHEMA_VERSION}. Ingest "
-            "into a new lake, or install the vblake that wrote this one."
+            f"{start} an earlier {this} Upgrade the lake with `vblake ingest` where it was made, "
+            "or install the vblake that wrote it."
         )
 
 

@@ -248,8 +248,8 @@ def experiment_file(files: Files, table: str, experiment: int, mouse_id: int | N
         ids = [name.removeprefix(start) for name in known if name.startswith(start)]
         if not ids:
             raise LookupError(
-                f"{table} has no folder per experiment. Use dff_traces or events; in a lake of an "
-                "older schema version, use Lake.sql."
+                f"{table} has no folder per experiment. Use dff_traces or events; a lake of an "
+                "earlier schema version has other folders: upgrade it with `vblake ingest`."
             )
         raise LookupError(
             f"{files.root} has no {table} of experiment {experiment}. "

@@ -156,10 +156,18 @@ def test_a_lake_of_another_schema(lake: Path) -> None:
     with vblake.open(lake) as opened, pytest.raises(LookupError) as raised:
         opened.scan("presentations")
     assert str(raised.value).endswith(
-        f" The lake has schema version 1, this vblake version {SCHEMA_VERSION}. Ingest into a new "
-        "lake, or install the vblake that wrote this one."
+        f" The lake has schema version 1, of an earlier vblake; this one reads version "
+        f"{SCHEMA_VERSION}. Upgrade the lake with `vblake ingest` where it was made, or install "
+        "the vblake that wrote it."
     )
+    later = str(int(SCHEMA_VERSION) + 1)
+    with duckdb.connect(lake / "catalog.duckdb") as catalog:
+        catalog.execute(f"UPDATE _lake SET schema_version = '{later}'")
     with vblake.open(lake) as opened:
+        assert opened.schema_note() == (
+            f" The lake has schema version {later}, of a newer vblake; this one reads version "
+            f"{SCHEMA_VERSION}. Install the newer one."
+        )
         assert opened.sql("SELECT count(*) > 0 FROM trials").fetchall() == [(True,)]
         with pytest.raises(
             LookupError, match=r"can only be read with Lake\.sql\. The lake has schema"
