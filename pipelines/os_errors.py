@@ -65,7 +65,7 @@ def unwritable(error: OSError, folder: Path) -> LakeError:
     )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns a library's message without the statement or stack trace that may follow it."""
     return str(error).strip().split("\n", 1)[0]
 

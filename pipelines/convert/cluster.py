@@ -3,12 +3,17 @@
 Workers stage what they convert where this process finds it: in a local lake's staging folder, which
 they must see under the same path, or in a lake's bucket. Before the first file it is made sure that
 they do, and that they run the same code; workers that join later are asked with their first file.
+
+What a task of Dask returns is bytes, and it raises nothing: errors and results that Dask can pickle
+but not load, or not pickle, are never reported to the process that waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
+import socket
 import threading
 import time
 import uuid
@@ -28,12 +33,13 @@ from pipelines.convert.staged import (
     staged_images,
     staging_folder,
 )
-from pipelines.convert.worker import BYTES_PER_WORKER
+from pipelines.convert.worker import BYTES_PER_WORKER, killed_after, processor_seconds
 from pipelines.lake.store import S3Store, clear, private
 from pipelines.log import ROOT
-from pipelines.os_errors import first_line
+from pipelines.os_errors import first_line, within_limits
 from pipelines.release.selection import FileTask
-from schemas.errors import ClusterError, UsageError
+from schemas.checks import Rule
+from schemas.errors import ClusterError, LakeError, UsageError
 from schemas.layout import STAGING
 
 CONNECT_S = 10.0
@@ -73,20 +79,25 @@ def convert_on_cluster(
     with _connected(cluster.address) as client:
         _await_workers(client, cluster)
         _check_code(client.run(fingerprint, on_error="return"))
-        _check_staging(client, settings, cluster)
+        probe = f"probe-{uuid.uuid4().hex}"
+        _check_staging(client, settings, cluster, probe)
+        order = _Order(settings, cluster.lake, probe, fingerprint())
         suspects: list[FileTask] = []
-        for result in _convert(client, tasks, settings, cluster, slots=None):
+        for result in _convert(client, tasks, order, cluster, slots=None):
             if isinstance(result, FileTask):
                 suspects.append(result)
             else:
                 yield result
         # One at a time, so that each is blamed for its own deaths only.
-        for result in _convert(client, suspects, settings, cluster, slots=1):
+        for result in _convert(client, suspects, order, cluster, slots=1):
             yield _died(result, settings) if isinstance(result, FileTask) else result
         if cluster.lake:
             store = S3Store(cluster.lake)
             client.run(clear, _own_staging(store), on_error="ignore")
             store.remove_folder(STAGING)
+        else:
+            for path in settings.staging.glob(f"{probe}*"):
+                path.unlink(missing_ok=True)
 
 
 # --- the connection
@@ -213,12 +224,15 @@ def _some(workers: Sequence[str]) -> str:
     return ", ".join(workers[:2]) + more
 
 
-def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster) -> None:
-    """Raises a ClusterError unless all workers can stage files where this process finds them."""
-    name = f"probe-{uuid.uuid4().hex}"
+def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster, name: str) -> None:
+    """Raises a ClusterError unless all workers can stage files where this process finds them.
+
+    The file with this name stays there, for workers that join later.
+    """
     store = S3Store(cluster.lake) if cluster.lake else None
     place = f"{cluster.lake}/{STAGING}" if cluster.lake else str(settings.staging)
     if store is not None:
+        store.remove_folder(STAGING)  # what an interrupted run has left
         store.write(f"{STAGING}/{name}", b"")
     else:
         settings.staging.mkdir(parents=True, exist_ok=True)
@@ -232,11 +246,6 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster) -> 
         )
         if not seen:
             wrong.setdefault("" if problem.startswith(name) else problem, []).append(worker)
-    if store is not None:
-        store.remove_folder(STAGING)  # the probes, and what an interrupted run has left
-    else:
-        for path in settings.staging.glob(f"{name}*"):
-            path.unlink(missing_ok=True)
     if wrong:
         why = "; ".join(f"{_some(w)}{f' ({p})' if p else ''}" for p, w in wrong.items())
         raise ClusterError(
@@ -247,7 +256,12 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster) -> 
 
 
 def _probe(settings: ConvertSettings, lake: str | None, name: str) -> str:
-    """Writes a file where this worker would stage files, and returns its name."""
+    """Writes a file where this worker would stage files, and returns its name.
+
+    Raises:
+        OSError, LakeError: the worker does not see the source, or the file of the process that
+            publishes, or cannot write.
+    """
     own = f"{name}-{uuid.uuid4().hex}"
     if not settings.source.url.startswith("s3://") and not Path(settings.source.url).is_dir():
         raise FileNotFoundError(f"the source {settings.source.url} is not there")
@@ -260,22 +274,45 @@ def _probe(settings: ConvertSettings, lake: str | None, name: str) -> str:
         raise FileNotFoundError("it is not there")
     else:
         (settings.staging / own).touch()
+    _probed.add(name)
     return own
+
+
+_probed: set[str] = set()
+"""In a worker: the runs for which it was checked that it sees what it must see."""
 
 
 # --- the work
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What a worker is told with each file.
+
+    Attributes:
+        settings: where the source and the staging folder are.
+        lake: as in `Cluster`.
+        probe: name of the file in the staging folder by which a worker knows that it sees it.
+        code: `fingerprint` of the process that publishes.
+    """
+
+    settings: ConvertSettings
+    lake: str | None
+    probe: str
+    code: dict[str, str]
+
+
 def _convert(
     client: Any,
     tasks: Iterable[FileTask],
-    settings: ConvertSettings,
+    order: _Order,
     cluster: Cluster,
     *,
     slots: int | None,
 ) -> Iterator[FileResult | FileTask]:
     """Yields results, and the files during which workers died."""
     from distributed import KilledWorker
+    from distributed.comm.core import CommClosedError
 
     left, running = deque(tasks), dict[Any, FileTask]()
     ready: SimpleQueue[Any] = SimpleQueue()
@@ -285,9 +322,7 @@ def _convert(
         _await_workers(client, cluster)
         while left and len(running) < (slots or _slots(client, cluster.memory)):
             task = left.popleft()
-            future = client.submit(
-                _convert_there, task, settings, cluster.lake, fingerprint(), pure=False, retries=0
-            )
+            future = client.submit(_convert_there, task, order, pure=False, retries=0)
             running[future] = task
             future.add_done_callback(ready.put)
         try:
@@ -296,11 +331,18 @@ def _convert(
             continue
         task = running.pop(future)
         try:
-            result = future.result()
+            result = _answer(future.result(), task, order.settings)
         except KilledWorker:
             yield task
+        except (ClusterError, CancelledError, CommClosedError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001 - `_convert_there` raises nothing
+            raise ClusterError(
+                f"a Dask worker that has joined later cannot run this vblake: "
+                f"{type(error).__name__}: {first_line(error)}. Install the same version there."
+            ) from None
         else:
-            yield _brought(result, settings, cluster.lake)
+            yield _brought(result, order.settings, cluster.lake)
 
 
 def _slots(client: Any, memory: int | None) -> int:
@@ -317,23 +359,71 @@ def _slots(client: Any, memory: int | None) -> int:
     return max(1, slots)
 
 
-def _convert_there(
-    task: FileTask, settings: ConvertSettings, lake: str | None, code: dict[str, str]
-) -> FileResult:
-    """Converts a file on a worker; for a lake in a bucket, uploads what is staged."""
+def _convert_there(task: FileTask, order: _Order) -> bytes:
+    """Converts a file on a worker.
+
+    Returns:
+        A pickled `FileResult`, or a text that says why the worker can convert nothing.
+    """
+    try:
+        with killed_after(processor_seconds(task.bytes or 0)):
+            return pickle.dumps(_convert_one(task, order))
+    except (OSError, LakeError, ClusterError) as error:
+        # As on one machine: no other file would find the lake's disk in a better state.
+        return pickle.dumps(f"Dask worker on {socket.gethostname()}: {first_line(error)}")
+    except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust is no Exception
+        return pickle.dumps(_failed(task, order.settings, error))
+
+
+def _answer(data: bytes, task: FileTask, settings: ConvertSettings) -> FileResult:
+    """Returns what `_convert_there` has sent.
+
+    Raises:
+        ClusterError: the worker can convert nothing.
+    """
+    try:
+        answer: FileResult | str = pickle.loads(data)
+    except Exception as error:  # noqa: BLE001 - it costs its file, whatever it is
+        return _failed(task, settings, error)
+    if isinstance(answer, str):
+        raise ClusterError(answer)
+    return answer
+
+
+def _failed(task: FileTask, settings: ConvertSettings, error: BaseException) -> FileResult:
+    text = (
+        f"file {task.object.key}: vblake failed with {type(error).__name__}: {first_line(error)}. "
+        "Please report this line."
+    )
+    return FileResult(task, staging_folder(task, settings), error=text, rule=Rule.READER_FAILED)
+
+
+def _convert_one(task: FileTask, order: _Order) -> FileResult:
+    """Converts a file; for a lake in a bucket, uploads what is staged."""
     from pipelines.convert.file import convert_file
 
-    if differs := differences(code, fingerprint()):
+    if differs := differences(order.code, fingerprint()):
         raise ClusterError(
-            f"A Dask worker that has joined later runs other code: {differs}. "
-            "Install the same versions there."
+            f"it has joined later and runs other code: {differs}. Install the same versions there."
         )
+    settings, lake = order.settings, order.lake
+    if order.probe not in _probed:
+        try:
+            _probe(settings, lake, order.probe)
+        except (OSError, LakeError) as error:
+            place = lake or settings.staging
+            raise ClusterError(
+                f"it has joined later and does not see {place} "
+                f"as this process does ({first_line(error)})."
+            ) from None
     if lake is None:
-        return convert_file(task, settings)
+        with within_limits(settings.staging):
+            return convert_file(task, settings)
     store = S3Store(lake)
     own = replace(settings, staging=_own_staging(store))
-    private(own.staging)
-    result = convert_file(task, own)
+    with within_limits(own.staging):
+        private(own.staging)
+        result = convert_file(task, own)
     if result.error is None:
         for path in result.folder.iterdir():
             store.publish(path, f"{STAGING}/{result.folder.name}/{path.name}")

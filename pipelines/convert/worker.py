@@ -11,10 +11,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import wait
-from threading import Thread
 from typing import Any, TypeVar
 
 from pipelines import log
@@ -104,7 +105,7 @@ def start_worker(where: log.Log, moved: Any = None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
     parent = multiprocessing.parent_process()
     if parent is not None:
-        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 
 def processor_seconds(size: int) -> float:
@@ -120,10 +121,37 @@ def run_limited(seconds: float, call: Callable[..., R], *arguments: Any) -> R:
         call: what to call.
         *arguments: its arguments.
     """
-    # The default action, not a Python handler, which would wait for the library to return.
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    return call(*arguments)
+    with killed_after(seconds):
+        return call(*arguments)
+
+
+_files = 0
+_counting = threading.Lock()
+
+
+@contextmanager
+def killed_after(seconds: float) -> Generator[None]:
+    """The kernel kills this process if a block takes more processor time.
+
+    Blocks in other threads of the process share the limit: it counts from the start of the latest.
+
+    Args:
+        seconds: of processor time.
+    """
+    global _files
+    if threading.current_thread() is threading.main_thread():
+        # The default action, not a Python handler, which would wait for the library to return.
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    with _counting:
+        _files += 1
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        with _counting:
+            _files -= 1
+            if not _files:
+                signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _end_with(sentinel: int) -> None:

@@ -21,6 +21,8 @@ from servers.moto import moto
 
 from pipelines.catalog.connect import connect
 from pipelines.convert import cluster
+from pipelines.convert.fingerprint import fingerprint
+from pipelines.convert.staged import ConvertSettings
 from pipelines.convert.worker import BYTES_PER_WORKER
 from pipelines.ingest import MouseReport, ingest, prepare
 from pipelines.lake.store import S3Store
@@ -106,6 +108,74 @@ def test_a_file_that_kills_workers_costs_itself_only(sample_bucket: Path, tmp_pa
     (lost,) = [e for r in reports for e in r.quarantined]
     assert str(lost.object_key).endswith(deadly.name)
     assert str(lost.error).startswith(f"file {lost.object_key}: Dask workers died while they read")
+
+
+_FAULTS = r"""
+import functools, sys, threading
+import pipelines.convert.file as file
+
+class Unpicklable(Exception):
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+class Panic(BaseException):
+    pass
+
+class Unreadable:
+    def __reduce__(self):
+        return (eval, ("1 / 0",))
+
+def deeper():
+    return deeper()
+
+def fail(error):
+    raise error
+
+FAULTS = [
+    deeper,
+    lambda: fail(Unpicklable("first line\nsecond line")),
+    lambda: fail(Panic("a library in Rust failed")),
+    lambda: sys.exit(3),
+    Unreadable,
+    lambda: Unpicklable("returned"),
+]
+
+def faulty(convert, task, settings):
+    name = task.object.key.rsplit("/", 1)[1]
+    return FAULTS[NAMES.index(name)]() if name in NAMES else convert(task, settings)
+
+file.convert_file = functools.partial(faulty, file.convert_file)
+"""
+
+
+def test_an_error_that_cannot_be_sent_costs_its_file_only(
+    sample_bucket: Path, tmp_path: Path
+) -> None:
+    """Dask never reports some of them to the process that waits."""
+    names = [experiment_file(sample_bucket, n).name for n in range(6)]
+    preload = tmp_path / "preload.py"
+    preload.write_text(f"NAMES = {names}\n{_FAULTS}")
+    with _cluster(2, preload=[str(preload)]) as made:
+        reports = _ingest(sample_bucket, tmp_path / "lake", made.scheduler_address)
+    lost = {
+        str(e.object_key).rsplit("/", 1)[1]: str(e.error) for r in reports for e in r.quarantined
+    }
+    assert lost.keys() == set(names)
+    for name, said in zip(
+        names,
+        (
+            "RecursionError: maximum recursion depth exceeded",
+            "Unpicklable: first line",
+            "Panic: a library in Rust failed",
+            "SystemExit: 3",
+            "ZeroDivisionError: division by zero",
+            "TypeError: ",
+        ),
+        strict=True,
+    ):
+        assert f"{name}: vblake failed with {said}" in lost[name]
+        assert "\n" not in lost[name]
 
 
 def test_workers_hand_over_in_the_bucket_of_a_lake_in_s3(
@@ -211,6 +281,23 @@ def test_workers_that_do_not_see_the_lake_are_refused(
 
 def _sees_another_folder(*_: object) -> str:
     return "probe-elsewhere"
+
+
+def test_workers_that_join_later_are_asked_the_same(sample_bucket: Path, tmp_path: Path) -> None:
+    request = IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"))
+    task = prepare(request).todo[0]
+    settings = ConvertSettings(request.source, tmp_path, verify_hash=False)
+    for code, text in (
+        (fingerprint(), f"does not see {tmp_path} as this process does (it is not there)."),
+        (fingerprint() | {"numpy": "1.0"}, "runs other code: numpy "),
+    ):
+        order = cluster._Order(settings, None, "probe-of-this-run", code)  # pyright: ignore[reportPrivateUsage]
+        sent = cluster._convert_there(task, order)  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(
+            ClusterError, match=r"^Dask worker on .+: it has joined later and "
+        ) as error:
+            cluster._answer(sent, task, settings)  # pyright: ignore[reportPrivateUsage]
+        assert text in str(error.value)
 
 
 def test_a_scheduler_that_dies_is_one_line(
