@@ -71,7 +71,7 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     Returns:
         MB of Parquet, and seconds of the imports and of the conversion.
     """
-    import pipelines.convert.allocator  # noqa: F401 - as in a worker
+    import pipelines.convert.libraries  # noqa: F401 - as in a worker
     from pipelines.no_pandas import refuse_pandas
 
     refuse_pandas()

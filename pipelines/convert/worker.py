@@ -58,7 +58,7 @@ def worker_process(moved: Any = None) -> ProcessPoolExecutor:
     os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.convert.allocator", "pipelines.convert.file"])
+    context.set_forkserver_preload(["pipelines.convert.libraries", "pipelines.convert.file"])
     executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(), moved))
     # After the executor is made: its semaphores start Python's resource tracker, which unblocks.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
