@@ -21,7 +21,9 @@ INSERT INTO _tables VALUES
     ('licks', 'behavior', 'Licks.', ['mouse_id', 'timestamps'], 'one file per mouse',
      ['mouse_id']),
     ('running_speed', 'behavior', 'Running.', [], 'one file per session',
-     ['mouse_id', 'behavior_session_id']);
+     ['mouse_id', 'behavior_session_id']),
+    ('dff_traces', 'physiology', 'dF/F.', [], 'one file per experiment', ['mouse_id']),
+    ('ophys_timestamps', 'physiology', 'Clock.', [], 'one file per experiment', ['mouse_id']);
 CREATE TABLE _columns (table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR,
     unit VARCHAR, description VARCHAR, alias VARCHAR);
 INSERT INTO _columns VALUES ('licks', 'mouse_id', 1, 'BIGINT', NULL, 'The mouse.', NULL),
@@ -39,9 +41,12 @@ CREATE TABLE behavior_sessions AS FROM (VALUES (7, 70, 71), (8, 80, NULL))
     t(mouse_id, behavior_session_id, ophys_session_id);
 CREATE TABLE ophys_experiments AS SELECT 7 AS mouse_id, 70 AS behavior_session_id,
     71 AS ophys_session_id, 51 AS ophys_experiment_id;
-CREATE TABLE source_files AS FROM (VALUES (7, 70, 51, true, 'ingested', NULL, NULL::STRUCT(
-    "table" VARCHAR, status VARCHAR, rule VARCHAR, expected VARCHAR, found VARCHAR)[]))
-    t(mouse_id, behavior_session_id, ophys_experiment_id, gives_behavior, status, error, tables);
+CREATE TABLE source_files AS FROM (VALUES
+    (7, 70, 51, ['licks', 'running_speed', 'dff_traces', 'ophys_timestamps']),
+    (8, 80, NULL, ['licks'])) t(mouse_id, behavior_session_id, ophys_experiment_id, names)
+    SELECT * EXCLUDE names, true AS gives_behavior, 'ingested' AS status, NULL AS error,
+    [{'table': name, 'status': 'ingested', 'rule': NULL, 'expected': NULL, 'found': NULL}
+     FOR name IN names] AS tables;
 CREATE TABLE _lake AS SELECT '3' AS schema_version;
 """
 

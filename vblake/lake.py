@@ -136,7 +136,9 @@ class Lake(Tables):
 
     def _check_ingested(self, where: str, what: str, option: str) -> None:
         """Raises a LookupError unless the ledger has a file that was ingested."""
-        rows = self.sql(f"SELECT status, error FROM source_files WHERE {where}").fetchall()
+        rows = self._connection.execute(
+            f"SELECT status, error FROM source_files WHERE {where}"
+        ).fetchall()
         if any(status in ("ingested", "partial") for status, _ in rows):
             return
         if rows:

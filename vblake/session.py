@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +39,11 @@ class Session:
         """The tables that have rows of this session, and the ids that select them."""
         own = {"behavior_session_id": [self.behavior_session_id]}
         return dict.fromkeys(self.lake.tables_with("behavior_session_id"), own)
+
+    @cached_property
+    def _of_planes(self) -> list[str]:
+        """The tables that only a session with imaging has."""
+        return self.lake.tables_with("ophys_experiment_id")
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         if name.startswith("_") or name not in self._keys:
@@ -174,19 +178,12 @@ class Session:
         return LookupError(self._why_missing(table) or none)
 
     def _why_missing(self, table: str) -> str | None:
-        """Why a table has no rows here by the ledger; None if it was ingested without any."""
+        """Why a table has no rows here; None if it was ingested without any."""
+        imaged = self._recordings[0].ophys_session_id is not None
+        if not imaged and table in self._of_planes:
+            return f"{self.lake.root} has no {table} of {self._this}: it was not imaged."
         key = {"mouse_id": [self.mouse_id], **self._keys.get(table, {})}
-        outcomes = self.lake.outcomes(table, key)
-        if not outcomes or any(o.status in ("ingested", "absent") for o in outcomes):
-            return None
-        start = f"{self.lake.root} has no {table} of {self._this}: "
-        for held in (o for o in outcomes if o.status == "held_back"):
-            return (
-                f"{start}it was held back by the rule {held.rule} (expected {held.expected}, found "
-                f"{held.found}). `vblake rules` says what the rule protects."
-            )
-        ingest = f"vblake ingest --lake {quote(self.lake.root)} {self._option} --tables {table}"
-        return f"{start}it was not ingested. Use `{ingest}`."
+        return self.lake.why_missing(table, key, f" of {self._this}", f"{self._option} ")
 
     @property
     def _this(self) -> str:
@@ -214,7 +211,7 @@ class Experiment(Session):
     @cached_property
     def _keys(self) -> dict[str, dict[str, list[int]]]:
         own = {"ophys_experiment_id": [self.ophys_experiment_id]}
-        return super()._keys | dict.fromkeys(self.lake.tables_with("ophys_experiment_id"), own)
+        return super()._keys | dict.fromkeys(self._of_planes, own)
 
     @property
     def dff(self) -> xr.DataArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -11,6 +12,7 @@ import polars as pl
 import polars.selectors as cs
 
 from vblake.connection import escaped, literal
+from vblake.emptiness import EmptyTables, empty_tables, why_missing, why_no_rows
 from vblake.files import Files, nearest
 
 SCHEMA_VERSION = "3"
@@ -29,15 +31,6 @@ class Recording(NamedTuple):
     ophys_experiment_id: int | None
 
 
-class Outcome(NamedTuple):
-    """What became of a table of a file: `ingested`, `absent`, `held_back` or `not_requested`."""
-
-    status: str
-    rule: str | None
-    expected: str | None
-    found: str | None
-
-
 class _Column(NamedTuple):
     name: str
     type: str
@@ -46,6 +39,13 @@ class _Column(NamedTuple):
 
 _IDS = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
 """The columns by which rows are selected, from the widest to the narrowest."""
+
+_OPTIONS = {
+    "mouse_id": "--mouse",
+    "behavior_session_id": "--behavior-session",
+    "ophys_experiment_id": "--experiment",
+}
+"""The options of `vblake ingest` that select files by ids."""
 
 _FOLDERS: dict[str, Any] = {"image_set": pl.String, **dict.fromkeys(_IDS, pl.Int64)}
 """The columns by which folders are named, which Polars would otherwise guess the types of."""
@@ -86,6 +86,9 @@ class Tables:
             A DuckDB relation. `.pl()`, `.df()`, `.fetchnumpy()` and `.fetchall()` return its rows;
             printed, it shows the first of them. DuckDB runs the query when it needs rows.
 
+        Warns:
+            UserWarning: the query reads a table that was never ingested into this lake.
+
         Raises:
             duckdb.Error: the query is wrong; DuckDB names similar tables and columns.
             ValueError: the query is not one statement of these types.
@@ -97,6 +100,8 @@ class Tables:
         statements = self._connection.extract_statements(query)
         if [s.type for s in statements if s.type not in _READING] or len(statements) != 1:
             raise ValueError(f"Lake.sql runs one SELECT, DESCRIBE, SHOW or EXPLAIN, not: {query}")
+        for why in why_no_rows(self._connection, self.root, query, self._empty_tables):
+            warnings.warn(why, stacklevel=2)
         return self._connection.sql(query, params=params)
 
     @property
@@ -105,10 +110,10 @@ class Tables:
 
         Example:
             >>> lake.tables["table_name"].to_list()
-            ['licks', 'running_speed']
+            ['licks', 'running_speed', 'dff_traces', 'ophys_timestamps']
         """
         columns = "table_name, subject, description, primary_key"
-        return self.sql(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
+        return self._connection.execute(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
 
     def describe(self, table: str) -> pl.DataFrame:
         """The columns of a table, one per row: name, DuckDB type, unit, description, newer name.
@@ -124,13 +129,13 @@ class Tables:
             [('behavior_session_id', None), ('timestamps', 's')]
         """
         # A parameter instead of the literal would make DuckDB import pandas, which takes 0.3 s.
-        found = self.sql(
+        found = self._connection.execute(
             "SELECT column_name, type, unit, description, alias FROM _columns "
             f"WHERE table_name = {literal(table)} ORDER BY position"
         ).pl()
         if found.is_empty():
             names = "SELECT table_name FROM _columns GROUP BY table_name ORDER BY min(rowid)"
-            known = [name for (name,) in self.sql(names).fetchall()]
+            known = [name for (name,) in self._connection.execute(names).fetchall()]
             raise LookupError(
                 f"{self.root} has no table {table!r}. {nearest(table, known)}{self.schema_note()}"
             )
@@ -143,7 +148,7 @@ class Tables:
             >>> lake.unit("licks", "timestamps")
             's'
         """
-        found = self.sql(
+        found = self._connection.execute(
             f"SELECT unit FROM _columns WHERE table_name = {literal(table)} "
             f"AND column_name = {literal(column)}"
         ).fetchall()
@@ -171,11 +176,12 @@ class Tables:
             ophys_experiment_id: only the rows of this experiment, or of these.
 
         Returns:
-            A lazy frame; without rows where the lake holds nothing of these ids yet.
+            A lazy frame; without rows of those of the ids whose files have none.
 
         Raises:
-            LookupError: the lake has no such table, it is a view, the table has no such column, or
-                the release has no such session or experiment.
+            LookupError: the lake has no such table, it is a view, the table has no such column, the
+                release has no such session or experiment, or the table was not ingested or held
+                back for all of them.
 
         Example:
             >>> lake.scan("licks", mouse_id=7).select("timestamps").collect().rows()
@@ -185,7 +191,25 @@ class Tables:
         ids = {n: _as_list(v) for n, v in zip(_IDS, given, strict=True) if v is not None}
         self._check_columns(table, ids)
         recordings = self.recordings(ids) if ids else []
+        if why := self._why_empty(table, ids, recordings):
+            raise LookupError(why)
         return self.scan_recordings(table, ids, recordings)
+
+    def _why_empty(
+        self, table: str, ids: dict[str, list[int]], recordings: list[Recording]
+    ) -> str | None:
+        """Why none of the ids has rows of a table; None if one has, or has none in its file."""
+        if not ids:
+            return None if self.files.paths(table) else self.why_missing(table, {})
+        if not recordings:
+            return None  # ids that do not belong together
+        whose = " and ".join(f"{name} {_few(wanted)}" for name, wanted in ids.items())
+        mice = sorted({r.mouse_id for r in recordings})
+        sessions = sorted({r.behavior_session_id for r in recordings})
+        selecting = ids if ids.keys() & _OPTIONS.keys() else {"behavior_session_id": sessions}
+        options = (f"{_OPTIONS[n]} {v} " for n in selecting if n in _OPTIONS for v in selecting[n])
+        # With the mice, only their part of the ledger is read.
+        return self.why_missing(table, {"mouse_id": mice} | ids, f" of {whose}", "".join(options))
 
     def scan_recordings(
         self, table: str, ids: dict[str, list[int]], recordings: list[Recording]
@@ -204,7 +228,7 @@ class Tables:
             )
         else:
             typed = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in columns)
-            none = self.sql(f"SELECT {typed} LIMIT 0").pl()
+            none = self._connection.execute(f"SELECT {typed} LIMIT 0").pl()
             # Dates are labelled UTC in the files, and not in SQL.
             frame = none.lazy().with_columns(cs.datetime().dt.replace_time_zone("UTC"))
         for name, wanted in ids.items():
@@ -212,10 +236,14 @@ class Tables:
         return frame.select(*names, *(pl.col(c.name).alias(c.alias) for c in columns if c.alias))
 
     @cached_property
+    def _empty_tables(self) -> EmptyTables:
+        return empty_tables(self._connection)
+
+    @cached_property
     def _columns(self) -> dict[str, list[_Column]]:
         """The columns of each table that has files, in order."""
         columns: dict[str, list[_Column]] = {}
-        for table, *facts in self.sql(
+        for table, *facts in self._connection.execute(
             "SELECT table_name, column_name, type, alias FROM _columns "
             "JOIN _tables USING (table_name) WHERE storage <> 'view' ORDER BY position"
         ).fetchall():
@@ -232,7 +260,9 @@ class Tables:
         """
         if note := self.schema_note():
             raise LookupError(f"{self.root} can only be read with Lake.sql.{note}")
-        return dict(self.sql("SELECT table_name, partition_columns FROM _tables").fetchall())
+        return dict(
+            self._connection.execute("SELECT table_name, partition_columns FROM _tables").fetchall()
+        )
 
     def tables_with(self, id_column: str) -> list[str]:
         """The tables that have a column of ids."""
@@ -280,7 +310,7 @@ class Tables:
             "FROM behavior_sessions b LEFT JOIN ophys_experiments e USING (behavior_session_id))"
         )
         where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
-        rows = self.sql(f"SELECT * FROM {source} WHERE {where}").fetchall()
+        rows = self._connection.execute(f"SELECT * FROM {source} WHERE {where}").fetchall()
         found = [Recording(*row) for row in rows]
         for name, wanted in ids.items():
             for value in sorted(set(wanted) - {getattr(r, name) for r in found}):
@@ -289,29 +319,37 @@ class Tables:
         return found
 
     def _check_known(self, name: str, value: int, source: str) -> None:
-        known = self.sql(
+        known = self._connection.execute(
             f"SELECT DISTINCT {name} FROM {source} WHERE {name} IS NOT NULL ORDER BY 1"
         ).fetchall()
         if (value,) not in known:
             near = nearest(str(value), [str(known_id) for (known_id,) in known])
             for other in _IDS:
-                if self.sql(f"SELECT 1 FROM {source} WHERE {other} = {value} LIMIT 1").fetchall():
+                if self._connection.execute(
+                    f"SELECT 1 FROM {source} WHERE {other} = {value} LIMIT 1"
+                ).fetchall():
                     near = f"It has it as {other}."
             raise LookupError(f"The release in {self.root} has no {name} {value}. {near}")
 
-    def outcomes(self, table: str, ids: dict[str, list[int]]) -> list[Outcome]:
-        """What the ledger says of a table in each file that was read for these ids."""
+    def why_missing(
+        self, table: str, ids: dict[str, list[int]], whose: str = "", option: str = ""
+    ) -> str | None:
+        """Why a table has no rows of these ids; None if it was ingested without any.
+
+        Args:
+            table: the table.
+            ids: columns and values; none of them stands for the whole lake.
+            whose: whose rows, e.g. ` of experiment 951980471`.
+            option: what selects them in `vblake ingest`.
+        """
+        if table == "source_files" or self._partitions[table][:1] != ["mouse_id"]:
+            return None  # no file is read for it alone
         where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
-        rows = self.sql(
-            "SELECT t.status, t.rule, t.expected, t.found "
-            f"FROM (SELECT unnest(tables) AS t FROM source_files WHERE {where}) "
-            f'WHERE t."table" = {literal(table)}'
-        ).fetchall()
-        return [Outcome(*row) for row in rows]
+        return why_missing(self._connection, self.root, table, where or "true", whose, option)
 
     def schema_note(self) -> str:
         """What to add to an error if this version of vblake knows other tables and columns."""
-        ((version,),) = self.sql("SELECT schema_version FROM _lake").fetchall()
+        ((version,),) = self._connection.execute("SELECT schema_version FROM _lake").fetchall()
         if version == SCHEMA_VERSION:
             return ""
         start = f" The lake has schema version {version}, of"
@@ -343,6 +381,10 @@ def _scan_by_ranges(remote: Any, paths: list[str], folders: dict[str, Any]) -> p
 
 def _as_list(ids: Ids) -> list[int]:
     return sorted({int(i) for i in ids}) if isinstance(ids, Iterable) else [int(ids)]
+
+
+def _few(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
 def _numbers(ids: list[int]) -> str:

@@ -181,9 +181,10 @@ def _query(
 ) -> int:
     import duckdb
 
-    from pipelines.catalog.connect import connect_restricted
+    from pipelines.catalog.connect import connect_restricted, lake_files
     from pipelines.catalog.read_only_sql import checked_query
     from pipelines.cli.results import explained
+    from vblake.emptiness import empty_tables, why_no_rows
 
     with connect_restricted(lake, output=output) as con:
         opened.append(con)
@@ -194,12 +195,16 @@ def _query(
                 "Leave out --format and --output."
             )
         try:
-            return _write(con, query, chosen, output, rows)
+            written = _write(con, query, chosen, output, rows)
         except duckdb.Error as error:
             failed_output = isinstance(error, duckdb.IOException) and str(output) in str(error)
             if output is not None and failed_output:
                 raise UsageError(f"{explained(error)}. Give another --output.") from None
             raise _explained(error, lake) from None
+        if not query.explain:
+            for why in why_no_rows(con, lake_files(lake).root, query.sql, empty_tables(con)):
+                say(f"note: {why}", err=True)
+        return written
 
 
 def _write(

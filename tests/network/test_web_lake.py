@@ -38,8 +38,10 @@ def address(server: S3Server) -> str:
 
 def test_a_lake_on_a_web_server_equals_a_local_one(sample_lake: Path, address: str) -> None:
     with vblake.open(address) as there, vblake.open(sample_lake) as here:
-        for table in TABLES:
+        for table in (t for t in TABLES if (sample_lake / t).is_dir()):
             assert there.scan(table).collect().equals(here.scan(table).collect()), table
+        with pytest.raises(LookupError, match=r"no roi_masks: it was not ingested where the lake"):
+            there.scan("roi_masks")
         query = "SELECT * FROM annotated_presentations ORDER BY ALL LIMIT 100"
         assert there.sql(query).fetchall() == here.sql(query).fetchall()
         one = here.scan("dff_traces").first().collect()["ophys_experiment_id"].item()

@@ -163,3 +163,13 @@ def test_a_plan(lake: Path, statement: str, kind: str, part: str) -> None:
     assert refusal("sql", "--lake", lake, "--format", "csv", statement) == (
         f"error: {kind} returns a plan to read, not rows for csv. Leave out --format and --output."
     )
+
+
+def test_a_table_that_was_never_ingested_is_named(lake: Path) -> None:
+    query = "SELECT count(*) AS n FROM neuropil_traces_long"
+    done = run("sql", "--lake", lake, "--format", "csv", query)
+    assert (done.exit_code, done.stdout) == (0, "n\n0\n")
+    assert " ".join(done.stderr.split()) == (
+        f"note: {lake} has no neuropil_traces: it was not ingested. "
+        f"Use `vblake ingest --lake {lake} --tables neuropil_traces`."
+    )
