@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-unit test-allensdk soak lint format types docs audit clean
+.PHONY: help setup demo test test-unit test-allensdk test-bi soak lint format types docs audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,15 @@ test-unit: $(READY) ## The unit tests, in less than a minute
 
 test-allensdk: $(READY) .venv-allensdk/.ready ## vblake.sdk beside AllenSDK, in an environment with Python 3.11
 	VBLAKE_ALLENSDK_PYTHON=.venv-allensdk/bin/python $(BIN)/python -m pytest tests/process/test_sdk_reference.py
+
+.venv-bi/.ready:
+	$(PYTHON) -m venv .venv-bi
+	.venv-bi/bin/pip install --quiet --disable-pip-version-check 'duckdb==1.5.6' 'duckdb-sqlalchemy==1.5.6.5' \
+	  'sqlalchemy==2.1.9' 'ibis-framework[duckdb]==12.0.0' 'pandas==3.1.1'
+	@touch $@
+
+test-bi: $(READY) .venv-bi/.ready ## The BI views through SQLAlchemy and ibis, in an environment of their own
+	VBLAKE_BI_PYTHON=.venv-bi/bin/python $(BIN)/python -m pytest -q tests/process/test_bi.py
 
 soak: $(READY) ## The fault tests with their full number of cases (SEED=n for others); prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest tests/fault --soak --seed $(or $(SEED),0)

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.attributes import BEHAVIOR_SESSION, OPHYS_EXPERIMENT, Attribute
+from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.known_defects import KNOWN, KnownDefect
 from schemas.layout import relative_path
 from schemas.model import Column, ForeignKey, Subject, Table
@@ -113,6 +114,14 @@ _VIEWS = """\
 ## Views
 
 The catalog has these views beside one view per table. `vblake describe VIEW` lists their columns.
+"""
+
+
+_BI_VIEWS = """\
+## Views for charts
+
+The schema `bi` of the catalog has views without lists, each row with its session's labels. Their
+columns have comments: `DESCRIBE bi.trials`.
 """
 
 
@@ -342,12 +351,16 @@ def _attributes() -> str:
 
 
 def _views() -> str:
-    rows = [
-        (_code(v.name), _code(", ".join(v.primary_key)), _cell(v.description))
-        for v in VIEWS.values()
-    ]
     header = ("view", "primary key", "description")
-    return "\n".join((_VIEWS, _markdown_table(header, rows)))
+    views = ((_VIEWS, "", VIEWS), (_BI_VIEWS, f"{BI_SCHEMA}.", BI_VIEWS))
+    sections: list[str] = []
+    for introduction, schema, declared in views:
+        rows = [
+            (_code(schema + v.name), _code(", ".join(v.primary_key)), _cell(v.description))
+            for v in declared.values()
+        ]
+        sections += [introduction, _markdown_table(header, rows)]
+    return "\n".join(sections)
 
 
 def dictionary_markdown() -> str:

@@ -23,6 +23,7 @@ from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
 from pipelines.sql_text import identifier, literal, table_source, values
 from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
+from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
 from schemas.views import STORAGE, VIEWS, View, joined_on
@@ -47,7 +48,7 @@ def _table_view(table: Table, root: str, *, has_files: bool) -> Iterator[str]:
     yield from _commented_view(table, f"SELECT {columns} FROM {source}")
 
 
-def _commented_view(declared: Table | View, query: str) -> Iterator[str]:
+def _commented_view(declared: Table | View, query: str, schema: str = "main") -> Iterator[str]:
     """A view with the declared columns, then the aliases of newer releases."""
     aliased = [c for c in declared if c.alias]
     comments = {c.name: c.comment for c in declared}
@@ -55,7 +56,7 @@ def _commented_view(declared: Table | View, query: str) -> Iterator[str]:
     if aliased:
         aliases = (f"{identifier(c.name)} AS {identifier(str(c.alias))}" for c in aliased)
         query = f"SELECT *, {', '.join(aliases)} FROM ({query})"
-    view = identifier(declared.name)
+    view = f"{schema}.{identifier(declared.name)}"
     yield f"CREATE VIEW {view} AS {query}"
     yield f"COMMENT ON VIEW {view} IS {literal(declared.description)}"
     for column, comment in comments.items():
@@ -173,6 +174,9 @@ def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
         yield from _table_view(table, root, has_files=bool(listed[table.name]))
     for view in VIEWS.values():
         yield from _commented_view(view, view.query)
+    yield f"CREATE SCHEMA {BI_SCHEMA}"
+    for view in BI_VIEWS.values():
+        yield from _commented_view(view, view.query, BI_SCHEMA)
     for macro in MACROS.values():
         yield from _macro(macro)
     yield from _declarations()

@@ -37,11 +37,11 @@ def relocated(store: Store, catalog: bytes, *, below: str = "", files: str = "")
         con.execute("USE moved")
         views = con.execute(
             "SELECT view_name, sql, comment FROM duckdb_views() "
-            "WHERE database_name = 'moved' AND NOT internal"
+            "WHERE database_name = 'moved' AND schema_name = 'main' AND NOT internal"
         ).fetchall()
         comments = con.execute(
             "SELECT table_name, column_name, comment FROM duckdb_columns() "
-            "WHERE database_name = 'moved' AND comment IS NOT NULL"
+            "WHERE database_name = 'moved' AND schema_name = 'main' AND comment IS NOT NULL"
         ).fetchall()
         con.execute("BEGIN")
         replaced = {name for name, sql, _ in views if _PLACE.search(sql)}

@@ -20,6 +20,7 @@ from pipelines.catalog.macros import MACROS
 from pipelines.lake.store import LocalStore
 from pipelines.nwb.performance import dprime, rolling_rate
 from schemas import TABLES
+from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.casts import NDArray
 from schemas.views import VIEWS
 
@@ -172,18 +173,35 @@ def test_any_two_tables_join_without_an_ambiguous_id(con: duckdb.DuckDBPyConnect
 def test_a_view_has_the_declared_columns_each_with_a_comment(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    columns = "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ? "
-    for view in VIEWS.values():
-        found = con.execute(columns + "ORDER BY column_index", [view.name]).fetchall()
+    columns = (
+        "SELECT column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE schema_name = ? AND table_name = ? ORDER BY column_index"
+    )
+    views = (*(("main", v) for v in VIEWS.values()), *((BI_SCHEMA, v) for v in BI_VIEWS.values()))
+    for schema, view in views:
+        found = con.execute(columns, [schema, view.name]).fetchall()
         aliased = [c for c in view if c.alias]
         assert found == [
             *((c.name, c.type.value, c.comment) for c in view),
             *((c.alias, c.type.value, f"Newer name of {c.name}. {c.comment}") for c in aliased),
         ], view.name
-        assert con.execute(f"FROM {view.name}").fetchall() is not None
-    views = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
-    comments = dict(con.execute(views).fetchall())
+        assert con.execute(f"FROM {schema}.{view.name}").fetchall() is not None
+    listed = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name = ?"
+    comments = dict(con.execute(listed, ["main"]).fetchall())
     assert comments == {d.name: d.description for d in (*TABLES.values(), *VIEWS.values())}
+    assert dict(con.execute(listed, [BI_SCHEMA]).fetchall()) == {
+        name: view.description for name, view in BI_VIEWS.items()
+    }
+
+
+def test_views_for_charts_have_no_lists_and_a_row_per_row_of_their_table(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    assert not [(v.name, c.name) for v in BI_VIEWS.values() for c in v if c.type.is_list]
+    for view, of in {"trials": "trials", "cells": "cells", "running": "running_speed"}.items():
+        counts = f"SELECT (SELECT count(*) FROM bi.{view}), (SELECT count(*) FROM {of})"
+        seen, expected = con.execute(counts).fetchall()[0]
+        assert seen == expected > 0, view
 
 
 def test_tables_and_views_are_listed(con: duckdb.DuckDBPyConnection) -> None:
