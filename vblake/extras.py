@@ -6,6 +6,7 @@ Some only a part of vblake needs, installed with e.g. `pip install "vblake[sdk]"
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -20,8 +21,22 @@ def import_extra(name: str, extra: str = "sdk") -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        message = f'This needs {name}. Install it with: pip install "vblake[{extra}]"'
-        raise ModuleNotFoundError(message, name=name) from None
+        raise _missing(name, extra) from None
+
+
+def check_extra(name: str, extra: str) -> None:
+    """Makes sure that a package is installed that takes long to import and may not be needed.
+
+    Raises:
+        ModuleNotFoundError: it is not; the message says how to install it.
+    """
+    if find_spec(name) is None:
+        raise _missing(name, extra)
+
+
+def _missing(name: str, extra: str) -> ModuleNotFoundError:
+    message = f'This needs {name}. Install it with: pip install "vblake[{extra}]"'
+    return ModuleNotFoundError(message, name=name)
 
 
 def pyarrow_problem() -> str | None:

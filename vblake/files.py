@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from vblake.extras import import_extra
+from vblake.extras import check_extra, import_extra
 
 if TYPE_CHECKING:
     from vblake.bucket import BucketFiles
@@ -130,8 +130,9 @@ def s3_file_system(error: type[Exception] | None = None) -> BucketFiles:
     Raises:
         ModuleNotFoundError: a package of the extra `s3` is not installed.
     """
-    for package in ("obstore", "boto3", "fsspec"):
+    for package in ("obstore", "fsspec"):
         import_extra(package, "s3")
+    check_extra("boto3", "s3")
     from vblake.bucket import BucketFiles, S3Error
 
     return BucketFiles(error or S3Error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,43 @@ def test_endpoint_and_region_come_from_environment_and_profile(
     assert find_settings().region == "us-west-1"
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     assert find_settings().endpoint_url is None
+
+
+def test_of_the_environment_alone_comes_what_botocore_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_DEFAULT_REGION": "us-west-1",
+        "AWS_ENDPOINT_URL": "https://lab.example",
+    }
+
+    def found() -> tuple[object, ...]:
+        settings = find_settings()
+        assert settings.credentials is not None
+        signs = settings.credentials()
+        return (
+            settings.endpoint_url,
+            settings.region,
+            signs["access_key_id"],
+            signs.get("secret_access_key"),
+            signs.get("token"),
+        )
+
+    (tmp_path / "config").write_text("")  # makes botocore look
+    (tmp_path / "credentials").unlink()
+    with_botocore: list[tuple[object, ...]] = []
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+        if "AWS_SECRET_ACCESS_KEY" in os.environ:
+            with_botocore.append(found())
+    (tmp_path / "config").unlink()
+    monkeypatch.setitem(sys.modules, "botocore.session", None)  # takes 0.14 s to be imported
+    for expected in reversed(with_botocore):
+        assert found() == expected
+        monkeypatch.delenv([name for name in environment if name in os.environ][-1])
 
 
 def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
