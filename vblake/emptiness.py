@@ -24,7 +24,7 @@ def empty_tables(connection: duckdb.DuckDBPyConnection) -> EmptyTables:
     rows = connection.execute(
         "SELECT v.view_name, v.sql, t.storage = 'view', coalesce(len(t.partition_columns), 0) > 0 "
         "FROM duckdb_views() v JOIN _tables t ON t.table_name = v.view_name "
-        "WHERE v.database_name = current_database() ORDER BY v.view_oid"
+        "WHERE v.database_name = current_database() AND v.schema_name = 'main' ORDER BY v.view_oid"
     ).fetchall()
     # The project tables are not ingested: a release has them or not.
     empty: EmptyTables = {
