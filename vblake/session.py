@@ -170,7 +170,7 @@ class Session:
         rows = self.table(table)
         if rows.is_empty():
             raise self._missing(table)
-        return rows[column].explode().to_numpy(writable=True)
+        return rows[column].item().to_numpy(writable=True)
 
     def _missing(self, table: str) -> LookupError:
         """The error for what has no rows here."""
@@ -329,7 +329,7 @@ class Experiment(Session):
         if found.is_empty():
             raise self._missing("projections")
         row = found.drop("pixels").row(0, named=True)
-        pixels = found["pixels"].explode().to_numpy().reshape(row["height"], row["width"])
+        pixels = found["pixels"].item().to_numpy().reshape(row["height"], row["width"])
         return pixels, (row["spacing_x"], row["spacing_y"])
 
     def _image(self, name: str) -> xr.DataArray:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vblake.files import Files, find_files, nearest
-from vblake.lists import Array, items, read_matrix
+from vblake.lists import Array, items, read_matrices
 
 TRACES = {
     "dff": ("dff_traces", "dff"),
@@ -121,7 +121,7 @@ def read_experiment_traces(
     )
     timestamps = items(clock.read(["timestamps"]).column("timestamps"))
     ids = file.read(["cell_roi_id", "cell_specimen_id"])
-    values = read_matrix(files, path, name)
+    (values,) = read_matrices(files, path, name)
     units = (file.schema_arrow.field(name).metadata or {}).get(b"unit")
     return Traces(
         ids.column("cell_roi_id").to_numpy(),

@@ -32,8 +32,10 @@ def to_pandas(rows: pl.DataFrame, frame: Frame) -> pd.DataFrame:
         return pd.DataFrame({name: pd.Series([], index, frame.empty) for name in names})
     values = rows.select([f.expression for f in fields])
     arrays = {f.name: _column(values[f.name], f.kind) for f in fields}
-    # Series of one index are put together as they are, and those of objects stay such.
-    return pd.DataFrame({n: pd.Series(arrays[n], index, arrays[n].dtype) for n in names})
+    # Series of one index are put together as they are, and those of objects stay such. No array has
+    # another owner, so none is copied.
+    series = {n: pd.Series(arrays[n], index, arrays[n].dtype, copy=False) for n in names}
+    return pd.DataFrame(series, copy=False)
 
 
 def _absent(rows: pl.DataFrame, field: Field) -> bool:
@@ -53,18 +55,18 @@ def _index(rows: pl.DataFrame, frame: Frame) -> Any:
 
 
 def _column(values: pl.Series, kind: Kind) -> Any:
-    """A column as pandas holds it: a NumPy or an extension array."""
+    """A column as pandas holds it: a NumPy or an extension array, which shares no memory."""
     missing = values.is_null().to_numpy() if values.null_count() else None
     match kind:
         case Kind.INT if missing is not None:
-            return values.cast(pl.Float64).to_numpy()
+            return values.cast(pl.Float64).to_numpy(writable=True)
         case Kind.INT:
             return _whole(values)
         case Kind.BOOL if missing is not None:
             filled = values.fill_null(value=False).to_numpy()
             return pd.arrays.BooleanArray(filled.copy(), missing.copy())
         case Kind.FLOAT | Kind.BOOL:
-            return values.to_numpy()
+            return values.to_numpy(writable=True)
         case Kind.NULLABLE_INT:
             mask = np.zeros(len(values), np.bool_) if missing is None else missing.copy()
             return pd.arrays.IntegerArray(values.fill_null(0).to_numpy().copy(), mask)
@@ -84,7 +86,7 @@ def _column(values: pl.Series, kind: Kind) -> Any:
 
 def _whole(values: pl.Series) -> Array:
     """Integers; whole numbers that the lake has as floats become integers, others stay floats."""
-    array = values.to_numpy()
+    array = values.to_numpy(writable=True)
     if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
         return array.astype(np.int64)
     return array
