@@ -14,8 +14,8 @@ from pipelines.cli.options import WEEKLY
     if SETTINGS.schedule
     else dg.DefaultScheduleStatus.STOPPED,
     description="Brings the lake up to date: every mouse of the release that VBLAKE_RELEASE names, "
-    "the newest if it names none. A run waits until other runs and commands have finished. The "
-    "times are those of VBLAKE_SCHEDULE, a cron expression in UTC.",
+    "or else of the release that the lake follows. A run waits until other runs and commands have "
+    "finished. The times are those of VBLAKE_SCHEDULE, a cron expression in UTC.",
 )
 def update() -> dg.RunRequest:
     """All mice of the release. Files already in the lake are not read again."""

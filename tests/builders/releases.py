@@ -6,7 +6,7 @@ import ast
 import csv
 import io
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def write_release(
     without: Collection[int] = (),
     mice: Collection[int] | None = None,
     base: str = "1.1.0",
+    edit: Callable[[dict[str, list[Row]]], object] = lambda _: None,
 ) -> None:
     """Writes a release like another one of the same bucket, in a folder.
 
@@ -37,10 +38,12 @@ def write_release(
         without: ids of behaviour files and experiments that it lacks, and their rows with them.
         mice: the only ones that it has; all by default.
         base: the release to start from.
+        edit: changes the rows of its tables, by their names in the manifest.
     """
     manifest = json.loads((bucket / manifest_key(base)).read_text())
     tables = {name: _rows(bucket, entry) for name, entry in manifest["metadata_files"].items()}
     tables = _without(tables, {str(n) for n in without}, mice)
+    edit(tables)
     files = {
         row["file_id"].removesuffix(".0") for n in (_BEHAVIOR, _EXPERIMENTS) for row in tables[n]
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from builders.fixtures import Ingest
 from builders.lakes import query
 from builders.mini import mini_bucket
 from builders.violations import VIOLATIONS, ids, violation_bucket
+from moto.moto_api import recorder
 from servers.moto import moto
 from servers.s3 import BUCKET, Fault, S3Server
 
@@ -254,7 +256,10 @@ def test_a_server_that_ignores_conditions_is_refused(
         pass
 
 
-def test_a_lake_in_s3_is_upgraded_and_rolled_back(s3: str, tmp_path: Path) -> None:
+def test_a_lake_in_s3_is_upgraded_and_rolled_back(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where moto keeps its recording
     lake, source = f"{s3}/upgraded", SourceSpec(str(tmp_path / "bucket"))
     first, second = mini_bucket(), mini_bucket()
     first.write(tmp_path / "bucket")
@@ -271,7 +276,14 @@ def test_a_lake_in_s3_is_upgraded_and_rolled_back(s3: str, tmp_path: Path) -> No
     prepared = prepare(IngestRequest(source, lake, workers=0))
     assert prepared.upgrade is not None
     assert (len(prepared.upgrade.kept), len(prepared.upgrade.gone), prepared.todo) == (1, 1, ())
+    recorder.start_recording()
     ingest(prepared)
+    recorder.stop_recording()
+    requests = [json.loads(line) for line in recorder.download_recording().splitlines()]
+    of_traces = [r for r in requests if r["url"].endswith("/dff_traces.parquet")]
+    writes = [r["headers"] for r in of_traces if r["method"] == "PUT"]
+    assert len(writes) == len([h for h in writes if "X-Amz-Copy-Source" in h]) == 2
+    assert len(of_traces) - len([r for r in of_traces if r["method"] == "GET"]) == 4
     after = _rows(lake)
     assert after["trials"] < before["trials"]
     assert after["dff_traces"] == before["dff_traces"]
