@@ -39,6 +39,8 @@ BACKFILL = """mutation($b: LaunchBackfillParams!) {
   launched: launchPartitionBackfill(backfillParams: $b) { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 BACKFILL_STATUS = """query($id: String!) { found: partitionBackfillOrError(backfillId: $id)
   { ... on PartitionBackfill { status runs { runId } } } }"""
+RELOAD = """mutation($name: String!) { launched: reloadRepositoryLocation(repositoryLocationName: $name) { __typename
+  ... on WorkspaceLocationEntry { loadStatus locationOrLoadError { __typename } } } }"""
 STATUS = "query($id: ID!) { found: runOrError(runId: $id) { ... on Run { status } } }"
 REEXECUTE = """mutation($p: ReexecutionParams!) { launched: launchRunReexecution(reexecutionParams: $p)
   { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
@@ -144,13 +146,20 @@ class Ui:
         wanted = {"parentRunId": run, "strategy": strategy}
         return self.succeeds(self.launched(REEXECUTE, p=wanted))
 
-    def backfill(self, tables: list[str], mice: list[str]) -> list[dict[str, Any]]:
-        """Launches a backfill and waits until it has succeeded; returns its runs."""
+    def launch_backfill(self, tables: list[str], mice: list[str]) -> str:
+        """Launches a backfill; returns its id once it has launched runs."""
         wanted = {"assetSelection": [{"path": [name]} for name in tables], "partitionNames": mice}
-        backfill = self.ask(BACKFILL, b=wanted)["backfillId"]
+        backfill: str = self.ask(BACKFILL, b=wanted)["backfillId"]
+        until(lambda: self.ask(BACKFILL_STATUS, id=backfill)["runs"])
+        return backfill
+
+    def backfilled(self, backfill: str, table: str) -> list[list[str]]:
+        """Waits until a backfill has succeeded; returns the mice of a table in each of its runs."""
         ended = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
         assert until(lambda: self.ends(BACKFILL_STATUS, backfill, ended)) == "COMPLETED_SUCCESS"
-        return self.ask(BACKFILL_STATUS, id=backfill)["runs"]
+        runs = [run["runId"] for run in self.ask(BACKFILL_STATUS, id=backfill)["runs"]]
+        mice = [[m for name, m in self.numbers(run) if name == table and m] for run in runs]
+        return sorted(sorted(found) for found in mice if found)
 
     def tables(self) -> dict[str, list[str]]:
         """The names of the checks of each asset."""
@@ -231,10 +240,13 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture(scope="module")
-def environment(hook: Hook) -> dict[str, str]:
+def environment(hook: Hook, home: Path) -> dict[str, str]:
     code = str(Path(__file__).parents[2])  # Dagster imports it from another working directory
     environment = os.environ | {"PYTHONPATH": code, "VBLAKE_WEBHOOK": hook.address}
     environment.pop("DAGSTER_HOME", None)
+    settings = home / "vblake.toml"
+    settings.touch()
+    environment["VBLAKE_CONFIG"] = str(settings)
     return environment
 
 
@@ -289,19 +301,24 @@ def test_one_table_of_one_mouse(ui: Ui, home: Path) -> None:
     assert (home / "lake/_dagster/history").is_dir()
 
 
-def test_all_tables_of_one_mouse_then_of_all_mice(ui: Ui) -> None:
+def test_all_tables_of_one_mouse_then_of_all_mice_in_one_run_and_in_runs_of_one(
+    ui: Ui, home: Path
+) -> None:
     mice, _ = ui.partitions("trials")
     mouse, tables = mice[0], ui.tables()
     run = ui.run(list(tables), mouse=mouse)
     evaluated = ui.checks(run)
     assert set(evaluated) == {(t, check) for t, checks in tables.items() for check in checks}
     assert all(evaluated.values())
-    for table in set(tables) - {"catalog"} - {t for t in tables if t.endswith("sessions")}:
-        if ui.partitions(table)[0]:
-            assert mouse in ui.partitions(table)[1], table
-    runs = [ui.numbers(run["runId"]) for run in ui.backfill(list(tables), mice)]
-    (of_files,) = [numbers for numbers in runs if ("licks", mouse) in numbers]
-    assert {m for table, m in of_files if table == "licks"} == {*mice}, "one run for all mice"
+    of_mice = {table for table in tables if "complete" in tables[table]}
+    assert {table for table, marked in ui.numbers(run) if marked == mouse} >= of_mice
+    in_one = ui.launch_backfill(sorted(of_mice), mice)
+    (home / "vblake.toml").write_text("[ui]\nmice_per_run = 1\n")
+    reloaded = ui.ask(RELOAD, name=REPOSITORY["repositoryLocationName"])
+    assert reloaded["locationOrLoadError"]["__typename"] == "RepositoryLocation", reloaded
+    apart = ui.launch_backfill(["licks"], mice)
+    assert ui.backfilled(in_one, "licks") == [mice]
+    assert ui.backfilled(apart, "licks") == [[mouse] for mouse in mice]
     assert ui.partitions("licks") == (mice, mice)
 
 
