@@ -6,14 +6,20 @@
 repeats one of the template's under ids of its own: the project's writer writes the tables of a
 project or mouse, and the files of a session or plane are hard links to the template's, so that
 hundreds of gigabytes take no space. Takes a few minutes and 2 GB.
+
+With `--bucket`, the files of a session or plane are written, too, so that `vblake verify` finds
+nothing wrong, and a bucket is made whose release the lake has ingested (its NWB files are empty).
+The template should then be of small files. Takes six minutes and 2 GB.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,9 +33,14 @@ from pipelines.catalog.build import build_catalog
 from pipelines.lake.marker import Marker, create_lake
 from pipelines.lake.store import LocalStore
 from pipelines.lake.writer import write_table
+from pipelines.release.manifest import Release, load_release
+from pipelines.release.project_tables import MANIFEST_NAMES
+from pipelines.sample.manifest import PROJECT, write_manifest
+from pipelines.source.base import SourceSpec
+from pipelines.source.folder import FolderSource
 from schemas import TABLES, Table
 from schemas.arrow import file_schema
-from schemas.layout import relative_path
+from schemas.layout import MARKER, relative_path
 from schemas.model import Storage
 
 RELEASE = "1.1.0"
@@ -63,16 +74,20 @@ class Copy:
         return self.ids[name]
 
 
+def _file_of(lake: Path, table: Table, ids: Ids) -> Path:
+    """The file of a table that has the rows of a session or plane."""
+    return lake / relative_path(table, **{name: ids[name] for name in _BY_FILE})
+
+
 def _template_ids(template: Path) -> tuple[Ids, list[Ids]]:
     """A session without imaging, and the planes of the template, the largest first."""
     ledger = pq.read_table(next(template.glob("source_files/*/*.parquet"))).to_pylist()
     (mouse,) = [int(p.name.split("=")[1]) for p in template.glob("source_files/*")]
-    rows: list[Ids] = [
-        {"mouse_id": mouse} | {k: row[k] for k in _BY_FILE - {"mouse_id"}} for row in ledger
-    ]
+    names = _BY_FILE - {"mouse_id"} | {"gives_behavior"}
+    rows: list[Ids] = [{"mouse_id": mouse} | {k: row[k] for k in names} for row in ledger]
     planes = sorted(
-        (row for row in rows if row["ophys_experiment_id"]),
-        key=lambda r: (template / relative_path(TABLES["dff_traces"], **r)).stat().st_size,
+        (row for row in rows if row["ophys_experiment_id"] and row["gives_behavior"]),
+        key=lambda r: _file_of(template, TABLES["dff_traces"], r).stat().st_size,
     )
     return next(r for r in rows if not r["ophys_experiment_id"]), planes[::-1]
 
@@ -114,12 +129,23 @@ def copies_of(template: Path, mouse: int, mice: int, sessions: int) -> Iterator[
         ]
 
 
-def _renamed(rows: pa.Table, copy: Copy) -> pa.Table:
-    """Rows of the template with the ids of the copy."""
+def _renamed(rows: pa.Table, copy: Copy, facts: Mapping[str, Any], *, cells: bool) -> pa.Table:
+    """Rows of the template with the ids of the copy.
+
+    Args:
+        rows: of the template.
+        copy: whose rows they become.
+        facts: values of further columns.
+        cells: whether ROIs get ids of their own. Linked files have the template's.
+    """
     for name in rows.column_names:
         values: Any = None
         if name in _BY_FILE or name == "file_key":
             values = pa.repeat(pa.scalar(copy.values(name), pa.int64()), rows.num_rows)
+        elif name in facts:
+            values = pa.repeat(pa.scalar(facts[name]), rows.num_rows)
+        elif name == "cell_roi_id" and cells:
+            values = pc.add(rows[name], (copy.ids["ophys_experiment_id"] or 0) << 31)
         elif name == "cell_specimen_id":  # the cells of a container are the same
             values = pc.add(rows[name], 100_000 * copy.more["ophys_container_id"])
         if values is not None:
@@ -131,8 +157,9 @@ def _renamed(rows: pa.Table, copy: Copy) -> pa.Table:
 class _Maker:
     """Writes the tables of a lake, table by table, from those of the template."""
 
-    def __init__(self, template: Path, store: LocalStore) -> None:
-        self._template, self._store = template, store
+    def __init__(self, template: Path, store: LocalStore, *, own_files: bool) -> None:
+        self._template, self._store, self._own_files = template, store, own_files
+        self.objects: dict[int | None, dict[str, Any]] = {}
         self._read: dict[tuple[str, int | None, int | None], pa.Table | None] = {}
 
     def rows(self, table: Table, of: Ids, by_plane: bool) -> pa.Table | None:
@@ -159,23 +186,55 @@ class _Maker:
                 if table.name == "source_files":
                     rows = self.rows(table, copy.of, plane)
                 if rows is not None:
-                    parts.append(_renamed(rows, copy))
+                    parts.append(self._renamed(table, rows, copy, gives=copy is planes[0]))
         if not parts:
             return 0
         return self._write(table, parts, sessions[0][0].ids["mouse_id"])
+
+    def _renamed(self, table: Table, rows: pa.Table, copy: Copy, *, gives: bool) -> pa.Table:
+        facts: dict[str, Any] = {}
+        if table.name == "source_files":
+            facts = {"gives_behavior": gives, **self.objects.get(copy.values("file_key"), {})}
+        return _renamed(rows, copy, facts, cells=self._own_files)
 
     def _write(self, table: Table, parts: list[pa.Table], mouse: int | None = None) -> int:
         path = self._store.folder / relative_path(table, mouse_id=mouse)
         path.parent.mkdir(parents=True, exist_ok=True)
         return write_table(table, path, [pa.concat_tables(parts)], release=RELEASE)
 
-    def link(self, table: Table, copy: Copy) -> None:
-        """Links the file of a session or plane to the template's, if it has one."""
-        file = self._template / relative_path(table, **copy.of)
-        if file.exists():
-            path = self._store.folder / relative_path(table, **copy.ids)
-            path.parent.mkdir(parents=True)
+    def add_file(self, table: Table, copy: Copy) -> None:
+        """Links the file of a session or plane to the template's, or writes it with its own ids."""
+        file = _file_of(self._template, table, copy.of)
+        if not file.exists():
+            return
+        path = self._store.folder / relative_path(table, **copy.ids)
+        path.parent.mkdir(parents=True)
+        if not self._own_files:
             os.link(file, path)
+            return
+        known = (table.name, copy.of["behavior_session_id"], copy.of["ophys_experiment_id"])
+        rows = self._read.get(known)
+        if rows is None:
+            rows = pq.ParquetFile(file).read()
+            for name in table.storage.partitions:
+                rows = rows.append_column(name, pa.repeat(copy.of[name], rows.num_rows))
+            self._read[known] = rows
+        write_table(table, path, [self._renamed(table, rows, copy, gives=True)], release=RELEASE)
+
+    def write_cells(self, sessions: Sequence[list[Copy]]) -> int:
+        """Writes the table of all cells."""
+        table, parts = TABLES["ophys_cells"], list[pa.Table]()
+        for copy in (c for s in sessions for c in s if c.of["ophys_experiment_id"]):
+            known = (table.name, None, copy.of["ophys_experiment_id"])
+            if known not in self._read:
+                wanted = [("ophys_experiment_id", "=", copy.of["ophys_experiment_id"])]
+                file = self._template / relative_path(table)
+                self._read[known] = pq.read_table(file, filters=wanted)
+            rows = self._read[known]
+            assert rows is not None
+            parts.append(self._renamed(table, rows, copy, gives=True))
+        parts.sort(key=lambda rows: rows["ophys_experiment_id"][0].as_py())
+        return self._write(table, parts)
 
     def write_project(self, table: Table, sessions: Sequence[list[Copy]]) -> int:
         """Writes a project table."""
@@ -196,6 +255,8 @@ class _Maker:
         for copy in copies:
             row = by_key[copy.of[key]] | {k: v for k, v in copy.ids.items() if k in names}
             row |= {k: v for k, v in copy.more.items() if k in names}
+            if row.get("file_id") is not None:
+                row["file_id"] = copy.values("file_key")
             if table.name != "ophys_experiments":  # lists, NULL without imaging
                 imaged = copy.ids["ophys_experiment_id"] is not None
                 row["ophys_experiment_id"] = planes[row["behavior_session_id"]] if imaged else None
@@ -205,14 +266,48 @@ class _Maker:
         return self._write(table, [pa.Table.from_pylist(made, schema=file_schema(table))])
 
 
+def _key(copy: Copy) -> str:
+    """The key of a copy's NWB file, below the project's folder."""
+    if experiment := copy.ids["ophys_experiment_id"]:
+        return f"behavior_ophys_experiments/behavior_ophys_experiment_{experiment}.nwb"
+    return f"behavior_sessions/behavior_session_{copy.ids['behavior_session_id']}.nwb"
+
+
+def make_bucket(lake: Path, bucket: Path, sessions: Sequence[list[Copy]]) -> Release:
+    """Makes a bucket of empty NWB files whose project tables are those of a lake."""
+    folder = bucket / PROJECT / "project_metadata"
+    folder.mkdir(parents=True)
+    tables: list[Path] = []
+    for name, file in MANIFEST_NAMES.items():
+        rows = pq.read_table(lake / relative_path(TABLES[name])).to_pylist()
+        tables.append(folder / f"{file}.csv")
+        with tables[-1].open("w", newline="") as opened:
+            writer = csv.DictWriter(opened, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    file_ids = {_key(copy): copy.values("file_key") or 0 for s in sessions for copy in s}
+    for key in file_ids:
+        (bucket / PROJECT / key).parent.mkdir(exist_ok=True)
+        (bucket / PROJECT / key).touch()
+    write_manifest(bucket, RELEASE, tables, file_ids, "benchmarks.full_size")
+    return load_release(FolderSource(SourceSpec(str(bucket))), RELEASE)
+
+
 def make_lake(
-    template: Path, lake: Path, *, mice: int = MICE, sessions: int = SESSIONS
+    template: Path,
+    lake: Path,
+    *,
+    bucket: Path | None = None,
+    mice: int = MICE,
+    sessions: int = SESSIONS,
 ) -> dict[str, int]:
     """Writes the lake.
 
     Args:
         template: a lake of one mouse, with a session without imaging and two planes.
         lake: new or empty folder, on the template's file system.
+        bucket: new or empty folder for the bucket of whose files the lake is to be. Without it,
+            files of sessions and planes are linked, and there is no table of all cells.
         mice: number of mice.
         sessions: number of behaviour sessions over all mice.
 
@@ -221,21 +316,33 @@ def make_lake(
     """
     store = LocalStore(lake.absolute())
     create_lake(store, Marker(RELEASE))
-    maker, counts = _Maker(template, store), dict[str, int]()
+    maker, counts = _Maker(template, store, own_files=bucket is not None), dict[str, int]()
     by_mouse = [list(copies_of(template, mouse, mice, sessions)) for mouse in range(mice)]
     everything = [planes for of_mouse in by_mouse for planes in of_mouse]
-    for table in TABLES.values():
-        if not (template / table.name).exists() or table.storage is Storage.IMAGE_SET:
-            continue
-        if table.storage is Storage.MOUSE:
-            counts[table.name] = sum(maker.write_mouse(table, of_mouse) for of_mouse in by_mouse)
-        elif table.storage is Storage.PROJECT and table.name != "ophys_cells":
+    declared = [t for t in TABLES.values() if (template / t.name).exists()]
+    for table in declared:
+        if table.name == "ophys_cells":
+            counts |= {table.name: maker.write_cells(everything)} if bucket else {}
+        elif table.storage is Storage.PROJECT:
             counts[table.name] = maker.write_project(table, everything)
-        elif table.storage is not Storage.PROJECT:
+    if bucket is not None:
+        release = make_bucket(lake, bucket, everything)
+        marker = Marker(RELEASE, origin=release.origin, source=str(bucket), synthetic=True)
+        maker.objects = {
+            number: {"object_key": o.key, "version_id": o.version_id, "file_hash": o.file_hash}
+            for number, o in release.files.items()
+        }
+        store.write(MARKER, marker.to_json())
+    for table in declared:
+        if table.storage is Storage.IMAGE_SET and bucket:
+            shutil.copytree(template / table.name, lake / table.name)
+        elif table.storage is Storage.MOUSE:
+            counts[table.name] = sum(maker.write_mouse(table, of_mouse) for of_mouse in by_mouse)
+        elif table.storage in (Storage.SESSION, Storage.EXPERIMENT):
             planes = table.storage is Storage.EXPERIMENT
             for copies in everything:
                 for copy in copies if planes else copies[:1]:
-                    maker.link(table, copy)
+                    maker.add_file(table, copy)
     build_catalog(store, RELEASE)
     return counts
 
@@ -251,6 +358,9 @@ def main() -> None:
     parser.add_argument(
         "--lake", type=Path, required=True, metavar="DIR", help="new or empty folder"
     )
+    parser.add_argument(
+        "--bucket", type=Path, metavar="DIR", help="new or empty folder: write all files"
+    )
     parser.add_argument("--mice", type=int, default=MICE, metavar="N", help="mice [%(default)s]")
     parser.add_argument(
         "--sessions",
@@ -261,7 +371,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     started = time.perf_counter()
-    counts = make_lake(options.template, options.lake, mice=options.mice, sessions=options.sessions)
+    size = {"mice": options.mice, "sessions": options.sessions}
+    counts = make_lake(options.template, options.lake, bucket=options.bucket, **size)
     print(
         ", ".join(f"{rows:,} {name}" for name, rows in counts.items()),
         f"in {time.perf_counter() - started:.0f} s",

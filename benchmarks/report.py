@@ -21,7 +21,9 @@ from benchmarks.harness import ROOT, python, table
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ("convert", "scale", "large_plane", "add_session", "query", "questions")
+BENCHMARKS = (
+    *("convert", "scale", "large_plane", "add_session", "many_files", "query", "questions"),
+)
 """The benchmarks that `--run` runs; JSON files of others are shown if present."""
 
 _KINDS = {"behavior": "behaviour", "mesoscope": "mesoscope", "scientifica": "scientifica"}
@@ -176,6 +178,7 @@ PARTS: dict[str, Callable[[Result], str]] = {
     "questions": questions_part,
     "large_plane": rows_part,
     "add_session": rows_part,
+    "many_files": rows_part,
 }
 
 

@@ -43,3 +43,21 @@ def full_size_lake(work: Path) -> Path:
         command = python("benchmarks.full_size", "--template", template, "--lake", lake)
         run_once(command, timeout_s=3600)
     return lake
+
+
+def many_files_lake(work: Path) -> tuple[Path, Path]:
+    """Returns a lake with as many files as the dataset's, small ones, and the bucket it is of.
+
+    It makes both if needed.
+    """
+    folder = work / "many-files"
+    lake, bucket = folder / "lake", folder / "bucket"
+    if not (lake / "catalog.duckdb").exists():  # written last
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"making a lake of 31,500 files in {lake} ...", file=sys.stderr)
+        tiny, template = folder / "one-mouse", folder / "one-mouse-lake"
+        run_once(python("assets", "sample", "--mice", 1, "--out", tiny))
+        run_once(python("assets", "ingest", "--source", tiny, "--lake", template))
+        where = ("--template", template, "--lake", lake, "--bucket", bucket)
+        run_once(python("benchmarks.full_size", *where), timeout_s=3600)
+    return lake, bucket

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import cached_property
 from typing import Any
 
 from schemas.checks import Check
@@ -189,7 +190,7 @@ class ForeignKey:
     since: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots, for the cached properties
 class Table:
     """One table.
 
@@ -228,27 +229,27 @@ class Table:
                 return column
         raise KeyError(f"table {self.name} has no column {name}")
 
-    @property
+    @cached_property
     def depends_on(self) -> tuple[str, ...]:
         """The tables without whose rows its own cannot be published."""
         return (*(key.table for key in self.foreign_keys), *self.derived_from)
 
-    @property
+    @cached_property
     def partitions(self) -> tuple[Column, ...]:
         """The Hive columns, whose values are in the names of folders, outermost first."""
         return tuple(self[name] for name in self.storage.partitions)
 
-    @property
+    @cached_property
     def stored(self) -> tuple[Column, ...]:
         """The columns inside the files: all but the Hive columns."""
         return tuple(c for c in self.columns if c.name not in self.storage.partitions)
 
-    @property
+    @cached_property
     def converted(self) -> tuple[Column, ...]:
         """The columns of rows before they are written: all but that of the outermost folder."""
         return tuple(c for c in self.columns if c.name not in self.storage.partitions[:1])
 
-    @property
+    @cached_property
     def unit_key(self) -> str | None:
         """The id of the source that a row came from. Rows are replaced source by source."""
         names = {c.name for c in self.columns}
@@ -259,6 +260,12 @@ class Table:
             if self.subject is Subject.BEHAVIOR and "behavior_session_id" in names
             else None
         )
+
+    @cached_property
+    def own_key(self) -> tuple[str, ...]:
+        """The columns of the primary key that tell the rows of one recording apart."""
+        outer = (self.unit_key, *self.storage.partitions)
+        return tuple(name for name in self.primary_key if name not in outer)
 
 
 def column(

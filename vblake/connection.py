@@ -49,6 +49,10 @@ def connect(files: Files) -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET temp_directory = {literal(str(_spill_folder()))}")
     if files.remote is not None:
         connection.register_filesystem(files.remote)
+    else:
+        # The system keeps local files in memory anyway. DuckDB's own copy takes 10 kB for each of
+        # 30,000 footers, and the first query to a table of 4,800 files a third longer.
+        connection.execute("SET enable_external_file_cache = false")
     return connection
 
 

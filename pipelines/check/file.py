@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipelines.check.finding import Finding
 from pipelines.check.recording import Frames, RecordingCheck
-from pipelines.check.rows import own_key, shows
+from pipelines.check.rows import shows
 from pipelines.nwb.cells import read_cells
 from pipelines.nwb.presentations import read_presentations
 from pipelines.nwb.readers import READERS
@@ -185,7 +185,7 @@ class FileCheck:
         table = TABLES[evidence.table]
         if table.name in self._held_back:
             return False
-        if own_key(table) == (evidence.column,):
+        if table.own_key == (evidence.column,):
             return len(self.keys(table)) > 0  # without reading the masks of cell_specimens
         for rows in READERS[table.name](self._recording):
             values: Any = rows.columns[evidence.column]

@@ -20,7 +20,6 @@ from pipelines.catalog.connect import connect_files, connect_restricted, lake_ro
 from pipelines.check.finding import Finding, some
 from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
 from pipelines.check.recording import Frames, RecordingCheck
-from pipelines.check.rows import own_key
 from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, TableStatus, read_ledger
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import Store
@@ -97,19 +96,19 @@ def _findings(
             paths[name] = [p for p in listed if p.count("/") == 1 or p.split("/")[1] in folders]
         ledger = ledger and {i: e for i, e in ledger.items() if e.mouse_id in mice}
     check = _LakeCheck(store, release, ledger or {}, deep=deep)
-    by_folder = {
-        folder: [[p for p in paths[table.name] if _folder(p) == folder] for table in _CLOCKS_FIRST]
-        for folder in sorted({_folder(p) for listed in paths.values() for p in listed} | check.mice)
-    }
-    in_order = (p for tables in by_folder.values() for inside in tables for p in inside)
-    store.will_read(in_order, whole=deep)
-    for folder, tables in by_folder.items():
-        for table, inside in zip(_CLOCKS_FIRST, tables, strict=True):
-            check.read_table(table, folder, inside, on_file)
+    by_folder = {folder: dict[str, list[str]]() for folder in check.mice}
+    for table in _CLOCKS_FIRST:
+        for path in paths[table.name]:
+            by_folder.setdefault(_folder(path), {}).setdefault(table.name, []).append(path)
+    in_order = [tables for _, tables in sorted(by_folder.items())]
+    store.will_read((p for t in in_order for inside in t.values() for p in inside), whole=deep)
+    for folder, tables in sorted(by_folder.items()):
+        for table in _CLOCKS_FIRST:
+            check.read_table(table, folder, tables.get(table.name, ()), on_file)
         check.forget_recordings()
     findings += check.findings
     for table in TABLES.values():
-        entries = None if ledger is None else check.entries_of(table)
+        entries = None if ledger is None else check.units.get(table.subject, {})
         ids_of = check.project.ids_of.get(table.unit_key or "", {})
         findings += file_findings(table, check.files[table.name], ids_of, entries)
     findings += _held_back(ledger or {})
@@ -165,6 +164,7 @@ class _LakeCheck:
         files: what is known of the files, by table.
         findings: everything that is wrong so far.
         mice: folders of the mice that the ledger knows.
+        units: the ledger by session or experiment, whichever the rows of a table come from.
         project: what the project tables list.
     """
 
@@ -178,6 +178,7 @@ class _LakeCheck:
         self._recordings: dict[Unit, _Recording] = {}
         self._unreadable: set[str] = set()
         self._entries: dict[str, dict[Unit, Entry]] = {}
+        self.units: dict[Subject, dict[int, Entry]] = {}
         self._defects: dict[str, set[int]] = {}
         for entry in ledger.values():
             units = self._entries.setdefault(f"mouse_id={entry.mouse_id}", {})
@@ -189,12 +190,10 @@ class _LakeCheck:
                 plane = TABLES[found.table_name].subject is Subject.OPHYS
                 unit = entry.ophys_experiment_id if plane else entry.behavior_session_id
                 self._note(found.defect, unit or entry.behavior_session_id)
+        for entries in self._entries.values():
+            for (subject, unit), entry in entries.items():
+                self.units.setdefault(subject, {})[unit] = entry
         self.mice = set(self._entries)
-
-    def entries_of(self, table: Table) -> dict[int, Entry]:
-        """The ledger by session or experiment, whichever the rows of a table come from."""
-        units = [unit for entries in self._entries.values() for unit in entries.items()]
-        return {unit: entry for (subject, unit), entry in units if subject is table.subject}
 
     def read_table(
         self, table: Table, folder: str, paths: Iterable[str], on_file: Callable[[str], object]
@@ -211,7 +210,7 @@ class _LakeCheck:
                         return  # rows of one source in two files are a finding of their own
                     place[unit] = None
                 check = self._check(table, unit, entries)
-                broken.setdefault(unit, []).extend(check.take(table, rows))
+                broken.setdefault(unit, []).extend(check.take_complete(table, rows))
 
             on_file(path)
             file = read_file(self._store, table, path, take=take if self._deep else None)
@@ -354,7 +353,7 @@ class _Recording:
         if table.name in self._unreadable or table.name not in self._counts:
             return None
         rows = self.check.rows_of(table.name)
-        return rows.values(own_key(table)[0]) if rows else np.empty(0, np.int64)
+        return rows.values(table.own_key[0]) if rows else np.empty(0, np.int64)
 
     def keys_for_planes(self, table: Table) -> NDArray | None:
         """The same, but none where the table is held back: so must be what planes have of it."""
@@ -487,8 +486,8 @@ def _catalog_findings(
             if any(not file.usable for file in files.get(name, [])):
                 continue
             try:
-                con.execute(f"SELECT * FROM {identifier(name)} LIMIT 0")
                 if table is None or not deep:
+                    con.execute(f"SELECT * FROM {identifier(name)} LIMIT 0")
                     continue
                 returned = _number(con, f"SELECT count(*) FROM {identifier(name)}")
             except duckdb.Error as error:

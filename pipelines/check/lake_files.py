@@ -35,6 +35,9 @@ Take = Callable[[int, pa.Table], None]
 
 _UNREADABLE = (OSError, pa.ArrowException)
 
+_SMALL = 4_000_000
+"""Bytes of a row group, decoded, up to which one thread reads it."""
+
 
 @dataclass
 class LakeFile:
@@ -87,11 +90,12 @@ def read_file(store: Store, table: Table, path: str, *, take: Take | None) -> La
         read.findings.append(Finding(Rule.FILE_READABLE, table.name, message))
         return read
     read.rows = file.metadata.num_rows
-    read.findings += schema_findings(table, file.schema_arrow, declared_file_schema(table.name))
+    schema = file.schema_arrow
+    read.findings += schema_findings(table, schema, declared_file_schema(table.name))
     has_columns = not any(finding.column for finding in read.findings)
-    read.findings += _relabelled(table, file, ids)
+    read.findings += _relabelled(table, schema, ids)
     read.checked = has_columns and take is not None
-    read.usable = _read_groups(file, table, read, take, ids) and has_columns
+    read.usable = _read_groups(file, schema, table, read, take, ids) and has_columns
     read.checked = read.checked and read.usable
     return read
 
@@ -105,9 +109,9 @@ def _ids_of_folders(table: Table, path: str) -> dict[str, int] | None:
     return {k: int(v) for k, v in ids.items()} if all(map(str.isdecimal, ids.values())) else None
 
 
-def _relabelled(table: Table, file: pq.ParquetFile, ids: Mapping[str, int]) -> Iterator[Finding]:
+def _relabelled(table: Table, schema: pa.Schema, ids: Mapping[str, int]) -> Iterator[Finding]:
     """Ids of the folders that are not those for which the file was written."""
-    metadata = file.schema_arrow.metadata or {}
+    metadata = schema.metadata or {}
     for name, value in ids.items():
         found = metadata.get(name.encode(), b"").decode()
         if found != str(value):
@@ -117,15 +121,16 @@ def _relabelled(table: Table, file: pq.ParquetFile, ids: Mapping[str, int]) -> I
 
 
 def _read_groups(
-    file: pq.ParquetFile, table: Table, read: LakeFile, take: Take | None, ids: Mapping[str, int]
+    file: pq.ParquetFile,
+    schema: pa.Schema,
+    table: Table,
+    read: LakeFile,
+    take: Take | None,
+    ids: Mapping[str, int],
 ) -> bool:
     """Reads all row groups; false if one does not decode."""
-    schema, key, declared = file.schema_arrow, table.unit_key, declared_schema(table.name)
-    wanted = [
-        field.name
-        for field in declared_file_schema(table.name)
-        if [schema.field(n).type for n in schema.get_all_field_indices(field.name)] == [field.type]
-    ]
+    key, declared = table.unit_key, declared_schema(table.name)
+    wanted = _usable_columns(table, schema)
     if take is None:
         wanted = [name for name in wanted if name == key]
         if key is not None and key in ids:
@@ -133,7 +138,8 @@ def _read_groups(
     order, missing = _RowOrder(table), dict[str | None, Finding]()
     for group in range(file.metadata.num_row_groups if wanted else 0):
         try:
-            rows = file.read_row_group(group, columns=wanted)
+            # Without names, none has to be looked up.
+            rows = _read_group(file, group, None if wanted == schema.names else wanted)
         except _UNREADABLE as error:
             message = f"row group {group} cannot be read ({first_line(error)}). {_advice(table)}"
             column = _undecodable(file, group, wanted)
@@ -142,13 +148,17 @@ def _read_groups(
         for name, value in ids.items():
             column = pa.array(np.full(rows.num_rows, value))
             rows = rows.append_column(declared.field(name), column)
-        rows = rows.select([name for name in declared.names if name in rows.column_names])
+        present = {*wanted, *ids}
+        rows = rows.select([name for name in declared.names if name in present])
         for finding in null_findings(table, rows):
             missing.setdefault(finding.column, finding)
             read.checked = False
         parts = [(0, 0, rows.num_rows)]
-        if key in rows.column_names:
-            parts = [*runs(rows.column(key).drop_null().to_numpy())]
+        if key in present:
+            if key not in ids:
+                parts = [*runs(rows.column(key).drop_null().to_numpy())]
+            else:  # the same in all rows
+                parts = [(ids[key], 0, rows.num_rows)] if rows.num_rows else []
             for unit, _, length in parts:
                 read.units[unit] = read.units.get(unit, 0) + length
         if take is not None and read.checked:
@@ -157,6 +167,24 @@ def _read_groups(
                 take(unit, rows.slice(start, length))
     read.findings += [*missing.values(), *order.findings()]
     return True
+
+
+def _usable_columns(table: Table, schema: pa.Schema) -> list[str]:
+    """The declared columns that a file has once, with the declared type."""
+    declared = declared_file_schema(table.name)
+    if schema.equals(declared):
+        return declared.names
+    return [
+        field.name
+        for field in declared
+        if [schema.field(n).type for n in schema.get_all_field_indices(field.name)] == [field.type]
+    ]
+
+
+def _read_group(file: pq.ParquetFile, group: int, columns: list[str] | None) -> pa.Table:
+    """Reads a row group; a small one in this thread, since others would take longer to wake up."""
+    many = file.metadata.row_group(group).total_byte_size > _SMALL
+    return file.read_row_group(group, columns, use_threads=many)
 
 
 def _advice(table: Table) -> str:

@@ -20,7 +20,6 @@ from pipelines.check.rows import (
     TableRows,
     declared_schema,
     null_findings,
-    own_key,
     parents,
     schema_findings,
 )
@@ -95,9 +94,13 @@ class RecordingCheck:
             *schema_findings(table, rows.schema, declared_schema(table.name)),
             *null_findings(table, rows),
         ]
-        if findings:
-            return findings
-        return self._tables.setdefault(table.name, TableRows(table)).take(rows)
+        return findings or self.take_complete(table, rows)
+
+    def take_complete(self, table: Table, rows: pa.Table) -> list[Finding]:
+        """The same for rows that have the declared columns and no missing values."""
+        if table.name not in self._tables:
+            self._tables[table.name] = TableRows(table)
+        return self._tables[table.name].take(rows)
 
     def finish(self, table: Table) -> list[Finding]:
         """Checks what only all rows of a table show. Known defects are among the findings."""
@@ -111,7 +114,7 @@ class RecordingCheck:
         for key in table.foreign_keys:
             findings.append(self._project_reference(table, key, rows))
         findings += self._strange_images(table, rows)
-        rows.forget(*own_key(table) if table.name in _PARENTS else ())
+        rows.forget(*table.own_key if table.name in _PARENTS else ())
         return [f for f in findings if f is not None]
 
     def drop(self, table: Table) -> None:
@@ -120,7 +123,7 @@ class RecordingCheck:
 
     def _keys(self, parent: Table) -> NDArray | None:
         taken = self._tables.get(parent.name)
-        (own,) = own_key(parent)
+        (own,) = parent.own_key
         return taken.values(own) if taken else self._recorded.keys(parent)
 
     def _references(
@@ -130,6 +133,8 @@ class RecordingCheck:
         keys, listed = rows.distinct(column), self._keys(parent)
         if listed is None:
             return []
+        if np.array_equal(keys, listed):
+            return []  # the usual case, without sorting
         findings: list[Finding | None] = []
         if len(lost := np.setdiff1d(keys, listed)):
             findings.append(_dangling(table, column, parent, lost))
@@ -148,7 +153,7 @@ class RecordingCheck:
             return None
         if key.since is not None and semantic(release) < semantic(key.since):
             return None
-        values = np.unique(rows.values(key.columns[-1]))
+        values = rows.distinct(key.columns[-1])
         lost = self._recorded.unlisted(table, key, values)
         if not len(lost):
             return None

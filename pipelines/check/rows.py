@@ -50,6 +50,12 @@ def lists(array: Column) -> tuple[NDArray, NDArray]:
     return column.values.to_numpy(), column.offsets.to_numpy()
 
 
+def _coded(texts: Column) -> tuple[NDArray, list[Any]]:
+    """The different texts of a column, NULL among them, and the position of each row's."""
+    coded: Any = texts.dictionary_encode(null_encoding="encode")
+    return coded.indices.to_numpy(), coded.dictionary.to_pylist()
+
+
 def runs(ids: NDArray) -> Iterator[tuple[int, int, int]]:
     """Id, start and length of each run of equal ids.
 
@@ -65,12 +71,6 @@ def runs(ids: NDArray) -> Iterator[tuple[int, int, int]]:
 # --- keys of a table -----------------------------------------------------------------------------
 
 
-def own_key(table: Table) -> tuple[str, ...]:
-    """The columns of the primary key that tell the rows of one recording apart."""
-    outer = (table.unit_key, *table.storage.partitions)
-    return tuple(name for name in table.primary_key if name not in outer)
-
-
 def parents(table: Table) -> Iterator[tuple[str, Table, bool]]:
     """The tables of the same recording that rows refer to; a plane has those of its session, too.
 
@@ -83,9 +83,23 @@ def parents(table: Table) -> Iterator[tuple[str, Table, bool]]:
             yield key.columns[-1], parent, key.complete
 
 
-def _kept_columns(table: Table) -> set[str]:
-    """The columns whose values are needed after the batch: own key and references."""
-    return {*own_key(table), *(key.columns[-1] for key in table.foreign_keys)}
+@cache
+def _kept_columns(name: str) -> frozenset[str]:
+    """The columns of a table whose values are needed after the batch: own key and references."""
+    table = TABLES[name]
+    return frozenset({*table.own_key, *(key.columns[-1] for key in table.foreign_keys)})
+
+
+@cache
+def _evidence_in(table: str) -> frozenset[Evidence]:
+    """What rows of a table may show that rules out known defects."""
+    return frozenset(d.unless for d in KNOWN if d.unless and d.unless.table == table)
+
+
+@cache
+def _required(table: str) -> frozenset[str]:
+    """The columns of a table that have a value in every row."""
+    return frozenset(column.name for column in TABLES[table].converted if column.required)
 
 
 def _ascend(columns: Sequence[NDArray]) -> bool:
@@ -100,9 +114,10 @@ def _ascend(columns: Sequence[NDArray]) -> bool:
 
 def _distinct(values: NDArray) -> NDArray:
     """The different values, ascending, of which most repeat from row to row."""
-    first = np.ones(len(values), dtype=bool)
-    first[1:] = values[1:] != values[:-1]
-    values = values[first]
+    changes = values[1:] != values[:-1]
+    if not changes.any():
+        return values[:1]  # the ids of a recording
+    values = np.concatenate((values[:1], values[1:][changes]))
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     if high - low >= len(values):
         return np.unique(values)
@@ -167,13 +182,12 @@ def schema_findings(table: Table, found: pa.Schema, declared: pa.Schema) -> Iter
 
 def null_findings(table: Table, rows: pa.Table) -> Iterator[Finding]:
     """Rule `not_null`: required columns have a value in every row."""
-    for column in table.converted:
-        if not column.required or column.name not in rows.column_names:
-            continue
-        if nulls := rows.column(column.name).null_count:
+    required = _required(table.name)
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        if name in required and (nulls := column.null_count):
             message, expected = "a required value is missing", "a value in every row"
             found = f"{nulls} NULLs in {rows.num_rows} rows"
-            yield Finding(Rule.NOT_NULL, table.name, message, column.name, expected, found)
+            yield Finding(Rule.NOT_NULL, table.name, message, name, expected, found)
 
 
 class TableRows:
@@ -198,9 +212,9 @@ class TableRows:
         self.evidence: set[Evidence] = set()
         self._broken: set[Check] = set()
         self._last: dict[Check, float] = {}
-        self._own_key = own_key(table)
-        self._kept = {name: list[NDArray]() for name in _kept_columns(table)}
-        self._wanted = {d.unless for d in KNOWN if d.unless and d.unless.table == table.name}
+        self._own_key = table.own_key
+        self._kept = {name: list[NDArray]() for name in _kept_columns(table.name)}
+        self._wanted = _evidence_in(table.name)
 
     def take(self, rows: pa.Table) -> list[Finding]:
         """Checks the next rows, which have the declared columns and no missing values."""
@@ -303,10 +317,14 @@ class TableRows:
             self.extents[check] = (min(low, before[0]), max(high, before[1]))
 
     def _count_images(self, names: Column, sets: Column) -> None:
-        pairs = pa.table({"set": sets, "name": names}).group_by(["set", "name"])
-        for pair in pairs.aggregate([([], "count_all")]).to_pylist():
-            if pair["set"] is not None and shows_image(pair["name"]):
-                self.shown[pair["set"], pair["name"]] += pair["count_all"]
+        # Few texts many times. Acero's group_by takes 0.3 ms for a session, this 0.06.
+        name_at, all_names = _coded(names)
+        set_at, all_sets = _coded(sets)
+        found, counts = np.unique(set_at * len(all_names) + name_at, return_counts=True)
+        for code, count in zip(found.tolist(), counts.tolist(), strict=True):
+            at, of = divmod(code, len(all_names))
+            if all_sets[at] is not None and shows_image(all_names[of]):
+                self.shown[all_sets[at], all_names[of]] += count
 
     def _in_row(
         self, check: Check, message: str, wrong: NDArray, found: Callable[[int], str]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -165,7 +166,7 @@ class Entry:
         """The tables that an ingest was asked for, whatever became of them."""
         return {t.table for t in self.tables if t.status is not TableStatus.NOT_REQUESTED}
 
-    @property
+    @cached_property
     def row_counts(self) -> dict[str, int]:
         """Rows of each table that was read; tables that are held back are not among them."""
         read = (TableStatus.INGESTED, TableStatus.ABSENT)

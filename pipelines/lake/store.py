@@ -103,10 +103,14 @@ class LocalStore:
             path: below the lake.
             whole: whether all of it will be read; then it is fetched from a bucket at once.
         """
-        import pyarrow.parquet as pq  # 0.16 s, which `vblake sql` need not pay
+        import pyarrow as pa  # 0.16 s with Parquet, which `vblake sql` need not pay
+        import pyarrow.parquet as pq
 
         present = self.folder / path
-        return pq.ParquetFile(present) if present.is_file() else None
+        if not present.is_file():
+            return None
+        # Half the time of a small file: no search for a file system, no threads that read ahead.
+        return pq.ParquetFile(pa.OSFile(str(present)), pre_buffer=False)
 
     @contextmanager
     def listed_once(self) -> Generator[None]:
