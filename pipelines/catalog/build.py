@@ -5,62 +5,66 @@ The catalog is built beside the old one and renamed into its place: readers keep
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from shlex import quote
-from typing import Any, TypeAlias
 
 import duckdb
 
 from pipelines.catalog.connect import connect_files
+from pipelines.catalog.declared import Declared, Listing, declarations, files, lake
 from pipelines.catalog.macros import MACROS, Macro
 from pipelines.lake.generations import changing, settle
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
 from pipelines.sql_text import identifier, literal, table_source, values
-from schemas import SCHEMA_VERSION, TABLES, Column, Table, Type
+from schemas import TABLES, Table, Type
 from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
-from schemas.views import STORAGE, VIEWS, View, joined_on
-
-Listing: TypeAlias = Mapping[str, Mapping[str, int]]
-"""Path and bytes of every Parquet file, by table."""
+from schemas.views import VIEWS, View
 
 
-def _selected(column: Column) -> str:
-    """The SQL of a column in the view of its table.
+def selected(table: Table) -> str:
+    """The SQL of the columns of a table in its view.
 
     A program gets a TIMESTAMP WITH TIME ZONE from DuckDB only if pytz is installed. The files label
     their dates UTC.
     """
-    name = identifier(column.name)
-    return f"make_timestamp(epoch_us({name})) AS {name}" if column.type is Type.TIMESTAMP else name
+    names = [(identifier(c.name), c.type is Type.TIMESTAMP) for c in table]
+    return ", ".join(f"make_timestamp(epoch_us({n})) AS {n}" if time else n for n, time in names)
 
 
-def _table_view(table: Table, root: str, *, has_files: bool) -> Iterator[str]:
-    source = table_source(table, root, has_files=has_files)
-    columns = ", ".join(map(_selected, table))
-    yield from _commented_view(table, f"SELECT {columns} FROM {source}")
+def with_aliases(declared: Table | View, query: str) -> str:
+    """A query of the declared columns, then once more those with aliases of newer releases."""
+    aliases = [
+        f"{identifier(c.name)} AS {identifier(c.alias)}" for c in declared if c.alias is not None
+    ]
+    return f"SELECT *, {', '.join(aliases)} FROM ({query})" if aliases else query
 
 
 def _commented_view(declared: Table | View, query: str, schema: str = "main") -> Iterator[str]:
-    """A view with the declared columns, then the aliases of newer releases."""
-    aliased = [c for c in declared if c.alias]
     comments = {c.name: c.comment for c in declared}
-    comments |= {str(c.alias): f"Newer name of {c.name}. {c.comment}" for c in aliased}
-    if aliased:
-        aliases = (f"{identifier(c.name)} AS {identifier(str(c.alias))}" for c in aliased)
-        query = f"SELECT *, {', '.join(aliases)} FROM ({query})"
+    comments |= {
+        c.alias: f"Newer name of {c.name}. {c.comment}" for c in declared if c.alias is not None
+    }
     view = f"{schema}.{identifier(declared.name)}"
-    yield f"CREATE VIEW {view} AS {query}"
+    yield f"CREATE VIEW {view} AS {with_aliases(declared, query)}"
     yield f"COMMENT ON VIEW {view} IS {literal(declared.description)}"
     for column, comment in comments.items():
         yield f"COMMENT ON COLUMN {view}.{identifier(column)} IS {literal(comment)}"
+
+
+def _declared(table: Declared) -> Iterator[str]:
+    columns = [f"{name} {type_}" for name, type_ in table.columns.items()]
+    if table.primary_key:
+        columns.append(f"PRIMARY KEY ({', '.join(table.primary_key)})")
+    yield f"CREATE TABLE {table.name} ({', '.join(columns)})"
+    if table.rows:
+        yield f"INSERT INTO {table.name} {values(table.rows)}"
+    yield f"COMMENT ON TABLE {table.name} IS {literal(table.comment)}"
 
 
 def _macro(macro: Macro) -> Iterator[str]:
@@ -69,109 +73,11 @@ def _macro(macro: Macro) -> Iterator[str]:
     yield f"COMMENT ON MACRO {kind}{macro.name} IS {literal(macro.description)}"
 
 
-def _declared(name: str, columns: str, comment: str, rows: Iterable[Sequence[Any]]) -> list[str]:
-    return [
-        f"CREATE TABLE {name} ({columns})",
-        f"INSERT INTO {name} {values(rows)}",
-        f"COMMENT ON TABLE {name} IS {literal(comment)}",
-    ]
-
-
-def _declarations() -> Iterator[str]:
-    """The tables that describe tables and columns; views can hold no constraints."""
-    tables, views = TABLES.values(), VIEWS.values()
-    yield from _declared(
-        "_tables",
-        "table_name VARCHAR PRIMARY KEY, subject VARCHAR, description VARCHAR, "
-        "primary_key VARCHAR[], row_order VARCHAR[], storage VARCHAR, partition_columns VARCHAR[], "
-        "by_name_only BOOLEAN",
-        f"Every table of the lake, and the views over them, whose storage is {STORAGE}.",
-        (
-            *(
-                (
-                    *(t.name, t.subject.value, t.description, t.primary_key, t.order),
-                    *(t.storage.value, t.storage.partitions, t.by_name_only),
-                )
-                for t in tables
-            ),
-            *(
-                (v.name, v.subject.value, v.description, v.primary_key, (), STORAGE, (), False)
-                for v in views
-            ),
-        ),
-    )
-    yield from _declared(
-        "_columns",
-        "table_name VARCHAR, column_name VARCHAR, position INTEGER, type VARCHAR, unit VARCHAR, "
-        "description VARCHAR, source VARCHAR, documented BOOLEAN, nullable BOOLEAN, alias VARCHAR, "
-        "PRIMARY KEY (table_name, column_name)",
-        "Every column of tables, views and macros, with unit, description and where its values are "
-        "in the NWB files.",
-        (
-            (
-                *(t.name, c.name, position, c.type.value, c.unit, c.description),
-                *(c.source or None, c.documented, not c.required, c.alias),
-            )
-            for t in (*tables, *views, *MACROS.values())
-            for position, c in enumerate(t.columns, start=1)
-        ),
-    )
-    yield from _relations((*tables, *views))
-
-
-def _relations(tables: Sequence[Table | View]) -> Iterator[str]:
-    """The tables of how tables and views belong together."""
-    yield from _declared(
-        "_foreign_keys",
-        "table_name VARCHAR, columns VARCHAR[], referenced_table VARCHAR, "
-        "referenced_columns VARCHAR[]",
-        "How tables and views refer to each other's rows; views can hold no constraints.",
-        ((t.name, k.columns, k.table, k.references) for t in tables for k in t.foreign_keys),
-    )
-    yield from _declared(
-        "_joins",
-        "table_name VARCHAR, other_table VARCHAR, columns VARCHAR[], "
-        "PRIMARY KEY (table_name, other_table)",
-        "The columns to name in USING when two tables or views are joined; other columns that both "
-        "have need the name of their table.",
-        (
-            (one.name, other.name, columns)
-            for one in tables
-            for other in tables
-            if one is not other and (columns := joined_on(one, other))
-        ),
-    )
-
-
-def _files(listed: Listing) -> Iterator[str]:
-    """The table of the lake's files, for lakes on a web server, which lists no folders."""
-
-    def value(path: str, column: str) -> int | None:
-        found = re.search(rf"/{column}=(\d+)/", path)
-        return int(found[1]) if found else None
-
-    ids = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
-    rows = [
-        (table, path, size, *(value(path, column) for column in ids))
-        for table, files in listed.items()
-        for path, size in files.items()
-    ]
-    yield (
-        "CREATE TABLE _files (table_name VARCHAR, path VARCHAR PRIMARY KEY, bytes BIGINT, "
-        f"{', '.join(f'{column} BIGINT' for column in ids)})"
-    )
-    if rows:
-        yield f"INSERT INTO _files {values(rows)}"
-    yield "COMMENT ON TABLE _files IS " + literal(
-        "The Parquet files when this catalog was built, with the ids of their folders. A lake that "
-        "is read from a web server has these files; elsewhere the views look for files themselves."
-    )
-
-
 def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
     """The statements that make a catalog, in order."""
     for table in TABLES.values():
-        yield from _table_view(table, root, has_files=bool(listed[table.name]))
+        source = table_source(table, root, has_files=bool(listed[table.name]))
+        yield from _commented_view(table, f"SELECT {selected(table)} FROM {source}")
     for view in VIEWS.values():
         yield from _commented_view(view, view.query)
     yield f"CREATE SCHEMA {BI_SCHEMA}"
@@ -179,15 +85,8 @@ def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
         yield from _commented_view(view, view.query, BI_SCHEMA)
     for macro in MACROS.values():
         yield from _macro(macro)
-    yield from _declarations()
-    yield from _files(listed)
-    built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
-    yield from _declared(
-        "_lake",
-        "release VARCHAR, schema_version VARCHAR, root VARCHAR, built_at TIMESTAMP",
-        "The lake this catalog was built for.",
-        [(release, SCHEMA_VERSION, root, built)],
-    )
+    for declared in (*declarations(), files(listed), lake(release, root)):
+        yield from _declared(declared)
 
 
 def _listed(store: Store) -> Listing:
