@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-unit test-allensdk test-bi soak lint format types docs audit clean
+.PHONY: help setup demo test test-unit test-allensdk test-bi test-ducklake soak lint format types docs audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,15 @@ test-allensdk: $(READY) .venv-allensdk/.ready ## vblake.sdk beside AllenSDK, in 
 
 test-bi: $(READY) .venv-bi/.ready ## The BI views through SQLAlchemy and ibis, in an environment of their own
 	VBLAKE_BI_PYTHON=.venv-bi/bin/python $(BIN)/python -m pytest -q tests/process/test_bi.py
+
+.venv-ducklake/.ready:
+	$(PYTHON) -m venv .venv-ducklake
+	.venv-ducklake/bin/pip install --quiet --disable-pip-version-check \
+	  'duckdb==1.5.5' 'duckdb-extension-ducklake==1.5.5' 'duckdb-extension-httpfs==1.5.5'
+	@touch $@
+
+test-ducklake: $(READY) .venv-ducklake/.ready ## A published lake in DuckLake over HTTP, in an environment with its extension
+	VBLAKE_DUCKLAKE_PYTHON=.venv-ducklake/bin/python $(BIN)/python -m pytest tests/network/test_published_lake.py
 
 soak: $(READY) ## The fault tests with their full number of cases (SEED=n for others); prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest tests/fault --soak --seed $(or $(SEED),0)

@@ -7,6 +7,10 @@ from urllib.parse import quote
 from schemas.model import Table
 
 CATALOG = "catalog.duckdb"
+DUCKLAKE = "vb.ducklake"
+"""The DuckLake catalog of a published lake."""
+MANIFEST = "files.parquet"
+"""The list of all files of a published lake, for readers that want no catalog."""
 MARKER = "_lake.json"
 """Marks a folder as a lake and names its release.
 

@@ -22,8 +22,8 @@ from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
-# Run by an interpreter that has AllenSDK.
-collect_ignore = ["builders/with_allensdk.py"]
+# Run by interpreters that have AllenSDK, or DuckLake.
+collect_ignore = ["builders/with_allensdk.py", "builders/with_ducklake.py"]
 
 FIGURES = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from vblake.bucket import BucketFiles
 
 CATALOG = "catalog.duckdb"
+MANIFEST = "files.parquet"
+"""The list of the files of a published lake."""
+
+_PUBLISHED = re.compile(r"-[0-9a-f]{16}\.parquet$")
+"""How the name of a file of a published lake ends, which is never replaced."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,19 @@ class Files:
             found = [f"{inner}/{name}" for inner, _, names in walk for name in names]
         else:
             found = [self.remote.unstrip_protocol(path) for path in self.remote.find(place)]
-        return sorted(path for path in found if path.endswith(".parquet"))
+        parquet = sorted(path for path in found if path.endswith(".parquet"))
+        if is_published(parquet) and not self.on_web_server:
+            # There are also the files of earlier snapshots.
+            return [path for path in parquet if path in self._current]
+        return parquet
+
+    @cached_property
+    def _current(self) -> frozenset[str]:
+        """The files of the last snapshot of a published lake."""
+        import pyarrow.parquet as pq  # 0.16 s, which other lakes need not pay
+
+        listed = pq.ParquetFile(self.open(f"{self.root}/{MANIFEST}")).read(["path"])
+        return frozenset(f"{self.root}/{path}" for path in listed["path"].to_pylist())
 
     def read(self, path: str) -> bytes | None:
         """A small file's bytes by its path in the lake, None if there is none."""
@@ -72,6 +91,18 @@ class Files:
             found = self.remote.ls(self.root, detail=True)
             names = [f["name"].rsplit("/", 1)[1] for f in found if f["type"] == "directory"]
         return sorted(name for name in names if not name.startswith(("_", ".")))
+
+
+def is_published(paths: list[str]) -> bool:
+    """Whether files of a lake belong to a published one.
+
+    Example:
+        >>> is_published(["trials/mouse_id=7/trials-0123456789abcdef.parquet"])
+        True
+        >>> is_published(["trials/mouse_id=7/trials.parquet"])
+        False
+    """
+    return bool(paths) and _PUBLISHED.search(paths[0]) is not None
 
 
 def find_files(lake: str | Path) -> Files:

@@ -13,7 +13,7 @@ import polars.selectors as cs
 
 from vblake.connection import escaped, literal
 from vblake.emptiness import EmptyTables, empty_tables, why_missing, why_no_rows
-from vblake.files import Files, nearest
+from vblake.files import Files, is_published, nearest
 
 SCHEMA_VERSION = "3"
 """The version of the lake's tables and columns that this package was written for."""
@@ -291,6 +291,8 @@ class Tables:
             found = self.files.paths(table)
             if self.files.on_web_server:
                 return found
+            if is_published(found):
+                return list(map(escaped, found))
             return [f"{escaped(self.root)}/{table}/**/*.parquet"] if found else []
         mice = sorted({r.mouse_id for r in recordings})
         folders = {"/".join(f"{n}={getattr(r, n)}" for n in partitions) for r in recordings}

@@ -6,20 +6,20 @@ The catalog is built beside the old one and renamed into its place: readers keep
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from shlex import quote
 
 import duckdb
 
-from pipelines.catalog.connect import connect_files
+from pipelines.catalog.connect import connect_files, lake_root
 from pipelines.catalog.declared import Declared, Listing, declarations, files, lake
 from pipelines.catalog.macros import MACROS, Macro
 from pipelines.lake.generations import changing, settle
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
-from pipelines.sql_text import identifier, literal, table_source, values
+from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal, table_source, values
 from schemas import TABLES, Table, Type
 from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.errors import LakeError
@@ -73,10 +73,15 @@ def _macro(macro: Macro) -> Iterator[str]:
     yield f"COMMENT ON MACRO {kind}{macro.name} IS {literal(macro.description)}"
 
 
-def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
-    """The statements that make a catalog, in order."""
+def _statements(sources: Mapping[str, str], tables: Iterable[Declared]) -> Iterator[str]:
+    """The statements that make a catalog, in order.
+
+    Args:
+        sources: what stands after FROM to read the files of each table.
+        tables: what describes the lake.
+    """
     for table in TABLES.values():
-        source = table_source(table, root, has_files=bool(listed[table.name]))
+        source = sources[table.name]
         yield from _commented_view(table, f"SELECT {selected(table)} FROM {source}")
     for view in VIEWS.values():
         yield from _commented_view(view, view.query)
@@ -85,7 +90,7 @@ def _statements(root: str, listed: Listing, release: str) -> Iterator[str]:
         yield from _commented_view(view, view.query, BI_SCHEMA)
     for macro in MACROS.values():
         yield from _macro(macro)
-    for declared in (*declarations(), files(listed), lake(release, root)):
+    for declared in tables:
         yield from _declared(declared)
 
 
@@ -155,16 +160,36 @@ class GrowingCatalog:
 
 
 def _build(store: Store, release: str, listed: Listing) -> None:
+    sources = {
+        name: table_source(table, store.root, has_files=bool(listed[name]))
+        for name, table in TABLES.items()
+    }
+    write_catalog(store, sources, (*declarations(), files(listed), lake(release, store.root)))
+
+
+def write_catalog(store: Store, sources: Mapping[str, str], tables: Iterable[Declared]) -> None:
+    """Writes a catalog, and replaces the old one atomically.
+
+    Args:
+        store: the lake, which has the files already.
+        sources: what stands after FROM to read the files of each table.
+        tables: what describes the lake.
+
+    Raises:
+        DamagedError: a file of the lake cannot be read.
+        LakeError: the catalog cannot be written.
+    """
     store.staging.mkdir(parents=True, exist_ok=True)
     staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     try:
         with connect_files(store) as con:
             # More threads would only wait, and take the processors on which files are converted.
             con.execute("SET threads = 1")
+            con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
             con.execute(f"ATTACH {literal(str(staged))} AS fresh")
             con.execute("USE fresh")
             # One transaction: DuckDB would flush the file to disk after each of 500 statements.
-            con.execute(";\n".join(("BEGIN", *_statements(store.root, listed, release), "COMMIT")))
+            con.execute(";\n".join(("BEGIN", *_statements(sources, tables), "COMMIT")))
             con.execute("USE memory")
             con.execute("DETACH fresh")
     except (duckdb.OperationalError, duckdb.FatalException, duckdb.InvalidInputException) as error:

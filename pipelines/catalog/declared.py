@@ -16,6 +16,10 @@ Listing: TypeAlias = Mapping[str, Mapping[str, int]]
 """Path and bytes of every Parquet file, by table."""
 
 
+IDS = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
+"""The ids by which folders are named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """A table of a catalog with its rows.
@@ -117,7 +121,6 @@ def _columns() -> Declared:
 
 def files(listed: Listing) -> Declared:
     """The lake's files, for lakes on a web server, which lists no folders."""
-    ids = ("mouse_id", "behavior_session_id", "ophys_session_id", "ophys_experiment_id")
 
     def value(path: str, column: str) -> int | None:
         found = re.search(rf"/{column}=(\d+)/", path)
@@ -129,12 +132,12 @@ def files(listed: Listing) -> Declared:
             "table_name": "VARCHAR",
             "path": "VARCHAR",
             "bytes": "BIGINT",
-            **dict.fromkeys(ids, "BIGINT"),
+            **dict.fromkeys(IDS, "BIGINT"),
         },
         "The Parquet files when this catalog was built, with the ids of their folders. A lake that "
         "is read from a web server has these files; elsewhere the views look for files themselves.",
         [
-            (table, path, size, *(value(path, column) for column in ids))
+            (table, path, size, *(value(path, column) for column in IDS))
             for table, files in listed.items()
             for path, size in files.items()
         ],
@@ -142,9 +145,14 @@ def files(listed: Listing) -> Declared:
     )
 
 
-def lake(release: str, root: str) -> Declared:
-    """The lake itself."""
-    built = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
+def lake(release: str, root: str | None = None) -> Declared:
+    """The lake itself.
+
+    Args:
+        release: its release.
+        root: its place; None if it is published: then its files are those in `_files`.
+    """
+    built = root and datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
     return Declared(
         "_lake",
         {

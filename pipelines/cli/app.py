@@ -21,6 +21,7 @@ from pipelines.cli import (
     config,
     interrupt,
     plan,
+    publish,
     releases,
     remove,
     rules,
@@ -46,7 +47,7 @@ _TYPER_INTERRUPTED = 130
 
 _ORDER = (
     *("plan", "ingest", "status", "releases", "diff", "rollback", "remove"),
-    *("verify", "check", "catalog", "clean"),
+    *("verify", "check", "catalog", "clean", "publish"),
     *("sql", "tables", "describe", "rules", "sample", "ui", "config"),
 )
 
@@ -173,6 +174,7 @@ app.command(rich_help_panel=BUILD_PANEL)(verify.verify)
 app.command(rich_help_panel=BUILD_PANEL)(check.check)
 app.command(rich_help_panel=BUILD_PANEL)(catalog.catalog)
 app.command(rich_help_panel=BUILD_PANEL)(clean.clean)
+app.command(rich_help_panel=BUILD_PANEL)(publish.publish)
 app.command(rich_help_panel=BUILD_PANEL)(sample.sample)
 app.command(rich_help_panel=USE_PANEL)(sql.sql)
 app.command(rich_help_panel=USE_PANEL)(tables.tables)

@@ -133,9 +133,9 @@ class Folder:
     """A folder as a bucket with versions; see `S3Server` for its arguments."""
 
     def __init__(self, root: Path, versions: Mapping[str, Mapping[str, str | Path]]) -> None:
-        self._root = root.resolve()
+        self.root = root.resolve()
         self._versions = versions
-        self._pinned = pinned_versions(self._root)
+        self._pinned = pinned_versions(self.root)
 
     def find(self, key: str, version_id: str | None) -> Stored:
         """Returns one version of an object, by default the newest.
@@ -145,7 +145,7 @@ class Folder:
         """
         own = self._versions.get(key)
         plain = all(part not in ("", ".", "..") for part in key.split("/")) and "\0" not in key
-        if own is None and not (plain and (self._root / key).is_file()):
+        if own is None and not (plain and (self.root / key).is_file()):
             raise RefusedError(404, "NoSuchKey")
         if own is None:
             ids = self._pinned.get(key) or [
@@ -155,14 +155,14 @@ class Folder:
         newest = list(own)[-1] if version_id is None else version_id
         if newest not in own:
             raise RefusedError(404, "NoSuchVersion")
-        path = self._root / own[newest]
+        path = self.root / own[newest]
         facts = path.stat()
         return Stored(path, newest, facts.st_size, facts.st_mtime)
 
     def keys(self, prefix: str) -> list[str]:
         """Keys that start with the prefix, in S3's order: that of their UTF-8 bytes."""
         hidden = {Path(path).as_posix() for own in self._versions.values() for path in own.values()}
-        files = {p.relative_to(self._root).as_posix() for p in self._root.rglob("*") if p.is_file()}
+        files = {p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file()}
         return sorted(
             (k for k in (files - hidden) | set(self._versions) if k.startswith(prefix)),
             key=str.encode,

@@ -235,6 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         # S3 answers a range that it cannot parse with the whole object.
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
         span = (int(match[1]), int(match[2] or _END) + 1) if match else None
+        if last := re.fullmatch(r"bytes=-(\d+)", asked or ""):
+            size = s3.objects.find(key, version_id).size
+            span = (max(0, size - int(last[1])), size)
         kind = "head" if self.command == "HEAD" else "range" if span else "get"
         fault = s3.begin(kind, self.command, key, version_id, span) or Fault()
         if not self._goes_on(fault):

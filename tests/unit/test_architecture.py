@@ -30,7 +30,17 @@ the commands read a lake with it."""
 STAGES = (
     *("os_errors", "log", "sql_text", "no_pandas"),
     *("source", "release", "request", "nwb", "lake", "catalog", "check", "convert", "publish"),
-    *("next_generation", "remove", "upgrade", "ingest", "estimate", "file_report", "sample", "cli"),
+    *(
+        "next_generation",
+        "remove",
+        "upgrade",
+        "ingest",
+        "estimate",
+        "file_report",
+        "frozen",
+        "sample",
+        "cli",
+    ),
 )
 """Folders and modules of pipelines/; each imports only those that stand before it."""
 
