@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import obstore
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders.cli import cells, csv_of, output, refusal, run
@@ -36,7 +37,9 @@ from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas.errors import LakeError
-from vblake.files import s3_file_system
+from vblake import bucket
+from vblake.connection import connect as vblake_connect
+from vblake.files import find_files, s3_file_system
 from vblake.s3_client import open_bucket
 
 
@@ -141,6 +144,55 @@ def test_a_query_takes_three_requests_a_file(counted: S3Server, good: Path) -> N
                 files = len([*good.glob(f"{table}/**/*.parquet")])
                 assert counted.counters.requests.total() <= 3 * files, (table, what)
                 assert counted.counters.requests["head"] == 0
+
+
+CELLS, GROUPS = 16, 5
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files as large as those of a plane and of a session, with their row groups."""
+    folder = tmp_path_factory.mktemp("large")
+    cells = np.arange(CELLS * GROUPS)
+    traces = np.zeros((len(cells), 150_000), dtype=np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(traces.reshape(-1)), traces.shape[1])
+    columns = {"cell_roi_id": pa.array(cells), "dff": lists.cast(pa.list_(pa.float32()))}
+    eye = {f"v{n}": np.zeros(195_000) for n in range(24)}
+    for name, table, rows in (
+        ("traces", pa.table(columns), CELLS),
+        ("eye", pa.table(eye), 70_000),
+    ):
+        path = folder / f"{name}.parquet"
+        pq.write_table(table, path, rows, compression="none", use_dictionary=False)
+    assert 36e6 < (folder / "eye.parquet").stat().st_size < bucket.MEDIUM
+    assert (folder / "traces.parquet").stat().st_size > bucket.MEDIUM
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("query", "requests", "megabytes"),
+    [
+        ("SELECT count(*) FROM '{}/traces.parquet'", 1, 0.2),
+        ("SELECT avg(list_avg(dff)) FROM '{}/traces.parquet'", 3, 49),
+        ("SELECT dff FROM '{}/traces.parquet' WHERE cell_roi_id = 40", 3, 10),
+        ("SELECT sum(cell_roi_id) FROM '{}/traces.parquet'", 1 + GROUPS, 2),
+        ("SELECT max(len(dff)), max(cell_roi_id) FROM '{}/traces.parquet'", 3, 49),
+        ("SELECT avg(v3) FROM '{}/eye.parquet'", 3, 39),
+        ("SELECT avg(v3), avg(v20), max(v11) FROM '{}/eye.parquet'", 3, 39),
+        ("SELECT max(COLUMNS(*)) FROM '{}/eye.parquet'", 3, 38),
+    ],
+)
+def test_what_large_files_take(
+    large: Path, monkeypatch: pytest.MonkeyPatch, query: str, requests: int, megabytes: float
+) -> None:
+    with S3Server(large) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        open_bucket.cache_clear()
+        with vblake_connect(find_files(f"s3://{BUCKET}")) as con:
+            con.execute(query.format(f"s3://{BUCKET}")).fetchall()
+    open_bucket.cache_clear()
+    assert server.counters.requests["range"] <= requests
+    assert sum(server.counters.bytes_sent.values()) < megabytes * 1e6
 
 
 def test_a_file_that_is_replaced_during_a_query_is_not_mixed(counted: S3Server, good: Path) -> None:

@@ -38,6 +38,11 @@ def test_a_medium_object_is_fetched_whole_when_it_is_read_again() -> None:
     assert _read(20, (19, 20), (4, 5), (5, 6), (15, 16), (1, 2)) == [(19, 20), (4, 6), (0, 19)]
 
 
+def test_what_is_held_is_not_fetched_again() -> None:
+    scan = [(19, 20), (0, 5), (5, 10), (10, 20), (0, 20)]
+    assert _read(20, *scan) == [(19, 20), (0, 5), (5, 19)]
+
+
 def test_of_a_large_object_only_what_is_read() -> None:
     reads = [(99, 100), (4, 20), (40, 56), (60, 76)]
     assert _read(100, *reads) == reads
