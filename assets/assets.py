@@ -25,9 +25,10 @@ from assets.record import (
 )
 from assets.resources import IngestHooks
 from assets.settings import SETTINGS
+from pipelines import log
 from pipelines.catalog.build import rebuild_catalog
 from pipelines.cli.options import IngestOptions
-from pipelines.cli.progress import outcome
+from pipelines.cli.progress import file_facts, mouse_facts, mouse_outcome, outcome
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import (
     MouseReport,
@@ -132,14 +133,19 @@ class _Run:
     def file_done(self, result: FileResult) -> None:
         """Logs a file."""
         self.work[result.task.identity] = result
-        log = self.context.log.warning if result.error else self.context.log.info
-        log(f"mouse {result.task.mouse_id} {outcome(result, reason=True)}")
+        show = self.context.log.warning if result.error else self.context.log.info
+        text = f"mouse {result.task.mouse_id} {outcome(result, reason=True)}"
+        show(text)
+        if not self.hooks.of_command:
+            log.record(text, **file_facts(result))
         self.hooks.on_file(result)
 
     def mouse_done(self, report: MouseReport) -> None:
         """Reports a mouse that is in the lake, which in an upgrade is only once all are."""
         if not report.quarantined and not self.upgrades:
             self.mark(report.mouse_id)
+        if not self.hooks.of_command:
+            log.record(mouse_outcome(report), **mouse_facts(report))
         self.hooks.on_mouse(report)
 
     def mark(self, mouse: int) -> None:

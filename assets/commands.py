@@ -89,8 +89,11 @@ def ui(
     os.environ |= {"VBLAKE_LAKE": absolute(lake), "VBLAKE_SOURCE": absolute(source)}
     for name, value in vars(options).items():
         os.environ[variable(name)] = "" if value is None else str(value)
+    # Dagster works in another folder.
     if (file := read_file()) is not None:
-        os.environ[VARIABLE] = str(file.path)  # Dagster works in another folder
+        os.environ[VARIABLE] = str(file.path)
+    if log_file := os.environ.get("VBLAKE_LOG_FILE"):
+        os.environ["VBLAKE_LOG_FILE"] = absolute(log_file)
     # Its successor, `dg dev`, needs a project of Dagster's own layout, and another package.
     quiet = ("-W", "ignore:Function `dev_command` is superseded")
     command = [sys.executable, *quiet, "-m", "dagster", "dev", "--module-name", LOCATION]

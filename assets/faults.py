@@ -9,6 +9,7 @@ import dagster as dg
 
 from assets.record import hold
 from assets.resources import IngestHooks
+from pipelines.cli.options import LogOptions, from_settings
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport
 from pipelines.lake.lock import writer
@@ -26,9 +27,11 @@ def working(context: dg.AssetExecutionContext, hooks: IngestHooks) -> Generator[
         yield
         return
     hold(context.instance, context.run.run_id)
+    log, step = from_settings(LogOptions, "ingest", {}), context.op_execution_context.op.name
     before = writer.set(f"Dagster run {context.run.run_id}")
     try:
-        yield
+        with log.writing(f"step {step} of Dagster run {context.run.run_id}"):
+            yield
     except VblakeError as error:
         if error.retryable:
             raise _again(context, str(error)) from error

@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -88,6 +89,43 @@ LogFormatOption = Annotated[
         show_default="text, if there is a file",
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """The log with times, of commands that run long and of the runs of the web interface."""
+
+    log_file: LogFileOption = None
+    log_format: LogFormatOption = None
+
+    @contextmanager
+    def writing(self, name: str, **facts: object) -> Generator[None]:
+        """Writes the log in the block: its start, its end, and what is recorded meanwhile.
+
+        Args:
+            name: what runs.
+            **facts: of the start.
+
+        Raises:
+            UsageError: the log cannot be written.
+        """
+        from pipelines import log
+
+        with log.writing(self.log_file, self.log_format):
+            log.record(f"{name} starts", event="start", **facts)
+            code, problem = 1, ""
+            try:
+                yield
+                code = 0
+            except typer.Exit as leaving:
+                code = leaving.exit_code
+                raise
+            except BaseException as error:
+                problem = str(error) or type(error).__name__
+                raise
+            finally:
+                text = f"failed: {problem}" if problem else f"ended with exit code {code}"
+                log.record(text, event="end", exit_code=code, error=problem or None)
 
 
 class OutputFormat(StrEnum):
@@ -495,34 +533,16 @@ def logged(command: Callable[..., None]) -> Callable[..., None]:
     """Adds options for a log with times to a command that runs long."""
 
     @functools.wraps(command)
-    def run(
-        log_file: Path | None = None, log_format: LogFormat | None = None, **given: Any
-    ) -> None:
+    def run(log_file: Path | None, log_format: LogFormat | None, **given: Any) -> None:
         from importlib.metadata import version
 
-        from pipelines import log
+        options = LogOptions(log_file=log_file, log_format=log_format)
+        with options.writing(f"vblake {version('vblake')}", arguments=sys.argv[1:]):
+            command(**given)
 
-        with log.writing(log_file, log_format):
-            arguments = sys.argv[1:]
-            log.record(f"vblake {version('vblake')} starts", event="start", arguments=arguments)
-            code, problem = 1, ""
-            try:
-                command(**given)
-                code = 0
-            except typer.Exit as leaving:
-                code = leaving.exit_code
-                raise
-            except BaseException as error:
-                problem = str(error) or type(error).__name__
-                raise
-            finally:
-                text = f"failed: {problem}" if problem else f"ended with exit code {code}"
-                log.record(text, event="end", exit_code=code, error=problem or None)
-
-    declared = {"log_file": LogFileOption, "log_format": LogFormatOption}
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in declared.items()
+        parameter.replace(annotation=option_types(LogOptions)[name])
+        for name, parameter in inspect.signature(LogOptions).parameters.items()
     ]
     return _with_parameters(run, [*_parameters(command), *added])
 

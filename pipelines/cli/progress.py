@@ -106,37 +106,15 @@ class Progress:
         task = result.task
         self._log(
             f"[{self._done}/{self._files}] mouse {task.mouse_id} {outcome(result)}",
-            event="file",
-            mouse_id=task.mouse_id,
-            file=task.object.key,
-            status="quarantined" if result.error else "converted",
-            error=result.error,
-            bytes=task.bytes,
-            bytes_fetched=result.bytes_fetched,
-            seconds=round(result.seconds, 3),
-            rows=sum(result.row_counts.values()),
-            held_back={t.table: str(t) for t in result.held_back},
+            **file_facts(result),
         )
         self._bytes += task.bytes or 0
         self._bar.update(self._task, completed=self._bytes, files=self._count())
 
     def mouse_done(self, report: MouseReport) -> None:
         """Shows a mouse whose files are published."""
-        bad = len(report.quarantined)
-        good = len(report.entries) - bad
-        self._in_lake += good
-        rows = sum(report.row_counts.values())
-        parts = [f"is in the lake: {counted(good, 'file')}, {counted(rows, 'row')}"] if good else []
-        if bad:
-            parts.append(f"{counted(bad, 'file')} could not be ingested")
-        self._log(
-            f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}",
-            event="mouse",
-            mouse_id=report.mouse_id,
-            files=good,
-            failed=bad,
-            rows=rows,
-        )
+        self._in_lake += len(report.entries) - len(report.quarantined)
+        self._log(mouse_outcome(report), **mouse_facts(report))
 
     def so_far(self) -> str:
         """What an ingest that is stopped now has done."""
@@ -170,6 +148,44 @@ def outcome(result: FileResult, *, reason: bool = False) -> str:
     if result.held_back:
         done += f", held back: {', '.join(t.table for t in result.held_back)}"
     return done
+
+
+def file_facts(result: FileResult) -> dict[str, object]:
+    """What the log with times says of a file."""
+    return {
+        "event": "file",
+        "mouse_id": result.task.mouse_id,
+        "file": result.task.object.key,
+        "status": "quarantined" if result.error else "converted",
+        "error": result.error,
+        "bytes": result.task.bytes,
+        "bytes_fetched": result.bytes_fetched,
+        "seconds": round(result.seconds, 3),
+        "rows": sum(result.row_counts.values()),
+        "held_back": {t.table: str(t) for t in result.held_back},
+    }
+
+
+def mouse_outcome(report: MouseReport) -> str:
+    """What became of a mouse, in one line."""
+    bad, rows = len(report.quarantined), sum(report.row_counts.values())
+    good = len(report.entries) - bad
+    parts = [f"is in the lake: {counted(good, 'file')}, {counted(rows, 'row')}"] if good else []
+    if bad:
+        parts.append(f"{counted(bad, 'file')} could not be ingested")
+    return f"mouse {report.mouse_id}{'' if good else ':'} {'; '.join(parts)}"
+
+
+def mouse_facts(report: MouseReport) -> dict[str, object]:
+    """What the log with times says of a mouse."""
+    bad = len(report.quarantined)
+    return {
+        "event": "mouse",
+        "mouse_id": report.mouse_id,
+        "files": len(report.entries) - bad,
+        "failed": bad,
+        "rows": sum(report.row_counts.values()),
+    }
 
 
 def print_nothing_to_do(prepared: Prepared) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -124,8 +125,14 @@ def test_a_run_over_all_mice_marks_each_as_soon_as_it_is_in_the_lake(
 
 
 def test_a_bad_file_leaves_only_its_mouse_unmarked_and_fails_the_run(
-    instance: dg.DagsterInstance, bucket: Path, sample_lake: Path, tmp_path: Path
+    instance: dg.DagsterInstance,
+    bucket: Path,
+    sample_lake: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("VBLAKE_LOG_FILE", str(tmp_path / "log"))
+    monkeypatch.setenv("VBLAKE_LOG_FORMAT", "json")
     lake, mice, bad = tmp_path / "lake", mice_of(sample_lake), behavior_file(bucket)
     bad.write_bytes(b"")
     ((bad_mouse,),) = query(
@@ -138,6 +145,11 @@ def test_a_bad_file_leaves_only_its_mouse_unmarked_and_fails_the_run(
     for table in FROM_NWB:
         assert marked(instance, table) == {str(m) for m in mice if m != bad_mouse}
     assert query(lake, "SELECT count(*) FROM source_files WHERE status = 'quarantined'") == [(1,)]
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    quarantined = [e["mouse_id"] for e in events if e.get("status") == "quarantined"]
+    assert quarantined == [e["mouse_id"] for e in events if e.get("failed")] == [bad_mouse]
+    assert events[0]["message"].startswith("step nwb_tables of Dagster run ")
+    assert (events[-1]["event"], events[-1]["error"]) == ("end", failure(result))
 
 
 def test_rows_that_are_held_back_fail_a_check_and_not_the_run(
