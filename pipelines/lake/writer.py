@@ -40,7 +40,7 @@ def parquet_options(table: Table) -> dict[str, Any]:
         elif how.deltas and column.type in _INTEGERS:
             columns[leaf] = "DELTA_BINARY_PACKED"
     return {
-        "compression": "zstd",
+        "compression": "LZ4_RAW" if how.zstd is None else "zstd",
         "compression_level": how.zstd,
         "write_statistics": [c.name for c in table.stored if not c.type.is_list],
         "store_schema": True,

@@ -111,7 +111,7 @@ def _traces(
     name: str,
     description: str,
     *columns: Column,
-    encoding: Encoding = Encoding.SIGNAL,
+    encoding: Encoding = Encoding.TRACES,
     by_name_only: bool = False,
 ) -> Table:
     return Table(
@@ -203,7 +203,7 @@ EVENTS = _traces(
         "dF/F",
         f"{_O}/event_detection/noise_stds[cell]",
     ),
-    encoding=Encoding.SPARSE,
+    encoding=Encoding.EVENTS,
 )
 
 DEMIXED_TRACES = _traces(
