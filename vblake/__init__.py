@@ -56,6 +56,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     # Imported when first used: `vblake sql` needs `vblake.connection` but no Polars or NumPy.
+    if name == "__version__":
+        return import_module("importlib.metadata").version("vblake")
     if name not in _MODULES:
         raise AttributeError(f"module 'vblake' has no attribute {name!r}")
     if problem := pyarrow_problem():

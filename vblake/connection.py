@@ -91,10 +91,10 @@ def _attach(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
         if not Path(path).is_file():
             raise _no_catalog(files)
         connection.execute(f"ATTACH {literal(path)} AS {_DATABASE} (READ_ONLY)")
-        # ATTACH reads only the header; this finds a file that was cut off. DuckDB keeps the file
-        # open, so the name of a copy may go.
+        # A file that was cut off is found here if ATTACH has read only its header. DuckDB keeps the
+        # file open, so the name of a copy may go.
         connection.execute(
-            f"SELECT count(*) FROM duckdb_views() WHERE database_name = {literal(_DATABASE)}"
+            f"SELECT count(*) FROM duckdb_schemas() WHERE database_name = {literal(_DATABASE)}"
         )
 
 

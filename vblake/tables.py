@@ -217,7 +217,7 @@ class Tables:
         """What `scan` returns, of recordings that are known already."""
         columns = self._columns[table]
         partitions = self._partitions[table]
-        paths = self._paths(table, recordings if ids else None)
+        paths = self._scanned(table, recordings if ids else None)
         names = [c.name for c in columns]
         folders = {name: _FOLDERS[name] for name in partitions}
         if paths and self.files.on_web_server:
@@ -284,22 +284,26 @@ class Tables:
                 advice = f"Select its rows by {' or '.join(others)}." if others else "Leave it out."
                 raise LookupError(f"{table} has no column {name}. {advice}")
 
-    def _paths(self, table: str, recordings: list[Recording] | None) -> list[str]:
+    def _scanned(self, table: str, recordings: list[Recording] | None) -> list[str]:
         """The files of a table that can hold recordings, as Polars opens them."""
+        found = self.paths(table, recordings)
+        if self.files.on_web_server:
+            return found
+        all_of_them = self._partitions[table][:1] != ["mouse_id"] or recordings is None
+        if found and all_of_them and not is_published(found):
+            return [f"{escaped(self.root)}/{table}/**/*.parquet"]
+        return list(map(escaped, found))
+
+    def paths(self, table: str, recordings: list[Recording] | None = None) -> list[str]:
+        """The files of a table that can hold recordings; by default all."""
         partitions = self._partitions[table]
         if partitions[:1] != ["mouse_id"] or recordings is None:
-            found = self.files.paths(table)
-            if self.files.on_web_server:
-                return found
-            if is_published(found):
-                return list(map(escaped, found))
-            return [f"{escaped(self.root)}/{table}/**/*.parquet"] if found else []
+            return self.files.paths(table)
         mice = sorted({r.mouse_id for r in recordings})
         folders = {"/".join(f"{n}={getattr(r, n)}" for n in partitions) for r in recordings}
         found = (p for mouse in mice for p in self.files.paths(f"{table}/mouse_id={mouse}"))
         depth = slice(-1 - len(partitions), -1)
-        paths = [path for path in found if "/".join(path.split("/")[depth]) in folders]
-        return paths if self.files.on_web_server else list(map(escaped, paths))
+        return [path for path in found if "/".join(path.split("/")[depth]) in folders]
 
     def recordings(self, ids: dict[str, list[int]]) -> list[Recording]:
         """The planes and sessions of the ids, by the project tables.
@@ -349,9 +353,14 @@ class Tables:
         where = " AND ".join(f"{name} IN ({_numbers(wanted)})" for name, wanted in ids.items())
         return why_missing(self._connection, self.root, table, where or "true", whose, option)
 
+    @cached_property
+    def _schema_version(self) -> str:
+        ((version,),) = self._connection.execute("SELECT schema_version FROM _lake").fetchall()
+        return version
+
     def schema_note(self) -> str:
         """What to add to an error if this version of vblake knows other tables and columns."""
-        ((version,),) = self._connection.execute("SELECT schema_version FROM _lake").fetchall()
+        version = self._schema_version
         if version == SCHEMA_VERSION:
             return ""
         start = f" The lake has schema version {version}, of"

@@ -17,6 +17,8 @@ import_extra("pandas")
 if problem := pyarrow_problem():
     raise ImportError(problem)
 
+import pyarrow.pandas_compat  # noqa: E402, F401 - pandas 3 needs it for the columns of any frame
+
 from vblake.sdk.cache import VisualBehaviorOphysProjectCache  # noqa: E402 - after the message
 from vblake.sdk.session import (  # noqa: E402
     BehaviorOphysExperiment,

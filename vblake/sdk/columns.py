@@ -78,6 +78,12 @@ class Frame:
     empty: str | None = None
     wide: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> list[str]:
+        """The columns of the lake's table that the frame is made of."""
+        fields = (*self.fields, self.index) if self.index else self.fields
+        return list({name: None for f in fields for name in f.expression.meta.root_names()})
+
 
 def _fields(kind: Kind, *names: str, **rules: Any) -> tuple[Field, ...]:
     return tuple(Field(name, kind, **rules) for name in names)

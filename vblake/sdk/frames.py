@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -76,7 +77,9 @@ def _column(values: pl.Series, kind: Kind) -> Any:
             moments = pd.to_datetime(counts, unit="us", utc=True)
             return pd.Series(moments.astype("datetime64[ns, UTC]")).array
         case Kind.ARRAY:
-            return objects([v.to_numpy(writable=True) for v in values])
+            lists: Any = values.to_arrow()
+            flat = lists.values.to_numpy(zero_copy_only=False)
+            return objects([flat[a:b].copy() for a, b in pairwise(lists.offsets.to_pylist())])
         case Kind.DAY:
             return objects([v if v is not None else np.nan for v in values.dt.strftime("%Y-%m-%d")])
         case Kind.TEXT | Kind.LIST:

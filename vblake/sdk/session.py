@@ -95,7 +95,7 @@ class BehaviorSession:
         return [n for n in dir(type(self)) if not n.startswith("_") and n not in _NOT_LISTED]
 
     def _frame(self, frame: columns.Frame) -> pd.DataFrame:
-        return to_pandas(self._session.table(frame.table), frame)
+        return to_pandas(self._session.read_columns(frame.table, frame.sources), frame)
 
     @property
     def behavior_session_id(self) -> np.int64:
@@ -273,7 +273,9 @@ class BehaviorOphysExperiment(BehaviorSession):
     @cached_property
     def cell_specimen_table(self) -> pd.DataFrame:
         """The valid ROIs with position, shape and mask, by `cell_specimen_id`."""
-        cells = self._experiment.table("cell_specimens")
+        masks = ("roi_mask", "field_of_view_height", "field_of_view_width")
+        wanted = [*columns.CELL_SPECIMENS.sources, *masks]
+        cells = self._experiment.read_columns(columns.CELL_SPECIMENS.table, wanted)
         frame = to_pandas(cells, columns.CELL_SPECIMENS)
         return self._of_cells(frame, roi_mask=list(masks_of(cells)))
 
