@@ -56,8 +56,9 @@ def why_no_rows(
 
 def _read_by(connection: duckdb.DuckDBPyConnection, query: str, empty: EmptyTables) -> list[str]:
     """The tables without files that a query reads, each once."""
-    row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
-    names = _table_names(json.loads(row[0])) if row else ()
+    # DuckDB 2 refuses other work while a row is left to be fetched.
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    names = _table_names(json.loads(text))
     return list(dict.fromkeys(table for name in names for table in empty.get(name.lower(), ())))
 
 

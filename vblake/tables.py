@@ -113,7 +113,7 @@ class Tables:
             ['licks', 'running_speed', 'dff_traces', 'ophys_timestamps']
         """
         columns = "table_name, subject, description, primary_key"
-        return self._connection.execute(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
+        return self._connection.sql(f"SELECT {columns} FROM _tables ORDER BY rowid").pl()
 
     def describe(self, table: str) -> pl.DataFrame:
         """The columns of a table, one per row: name, DuckDB type, unit, description, newer name.
@@ -129,7 +129,7 @@ class Tables:
             [('behavior_session_id', None), ('timestamps', 's')]
         """
         # A parameter instead of the literal would make DuckDB import pandas, which takes 0.3 s.
-        found = self._connection.execute(
+        found = self._connection.sql(
             "SELECT column_name, type, unit, description, alias FROM _columns "
             f"WHERE table_name = {literal(table)} ORDER BY position"
         ).pl()
@@ -228,7 +228,7 @@ class Tables:
             )
         else:
             typed = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in columns)
-            none = self._connection.execute(f"SELECT {typed} LIMIT 0").pl()
+            none = self._connection.sql(f"SELECT {typed} LIMIT 0").pl()
             # Dates are labelled UTC in the files, and not in SQL.
             frame = none.lazy().with_columns(cs.datetime().dt.replace_time_zone("UTC"))
         for name, wanted in ids.items():
@@ -267,8 +267,11 @@ class Tables:
     def tables_with(self, id_column: str) -> list[str]:
         """The tables that have a column of ids."""
         # behavior_sessions has a list of experiments, which selects nothing.
-        wanted = (id_column, "BIGINT")
-        return [t for t, cs in self._columns.items() if any((c.name, c.type) == wanted for c in cs)]
+        rows = self._connection.execute(
+            "SELECT table_name FROM _columns JOIN _tables USING (table_name) "
+            f"WHERE storage <> 'view' AND column_name = {literal(id_column)} AND type = 'BIGINT'"
+        ).fetchall()
+        return [name for (name,) in rows]
 
     def _check_columns(self, table: str, ids: dict[str, list[int]]) -> None:
         if table not in self._columns:

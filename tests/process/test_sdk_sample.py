@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from polars.testing import assert_frame_equal
 
 import vblake
 from vblake.sdk import BehaviorSession, VisualBehaviorOphysProjectCache
@@ -36,6 +37,16 @@ def test_templates_are_those_of_the_sessions_file(opened: vblake.Lake) -> None:
         ledger = opened.scan("source_files", behavior_session_id=session.behavior_session_id)
         images = ledger.filter("gives_behavior").collect()["images"].item().to_list()
         assert list(templates.index) == sorted(images)
+
+
+def test_columns_are_those_of_the_table(opened: vblake.Lake) -> None:
+    experiments = opened.scan("ophys_experiments").collect()["ophys_experiment_id"]
+    for plane in map(opened.experiment, experiments):
+        for name in ("licks", "trials", "eye_tracking", "cell_specimens", "projections", "events"):
+            whole = plane.table(name)
+            found = plane.read_columns(name, [*whole.columns, "none"])
+            assert_frame_equal(found, whole.select(found.columns))
+            assert len(found.columns) > 1
 
 
 def test_arrays_can_be_written_to(opened: vblake.Lake) -> None:

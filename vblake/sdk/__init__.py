@@ -11,13 +11,15 @@ Index, columns, dtypes, shapes and values are the SDK's, and so are the values t
 lake has NULL. It needs `pip install "vblake[sdk]"`.
 """
 
+from importlib import import_module
+
 from vblake.extras import import_extra, pyarrow_problem
 
 import_extra("pandas")
 if problem := pyarrow_problem():
     raise ImportError(problem)
-
-import pyarrow.pandas_compat  # noqa: E402, F401 - pandas 3 needs it for the columns of any frame
+# pandas 3 would import it while the first frame is made.
+import_module("pyarrow.pandas_compat")
 
 from vblake.sdk.cache import VisualBehaviorOphysProjectCache  # noqa: E402 - after the message
 from vblake.sdk.session import (  # noqa: E402
