@@ -5,6 +5,7 @@ Dagster takes a second to import, so it is imported only once one of the two has
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -109,6 +110,9 @@ def ui(
 def main() -> None:
     """Entry point of `vblake`."""
     refuse_pandas()
+    # What commands read of a ledger, hundreds of thousands of records, lives to their end. By
+    # default, Python looks through them every 700 records: a fifth of the time of `vblake plan`.
+    gc.set_threshold(100_000)
     cli.main()
 
 

@@ -177,7 +177,7 @@ def _looked_into(report: FileReport, result: FileResult, settings: ConvertSettin
         order = {rule.value: position for position, rule in enumerate(Rule)}
         report = replace(
             report,
-            tables=tuple(replace(t, rows=rows.get(t.table, t.rows)) for t in report.tables),
+            tables=tuple(t._replace(rows=rows.get(t.table, t.rows)) for t in report.tables),
             violations=tuple(sorted(first.values(), key=lambda v: order[v.rule])),
         )
         try:

@@ -488,6 +488,8 @@ def _with_ledger(task: FileTask, entry: Entry | None, request: IngestRequest) ->
     if not request.force:
         allowed |= {(t.table, rule) for t in entry.tables for rule in t.allowed_rules}
     held_back = tuple(t.table for t in entry.held_back if t.table not in task.tables)
+    if (allowed, held_back) == (task.allowed, task.held_back):
+        return task
     return replace(task, allowed=frozenset(allowed), held_back=held_back)
 
 

@@ -39,6 +39,8 @@ Values = NDArray | Ragged | Sequence[Any] | int | float | str | bytes | bool | d
 
 def _objects(values: Sequence[Any] | NDArray) -> list[Any]:
     """Converts to Python values; words and numbers that mean "no value" become None."""
+    if set(map(type, values)) <= {int, bool, type(None)}:
+        return list(values)
     out: list[Any] = []
     for value in values:
         value = plain(value)

@@ -104,6 +104,10 @@ def _ragged_items(column: Column, lists: Ragged) -> pa.Array[Any]:
 
 def _texts(column: Column, items: Sequence[Any], offsets: NDArray) -> pa.Array[Any]:
     """List items of text, kept as they are: here, words for "no value" stay words."""
+    try:
+        return pa.array(items, pa.string())
+    except (TypeError, ValueError):
+        pass  # the loop finds which
     for index, item in enumerate(items):
         try:
             pa.array([item], pa.string())
@@ -136,6 +140,12 @@ def _numbers_of(column: Column, rows: Sequence[Any]) -> pa.Array[Any]:
     Each row is cast by itself, so that no row decides the dtype of another.
     """
     dtype = _ITEM_DTYPES[column.type]
+    if all(type(items) in (list, tuple) for items in rows):
+        flat = [item for items in rows for item in items]
+        if set(map(type, flat)) <= {int}:
+            whole, bad = exact_objects(flat, dtype)
+            if bad is None:
+                return pa.array(whole)
     parts: list[NDArray] = [np.empty(0, dtype)]
     for row, items in enumerate(rows):
         if _is_numeric(items):

@@ -108,6 +108,11 @@ def exact_objects(items: Sequence[Any], dtype: np.dtype[Any]) -> tuple[NDArray, 
 
     None becomes 0.
     """
+    if set(map(type, items)) <= {int, type(None)} and dtype == np.int64:
+        try:  # the usual case, at once
+            return np.array([0 if item is None else item for item in items], dtype), None
+        except OverflowError:
+            pass  # the loop finds which
     for index, item in enumerate(items):
         if item is not None and not _fits(item, dtype):
             return np.empty(0, dtype), index

@@ -83,7 +83,7 @@ def _as_json(report: FileReport) -> dict[str, Any]:
 
     named = {
         name: [part._asdict() for part in getattr(report, name)]
-        for name in ("violations", "datasets")
+        for name in ("tables", "violations", "datasets")
     }
     return {
         "verdict": _verdict(report),

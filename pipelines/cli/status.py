@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from shlex import quote
 from typing import Any
 
@@ -63,19 +62,19 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
 
 def _print_held_back(found: dict[str, Any]) -> None:
     """Prints each table that is held back with its rule, the number of files, and one of them."""
-    from pipelines.lake.ledger import TableOutcome
-
     files: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in found["held_back"]:
         files.setdefault((row["table"], row["rule"]), []).append(row)
     if not files:
         return
+    from pipelines.lake.ledger import TableOutcome  # with PyArrow, 0.2 s
+
     print_table(
         ("held back", "rule", ">NWB files"),
         [(*key, f"{len(rows):,}") for key, rows in files.items()],
     )
     for first, *_ in files.values():
-        outcome = TableOutcome.from_dict({f.name: first[f.name] for f in fields(TableOutcome)})
+        outcome = TableOutcome.from_dict({f: first[f] for f in TableOutcome._fields})
         say(one_line(f"held back: mouse {first['mouse_id']}: {first['object_key']}: {outcome}"))
     if len(found["held_back"]) > len(files):
         say(f'all: vblake sql --lake {quote(found["lake"])} "FROM _held_back"')

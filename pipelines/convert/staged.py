@@ -150,7 +150,7 @@ def remember(result: FileResult, settings: ConvertSettings) -> None:
     """Notes beside the staged files that they are complete, for the run after an interruption."""
     facts = {
         "fingerprint": _fingerprint(result.task, settings),
-        "tables": [asdict(t) for t in result.tables],
+        "tables": [t._asdict() for t in result.tables],
         "image_set": result.image_set,
         "images": result.images,
         "bytes_fetched": result.bytes_fetched,

@@ -5,13 +5,14 @@ A mouse's ledger is published after its data, so it never names rows that are no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Self
+from itertools import pairwise
+from typing import Any, NamedTuple, Self, cast
 
 import pyarrow as pa
 
@@ -54,9 +55,8 @@ class TableStatus(StrEnum):
     NOT_REQUESTED = "not_requested"
 
 
-@dataclass(frozen=True)
-class TableOutcome:
-    """What became of one table of a file.
+class TableOutcome(NamedTuple):
+    """What became of one table of a file. The ledger of all files has 150,000 of them.
 
     Attributes:
         table: the table.
@@ -293,18 +293,48 @@ def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
 Ledger = dict[Identity, Entry]
 
 
+_STATUSES = {status.value: status for status in TableStatus}
+
+
+def _outcomes(column: pa.ChunkedArray[Any]) -> list[tuple[TableOutcome, ...]]:
+    """The column `tables`. Field by field, which takes a third of the time of a dictionary each."""
+    rows: list[tuple[TableOutcome, ...]] = []
+    for chunk in cast("list[Any]", column.chunks):
+        items, offsets = chunk.values, chunk.offsets.to_pylist()
+        fields: dict[str, list[Any]] = {f.name: items.field(f.name).to_pylist() for f in items.type}
+        fields["status"] = [_STATUSES[status] for status in fields["status"]]
+        fields["allowed_rules"] = list(map(tuple, fields["allowed_rules"]))
+        made = [
+            TableOutcome(*values)
+            for values in zip(*(fields[name] for name in TableOutcome._fields), strict=True)
+        ]
+        rows += [tuple(made[i:j]) for i, j in pairwise(offsets)]
+    return rows
+
+
+def _defects(items: Iterable[dict[str, Any]]) -> tuple[Occurrence, ...]:
+    return tuple(Occurrence(**item) for item in items)
+
+
+_FROM_ARROW: dict[str, Callable[[Any], Any]] = {
+    "file_kind": FileKind,
+    "status": Status,
+    "warnings": tuple,
+    "known_defects": _defects,
+    "images": tuple,
+}
+
+
 def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:
-    for row in table.to_pylist():
-        row["file_kind"] = FileKind(row["file_kind"])
-        row["status"] = Status(row["status"])
-        row["warnings"] = tuple(row["warnings"])
-        row["known_defects"] = tuple(Occurrence(**item) for item in row.get("known_defects", ()))
-        row["tables"] = tuple(TableOutcome.from_dict(item) for item in row.get("tables", ()))
-        row["images"] = tuple(row.get("images", ()))
-        # A lake of another schema version has other columns.
-        known: dict[str, Any] = {n: v for n, v in row.items() if n in Entry.__annotations__}
-        known["mouse_id"] = mouse_id
-        yield Entry(**known)
+    columns: dict[str, Iterable[Any]] = {
+        name: _outcomes(column) if name == "tables" else column.to_pylist()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if name in Entry.__annotations__  # a lake of another schema version has other columns
+    }
+    for name in columns.keys() & _FROM_ARROW.keys():
+        columns[name] = map(_FROM_ARROW[name], columns[name])
+    for values in zip(*columns.values(), strict=True):
+        yield Entry(mouse_id=mouse_id, **dict(zip(columns, values, strict=True)))
 
 
 def _columns(entries: list[Entry]) -> dict[str, Any]:
@@ -312,7 +342,7 @@ def _columns(entries: list[Entry]) -> dict[str, Any]:
     columns["file_kind"] = [e.file_kind.value for e in entries]
     columns["status"] = [e.status.value for e in entries]
     columns["known_defects"] = [[asdict(d) for d in e.known_defects] for e in entries]
-    columns["tables"] = [[asdict(t) for t in e.tables] for e in entries]
+    columns["tables"] = [[t._asdict() for t in e.tables] for e in entries]
     return columns
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from functools import cache
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from pipelines.lake.store import Store
 from pipelines.os_errors import first_line
 from pipelines.release.behavior_source import behavior_sources
 from pipelines.release.selection import FileKind
-from pipelines.sql_text import literal, table_source, values
+from pipelines.sql_text import literal, table_source
 from schemas import TABLES
 from schemas.errors import LakeError
 from schemas.layout import CATALOG
@@ -77,7 +79,7 @@ _LOADED = {
 to open 30,000 files would take minutes in S3."""
 
 _SOURCES = """
-CREATE VIEW sources AS
+CREATE TABLE sources AS
 SELECT file_kind, mouse_id, gives_behavior, status, tables FROM source_files
 UNION ALL
 SELECT file_kind, mouse_id, gives_behavior, 'missing', []
@@ -86,7 +88,7 @@ FROM released ANTI JOIN (FROM source_files WHERE release = {release}) USING (fil
 """A row per NWB file."""
 
 _PARTS = """
-CREATE VIEW parts AS
+CREATE TABLE parts AS
 SELECT table_name, mouse_id, NULL AS outcome, 0 AS rows, bytes, files FROM held
 UNION ALL
 SELECT table_name, mouse_id,
@@ -167,20 +169,20 @@ def _load(
                 f"The table {name} of {store.root} cannot be read ({first_line(error)}). "
                 f"See `vblake verify --lake {quote(store.root)}`."
             ) from error
-    con.execute("CREATE TABLE tables (table_name VARCHAR, subject VARCHAR, by_name_only BOOLEAN)")
-    _insert(con, "tables", [(t.name, t.subject.value, t.by_name_only) for t in TABLES.values()])
+    types = {"table_name": "VARCHAR", "subject": "VARCHAR", "by_name_only": "BOOLEAN"}
+    rows = [(t.name, t.subject.value, t.by_name_only) for t in TABLES.values()]
+    _create(con, "tables", types, rows)
     held: dict[tuple[str, int | None], list[int]] = defaultdict(list)
     for name, files in listed.items():
         for path, size in files.items():
-            held[name, _mouse_of(path)].append(size)
-    con.execute(
-        "CREATE TABLE held (table_name VARCHAR, mouse_id BIGINT, bytes BIGINT, files BIGINT)"
-    )
-    _insert(con, "held", [(*key, sum(sizes), len(sizes)) for key, sizes in held.items()])
+            held[name, _mouse_of(path.split("/", 2)[1])].append(size)
+    types = {"table_name": "VARCHAR"} | dict.fromkeys(("mouse_id", "bytes", "files"), "BIGINT")
+    _create(con, "held", types, [(*key, sum(sizes), len(sizes)) for key, sizes in held.items()])
 
 
-def _mouse_of(path: str) -> int | None:
-    name, _, value = path.split("/")[1].partition("=")
+@cache
+def _mouse_of(folder: str) -> int | None:
+    name, _, value = folder.partition("=")
     return int(value) if name == "mouse_id" and value.isdecimal() else None
 
 
@@ -200,16 +202,27 @@ def _add_released_files(con: duckdb.DuckDBPyConnection) -> None:
         if sources[session].kind is own
     ]
     released += [(imaged.value, key, mouse, key in givers) for key, mouse, _ in experiments]
-    con.execute(
-        "CREATE TABLE released "
-        "(file_kind VARCHAR, file_key BIGINT, mouse_id BIGINT, gives_behavior BOOLEAN)"
-    )
-    _insert(con, "released", released)
+    types = {"file_kind": "VARCHAR", "file_key": "BIGINT", "mouse_id": "BIGINT"}
+    _create(con, "released", types | {"gives_behavior": "BOOLEAN"}, released)
 
 
-def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Collection[Sequence[Any]]) -> None:
-    if rows:
-        con.execute(f"INSERT INTO {table} {values(rows)}")
+def _create(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    types: Mapping[str, str],
+    rows: Collection[Sequence[Any]],
+) -> None:
+    """Makes a table of rows.
+
+    As JSON, which takes a tenth of the time of VALUES; parameters would make DuckDB import pandas.
+    """
+    columns = zip(*rows, strict=True) if rows else ((),) * len(types)
+    cells = [literal(json.dumps(column)) for column in columns]
+    made = [
+        f"unnest(from_json({text}, '[\"{kind}\"]')) AS {name}"
+        for text, (name, kind) in zip(cells, types.items(), strict=True)
+    ]
+    con.execute(f"CREATE TABLE {table} AS SELECT {', '.join(made)}")
 
 
 def _records(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from pipelines.release.manifest import ReleaseObject
 from schemas import TABLES, Subject
@@ -16,6 +17,7 @@ class FileKind(StrEnum):
     OPHYS_EXPERIMENT = "ophys_experiment"
 
 
+@cache
 def tables_in(kind: FileKind, *, gives_behavior: bool) -> tuple[str, ...]:
     """The tables that are read from a file of a kind, in the order of `schemas.TABLES`."""
     subjects: set[Subject] = set()

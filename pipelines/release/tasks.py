@@ -6,6 +6,7 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from pipelines.release.behavior_source import behavior_sources
@@ -276,7 +277,12 @@ def wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _tables_of(file: _File, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    tables = tables_in(file.kind, gives_behavior=file.gives_behavior)
+    return _wanted_of(file.kind, file.gives_behavior, wanted)
+
+
+@cache
+def _wanted_of(kind: FileKind, gives_behavior: bool, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    tables = tables_in(kind, gives_behavior=gives_behavior)
     return tuple(name for name in tables if name in wanted)
 
 
