@@ -94,7 +94,7 @@ def convert_on_cluster(
         if cluster.lake:
             store = S3Store(cluster.lake)
             client.run(clear, _own_staging(store), on_error="ignore")
-            store.remove_folder(STAGING)
+            store.drop(STAGING)
         else:
             for path in settings.staging.glob(f"{probe}*"):
                 path.unlink(missing_ok=True)
@@ -232,7 +232,7 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster, nam
     store = S3Store(cluster.lake) if cluster.lake else None
     place = f"{cluster.lake}/{STAGING}" if cluster.lake else str(settings.staging)
     if store is not None:
-        store.remove_folder(STAGING)  # what an interrupted run has left
+        store.drop(STAGING)  # what an interrupted run has left
         store.write(f"{STAGING}/{name}", b"")
     else:
         settings.staging.mkdir(parents=True, exist_ok=True)
@@ -443,7 +443,7 @@ def _brought(result: FileResult, settings: ConvertSettings, lake: str | None) ->
     if result.error is not None:
         return result
     _download(store, f"{STAGING}/{folder.name}", folder)
-    store.remove_folder(f"{STAGING}/{folder.name}")
+    store.drop(f"{STAGING}/{folder.name}")
     if result.images and not settings.images.issuperset(result.images.values()):
         images = staged_images(settings.staging, result.images)
         if not images.exists():

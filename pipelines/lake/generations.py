@@ -57,6 +57,15 @@ def kept(store: Store) -> dict[int, Marker]:
     return {n: m for n, m in _complete(store).items() if marker is None or n != marker.generation}
 
 
+def removable(store: Store) -> dict[int, Marker]:
+    """The generations that a lake can do without, by number.
+
+    In a bucket these include the folder in which the present one was built. That of a local lake
+    goes by itself.
+    """
+    return kept(store) if isinstance(store, LocalStore) else _complete(store)
+
+
 def _numbers(store: Store) -> list[int]:
     return sorted(int(name) for name in store.folders(GENERATIONS) if name.isdecimal())
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipelines.lake.generations import changing, drop, generation, kept, tables_of
+from pipelines.lake.generations import changing, drop, generation, removable, tables_of
 from pipelines.lake.store import LocalStore, Store, clear
 from schemas.layout import GENERATIONS
 
@@ -45,7 +45,7 @@ def find_leftovers(store: Store) -> list[Leftover]:
         staging = store.staging
         size = _bytes(staging)
         found.append(Leftover("staged files", str(staging), size, partial(clear, staging)))
-    for number, marker in kept(store).items():
+    for number, marker in removable(store).items():
         what = f"generation {number}, release {marker.release}"
         place = f"{store.root}/{GENERATIONS}/{number}"
         if isinstance(store, LocalStore):

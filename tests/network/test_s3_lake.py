@@ -30,6 +30,7 @@ from pipelines.catalog.connect import connect
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake import lease
+from pipelines.lake.leftovers import clean
 from pipelines.lake.lock import writer, writing
 from pipelines.lake.store import open_store
 from pipelines.next_generation import roll_back
@@ -343,6 +344,14 @@ def test_a_lake_in_s3_is_upgraded_and_rolled_back(
     roll_back(store)
     assert _rows(lake) == before
     assert verify(store) == []
+    recorder.reset_recording()
+    recorder.start_recording()
+    clean(store, remove=True)
+    recorder.stop_recording()
+    removed = [r for r in recorder.download_recording().splitlines() if '"DELETE"' in r]
+    assert [r for r in removed if ".parquet" in r] == [], "a request takes a thousand objects"
+    assert store.folders("_generations") == []
+    assert _rows(lake) == before
 
 
 def _rows(lake: str) -> dict[str, int]:

@@ -45,6 +45,7 @@ STATUS = "query($id: ID!) { found: runOrError(runId: $id) { ... on Run { status 
 REEXECUTE = """mutation($p: ReexecutionParams!) { launched: launchRunReexecution(reexecutionParams: $p)
   { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 TERMINATE = """mutation($id: String!) { launched: terminateRun(runId: $id) { __typename } }"""
+BACKFILLS = "{ found: partitionBackfillsOrError(limit: 1) { ... on PartitionBackfills { results { id } } } }"
 TABLES = "{ found: assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name } } } } }"
 EVENTS = """query($id: ID!) { found: logsForRun(runId: $id) { ... on EventConnection { events
   { __typename ... on MessageEvent { message } ... on MaterializationEvent { assetKey { path } partition
@@ -81,7 +82,8 @@ class Ui:
     """
 
     def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/graphql"
+        self.page = f"http://127.0.0.1:{port}"
+        self.url = f"{self.page}/graphql"
 
     def ask(self, text: str, **variables: object) -> Any:
         """The result that a query or mutation names `found` or `launched`."""
@@ -152,6 +154,11 @@ class Ui:
         backfill: str = self.ask(BACKFILL, b=wanted)["backfillId"]
         until(lambda: self.ask(BACKFILL_STATUS, id=backfill)["runs"])
         return backfill
+
+    def newest(self, text: str, name: str) -> str | None:
+        """The id of the newest run or backfill, if there is one."""
+        results = self.ask(text)["results"]
+        return results[0][name] if results else None
 
     def backfilled(self, backfill: str, table: str) -> list[list[str]]:
         """Waits until a backfill has succeeded; returns the mice of a table in each of its runs."""
@@ -366,3 +373,40 @@ def test_a_failed_run_of_the_command_is_news_and_is_re_executed_from_its_failure
     assert config == run["runConfigYaml"]
     assert f"source: {bucket}" in config
     assert sorted({mouse for _, mouse in ui.numbers(again) if mouse}) == ui.partitions("rewards")[1]
+
+
+def test_clicks_do_the_same(ui: Ui) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")  # not a dependency; CONTRIBUTING.md
+    browser = shutil.which("chromium") or pytest.skip("there is no Chromium")
+    mice, _ = ui.partitions("licks")
+    with playwright.sync_playwright() as started:
+        page = started.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        page.set_default_timeout(SECONDS * 1000)
+
+        def materialize(path: str, button: str, mouse: str | None) -> None:
+            page.goto(ui.page + path)
+            page.get_by_role("button", name=button).first.click()
+            if mouse is None:
+                page.get_by_role("button", name="All", exact=True).first.click()
+            else:
+                page.get_by_text("Select a partition or create one").click()
+                page.get_by_text(mouse).first.click()
+                page.keyboard.press("Escape")
+            page.locator('button:has-text("Launch")').last.click()
+
+        def runs(*launch: str) -> str:
+            before = ui.newest(LATEST, "runId")
+            materialize(*launch)
+            until(lambda: ui.newest(LATEST, "runId") != before)
+            return ui.succeeds(str(ui.newest(LATEST, "runId")))
+
+        one = ui.numbers(runs("/assets/licks", "Materialize", mice[0]))
+        assert ("licks", mice[0]) in one
+        assert ("trials", mice[0]) not in one
+        every = ui.numbers(runs("/asset-groups", "Materialize all", mice[1]))
+        assert {"licks", "trials", "dff_traces"} <= {t for t, mouse in every if mouse == mice[1]}
+        before = ui.newest(BACKFILLS, "id")
+        materialize("/assets/licks", "Materialize", None)
+        until(lambda: ui.newest(BACKFILLS, "id") != before)
+        found = ui.backfilled(str(ui.newest(BACKFILLS, "id")), "licks")
+        assert found == [[mouse] for mouse in mice]
