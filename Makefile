@@ -14,7 +14,7 @@ help: ## Show this list
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[build,sdk,dask,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[build,sdk,dask,docs,explore,dev]'
 	@$(BIN)/python -m compileall -q assets pipelines schemas vblake
 	@touch $@
 

@@ -19,6 +19,7 @@ from pipelines.cli import (
     check,
     clean,
     config,
+    explore,
     interrupt,
     plan,
     publish,
@@ -48,7 +49,7 @@ _TYPER_INTERRUPTED = 130
 _ORDER = (
     *("plan", "ingest", "status", "releases", "diff", "rollback", "remove"),
     *("verify", "check", "catalog", "clean", "publish"),
-    *("sql", "tables", "describe", "rules", "sample", "ui", "config"),
+    *("sql", "tables", "describe", "explore", "rules", "sample", "ui", "config"),
 )
 
 
@@ -179,6 +180,7 @@ app.command(rich_help_panel=BUILD_PANEL)(sample.sample)
 app.command(rich_help_panel=USE_PANEL)(sql.sql)
 app.command(rich_help_panel=USE_PANEL)(tables.tables)
 app.command(rich_help_panel=USE_PANEL)(tables.describe)
+app.command(rich_help_panel=USE_PANEL)(explore.explore)
 app.command(rich_help_panel=USE_PANEL)(rules.rules)
 app.command(rich_help_panel=BUILD_PANEL)(config.config)
 

@@ -166,14 +166,14 @@ def _distributions(folders: tuple[str, ...]) -> dict[str, set[str]]:
 
 def test_what_the_packages_import_is_declared_and_nothing_else_is() -> None:
     imported = _distributions(PRODUCT)
-    declared = _declared("build", "dask", "remote", "s3", "sdk")
+    declared = _declared("build", "dask", "explore", "remote", "s3", "sdk")
     assert {n: m for n, m in imported.items() if n not in declared} == {}
     assert declared - set(imported) - set(PROGRAMS) == set()
 
 
 def test_what_the_tests_import_is_declared_and_nothing_else_is() -> None:
     imported = _distributions(("tests",))
-    declared = _declared("build", "dask", "dev", "remote", "s3", "sdk")
+    declared = _declared("build", "dask", "dev", "explore", "remote", "s3", "sdk")
     other = {"tests.builders.with_allensdk"}  # run in an environment of its own
     assert {n: m for n, m in imported.items() if n not in declared and m != other} == {}
     assert _declared("dev") - _declared("build") - set(imported) - set(PROGRAMS) == set()

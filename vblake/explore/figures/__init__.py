@@ -1,0 +1,1 @@
+"""From frames to figures of Plotly, as plain dictionaries: pure functions, one module per view."""
