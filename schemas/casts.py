@@ -105,7 +105,12 @@ def _to_int(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
 def _to_bool(column: Column, values: Sequence[Any] | NDArray) -> pa.Array[Any]:
     expected = "true, false, 0, 1 or no value"
     if _is_objects(column, values):
-        objects = _objects(values)
+        items = values.tolist() if isinstance(values, np.ndarray) else values
+        try:
+            return pa.array(items, pa.bool_())
+        except (TypeError, ValueError):
+            # Numbers, words for "no value", or a misfit to be found below.
+            objects = _objects(items)
         for row, value in enumerate(objects):
             if value is not None and not (
                 isinstance(value, (bool, int, float)) and value in (0, 1)

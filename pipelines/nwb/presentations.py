@@ -6,6 +6,7 @@ The formulas follow the released reader step by step: docs/formulas.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -86,11 +87,13 @@ def _text(recording: Recording, name: str, values: NDArray) -> NDArray:
     The word N/A becomes empty text, which still counts as a name.
     """
     path = f"/intervals/*_presentations/{name}"
+    items = values.tolist()
+    texts: dict[Any, str | None] = {None: None}
+    for value in set(items) - {None}:
+        text = recording.hdf.decode(path, value)
+        texts[value] = "" if text == "N/A" else text
     out = np.empty(len(values), dtype=object)
-    for i, value in enumerate(values.tolist()):
-        if value is not None:
-            text = recording.hdf.decode(path, value)
-            out[i] = "" if text == "N/A" else text
+    out[:] = [texts[value] for value in items]
     return out
 
 
