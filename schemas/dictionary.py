@@ -95,7 +95,10 @@ Paths are relative to the lake; `<table>/**/*.parquet` is always the whole table
 names of folders (`mouse_id`, in tables with a file per session or experiment all ids, `image_set`)
 are not inside the files: read whole folders with a reader that knows Hive partitions, as DuckDB,
 Polars (`hive_partitioning=True` with a glob), PyArrow and pandas do. A filter on any of them opens
-only the files that it selects. PyArrow and pandas give these columns as dictionaries (categories)
+only the files that it selects. DuckDB lists a pattern that names the folders and the file fastest
+(`running_speed/mouse_id=*/behavior_session_id=*/running_speed.parquet`, as the catalog's views do),
+and one that names the id (`running_speed/*/behavior_session_id=806604437/*.parquet`) opens nothing
+else. PyArrow and pandas give these columns as dictionaries (categories)
 of int32; cast them before you join. A table that is ingested *by name only* is left out unless it
 is asked for.
 """
