@@ -375,6 +375,52 @@ def test_samples_of_a_session_around_events(
     assert rows == _around(SIGNALS[0], 0, 0.2)
 
 
+@pytest.mark.parametrize(
+    ("table", "query"),
+    [
+        (
+            "running_speed",
+            "behavior_sessions r, running_around(r.behavior_session_id, [2.0]) "
+            "WHERE r.behavior_session_id IN (1002, -1)",
+        ),
+        (
+            "dff_traces",
+            "ophys_experiments r, dff_around(r.ophys_experiment_id, [2.0]) "
+            "WHERE r.ophys_experiment_id IN (3001, -1)",
+        ),
+    ],
+)
+def test_recordings_of_another_table_open_their_files_only(
+    con: duckdb.DuckDBPyConnection, table: str, query: str
+) -> None:
+    assert _files_read(con, f"SELECT * FROM {table}")[table] == 2
+    assert _files_read(con, f"SELECT * FROM {query}")[table] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "times"),
+    [
+        ("dff_around(3001, {}, before := 0.1, after := 0.2)", "timestamps, dff"),
+        ("running_around(1002, {}, before := 0.1, after := 0.2)", "timestamps, speed"),
+    ],
+)
+def test_what_is_around_presentations_is_around_their_starts(
+    con: duckdb.DuckDBPyConnection, call: str, times: str
+) -> None:
+    shown = con.execute(
+        "SELECT stimulus_presentations_id, start_time FROM stimulus_presentations "
+        "WHERE behavior_session_id = 1002"
+    ).fetchall()
+    ids, starts = ([row[n] for row in shown] for n in (0, 1))
+    assert len(shown) > 1
+    query = f"SELECT event_time, {times} FROM {call} ORDER BY ALL"
+    expected = con.execute(query.format(starts)).fetchall()
+    assert expected
+    assert con.execute(query.format(f"presentations := {ids}")).fetchall() == expected
+    with pytest.raises(duckdb.Error, match="Not all of the presentations are in stimulus_pres"):
+        con.execute(query.format(f"presentations := {[*ids, 99]}"))
+
+
 def test_a_sample_without_a_value_stays(con: duckdb.DuckDBPyConnection) -> None:
     query = f"SELECT lag, pupil_area FROM pupil_around(1002, [{EVENTS[0]}], 0, 0.12) ORDER BY lag"
     assert con.execute(query).fetchall() == [(0, None), (1, 1.0)]
