@@ -22,9 +22,10 @@ EmptyTables = dict[str, list[str]]
 def empty_tables(connection: duckdb.DuckDBPyConnection) -> EmptyTables:
     """The tables of a catalog that had no files when it was built, by the views that read them."""
     rows = connection.execute(
-        "SELECT v.view_name, v.sql, t.storage = 'view', coalesce(len(t.partition_columns), 0) > 0 "
-        "FROM duckdb_views() v JOIN _tables t ON t.table_name = v.view_name "
-        "WHERE v.database_name = current_database() AND v.schema_name = 'main' ORDER BY v.view_oid"
+        "SELECT if(v.schema_name = 'main', '', v.schema_name || '.') || v.view_name, v.sql, "
+        "v.schema_name <> 'main' OR t.storage = 'view', len(t.partition_columns) > 0 "
+        "FROM duckdb_views() v LEFT JOIN _tables t ON t.table_name = v.view_name "
+        "WHERE v.database_name = current_database() ORDER BY v.schema_name <> 'main', v.view_oid"
     ).fetchall()
     # The project tables are not ingested: a release has them or not.
     empty: EmptyTables = {
@@ -63,12 +64,13 @@ def _read_by(connection: duckdb.DuckDBPyConnection, query: str, empty: EmptyTabl
 
 
 def _table_names(node: Any) -> Iterator[str]:
-    """The names of tables in a query that DuckDB has parsed; none of one that it cannot."""
+    """The names of tables in a query that DuckDB has parsed, with the schema of those in `bi`."""
     if isinstance(node, dict):
         if node.get("show_type") == "DESCRIBE":
             return  # says nothing of rows
         if node.get("type") == "BASE_TABLE":
-            yield node["table_name"]
+            schema = "bi." if node["schema_name"] == "bi" else ""
+            yield schema + node["table_name"]
         node = list(node.values())
     if isinstance(node, list):
         for inner in node:

@@ -73,6 +73,8 @@ def test_tables_of_a_session_that_was_not_imaged(lake: vblake.Lake) -> None:
             ["presentation_annotations"],
         ),
         ("FROM trials JOIN behavior_sessions USING (behavior_session_id)", []),
+        ("SELECT count(*) FROM bi.mean_traces", ["mean_responses"]),
+        ("SELECT count(*) FROM bi.trials", []),
         ("DESCRIBE events", []),
         ("SUMMARIZE events", ["events"]),
         ("SELECT 1", []),
