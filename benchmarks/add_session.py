@@ -28,7 +28,7 @@ from benchmarks.harness import (
 from benchmarks.sample import BUCKET_HELP, sample_bucket
 from benchmarks.verdict import Verdict, verdict_table
 
-_SECONDS = 1.0
+_SECONDS = 0.3
 _MOUSE, _FIRST = 400_001, 800_000_000
 
 
