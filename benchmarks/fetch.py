@@ -68,9 +68,19 @@ class File:
 
 
 @contextmanager
-def served(folder: Path, latency: float, bandwidth: float) -> Generator[str]:
-    """Serves the folder from another process; yields the URL."""
-    options = ("--latency", latency, "--bandwidth", bandwidth)
+def served(
+    folder: Path, latency: float, bandwidth: float | None, *, link: float | None = None
+) -> Generator[str]:
+    """Serves the folder from another process; yields the URL.
+
+    Args:
+        folder: the bucket.
+        latency: seconds before the first byte of an answer.
+        bandwidth: bytes a second on each connection; None for no limit.
+        link: bytes a second on all connections together; None for no limit.
+    """
+    limits = {"--latency": latency, "--bandwidth": bandwidth, "--link": link}
+    options = [part for limit in limits.items() if limit[1] is not None for part in limit]
     command = python("servers.s3", folder.resolve(), *options)
     process = subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -85,26 +95,30 @@ def served(folder: Path, latency: float, bandwidth: float) -> Generator[str]:
         process.stdout.close()
 
 
-def counted(url: str) -> dict[str, int]:
-    """Returns requests and bytes of NWB files since the last call."""
+def counted(url: str) -> dict[str, float]:
+    """Returns requests and bytes of NWB files since the last call.
+
+    `processor_s` is all that the server's process has used.
+    """
     with urllib.request.urlopen(f"{url}/_counters?reset") as answer:
         counters = json.load(answer)
     return {
         "requests": sum(counters["requests"].values()),
         "bytes": sum(n for key, n in counters["bytes_sent"].items() if key.endswith(".nwb")),
         "at_once": counters["at_once"],
+        "processor_s": counters["processor_s"],
     }
 
 
 def measure(
     file: File, ways: list[str], url: str, work: Path, repeats: int, warm_up: int
-) -> tuple[dict[str, Samples], dict[str, dict[str, int]]]:
+) -> tuple[dict[str, Samples], dict[str, dict[str, float]]]:
     """Runs all ways of reading a file in turn.
 
     Returns:
         Their samples, and the server's counts of the last run of each.
     """
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, float]] = {}
 
     def before(_: str) -> None:
         shutil.rmtree(work / "output", ignore_errors=True)
@@ -120,7 +134,7 @@ def measure(
 
 
 def rows_of(
-    file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]
+    file: File, samples: dict[str, Samples], counts: dict[str, dict[str, float]]
 ) -> list[list[object]]:
     """Returns the rows of the printed table."""
     rows: list[list[object]] = []
@@ -135,7 +149,7 @@ def rows_of(
 
 
 def ratios(
-    file: File, samples: dict[str, Samples], counts: dict[str, dict[str, int]]
+    file: File, samples: dict[str, Samples], counts: dict[str, dict[str, float]]
 ) -> dict[str, float]:
     """Returns the ratios of bytes and seconds."""
 
@@ -161,7 +175,7 @@ class Results:
     """All measurements: samples and counts by file and way, rows of the table, ratios by file."""
 
     samples: dict[str, Samples]
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, float]]
     rows: list[list[object]]
     ratios: dict[str, dict[str, float]]
 

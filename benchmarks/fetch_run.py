@@ -217,13 +217,10 @@ def main() -> None:
     else:
         refuse_pandas()  # as in a worker
     task = pickle.loads(options.task.read_bytes())
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     facts = WAYS[options.way](task, options.url, options.work)
-    print(
-        json.dumps(
-            {**facts, "seconds": time.perf_counter() - started, "python": sys.version.split()[0]}
-        )
-    )
+    facts |= {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - used}
+    print(json.dumps({**facts, "python": sys.version.split()[0]}))
 
 
 if __name__ == "__main__":

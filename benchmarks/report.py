@@ -170,6 +170,22 @@ def rows_part(result: Result) -> str:
     )
 
 
+def network_part(result: Result) -> str:
+    """Shows each link, one worker against two, and the verdicts."""
+    tables = [result["rows"], result["two_against_one"]]
+    shown = [table(tuple(rows[0]), [tuple(r.values()) for r in rows]) for rows in tables]
+    return "\n\n".join((_when(result), *shown, _verdicts(result)))
+
+
+def whole_dataset_part(result: Result) -> str:
+    """Shows what a file of each kind costs, then each place."""
+    kinds, rows = (
+        table(tuple(rows[0]), [tuple(r.values()) for r in rows])
+        for rows in (result["kinds"], result["rows"])
+    )
+    return "\n\n".join((_when(result), kinds, result["note"], rows))
+
+
 PARTS: dict[str, Callable[[Result], str]] = {
     "convert": convert_part,
     "fetch": fetch_part,
@@ -179,6 +195,8 @@ PARTS: dict[str, Callable[[Result], str]] = {
     "large_plane": rows_part,
     "add_session": rows_part,
     "many_files": rows_part,
+    "network": network_part,
+    "whole_dataset": whole_dataset_part,
 }
 
 

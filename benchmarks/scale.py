@@ -62,7 +62,7 @@ def chosen_files(bucket: Path) -> list[tuple[str, int, int]]:
     return sorted(((str(k), int(i), int(b)) for k, i, b in found), key=lambda f: -f[2])
 
 
-def _ingest(
+def ingest_command(
     bucket: Path,
     lake: Path,
     files: Sequence[tuple[str, int, int]],
@@ -70,6 +70,7 @@ def _ingest(
     *,
     url: str | None = None,
 ) -> list[str]:
+    """Returns the command that ingests files of a bucket, from its folder or from a server."""
     experiments = ", ".join(str(i) for kind, i, _ in files if kind == "ophys_experiment") or "-1"
     sessions = ", ".join(str(i) for kind, i, _ in files if kind == "behavior_session") or "-1"
     # A behaviour file has no experiment id; in the table of the expression it is NULL.
@@ -130,7 +131,7 @@ def runs_of(
 
     def add(name: str, chosen: list[tuple[str, int, int]], workers: int, **how: Any) -> None:
         lake = lakes / name.replace(" ", "-")
-        commands[name] = _ingest(bucket, lake, chosen, workers, **how)
+        commands[name] = ingest_command(bucket, lake, chosen, workers, **how)
         volumes[name] = sum(f[2] for f in chosen) / 1e6
 
     counts = sorted({min(n, len(files)) for n in FILES})

@@ -40,6 +40,8 @@ __all__ = ["BUCKET", "Counters", "Fault", "Faults", "RequestInfo", "S3Server"]
 BUCKET = "visual-behavior-ophys-data"
 _STEP_S = 0.005
 """With a bandwidth, a body is sent in pieces of this many seconds."""
+_PIECE = 1 << 20
+"""Bytes that a connection sends at a time on a link that all share."""
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _END = 1 << 62
 """The last byte of a range without one."""
@@ -58,6 +60,7 @@ class S3Server:
         folder: the bucket's keys are the paths of the files in it.
         latency: seconds between a request and the first byte of its answer.
         bandwidth: bytes a second on each connection; None for no limit.
+        link: bytes a second on all connections together; None for no limit.
         versions: files of the versions of a key, by version id, the newest last; paths are relative
             to the folder. Keys that are not in it have the version ids that the manifests in the
             folder pin, else one made from the name.
@@ -73,6 +76,7 @@ class S3Server:
         *,
         latency: float = 0.0,
         bandwidth: float | None = None,
+        link: float | None = None,
         versions: Mapping[str, Mapping[str, str | Path]] | None = None,
         faults: Faults | None = None,
         versioned: bool = True,
@@ -81,6 +85,7 @@ class S3Server:
         self.objects = Folder(folder, versions or {})
         self.versioned = versioned
         self.latency, self.bandwidth, self.faults, self.page = latency, bandwidth, faults, page
+        self.link, self._link_free = link, 0.0
         self.counters = Counters()
         self.problems: list[BaseException] = []
         self._lock = threading.Lock()
@@ -116,6 +121,14 @@ class S3Server:
         """Resets the counters."""
         with self._lock:
             self.counters = Counters()
+
+    def wait_for_link(self, count: int) -> float:
+        """Returns the seconds until so many bytes have passed the link, which they now take."""
+        assert self.link is not None
+        with self._lock:
+            now = time.perf_counter()
+            self._link_free = max(now, self._link_free) + count / self.link
+            return self._link_free - now
 
     def begin(
         self,
@@ -299,7 +312,11 @@ class _Handler(BaseHTTPRequestHandler):
             sent = sent[: len(sent) // 2]
         if key:
             self.s3.will_send(key, len(sent))
-        self._send(sent, 1 / fault.drip_s if fault.drip_s else self.s3.bandwidth)
+        bandwidth = 1 / fault.drip_s if fault.drip_s else self.s3.bandwidth
+        if self.s3.link and key:
+            self._send_in_turn(sent)
+        else:
+            self._send(sent, bandwidth)
         if fault.reset == "middle":
             self._reset()
         elif fault.missing and fault.declared:
@@ -317,6 +334,13 @@ class _Handler(BaseHTTPRequestHandler):
             ahead = began + (start + len(piece)) / bandwidth - time.perf_counter()
             if ahead > 0:
                 time.sleep(ahead)
+            self.wfile.write(piece)
+
+    def _send_in_turn(self, body: bytes) -> None:
+        """Sends bytes when the link, which all connections share, has room for them."""
+        for start in range(0, len(body), _PIECE):
+            piece = memoryview(body)[start : start + _PIECE]
+            time.sleep(self.s3.wait_for_link(len(piece)))
             self.wfile.write(piece)
 
     def _reset(self) -> None:
@@ -384,7 +408,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._deliver(status, {"Content-Type": "application/xml"}, _HEAD + error.encode(), Fault())
 
     def _counters(self, reset: bool) -> None:
-        counts = json.dumps(self.s3.counters.to_json()).encode()
+        counted = self.s3.counters.to_json() | {"processor_s": time.process_time()}
+        counts = json.dumps(counted).encode()
         self._deliver(200, {"Content-Type": "application/json"}, counts, Fault())
         if reset:
             self.s3.reset_counters()
@@ -405,11 +430,18 @@ def main() -> None:
         default=None,
         help="bytes a second on each connection, e.g. 40e6; no limit if not given",
     )
+    parser.add_argument(
+        "--link",
+        type=float,
+        default=None,
+        help="bytes a second on all connections together; no limit if not given",
+    )
     options = parser.parse_args()
     with S3Server(
         options.folder,
         latency=options.latency,
         bandwidth=options.bandwidth,
+        link=options.link,
     ) as server:
         print(server.url, flush=True)  # noqa: T201
         threading.Event().wait()
