@@ -341,9 +341,8 @@ class BucketFiles(AbstractFileSystem):
                 f"{explain(error)}. "
                 "Check the AWS settings (credentials, region, AWS_ENDPOINT_URL) and the network."
             )
-        # Outside the handler: obstore's error is not to be its context, which holds URLs and what
-        # the server answered.
-        raise self._error(f"s3://{name}: {problem}")
+        # Without obstore's error, which holds URLs and what the server answered.
+        raise self._error(f"s3://{name}: {problem}") from None
 
 
 @dataclass

@@ -41,7 +41,7 @@ server that sends a byte a minute would hold a connection for ever."""
 NO_PROFILE = "there is no such AWS profile"
 NO_CREDENTIALS = "there are no valid AWS credentials"
 _REGION_ATTEMPTS = 3
-_TALKATIVE = ("aiobotocore", "boto3", "botocore", "s3fs", "urllib3")
+_TALKATIVE = ("boto3", "botocore", "urllib3")
 
 
 class SettingsError(ValueError):

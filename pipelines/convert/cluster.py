@@ -107,6 +107,7 @@ def convert_on_cluster(
 def _connected(address: str) -> Generator[Any]:
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
         from distributed.comm.core import CommClosedError
     except ImportError:
         raise UsageError(
@@ -114,6 +115,7 @@ def _connected(address: str) -> Generator[Any]:
         ) from None
     with _silent():
         try:
+            get_address_host_port(address)  # a Client that fails over it says so once more at exit
             client = _client(Client, address)
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,12 +28,17 @@ from vblake.files import s3_file_system
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
+    from obstore.store import S3Store as Client
 
     from vblake.bucket import BucketFiles
 
 
 _COPIES = 16
 """Objects of S3 that are copied at a time."""
+_PART = 16 << 20
+"""Bytes of the parts in which larger files are uploaded to S3."""
+_REMOVED = 1000
+"""Objects of S3 that are removed with one request, which takes no more."""
 
 
 @dataclass(frozen=True)
@@ -211,23 +216,18 @@ class S3Store:
             raise LakeError(f"{self.root}: {error}") from None
 
     @contextmanager
-    def _writing(self, path: str) -> Generator[Any]:
-        """What writes objects: s3fs, which uploads large files in parts."""
-        import s3fs
-        from botocore.exceptions import BotoCoreError
+    def _writing(self, path: str) -> Generator[tuple[Client, str]]:
+        """What writes objects, and the key of a path. Errors are in the user's words."""
+        from vblake.s3_client import open_bucket
 
-        from vblake.s3_client import quiet_libraries
-
-        quiet_libraries()
         if self.before_write is not None:
             self.before_write()
+        bucket, _, key = self._url(path).removeprefix("s3://").partition("/")
         try:
-            yield s3fs.S3FileSystem(use_listings_cache=False)
-        except (OSError, BotoCoreError) as error:
-            raise LakeError(
-                f"{self.root}/{path} cannot be written ({first_line(error)}). "
-                "Check the AWS settings (credentials, region, AWS_ENDPOINT_URL) and the network."
-            ) from None
+            with self.bucket.problems(f"{bucket}/{key}"):
+                yield open_bucket(bucket), key
+        except FileNotFoundError as error:
+            raise LakeError(f"{error}, though it was listed. Run the command again.") from None
         self.bucket.invalidate_cache()
 
     def _url(self, path: str) -> str:
@@ -243,16 +243,28 @@ class S3Store:
         return self.bucket.exists(self._url(path))
 
     def write(self, path: str, data: bytes) -> None:
-        with self._writing(path) as s3:
-            s3.pipe_file(self._url(path), data)
+        import obstore
+
+        with self._writing(path) as (client, key):
+            obstore.put(client, key, data)
 
     def publish(self, staged: Path, path: str) -> None:
-        with self._writing(path) as s3:
-            s3.put_file(str(staged), self._url(path))
+        import obstore
+
+        with self._writing(path) as (client, key):
+            obstore.put(client, key, staged, chunk_size=_PART, max_concurrency=4)
 
     def remove(self, path: str) -> None:
-        with self._writing(path) as s3:
-            s3.rm_file(self._url(path))
+        self._remove([path])
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        """Removes objects, many with one request."""
+        import obstore
+
+        for start in range(0, len(paths), _REMOVED):
+            with self._writing("") as (client, root):
+                keys = [f"{root}{path}" for path in paths[start : start + _REMOVED]]
+                obstore.delete(client, keys if len(keys) > 1 else keys[0])
 
     def parquet(self, path: str, *, whole: bool = True) -> pq.ParquetFile | None:
         import pyarrow.parquet as pq
@@ -295,22 +307,22 @@ class S3Store:
         """As in `LocalStore`, but object by object, and only those that differ."""
         fresh, standing = self._tags(path), self._tags(other)
         self._copy(path, other, [n for n, tag in fresh.items() if standing.get(n) != tag])
-        for name in standing.keys() - fresh.keys():
-            self.remove(f"{other}/{name}")
+        self._remove([f"{other}/{name}" for name in standing.keys() - fresh.keys()])
 
     def drop(self, path: str) -> None:
-        """As in `LocalStore`; a request takes a thousand objects."""
-        if self.bucket.find(self._url(path)):
-            with self._writing(path) as s3:
-                s3.rm(self._url(path), recursive=True)
+        self._remove([f"{path}/{name}" for name in self._tags(path)])
 
     def _copy(self, path: str, other: str, names: Iterable[str]) -> None:
         """Has S3 copy objects from one folder to another, several at a time."""
-        with self._writing(other) as s3, ThreadPoolExecutor(_COPIES) as pool:
-            pairs = ((self._url(f"{path}/{n}"), self._url(f"{other}/{n}")) for n in names)
-            for _ in pool.map(lambda pair: s3.copy(*pair), pairs):
-                if self.before_write is not None:
-                    self.before_write()
+        import obstore
+
+        def copy(name: str) -> None:
+            with self._writing(f"{other}/{name}") as (client, key):
+                obstore.copy(client, self._url(f"{path}/{name}").split("/", 3)[3], key)
+
+        with ThreadPoolExecutor(_COPIES) as pool:
+            for _ in pool.map(copy, names):
+                pass
 
     def _tags(self, path: str) -> dict[str, tuple[int, str]]:
         """Size and entity tag of every object in a folder, by its name below it."""
