@@ -147,6 +147,33 @@ def test_a_query_takes_three_requests_a_file(counted: S3Server, good: Path) -> N
                 assert counted.counters.requests["head"] == 0
 
 
+def test_a_frame_takes_the_settings_and_the_requests_of_a_query(
+    counted: S3Server, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile's endpoint; then no credentials at all, as for a published lake."""
+    (tmp_path / "config").write_text(f"[profile lab]\nendpoint_url = {counted.url}\n")
+    (tmp_path / "credentials").write_text(
+        "[lab]\naws_access_key_id = reader\naws_secret_access_key = secret\n"
+    )
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in (("AWS_PROFILE", "lab"), ("AWS_ENDPOINT_URL", counted.url)):
+        monkeypatch.setenv(name, value)
+        open_bucket.cache_clear()
+        with vblake.open(f"s3://{BUCKET}") as lake, vblake.open(good) as local:
+            (mouse,) = local.sql("SELECT min(mouse_id) FROM trials").fetchone() or ()
+            for ids in ({}, {"mouse_id": mouse}):
+                counted.reset_counters()
+                frame = lake.scan("running_speed", **ids).collect()
+                assert frame.equals(local.scan("running_speed", **ids).collect())
+                asked = counted.counters.ranges.values()
+                assert max((len(ranges) for ranges in asked), default=0) <= 3
+        monkeypatch.delenv(name)
+
+
 CELLS, GROUPS = 16, 5
 
 
