@@ -19,7 +19,7 @@ from pipelines.lake.generations import changing, settle
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
-from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal, table_source, values
+from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal, values, view_source
 from schemas import TABLES, Table, Type
 from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.errors import LakeError
@@ -161,7 +161,7 @@ class GrowingCatalog:
 
 def _build(store: Store, release: str, listed: Listing) -> None:
     sources = {
-        name: table_source(table, store.root, has_files=bool(listed[name]))
+        name: view_source(table, store.root, has_files=bool(listed[name]))
         for name, table in TABLES.items()
     }
     write_catalog(store, sources, (*declarations(), files(listed), lake(release, store.root)))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from pipelines.catalog.macros import MACROS
+from pipelines.sql_text import made_in
 from schemas import SCHEMA_VERSION, TABLES, Table
 from schemas.views import STORAGE, VIEWS, View, joined_on
 
@@ -159,6 +160,6 @@ def lake(release: str, root: str | None = None) -> Declared:
             **dict.fromkeys(("release", "schema_version", "root"), "VARCHAR"),
             "built_at": "TIMESTAMP",
         },
-        "The lake this catalog was built for.",
+        "The lake." if root is None else made_in(root),
         [(release, SCHEMA_VERSION, root, built)],
     )

@@ -7,10 +7,25 @@ import uuid
 
 from pipelines.catalog.connect import connect_files
 from pipelines.lake.store import Store
-from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal
+from pipelines.sql_text import (
+    LAKE_ROOT,
+    as_pattern,
+    identifier,
+    literal,
+    made_in,
+    place,
+    unless_moved,
+)
 
-_PLACE = re.compile(rf"coalesce\(getvariable\('{LAKE_ROOT}'\), '(?:[^']|'')*'\)", re.IGNORECASE)
-"""Where the views look for the lake, in the SQL that DuckDB makes of `sql_text.table_source`."""
+_TEXT = r"'(?:[^']|'')*'"
+_OWN_FOLDER = rf"CASE\s+WHEN (?:[^']|{_TEXT})*? END, "
+_PLACE = re.compile(
+    rf"coalesce\(getvariable\('{LAKE_ROOT}'\), (?:{_OWN_FOLDER})?{_TEXT}\)", re.IGNORECASE
+)
+"""Where the views look for the lake, in the SQL that DuckDB makes of `sql_text.place`. Earlier
+versions of vblake did not ask for the catalog's own folder."""
+_UNLESS_MOVED = re.compile(r"' WHERE CASE WHEN (?:[^']|'')*'")
+"""`sql_text.unless_moved` as it is in the views, a text."""
 
 
 def relocated(store: Store, catalog: bytes, *, below: str = "", files: str = "") -> bytes:
@@ -23,9 +38,10 @@ def relocated(store: Store, catalog: bytes, *, below: str = "", files: str = "")
         files: folder of the lake that has the files now, which DuckDB looks at when it makes a
             view; `below` if empty.
     """
-    place = f"coalesce(getvariable('{LAKE_ROOT}'), {literal(as_pattern(store.root))})"
+    here = place(store.root)
     if below:
-        place = f"({place} || {literal(f'/{below}')})"
+        here = f"({here} || {literal(f'/{below}')})"
+    condition = literal(unless_moved(store.root))
     store.staging.mkdir(parents=True, exist_ok=True)
     copy = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
     copy.write_bytes(catalog)
@@ -48,13 +64,15 @@ def relocated(store: Store, catalog: bytes, *, below: str = "", files: str = "")
         for name, sql, comment in views:
             if name in replaced:
                 fresh = sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
-                con.execute(_PLACE.sub(lambda _: place, fresh))
+                fresh = _PLACE.sub(lambda _: here, fresh)
+                con.execute(_UNLESS_MOVED.sub(lambda _: condition, fresh))
                 con.execute(f"COMMENT ON VIEW {identifier(name)} IS {literal(comment or '')}")
         for name, column, comment in comments:
             if name in replaced:
                 spot = f"{identifier(name)}.{identifier(column)}"
                 con.execute(f"COMMENT ON COLUMN {spot} IS {literal(comment)}")
         con.execute(f"UPDATE _lake SET root = {literal(store.root)}")
+        con.execute(f"COMMENT ON TABLE _lake IS {literal(made_in(store.root))}")
         con.execute("COMMIT")
         con.execute("USE memory")
         con.execute("DETACH moved")

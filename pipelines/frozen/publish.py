@@ -29,7 +29,7 @@ from pipelines.lake.marker import Marker, require_lake
 from pipelines.lake.store import LocalStore, Store, clear, reading
 from pipelines.lake.writer import write_table
 from pipelines.os_errors import within_limits
-from pipelines.sql_text import listed_source, table_source
+from pipelines.sql_text import listed_source, no_rows
 from schemas import TABLES
 from schemas.errors import LakeError
 from schemas.layout import CATALOG, DUCKLAKE, MANIFEST, MARKER, STAGING
@@ -249,9 +249,7 @@ class _Publication:
         for file in found:
             paths.setdefault(file.table, []).append(file.path)
         sources = {
-            name: listed_source(table, paths[name], self._url)
-            if name in paths
-            else table_source(table, "", has_files=False)
+            name: listed_source(table, paths[name], self._url) if name in paths else no_rows(table)
             for name, table in TABLES.items()
         }
         write_catalog(self._target, sources, self._described_tables(found))
