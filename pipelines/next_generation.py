@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipelines.catalog.build import build_catalog
+from pipelines.catalog.build import build_catalog, describe_lake
 from pipelines.catalog.relocate import relocated
 from pipelines.lake import generations
 from pipelines.lake.generations import SHOWN, generation
@@ -91,6 +91,7 @@ def _commit(store: Store, marker: Marker, catalog: bytes) -> None:
     built.write(CATALOG, relocated(store, catalog, files=place))
     built.write(SHOWN, relocated(store, catalog, below=place))
     generations.commit(store, marker)
+    describe_lake(store)
 
 
 def roll_back(store: Store, wait_s: float = 0.0) -> Marker:

@@ -12,11 +12,12 @@ from shlex import quote
 
 import duckdb
 
+from pipelines.catalog.about import write_about
 from pipelines.catalog.connect import connect_files, lake_root
 from pipelines.catalog.declared import Declared, Listing, declarations, files, lake
 from pipelines.catalog.macros import MACROS, Macro
 from pipelines.lake.generations import changing, settle
-from pipelines.lake.marker import require_lake
+from pipelines.lake.marker import read_marker, require_lake
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
 from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal, values, view_source
@@ -122,7 +123,15 @@ def rebuild_catalog(store: Store, wait_s: float = 0.0) -> str:
     release = require_lake(store).release
     with changing(store, wait_s):
         build_catalog(store, release)
+        describe_lake(store)
     return release
+
+
+def describe_lake(store: Store) -> None:
+    """Writes the files by which a lake says what it is; a generation in the making has none."""
+    marker = read_marker(store)
+    if marker is not None:
+        write_about(store, marker.release, _listed(store), synthetic=marker.synthetic)
 
 
 class GrowingCatalog:
@@ -156,6 +165,7 @@ class GrowingCatalog:
         listed = _listed(self._store)
         if listed != self._built:
             _build(self._store, self._release, listed)
+            describe_lake(self._store)
             self._built = listed
 
 

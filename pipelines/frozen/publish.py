@@ -18,8 +18,9 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.catalog.about import ABOUT, write_about
 from pipelines.catalog.build import write_catalog
-from pipelines.catalog.declared import IDS, Declared, declarations, files, lake
+from pipelines.catalog.declared import IDS, Declared, Listing, declarations, files, lake
 from pipelines.frozen.ducklake import State, write_snapshot
 from pipelines.frozen.files import Footer, FrozenFile, folder_values, frozen_path, read_footer
 from pipelines.frozen.ledger import private_names, without_names
@@ -117,6 +118,13 @@ class _Publication:
         if number is not None:
             self._write_manifest(found)
             self._write_catalog(found)
+            write_about(
+                self._target,
+                self._marker.release,
+                _listing(found),
+                synthetic=self._marker.synthetic,
+                published=True,
+            )
             self._target.publish(staged, DUCKLAKE)
         clear(staging)
         size = sum(file.bytes for file in found)
@@ -127,7 +135,7 @@ class _Publication:
         present = self._target.folders()
         if isinstance(self._target, LocalStore) and self._target.folder.is_dir():
             present = [path.name for path in self._target.folder.iterdir()]
-        others = sorted({*present} - {*TABLES, STAGING, CATALOG, MANIFEST})
+        others = sorted({*present} - {*TABLES, STAGING, CATALOG, MANIFEST, *ABOUT})
         if others:
             raise LakeError(
                 f"{self._target.root} holds {others[0]}, and no lake is published there (it has no "
@@ -206,10 +214,7 @@ class _Publication:
     # --- catalogs
 
     def _described_tables(self, found: Sequence[FrozenFile]) -> list[Declared]:
-        listed: dict[str, dict[str, int]] = {}
-        for file in found:
-            listed.setdefault(file.table, {})[file.path] = file.bytes
-        return [*declarations(), files(listed), lake(self._marker.release)]
+        return [*declarations(), files(_listing(found)), lake(self._marker.release)]
 
     def _state(self, found: Sequence[FrozenFile]) -> State:
         return State(
@@ -253,3 +258,10 @@ class _Publication:
             for name, table in TABLES.items()
         }
         write_catalog(self._target, sources, self._described_tables(found))
+
+
+def _listing(found: Sequence[FrozenFile]) -> Listing:
+    listed: dict[str, dict[str, int]] = {}
+    for file in found:
+        listed.setdefault(file.table, {})[file.path] = file.bytes
+    return listed
