@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -73,7 +74,13 @@ def sample(
 
     try:
         made = write_sample(
-            out, scale=scale.value, mice=mice, seed=seed, release=release, progress=progress
+            out,
+            scale=scale.value,
+            mice=mice,
+            seed=seed,
+            release=release,
+            progress=progress,
+            workers=1 if scale is Scale.REAL else os.cpu_count() or 1,
         )
     except (ValueError, FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"The sample cannot be written: {error}.") from None

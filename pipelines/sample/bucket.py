@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +49,7 @@ def write_sample(
     seed: int = 0,
     release: str = "1.1.0",
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> SampleSummary:
     """Writes a synthetic release under `out`, which then stands for the bucket.
 
@@ -62,7 +65,9 @@ def write_sample(
             only, not on `mice` or `release`.
         release: version of the manifest. "1.1.0" and later use the current layout, "1.0.x" and
             "0.x" the older one with the same data.
-        progress: called as `progress(object key, files done, all files)` after each NWB file.
+        progress: called as `progress(object key, files done, all files)` for each NWB file of a
+            session once all of them are written.
+        workers: processes that write, 1 for none but this.
 
     Raises:
         ValueError: `mice` is not 1 to 99, or `scale` or `release` is unknown.
@@ -81,11 +86,15 @@ def write_sample(
     if project.exists() and any(project.iterdir()):
         raise FileExistsError(f"{project} already holds files; give an empty folder or remove it")
     sessions = plan_sessions(mice, seed, SCALES[scale])
-    files = _Files(project, SCALES[scale], seed, legacy, targeted_depths(sessions), progress)
-    files.total = sum(max(1, len(session.planes)) for session in sessions)
-    for session in sessions:
-        files.write_session(session)
-    return _finish(out, mice, release, sessions, files)
+    files = _Files(project, SCALES[scale], seed, legacy, targeted_depths(sessions))
+    total, paths, written = sum(max(1, len(s.planes)) for s in sessions), 0, list[_Written]()
+    for session in _write_all(files, sessions, workers):
+        written.append(session)
+        for path in session.paths:
+            paths += 1
+            if progress is not None:
+                progress(path.relative_to(out).as_posix(), paths, total)
+    return _finish(out, mice, release, sessions, files, written)
 
 
 def is_legacy(release: str) -> bool:
@@ -103,32 +112,37 @@ def is_legacy(release: str) -> bool:
     return tuple(map(int, release.split("."))) < (1, 1, 0)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Written:
+    """What is kept of a session whose files were written, for the project tables."""
+
+    counts: dict[str, int]
+    paths: list[Path]
+    experiments: list[Experiment]
+
+
+@dataclass(frozen=True)
 class _Files:
-    """Writes the NWB files and keeps what the project tables say about them."""
+    """Writes the NWB files of sessions, each by itself."""
 
     project: Path
     scale: Scale
     seed: int
     legacy: bool
     depths: dict[int, int]
-    progress: Progress | None
-    total: int = 0
-    done: int = 0
-    counts: dict[int, dict[str, int]] = field(default_factory=dict[int, dict[str, int]])
-    experiments: dict[int, Experiment] = field(default_factory=dict[int, Experiment])
 
-    def write_session(self, session: Session) -> None:
+    def write_session(self, session: Session) -> _Written:
         data = simulate_session(session, self.scale, self.seed)
-        self.counts[session.behavior_session_id] = trial_counts(data)
+        written = _Written(trial_counts(data), [], [])
         if not session.planes:
             path = self._place("behavior_sessions", session.behavior_session_id)
             write_behavior_file(path, data, self.scale, legacy=self.legacy)
-            self._report(path)
+            written.paths.append(path)
         for plane in session.planes:
             path = self._place("behavior_ophys_experiments", plane.experiment_id)
-            self.experiments[plane.experiment_id] = self._write_plane(path, data, plane)
-            self._report(path)
+            written.experiments.append(self._write_plane(path, data, plane))
+            written.paths.append(path)
+        return written
 
     def _write_plane(self, path: Path, data: SessionData, plane: Plane) -> Experiment:
         """Simulates and writes one plane. Its traces, 200 MB at real scale, are freed on return."""
@@ -151,23 +165,36 @@ class _Files:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _report(self, path: Path) -> None:
-        self.done += 1
-        if self.progress is not None:
-            key = path.relative_to(self.project.parent).as_posix()
-            self.progress(key, self.done, self.total)
+
+def _write_all(files: _Files, sessions: list[Session], workers: int) -> Iterator[_Written]:
+    """Writes the files of all sessions, in their order."""
+    if workers == 1:
+        yield from map(files.write_session, sessions)
+        return
+    # Workers are forked from a process that has imported pynwb, which takes a second.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(min(workers, len(sessions)), context) as pool:
+        yield from pool.map(files.write_session, sessions)
 
 
 def _finish(
-    out: Path, mice: int, release: str, sessions: list[Session], files: _Files
+    out: Path,
+    mice: int,
+    release: str,
+    sessions: list[Session],
+    files: _Files,
+    written: list[_Written],
 ) -> SampleSummary:
     """Writes the project tables and the manifest."""
     file_ids = _file_ids(sessions)
+    experiments = {e.plane.experiment_id: e for of in written for e in of.experiments}
+    ids = [session.behavior_session_id for session in sessions]
     tables = write_tables(
         files.project / "project_metadata",
         sessions,
-        files.experiments,
-        files.counts,
+        experiments,
+        dict(zip(ids, (of.counts for of in written), strict=True)),
         files.depths,
         file_ids,
         release,
@@ -178,7 +205,7 @@ def _finish(
         release,
         mice,
         sum(not session.planes for session in sessions),
-        len(files.experiments),
+        len(experiments),
         sum(path.stat().st_size for path in files.project.rglob("*") if path.is_file()),
         out,
     )
