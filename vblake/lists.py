@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ import pyarrow.parquet as pq
 from vblake.files import Files
 
 Array = np.ndarray[Any, Any]
+
+_POOL_LOCK = Lock()
 
 
 def new_array(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -30,11 +35,27 @@ def new_array(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.ndarray(shape, dtype, pa.allocate_buffer(size, pa.system_memory_pool()))
 
 
+def stack(rows: list[Array], length: int) -> Array:
+    """Rows of one length as a new matrix, copied by two threads: most of it is new memory's cost.
+
+    Example:
+        >>> stack([np.array([1.0, 2.0]), np.array([3.0, 4.0])], 2).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    matrix = new_array((len(rows), length), np.float64)
+    halves = slice(None, len(rows) // 2), slice(len(rows) // 2, None)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda half: _copy_rows(rows[half], matrix[half]), halves))
+    return matrix
+
+
+def _copy_rows(rows: list[Array], matrix: Array) -> None:
+    for row, place in zip(rows, matrix, strict=True):
+        place[:] = row
+
+
 def read_matrices(files: Files, path: str, *columns: str) -> list[Array]:
     """Columns of lists of one length, as new arrays of shape (n_rows, length).
-
-    Each list is decoded by itself and copied to its place, so the memory that PyArrow decodes into
-    is small and used again: new memory costs as much time as decoding.
 
     Args:
         files: the lake's files.
@@ -47,41 +68,111 @@ def read_matrices(files: Files, path: str, *columns: str) -> list[Array]:
     metadata = pq.read_metadata(files.open(path))
     if not metadata.num_rows:
         return [np.empty((0, 0)) for _ in columns]
-    counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    starts = np.cumsum([0, *counts])
     matrices = {name: _matrix_for(metadata, name) for name in columns}
 
+    def copy(name: str, row: int, values: Array) -> None:
+        matrices[name][row] = values
+
+    _decode(files, path, metadata, columns, copy)
+    return list(matrices.values())
+
+
+def read_lists(files: Files, path: str, *columns: str) -> list[list[Array]]:
+    """Columns of lists of one length, as a new array for each list, without a copy.
+
+    Args and errors are those of `read_matrices`. The arrays can be written to.
+    """
+    metadata = pq.read_metadata(files.open(path))
+    found = {name: [np.empty(0)] * metadata.num_rows for name in columns}
+
+    def keep(name: str, row: int, values: Array) -> None:
+        found[name][row] = values
+
+    if metadata.num_rows:
+        _decode(files, path, metadata, columns, keep)
+    return list(found.values())
+
+
+def _decode(
+    files: Files,
+    path: str,
+    metadata: pq.FileMetaData,
+    columns: tuple[str, ...],
+    take: Callable[[str, int, Array], None],
+) -> None:
+    """Decodes a file and calls `take` with each list's column, row and values.
+
+    Each list is decoded by itself, so what PyArrow needs meanwhile is small and used again: new
+    memory costs as much time as decoding.
+    """
+    counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    starts = np.cumsum([0, *counts])
+    lengths = {name: _list_length(metadata, name) for name in columns}
+
     def read(share: list[int]) -> None:
-        # A ParquetFile is not made for several threads. Buckets are asked for all groups at once.
-        ahead = files.remote is not None
-        file = pq.ParquetFile(files.open(path), metadata=metadata, pre_buffer=ahead)
+        # A ParquetFile is not made for several threads.
+        file = _opened(files, path, metadata)
         rows = file.iter_batches(1, share, list(columns), use_threads=False)
         for place, row in enumerate(rows, start=int(starts[share[0]])):
-            for name, matrix in matrices.items():
+            for name, length in lengths.items():
                 found = row.column(name).flatten()
-                if len(found) != matrix.shape[1]:
+                if len(found) != length:
                     raise ValueError(
                         f"{path}: the lists of {name} differ in length: row {place} has "
-                        f"{len(found)} items, where {matrix.shape[1]} are expected."
+                        f"{len(found)} items, where {length} are expected."
                     )
-                matrix[place] = found.to_numpy(zero_copy_only=False)
+                take(name, place, _as_array(found))
 
     # PyArrow decodes the row groups of one column one after the other.
     threads = min(4, os.cpu_count() or 1, len(counts))
     shares = [part.tolist() for part in np.array_split(range(len(counts)), threads)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(read, shares))
-    return list(matrices.values())
+
+
+def _opened(files: Files, path: str, metadata: pq.FileMetaData) -> pq.ParquetFile:
+    """A file of which PyArrow decodes lists into memory of the usual pages, see `new_array`."""
+    if files.remote is not None:
+        # Buckets are asked for all groups at once.
+        return pq.ParquetFile(files.open(path), metadata=metadata, pre_buffer=True)
+    # A file keeps the pool that it was opened with. PyArrow's usual one takes huge pages.
+    with _POOL_LOCK:
+        usual = pa.default_memory_pool()
+        pa.set_memory_pool(_pool())
+        try:
+            return pq.ParquetFile(path, metadata=metadata, buffer_size=1 << 20)
+        finally:
+            pa.set_memory_pool(usual)
+
+
+@cache
+def _pool() -> pa.MemoryPool:
+    if "jemalloc" in pa.supported_memory_backends():
+        return pa.jemalloc_memory_pool()
+    return pa.system_memory_pool()
+
+
+def _as_array(found: pa.Array[Any]) -> Array:
+    """Decoded values in the memory that they were decoded into, with NaN for NULL."""
+    kind = np.dtype(found.type.to_pandas_dtype())
+    values = np.ndarray(len(found), kind, found.buffers()[1], found.offset * kind.itemsize)
+    if found.null_count:
+        values[found.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return values
 
 
 def _matrix_for(metadata: pq.FileMetaData, column: str) -> Array:
-    """An array for a column, by the length of the lists in the first row group."""
+    element = metadata.schema.to_arrow_schema().field(column).type.value_type
+    shape = (metadata.num_rows, _list_length(metadata, column))
+    return new_array(shape, element.to_pandas_dtype())
+
+
+def _list_length(metadata: pq.FileMetaData, column: str) -> int:
+    """The length of a column's lists by those in the first row group."""
     group = metadata.row_group(0)
     chunks = [group.column(i) for i in range(metadata.num_columns)]
     (chunk,) = (c for c in chunks if c.path_in_schema.split(".")[0] == column)
-    element = metadata.schema.to_arrow_schema().field(column).type.value_type
-    shape = (metadata.num_rows, chunk.num_values // group.num_rows)
-    return new_array(shape, element.to_pandas_dtype())
+    return chunk.num_values // group.num_rows
 
 
 def items(column: pa.ChunkedArray[Any]) -> Array:

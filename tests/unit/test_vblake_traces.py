@@ -11,7 +11,7 @@ import pytest
 
 from vblake.around import SignalAround, around_signal
 from vblake.files import Files
-from vblake.lists import read_matrices
+from vblake.lists import read_lists, read_matrices
 from vblake.traces import Traces, event_triggered_average
 
 
@@ -120,6 +120,19 @@ def test_lists_become_a_matrix_whatever_the_row_groups(tmp_path: Path, rows: int
     assert matrix.dtype == np.uint8
     assert matrix.flags.writeable
     np.testing.assert_array_equal(matrix, np.array(values))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_lists_become_arrays_of_their_own_with_nan_for_null(tmp_path: Path, rows: int) -> None:
+    values = [[0.5 * row, None if row == 2 else 1.0, np.inf] for row in range(5)]
+    path = str(tmp_path / "lists.parquet")
+    pq.write_table(pa.table({"x": values}), path, row_group_size=rows)
+    usual = pa.default_memory_pool().backend_name
+    (arrays,) = read_lists(Files(str(tmp_path)), path, "x")
+    assert pa.default_memory_pool().backend_name == usual
+    arrays[0][:] = -1  # Writable, and no other array changes.
+    expected = np.array([[-1.0, -1.0, -1.0], *values[1:]], dtype=np.float64)
+    np.testing.assert_array_equal(np.stack(arrays), expected)
 
 
 def test_lists_of_different_lengths_are_no_matrix(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 import vblake.sdk.columns as columns
 from vblake.files import Files, nearest
-from vblake.lists import Array, new_array, read_matrices
+from vblake.lists import Array, read_lists, stack
 from vblake.sdk.frames import objects, to_dictionary, to_pandas
 from vblake.session import Experiment, Session, masks_of
 from vblake.traces import experiment_file
@@ -380,8 +380,7 @@ class BehaviorOphysExperiment(BehaviorSession):
             traces = traces.loc[traces.index.isin(wanted)]
         rows = list(traces["dff"])
         length = len(rows[0] if rows else self.ophys_timestamps)
-        values = new_array((len(rows), length), np.float64)
-        return self.ophys_timestamps, np.stack(rows, out=values) if rows else values
+        return self.ophys_timestamps, stack(rows, length)
 
     @cached_property
     def _row(self) -> dict[str, Any]:
@@ -402,9 +401,9 @@ class BehaviorOphysExperiment(BehaviorSession):
         file = pq.ParquetFile(files.open(path))
         small = [name for name in file.schema_arrow.names if name not in traces]
         table = self._of_cells(to_pandas(pl.DataFrame(file.read(small)), frame))
-        values = read_matrices(files, path, *traces)
-        for place, (name, matrix) in enumerate(zip(traces, values, strict=True), start=1):
-            table.insert(place, name, objects(list(matrix)))
+        values = read_lists(files, path, *traces)
+        for place, (name, arrays) in enumerate(zip(traces, values, strict=True), start=1):
+            table.insert(place, name, objects(arrays))
         return table
 
     def _image(self, name: str) -> Image:
@@ -421,8 +420,8 @@ def _templates(files: Files, path: str, images: list[str], image_set: str) -> pd
     frame = pd.DataFrame(index=pd.Index(images, dtype=object, name="image_name"))
     for column in ("unwarped", "warped"):
         # One at a time: decoding takes four times the memory of an image.
-        (matrix,) = read_matrices(files, path, column)
-        values = dict(zip(names, matrix, strict=True))
+        (lists,) = read_lists(files, path, column)
+        values = dict(zip(names, lists, strict=True))
         arrays = [values[name].reshape(shapes[names.index(name)]) for name in images]
         if column == "unwarped" and image_set == "grating":
             # Gratings are computed, and stored in single precision.
