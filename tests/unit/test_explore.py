@@ -147,12 +147,18 @@ def test_what_is_missing_is_said(bare: Source, view: str, session: int, theme: A
         assert note["text"].startswith("This session was not imaged.")
 
 
-def test_at_first_a_link_counts_and_not_the_empty_lists(bare: Source) -> None:
-    given_ = State(mouse=101, line=("a",))
-    chosen = dict.fromkeys(("mouse", "line"))
-    triggers = {"url.search": "url", "mouse.value": "mouse", "line.value": "line"}
-    assert changed(given_, triggers, {}, chosen, bare) == given_
-    assert changed(given_, {"mouse.value": "mouse"}, {}, chosen, bare) == State(line=("a",))
+def test_a_choice_a_zoom_and_a_click_change_the_state(bare: Source) -> None:
+    state = State(mouse=101, session=1002, plane=3001)
+    chosen = {"mouse": None, "line": ["b", "a"], "session": None, "depth": [0, 1]}
+    after = changed(state, [], {}, chosen, bare)
+    assert after == State(line=("a", "b"), session=1002, plane=3001), "a session is never cleared"
+    other = {"session": 1001, "plane": 3001}  # the list of planes still has the old one
+    assert changed(state, ["session.value"], {}, other, bare) == State(mouse=101, session=1001)
+    zoom = {"zoom.data": {"range": [-2, 3.25]}}
+    assert changed(state, zoom, zoom, {}, bare).time == (0.0, 3.25)
+    click = {"figure.clickData": {"points": [{"customdata": [1001, "TRAINING"]}]}}
+    after = changed(State(view="training"), click, click, {}, bare)
+    assert after == State(view="training", session=1001)
 
 
 # --- who may open it -----------------------------------------------------------------------------

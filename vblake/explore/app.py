@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+from dash.exceptions import PreventUpdate
 
 from vblake.explore import choices, layout, views
 from vblake.explore.figures.style import LIGHT, THEMES, message
@@ -22,7 +23,7 @@ _FILTERS = ("mouse", "line", "area", "depth", "experience")
 _CHOICES = ("session", "plane", "cell", "condition")
 _CONTROLS = ("view", *_FILTERS, *_CHOICES, "align", "image", "measure")
 _EVENTS = (
-    ("figure", "relayoutData"),
+    ("zoom", "data"),
     ("figure", "clickData"),
     ("picture", "clickData"),
     ("whole", "n_clicks"),
@@ -68,18 +69,26 @@ def _navigation(app: Dash, source: Source) -> None:
         search: str, chosen: dict[str, Any], events: list[Any], before: dict[str, Any] | None
     ) -> Any:
         del events  # what happened is in ctx
-        state, notes = Shown.from_url(search)
-        state = changed(state, ctx.triggered_prop_ids, ctx.inputs, chosen, source)
+        # A link was opened, or the way back was taken. Dash also tells of the address that the
+        # last answer has set, and maybe together with a click.
+        arrived = before is None or search not in ("", before["url"])
+        state, notes = Shown.from_url(search if before is None or arrived else before["url"])
+        if not arrived:
+            state = changed(state, ctx.triggered_prop_ids, ctx.inputs, chosen, source)
         settled, more = choices.settled(source, state)
-        url = settled.to_url()
-        data = {"url": url, "notes": notes + more}
-        if ctx.triggered_id not in (None, "url") and before == data:
-            raise _nothing()
+        url, offered = settled.to_url(), _offered(settled)
+        data = {"url": url, "notes": notes + more, "offered": offered}
+        if before == data:
+            raise PreventUpdate
+        known = {} if before is None else before["offered"]
         return {
             "url": no_update if url == (search or "?") else url,
             "state": data,
             "values": _values(settled, source),
-            "options": _options(settled, source),
+            "options": {
+                name: no_update if known.get(name) == key else _options(name, settled, source)
+                for name, key in offered.items()
+            },
             "styles": {n: _if(settled.view in those) for n, those in layout.OF_VIEW.items()},
         }
 
@@ -88,12 +97,6 @@ def _navigation(app: Dash, source: Source) -> None:
 
 def _if(shown: bool) -> dict[str, str]:
     return {} if shown else {"display": "none"}
-
-
-def _nothing() -> Exception:
-    from dash.exceptions import PreventUpdate
-
-    return PreventUpdate()
 
 
 def changed(
@@ -105,47 +108,40 @@ def changed(
 ) -> Shown:
     """The state after what the user did.
 
+    A control counts by its value, whether or not Dash names it: of two calls at about the same time
+    Dash drops the answer to the first.
+
     Args:
-        state: of the URL.
-        triggers: what has changed, e.g. `mouse.value`; nothing at first.
+        state: before.
+        triggers: the events that Dash names, e.g. `figure.clickData`.
         inputs: values by that name.
-        chosen: values of the controls.
+        chosen: values of the controls; a list without items clears its value, which is no choice.
         source: the lake.
     """
-    if "url.search" in triggers:  # at first Dash names every input, none of which has a value yet
-        return state
+    values = {n: _value(n, v, source) for n, v in chosen.items() if n in _FILTERS or v is not None}
+    state = state.with_(**{n: v for n, v in values.items() if v != getattr(state, n)})
     for trigger in triggers:
         name, _, prop = trigger.rpartition(".")
-        if name in _CONTROLS and (name in _FILTERS or chosen[name] is not None):
-            state = state.with_(**{name: _value(name, chosen[name], source)})
-        elif prop == "clickData":
+        if prop == "clickData":
             state = state.with_(**views.clicked(state.view, inputs[trigger]))
-        elif prop == "relayoutData":
-            state = zoomed(state, inputs[trigger])
+        elif name == "zoom" and state.view in ("session", "plane"):
+            state = state.with_(time=zoomed(inputs[trigger]["range"]))
         elif name == "whole":
             state = state.with_(time=None)
     return state
 
 
-def zoomed(state: Shown, change: dict[str, Any] | None) -> Shown:
-    """The state after a zoom of a figure whose x-axis is the time of the session.
+def zoomed(span: list[float] | None) -> tuple[float, float] | None:
+    """What is seen after a zoom, to the millisecond; None for all.
 
     Example:
-        >>> zoomed(Shown(), {"xaxis.range[0]": 10, "xaxis.range[1]": 20.0}).time
-        (10.0, 20.0)
-        >>> zoomed(Shown(time=(1.0, 2.0)), {"xaxis.autorange": True}).time is None
-        True
+        >>> zoomed([-3, 20.00049])
+        (0.0, 20.0)
     """
-    change = change or {}
-    if state.view not in ("session", "plane"):
-        return state
-    if change.get("xaxis.autorange"):
-        return state.with_(time=None)
-    if "xaxis.range[0]" in change:
-        begin, end = float(change["xaxis.range[0]"]), float(change["xaxis.range[1]"])
-        begin = max(round(begin, 3), 0.0)
-        return state.with_(time=(begin, max(round(end, 3), begin + 0.01)))
-    return state
+    if span is None:
+        return None
+    begin = max(round(span[0], 3), 0.0)
+    return begin, max(round(span[1], 3), begin + 0.01)
 
 
 def _value(name: str, value: Any, source: Source) -> Any:
@@ -168,18 +164,32 @@ def _values(state: Shown, source: Source) -> dict[str, Any]:
     return found
 
 
-def _options(state: Shown, source: Source) -> dict[str, Any]:
-    place = choices.place_of(source, state)
-    imaging = state.view in ("plane", "cell", "population")
-    found = {
-        "session": choices.sessions(source, state),
-        "plane": choices.planes(source, state.session),
-        "cell": choices.cells(source, place) if imaging else [],
-        "condition": choices.conditions(source, place) if imaging else [],
-    }
+def _offered(state: Shown) -> dict[str, str]:
+    """What the items of each list depend on: 4,782 sessions are not sent at every click."""
+    imaging = state.plane if state.view in ("plane", "cell", "population") else None
+    filters = [str(getattr(state, name)) for name in _FILTERS]
     return {
-        name: [{"value": c.value, "label": c.label} for c in items] for name, items in found.items()
+        "session": " ".join(filters),
+        "plane": str(state.session),
+        "cell": str(imaging),
+        "condition": str(imaging),
     }
+
+
+def _options(name: str, state: Shown, source: Source) -> list[dict[str, Any]]:
+    """The items of a list."""
+    place = choices.place_of(source, state)
+    imaging = place if state.view in ("plane", "cell", "population") else None
+    match name:
+        case "session":
+            found = choices.sessions(source, state)
+        case "plane":
+            found = choices.planes(source, state.session)
+        case "cell":
+            found = choices.cells(source, imaging)
+        case _:
+            found = choices.conditions(source, imaging)
+    return [{"value": choice.value, "label": choice.label} for choice in found]
 
 
 def _drawing(app: Dash, source: Source) -> None:
@@ -197,7 +207,7 @@ def _drawing(app: Dash, source: Source) -> None:
     )
     def draw(data: dict[str, Any] | None, theme: str | None) -> Any:
         if data is None or theme is None:
-            raise _nothing()
+            raise PreventUpdate
         state, _ = Shown.from_url(data["url"])
         colours = THEMES.get(theme, LIGHT)
         try:
@@ -226,6 +236,12 @@ def _in_browser(app: Dash) -> None:
         Output("theme-kept", "data"),
         Input("theme-button", "n_clicks"),
         State("theme-kept", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("vblake", "zoom"),
+        Output("zoom", "data"),
+        Input("figure", "relayoutData"),
+        prevent_initial_call=True,
     )
     app.clientside_callback(
         ClientsideFunction("vblake", "save"),

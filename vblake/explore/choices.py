@@ -96,9 +96,9 @@ def planes_of(count: int) -> str:
 
 def planes(source: Source, session: int | None) -> list[Choice]:
     """The planes of a session."""
-    rows = recordings(source).filter(
-        pl.col("behavior_session_id") == session, pl.col("ophys_experiment_id").is_not_null()
-    )
+    if session is None:
+        return []
+    rows = recordings(source).filter(behavior_session_id=session).drop_nulls("ophys_experiment_id")
     return [
         Choice(
             row["ophys_experiment_id"],
@@ -130,8 +130,10 @@ def conditions(source: Source, place: Place | None) -> list[Choice]:
 
 def place_of(source: Source, state: State) -> Place | None:
     """Where the rows of what is chosen are; None if nothing can be chosen."""
-    found = recordings(source).filter(pl.col("behavior_session_id") == state.session)
-    if state.session is None or found.is_empty():
+    if state.session is None:
+        return None
+    found = recordings(source).filter(behavior_session_id=state.session)
+    if found.is_empty():
         return None
     return Place(found["mouse_id"][0], state.session, state.plane)
 

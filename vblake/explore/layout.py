@@ -44,6 +44,7 @@ def page(source: Source) -> Any:
             dcc.Store(id="theme"),
             dcc.Store(id="theme-kept", storage_type="local"),
             dcc.Store(id="exported"),
+            dcc.Store(id="zoom"),
             _header(source),
             html.Div([_side(source), _main()], className="body"),
         ],

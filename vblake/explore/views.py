@@ -73,10 +73,11 @@ def show(source: Source, state: State, theme: Theme) -> View:
 def title(source: Source, state: State) -> list[str]:
     """What is shown, in words: mouse, session, line, and the plane if it matters."""
     rows = choices.recordings(source).filter(pl.col("behavior_session_id") == state.session)
-    of_plane = rows.filter(pl.col("ophys_experiment_id") == state.plane)
+    if state.plane is not None:
+        rows = rows.filter(ophys_experiment_id=state.plane)
     if rows.is_empty():
         return []
-    row = (rows if of_plane.is_empty() else of_plane).row(0, named=True)
+    row = rows.row(0, named=True)
     when = row["date_of_acquisition"]
     parts = [f"Mouse {row['mouse_id']}"]
     if state.view != "training":

@@ -10,6 +10,16 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       root.dataset.theme = next;
       return [next, clicks ? next : kept];
     },
+    // The part of the x-axis that is seen after a zoom. Plotly tells of every change of size, too.
+    zoom: function (change) {
+      if (change && "xaxis.range[0]" in change) {
+        return { range: [change["xaxis.range[0]"], change["xaxis.range[1]"]] };
+      }
+      if (change && change["xaxis.autorange"]) {
+        return { range: null, when: Date.now() };
+      }
+      return window.dash_clientside.no_update;
+    },
     // Saves a figure as it is seen, with a name that says what it shows.
     save: function (clicks, title) {
       const id = window.dash_clientside.callback_context.triggered_id;

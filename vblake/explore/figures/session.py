@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,12 @@ def glance(
         running: running speed.
         pupil: pupil area.
     """
+    near = _near(window)
+    trials, licks, rewards = (
+        trials.filter(near("start_time")),
+        *(rows.filter(near("timestamps")) for rows in (licks, rewards)),
+    )
+    flashes = flashes.filter(near("start_time"))
     omissions = flashes.filter(pl.col("omitted"))["start_time"]
     data = [
         *behind(theme, window, flashes, blocks),
@@ -132,6 +139,12 @@ def glance(
         annotations=notes + labels,
         hovermode="closest",
     )
+
+
+def _near(window: tuple[float, float]) -> Callable[[str], pl.Expr]:
+    """Which rows lie in the window or up to half a minute beside it, as trials are long."""
+    begin, end = window[0] - 30, window[1] + 30
+    return lambda column: pl.col(column).is_between(begin, end)
 
 
 def _event_axis(theme: Theme) -> dict[str, Any]:

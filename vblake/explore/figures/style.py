@@ -127,12 +127,12 @@ def bars(
 
 
 def thinned(
-    times: Array, values: Array, window: tuple[float, float], columns: int = 1600
+    times: Array, values: Array, window: tuple[float, float], columns: int = 1200
 ) -> tuple[Array, Array]:
     """The samples that a line of so many columns of pixels needs to look like that of all samples.
 
     Of each column, the lowest and the highest sample are kept, with their times, and a NaN if the
-    column has nothing else. So peaks stay, and an hour at 60 Hz is 3,200 points instead of 216,000.
+    column has nothing else. So peaks stay, and an hour at 60 Hz is 2,400 points instead of 216,000.
 
     Args:
         times: ascending, shape (n,).
