@@ -35,13 +35,18 @@ from pipelines.no_pandas import refuse_pandas
 @logged
 @with_options()
 def ingest(options: IngestOptions) -> None:
-    """Bring the selected files into the lake. Files that are there already are not read again.
+    """Bring the selected files into the lake.
 
-    The work is a Dagster run, which `vblake ui` shows while it goes on. Exit code
-    0: all is done; 3: some files are quarantined or tables held back, the rest
-    is done; 2: bad arguments; 1: anything else.
+    Files that are there already are not read again. The work is a
+    Dagster run, which `vblake ui` shows while it goes on.
 
-    Example: vblake ingest --lake lake --where "cre_line = 'Vip-IRES-Cre'" --tables trials
+    The exit code is 0 if all is done, 3 if some files are quarantined or tables
+    held back and the rest is done, 2 for bad arguments, and 1 for anything else.
+
+    [dim]Examples:[/dim]
+
+      vblake ingest --mouse 412366
+      vblake ingest --where "cre_line = 'Vip-IRES-Cre'" --tables trials,licks
     """
     require_build()
     from assets.instance import has_unfinished_runs
@@ -76,12 +81,14 @@ def ui(
     options: UiOptions,
     lake: LakeOption = DEFAULT_LAKE,
     source: SourceOption = DEFAULT_SOURCE,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
+    host: Annotated[
+        str, typer.Option("--host", metavar="HOST", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="Port to listen on.")] = 3000,
 ) -> None:
     """Start Dagster's web interface: assets, partitions, runs, checks, schedules.
 
-    Example: vblake ui --lake lake
+    [dim]Example:[/dim]  vblake ui --lake lake
     """
     require_build()
     from assets.instance import LOCATION, dagster_home

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from pipelines.cli import (
     catalog,
@@ -67,6 +67,14 @@ def _no_output() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
+def _hide_type_of_flags(params: list[Any]) -> list[Any]:
+    """Keeps `<bool>` out of the help: a flag takes no value."""
+    for param in params:
+        if isinstance(param, TyperOption) and param.is_flag and param.metavar is None:
+            param.metavar = ""
+    return params
+
+
 class Commands(TyperGroup):
     """The commands, in the order in which people need them.
 
@@ -82,6 +90,17 @@ class Commands(TyperGroup):
         """Names of the commands; those that are not in our list come last."""
         names = list(self.commands)
         return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """The command of a name, None if there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _hide_type_of_flags(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        """The options before the name of a command."""
+        return _hide_type_of_flags(super().get_params(ctx))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Runs a command."""

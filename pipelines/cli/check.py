@@ -53,7 +53,7 @@ def check(
     [dim]Examples:[/dim]
 
       vblake check behavior_ophys_experiment_951980471.nwb
-      vblake check 951980471 --source s3://visual-behavior-ophys-data --format json
+      vblake check 951980471 --format json
     """
     from pipelines.file_report import check_files
 

@@ -21,18 +21,23 @@ def config(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the settings that commands share, and where each comes from.
+    r"""Show the settings that commands share, and where each comes from.
 
     A flag of a command comes before an environment variable, that before
     vblake.toml (in the working folder, or the file that VBLAKE_CONFIG names), and
     that before the default. Flags of ingest can be given to see what they change.
 
     --connect-timeout is connect_timeout in the file and VBLAKE_CONNECT_TIMEOUT.
-    An option of one command only, like --rows of sql, is rows below [sql] and
+    An option of one command only, like --rows of sql, is rows below \[sql] and
     VBLAKE_SQL_ROWS. Variables for others, like AWS_PROFILE, may stand below
-    [environment].
+    \[environment].
 
-    [dim]Example:[/dim]  vblake config --workers 4
+    On a terminal, long values wrap. Piped, each setting is one whole line.
+
+    [dim]Examples:[/dim]
+
+      vblake config --workers 4
+      vblake config --all | grep sql
     """
     file = settings.read_file()
     rows = [row for row in _settings(context) if every or " " not in row["setting"] or row["given"]]

@@ -18,16 +18,19 @@ def explore(
     host: Annotated[
         str,
         typer.Option(
-            "--host", help="Address to listen on. If others reach it, the page needs a token."
+            "--host",
+            metavar="HOST",
+            help="Address to listen on. If others reach it, the page needs a token.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")
+        int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0 for any free one.")
     ] = 8050,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
+            metavar="TEXT",
             help="What the address of the page has to carry. "
             "[dim]\\[default: none on loopback, else a new one][/dim]",
             show_default=False,

@@ -50,7 +50,7 @@ def _panel(title: str) -> Callable[..., Any]:
 
 
 _source = _panel("Source")
-_selection = _panel("Selection (ids add up; --where and --tables restrict them)")
+_selection = _panel("Selection (ids add up)")
 _work = _panel("Work")
 _interface = _panel("Keeping the lake current")
 
@@ -292,7 +292,8 @@ class IngestOptions:
         str | None,
         _selection(
             "SQL",
-            "Only files for which this expression over the project tables' columns is true.",
+            "Only files, of the ids too, for which this expression over the project tables' "
+            "columns is true.",
         ),
     ] = None
     tables: Annotated[

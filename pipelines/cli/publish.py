@@ -32,11 +32,12 @@ def publish(
 ) -> None:
     """Publish a frozen copy of the lake, which anyone can query by its address.
 
-    A web server or a bucket is enough: a DuckLake catalog, vb.ducklake, and a list,
-    files.parquet, name all files, with statistics by which readers skip most of
-    them. Publishing into the same place again adds a snapshot; earlier ones stay
-    readable, and files that did not change are not copied again. In a local folder
-    files are linked where the file system can. See docs/publishing.md.
+    A web server or a bucket is enough: a DuckLake catalog, vb.ducklake, and a
+    list, files.parquet, name all files, with statistics by which readers skip
+    most of them. Publishing into the same place again adds a snapshot; earlier
+    ones stay readable, and files that did not change are not copied again. In a
+    local folder, files are linked where the file system can.
+    See docs/publishing.md.
 
     [dim]Example:[/dim]  vblake publish --lake lake --to /srv/vb --url https://host/vb
     """

@@ -29,7 +29,7 @@ def remove(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the rows of files out of the lake, for readers in one moment.
+    """Take files out of the lake; readers see it happen in one step.
 
     The ids add up. What other planes of a session need stays: its behaviour,
     which is read from one of its planes. The next ingest that selects the files

@@ -55,7 +55,7 @@ def sample(
         ),
     ] = "1.1.0",
 ) -> None:
-    """Write a synthetic bucket in the released layout, to try vblake without the network.
+    """Write a synthetic bucket in the released layout, to try vblake offline.
 
     All of it is simulated: no file holds a recording.
 

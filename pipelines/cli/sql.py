@@ -45,7 +45,8 @@ def sql(
         Format | None,
         typer.Option(
             "--format",
-            help="[dim]\\[default: by the ending of --output, else table][/dim]",
+            help="Format of the result. "
+            "[dim]\\[default: by the ending of --output, else table][/dim]",
             show_default=False,
         ),
     ] = None,

@@ -100,6 +100,12 @@ def test_a_file_that_is_gone_and_a_server_that_fails(server: S3Server, address: 
         server.faults = lambda request, _: Fault(status=404) if "licks" in request.key else None
         with pytest.raises(duckdb.Error, match=r"licks\.parquet is not there \(404\)\. Check the"):
             lake.sql("SELECT count(*) FROM licks").fetchall()
+        # A query that failed leaves nothing behind: neither an open transaction nor a fault.
+        assert "licks" in lake.tables["table_name"]
+        assert lake.describe("licks").height > 3
+        server.faults = None
+        ((licks,),) = lake.sql("SELECT count(*) FROM licks").fetchall()
+        assert licks > 0
         server.faults = lambda *_: Fault(status=403)
         with pytest.raises(OSError, match=r"trials\.parquet cannot be read .* \(403 "):
             lake.scan("trials").collect()

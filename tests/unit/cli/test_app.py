@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
 
 import pytest
 import typer
 from builders.cli import output, run
 from typer.testing import CliRunner
 
+from assets.commands import cli
 from pipelines.cli.app import Commands, main
 from schemas.errors import LakeError, UsageError
 
-COMMANDS = [
-    "plan",
-    "status",
-    "verify",
-    "check",
-    "catalog",
-    "sql",
-    "tables",
-    "describe",
-    "rules",
-    "sample",
-]
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
 def test_version() -> None:
@@ -40,10 +32,24 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"  vblake {command}" in after_usage
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_fits_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in output(command, "--help").splitlines()]
+    written = COMMANDS[command].help.replace("[dim]", "").replace("[/dim]", "")
+    assert [x for x in written.replace("\\[", "[").splitlines() if x.strip() not in lines] == []
+    options = [line for line in lines if re.match(r"│ [ *]*--", line)]
+    assert [line for line in options if re.search("<(bool|str|int)", line)] == []
+
+
 def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
     text = output("--help")
-    positions = [text.index(f"│ {name} ") for name in COMMANDS if name != "sample"]
+    wanted = ("plan", "ingest", "status", "verify", "catalog", "publish", "sql", "tables", "rules")
+    positions = [text.index(f"│ {name} ") for name in wanted]
     assert positions == sorted(positions)
+    assert "<bool>" not in text
 
 
 @pytest.mark.parametrize("args", [["nonsense"], ["sample", "--out", "x", "--mice", "0"]])
