@@ -1,6 +1,6 @@
 -- Event rate by line and experience
 -- Events per second of the recording.
-SELECT cre_line, experience_level, count(*) AS cells,
+SELECT cre_line, experience_level, count(*) AS rois,
     avg(len(list_filter(events, lambda size: size > 0)) / (timestamps[-1] - timestamps[1])) AS event_rate
 FROM events
     JOIN ophys_timestamps

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterable
 
 from benchmarks.cookbook import recipes
-from pipelines.catalog.macros import MACROS
+from pipelines.catalog.macros import MACROS, Macro
 from schemas import SCHEMA_VERSION, TABLES
 from schemas.model import Column, Table
 from schemas.views import VIEWS, View
 
-WORKED = (2, 5, 6, 7, 8, 11, 12, 14, 15, 22, 30, 34)
+WORKED = (2, 3, 5, 6, 7, 8, 11, 12, 14, 15, 30, 34)
 """Numbers of the recipes that the page works out."""
 
 _VOCABULARIES = {
@@ -33,9 +33,12 @@ _VOCABULARIES = {
     "true) | initial_gray_screen_5min | natural_movie_one | post_behavior_gray_screen_5min",
     "image_name in stimulus_presentations": "im000 ... | gratings_<0|90|180|270>.0 | omitted | NULL",
     "image_name in projections": "max_projection | average_projection | segmentation_mask_image",
-    "condition_set": "kinds | images | kinds by engagement | images by engagement (they overlap: "
-    "filter on one)",
+    "condition_set": "kinds | images | outcomes | kinds by engagement | images by engagement (they "
+    "overlap: filter on one)",
     "condition in kinds": "change | repeat | omission",
+    "condition in outcomes": "hit | miss | false alarm | correct reject",
+    "condition in images": "<image_name> change | <image_name> repeat",
+    "condition by engagement": "the same, followed by engaged | disengaged",
 }
 
 _INTRODUCTION = f"""\
@@ -55,6 +58,7 @@ is a Polars LazyFrame. Check your names with `DESCRIBE table`, `SELECT * FROM _c
 mouse_id > behavior_session_id (an animal's time in the rig, imaged or not) > ophys_session_id (an
 imaging session) > ophys_experiment_id (one imaging plane in one session) > cell_roi_id (an ROI in one
 experiment). cell_specimen_id is a cell matched across sessions; NULL if it was not matched.
+ophys_container_id is a plane imaged in several sessions.
 trials_id and stimulus_presentations_id count from 0 in each behavior session.
 
 ## Rules
@@ -69,8 +73,9 @@ trials_id and stimulus_presentations_id count from 0 in each behavior session.
    for area and depth) behavior_sessions. `cells` has them for each cell. Ingested planes are those of
    experiment_metadata, ingested sessions those of behavior_metadata (SEMI JOIN).
 4. Filter on mouse_id or on ids of sessions and experiments: whole files are skipped then.
-5. Prefer what is computed: annotated_presentations (behaviour at each flash), stimulus_responses
-   (each cell and flash), mean_responses (per condition). Only for other windows use dff_around,
+5. Prefer what is computed: annotated_presentations (behaviour in the 0.75 s from each flash on),
+   stimulus_responses (means of each cell in the 0.5 s after and before each flash), mean_responses
+   (these per condition, and traces from -1 to 2 s). Only for other windows use dff_around,
    events_around, running_around, pupil_around. Never join traces to presentations by time.
 
 ## Traps
@@ -81,9 +86,10 @@ trials_id and stimulus_presentations_id count from 0 in each behavior session.
 * image_name = 'omitted' is an omission (omitted = true), not an image. Omissions are no changes.
 * Traces are lists, one row per cell; list positions start at 1, frames at 0: dff[k + 1] is frame k.
   Views ..._long have a row per frame: use them with a filter on an experiment.
-* stimulus_presentations also has gray screens and the movie: filter on active. Passive sessions show
-  the task without a lick spout and active is true there, too: to leave them out, filter on
-  behavior_type = 'active_behavior' of behavior_sessions.
+* stimulus_presentations also has gray screens and the movie: filter on active.
+* Passive sessions show the task without a lick spout. active is true there, too, go trials are misses,
+  and engaged is false: they distort rates, and means over misses. To leave them out, filter on
+  behavior_type = 'active_behavior' of behavior_sessions or ophys_experiments.
 * A session imaged in several planes has one set of behaviour rows but a row in ophys_experiments per
   plane: joining trials to ophys_experiments repeats the trials. Join behavior_sessions instead.
 * An ROI is not a cell across sessions: count(DISTINCT cell_specimen_id) for cells, count(*) for ROIs.
@@ -101,6 +107,11 @@ def _columns(columns: Iterable[Column]) -> str:
     )
 
 
+def _macro(macro: Macro) -> str:
+    returned = f" Columns: {', '.join(c.name for c in macro)}." if macro.returns_table else ""
+    return f"* {macro.signature}: {macro.description}{returned}"
+
+
 def _entry(entry: Table | View) -> str:
     key = ", ".join(entry.primary_key) or "none; rows in order"
     return f"### {entry.name}\n{entry.description}\nKey: {key}.\n{_columns(entry)}\n"
@@ -111,7 +122,7 @@ def llms_txt() -> str:
     lines = [_INTRODUCTION, "## Vocabularies\n"]
     lines += [f"* {name}: {values}" for name, values in _VOCABULARIES.items()]
     lines += ["\n## Macros\n"]
-    lines += [f"* {macro.signature}: {macro.description}" for macro in MACROS.values()]
+    lines += map(_macro, MACROS.values())
     lines += ["\n## Tables\n", *map(_entry, TABLES.values())]
     lines += ["## Views\n", *map(_entry, VIEWS.values())]
     lines += ["## Worked queries\n", "Ids are those of the lake that `make demo` writes.\n"]

@@ -281,9 +281,9 @@ def _around(signal: _Signal) -> Macro:
     )
     return Macro(
         signal.name,
-        f"{signal.what} around events: a row per sample. Takes the id of the {unit}, times of "
-        "events (a list, in seconds), and how many seconds before (by default 1) and after them "
-        "(2). presentations := [...], stimulus_presentations_id, stands for the times at which "
+        f"{signal.what} around events: a row per sample, `seconds` from the event. Takes the "
+        f"{signal.ids[0]}, times of events (a list, in seconds), and the seconds before and after "
+        "them. presentations := [...], stimulus_presentations_id, stands for the times at which "
         "these start. Samples outside of the recording are left out.",
         (unit, "times := NULL", "before := 1", "after := 2", "presentations := NULL"),
         _SAMPLES.format(

@@ -29,3 +29,14 @@ def test_the_queries_for_language_models_run(page: str, sample_lake: Path) -> No
                 query = query.replace(ours, theirs)
             answer = lake.sql(query).pl()
             assert len(answer) > 0 or "_held_back" in query, query
+
+
+def test_the_page_names_the_conditions_of_mean_responses(sample_lake: Path) -> None:
+    text = (FOLDER.parent / "llms.txt").read_text(encoding="utf-8")
+    values = " | ".join(re.findall(r"^\* condition[^:]*: (.*)$", text, re.M))
+    with vblake.open(sample_lake) as lake:
+        found = lake.sql("""
+            SELECT condition_set FROM mean_responses UNION
+            SELECT condition FROM mean_responses WHERE condition_set IN ('kinds', 'outcomes')
+        """).fetchall()
+    assert {name for (name,) in found} <= set(re.split(r" (?:\([^)]*\) )?\| ", values))
