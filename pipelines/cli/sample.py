@@ -6,7 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,6 +65,8 @@ def sample(
     allow_pandas()
     from pipelines.sample.bucket import write_sample
 
+    workers = 1 if scale is Scale.REAL else os.cpu_count() or 1  # a real file takes 1 GB of memory
+    size_of: dict[str, Any] = {"scale": scale.value, "mice": mice, "workers": workers}
     terminal = sys.stderr.isatty()
 
     def progress(key: str, done: int, total: int) -> None:
@@ -73,15 +75,7 @@ def sample(
         typer.echo(f"\r\x1b[K{line}" if terminal else line, nl=not terminal, err=True)
 
     try:
-        made = write_sample(
-            out,
-            scale=scale.value,
-            mice=mice,
-            seed=seed,
-            release=release,
-            progress=progress,
-            workers=1 if scale is Scale.REAL else os.cpu_count() or 1,
-        )
+        made = write_sample(out, seed=seed, release=release, progress=progress, **size_of)
     except (ValueError, FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"The sample cannot be written: {error}.") from None
     except OSError as error:
