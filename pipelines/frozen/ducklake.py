@@ -740,10 +740,15 @@ def _by_field(
 def _parameter(text: str) -> tuple[str, str, str]:
     """Name, default value and its type of a macro's parameter.
 
-    >>> _parameter("before := 1"), _parameter("times")
-    (('before', '1', 'int32'), ('times', 'NULL', 'unknown'))
+    DuckLake 1.0 has no default of NULL. The parameters that have it are lists of events, and an
+    empty list, as a text that they are cast from, means the same.
+
+    >>> _parameter("before := 1"), _parameter("times := NULL"), _parameter("experiment")
+    (('before', '1', 'int32'), ('times', '[]', 'varchar'), ('experiment', 'NULL', 'unknown'))
     """
     name, _, default = text.partition(" := ")
+    if default == "NULL":
+        return name, "[]", "varchar"
     return name, default or "NULL", "int32" if default else "unknown"
 
 

@@ -91,13 +91,14 @@ def test_ducklake_gives_every_table_view_and_macro(
     queries += [
         "SELECT dprime(0.9, 0.2), dprime_from_counts(40, 10, 2, 18)",
         *(
-            f"SELECT count(*), sum(seconds) FROM {name}({of}, [300, 320], after := 3)"
+            f"SELECT count(*), sum(seconds) FROM {name}({of}, {events})"
             for name, of in (
                 ("dff_around", plane),
                 ("events_around", plane),
                 ("running_around", session),
                 ("pupil_around", session),
             )
+            for events in ("[300, 320], after := 3", "presentations := [3, 5]", "before := 2")
         ),
     ]
     found = in_ducklake(f"ATTACH 'ducklake:{published}/vb.ducklake'; USE vb", queries, tmp_path)

@@ -387,3 +387,21 @@ def _rows(lake: str) -> dict[str, int]:
             name: there.sql(f"SELECT count(*) FROM {name}").fetchall()[0][0]
             for name in ("trials", "licks", "dff_traces", "behavior_sessions", "source_files")
         }
+
+
+def test_a_lake_is_published_into_a_bucket(s3: str, good: Path) -> None:
+    place = f"{s3}/public/vb"
+    said = output("publish", "--lake", good, "--to", place, "--url", "https://host/vb")
+    assert said.splitlines()[-1] == (
+        "Next, in DuckDB: ATTACH 'ducklake:https://host/vb/vb.ducklake' AS vb; USE vb;"
+    )
+    assert output("publish", "--lake", good, "--to", place, "--url", "https://host/vb") == (
+        f"{place} already holds this state of release 1.1.0\n"
+    )
+    keys = {key.split("/", 4)[-1] for key in s3_file_system().find(place)}
+    assert not [key for key in keys if key.startswith("_")]
+    with vblake.open(place) as there, vblake.open(good) as here:
+        for table in ("trials", "running_speed", "dff_traces", "cells"):
+            sql = f"SELECT t::VARCHAR FROM {table} t ORDER BY ALL"
+            assert there.sql(sql).fetchall() == here.sql(sql).fetchall()
+        assert there.scan("dff_traces").collect().equals(here.scan("dff_traces").collect())
