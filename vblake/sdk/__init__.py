@@ -15,11 +15,12 @@ from importlib import import_module
 
 from vblake.extras import import_extra, pyarrow_problem
 
-import_extra("pandas")
+_pandas = import_extra("pandas")
 if problem := pyarrow_problem():
     raise ImportError(problem)
-# pandas 3 would import it while the first frame is made.
+# pandas 3 would import this, and what it needs for text, while the first frame is made.
 import_module("pyarrow.pandas_compat")
+_pandas.Index(["text"])
 
 from vblake.sdk.cache import VisualBehaviorOphysProjectCache  # noqa: E402 - after the message
 from vblake.sdk.session import (  # noqa: E402
