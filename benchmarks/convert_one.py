@@ -60,16 +60,26 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
     return found
 
 
-def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[str, Any]:
+def convert(
+    task_file: Path,
+    work: Path,
+    tables: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    *,
+    plane_only: bool = False,
+) -> dict[str, Any]:
     """Converts the file of a task.
 
     Args:
         task_file: written by `prepare`.
         work: folder for the staged tables.
         tables: restricts the conversion to these tables.
+        without: leaves these tables out.
+        plane_only: leaves the session's behaviour out, as in all planes but its first.
 
     Returns:
-        MB of Parquet, and seconds of the imports and of the conversion.
+        MB of Parquet, and seconds of the imports and of the conversion; of the imports also
+        processor seconds, start-up included.
     """
     import pipelines.convert.libraries  # noqa: F401 - as in a worker
     from pipelines.no_pandas import refuse_pandas
@@ -78,10 +88,17 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     from pipelines.convert.file import convert_file
     from pipelines.convert.staged import ConvertSettings
     from pipelines.source.base import SourceSpec
+    from schemas import TABLES, Subject
 
-    imported = time.perf_counter() - _STARTED
+    imported, imported_cpu = time.perf_counter() - _STARTED, time.process_time()
     bucket, task, images = pickle.loads(task_file.read_bytes())
-    chosen = tuple(t for t in task.tables if not tables or t in tables)
+    chosen = tuple(
+        t
+        for t in task.tables
+        if (not tables or t in tables)
+        and t not in without
+        and not (plane_only and TABLES[t].subject is not Subject.OPHYS)
+    )
     settings = ConvertSettings(
         SourceSpec(bucket),
         work,
@@ -96,6 +113,7 @@ def convert(task_file: Path, work: Path, tables: tuple[str, ...] = ()) -> dict[s
     seconds = time.perf_counter() - _STARTED - imported
     return {
         "import_s": imported,
+        "import_cpu_s": imported_cpu,
         "convert_s": seconds,
         "parquet_mb": size / 1e6,
         "tables": len(result.row_counts),
@@ -117,6 +135,8 @@ def main() -> None:
     parser.add_argument(
         "--tables", default="", metavar="NAMES", help="only these tables, separated by commas"
     )
+    parser.add_argument("--without", default="", metavar="NAMES", help="not these tables")
+    parser.add_argument("--plane-only", action="store_true", help="not the session's behaviour")
     parser.add_argument(
         "--work",
         type=Path,
@@ -128,11 +148,11 @@ def main() -> None:
     if options.prepare:
         print(json.dumps({"files": prepare(options.prepare.resolve(), options.work.resolve())}))
     elif options.task:
-        print(
-            json.dumps(
-                convert(options.task, options.work, tuple(filter(None, options.tables.split(","))))
-            )
+        tables, without = (
+            tuple(filter(None, n.split(","))) for n in (options.tables, options.without)
         )
+        made = convert(options.task, options.work, tables, without, plane_only=options.plane_only)
+        print(json.dumps(made))
     else:
         sys.exit("give --prepare or --task")
 

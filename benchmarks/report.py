@@ -22,7 +22,8 @@ from benchmarks.harness import ROOT, python, table
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = (
-    *("convert", "scale", "large_plane", "add_session", "many_files", "query", "questions"),
+    *("convert", "derived", "encodings", "scale", "large_plane", "add_session", "many_files"),
+    *("query", "questions"),
 )
 """The benchmarks that `--run` runs; JSON files of others are shown if present."""
 
@@ -186,6 +187,20 @@ def whole_dataset_part(result: Result) -> str:
     return "\n\n".join((_when(result), kinds, result["note"], rows))
 
 
+def encodings_part(result: Result) -> str:
+    """Shows what was tried, a row for each variant of a table, then two threads against one."""
+    rows = result["rows"]
+    shown = [tuple(r.values()) for r in rows]
+    threads = [(name, found["one"], found["two"]) for name, found in result["threads"].items()]
+    return "\n\n".join(
+        (
+            _when(result),
+            table(tuple(rows[0]), shown),
+            table(("ms on the clock", "one thread", "two"), threads),
+        )
+    )
+
+
 PARTS: dict[str, Callable[[Result], str]] = {
     "convert": convert_part,
     "fetch": fetch_part,
@@ -193,6 +208,8 @@ PARTS: dict[str, Callable[[Result], str]] = {
     "query": query_part,
     "questions": questions_part,
     "large_plane": rows_part,
+    "derived": rows_part,
+    "encodings": encodings_part,
     "add_session": rows_part,
     "many_files": rows_part,
     "network": network_part,

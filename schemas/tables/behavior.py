@@ -300,7 +300,7 @@ EYE_TRACKING = Table(
     primary_key=("behavior_session_id", "frame"),
     order=("behavior_session_id", "frame"),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    encoding=Encoding.SIGNAL,
+    encoding=Encoding.EYE_TRACKING,
     checks=(ascending("timestamps"),),
 )
 

@@ -111,7 +111,7 @@ def _traces(
     name: str,
     description: str,
     *columns: Column,
-    encoding: Encoding = Encoding.TRACES,
+    encoding: Encoding = Encoding.SIGNAL,
     by_name_only: bool = False,
 ) -> Table:
     return Table(
