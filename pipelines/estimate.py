@@ -1,4 +1,4 @@
-"""How much disk and time an ingest will need, by what was measured."""
+"""How much disk and time an ingest will need, by what was measured, here if possible."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.convert.pool import workers_for
 from pipelines.convert.worker import READ_SHARE
+from pipelines.lake.state import LastRun
 from pipelines.lake.store import LocalStore
 from pipelines.release.selection import FileKind
 
@@ -45,6 +46,8 @@ class Estimate:
         rate: bytes per second.
         convert_s: seconds of all workers; files are fetched meanwhile.
         workers: how many there will be.
+        last_run: how fast the lake's last ingest was; None if that is not known.
+        total_s: seconds for all as fast as that, fetching and publishing included.
     """
 
     lake_bytes: int
@@ -55,6 +58,8 @@ class Estimate:
     rate: int
     convert_s: float
     workers: int
+    last_run: LastRun | None = None
+    total_s: float | None = None
 
 
 def estimate(prepared: Prepared) -> Estimate:
@@ -78,6 +83,12 @@ def estimate(prepared: Prepared) -> Estimate:
     if isinstance(store, LocalStore):
         place = next(p for p in (store.folder, *store.folder.parents) if p.exists())
         free = shutil.disk_usage(place).free
+    last = None if request.dask else LastRun.of(store)
+    total = None
+    if last is not None:
+        # More workers need not be faster: the network, or the disk, may be what they wait for.
+        rate = last.rate * min(1, workers / last.workers)
+        total = sum(task.bytes or 0 for task in todo) / rate
     return Estimate(
         lake_bytes=round(sum(by_mouse.values())),
         staging_bytes=round(staged),
@@ -87,4 +98,6 @@ def estimate(prepared: Prepared) -> Estimate:
         rate=_RATE,
         convert_s=seconds / workers,
         workers=workers,
+        last_run=last,
+        total_s=total,
     )

@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from pipelines.lake.generations import changing, generation, in_progress, settle
 from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, givers, read_ledger
 from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
 from pipelines.lake.origin import check_origin
+from pipelines.lake.state import LastRun
 from pipelines.lake.store import S3Store, Store, clear, open_store
 from pipelines.log import ROOT
 from pipelines.next_generation import begin, complete
@@ -428,7 +431,23 @@ def _convert(prepared: Prepared, store: Store, tasks: Sequence[FileTask]) -> Gen
     if left:
         workers = min(workers_for(request.workers, request.memory), len(left))
         with closing(convert_files(left, settings, workers, _cluster(prepared))) as results:
-            yield from results
+            yield from _timed(prepared, max(1, workers), results)
+
+
+def _timed(
+    prepared: Prepared, workers: int, results: Iterable[FileResult]
+) -> Generator[FileResult]:
+    """Yields results, and keeps for `plan` how fast they came."""
+    began, files, size = time.monotonic(), 0, 0
+    for result in results:
+        if result.error is None:
+            files, size = files + 1, size + (result.task.bytes or 0)
+        yield result
+    request = prepared.request
+    # Some tables are read faster than all, and how many processes a cluster has is not known.
+    if not request.selection.tables and request.dask is None:
+        date = datetime.now(UTC).date().isoformat()
+        LastRun(date, files, size, time.monotonic() - began, workers).note(prepared.store)
 
 
 def _cluster(prepared: Prepared) -> Cluster | None:

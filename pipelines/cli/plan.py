@@ -85,11 +85,16 @@ def _print_estimate(prepared: Prepared) -> None:
         if needed.fetch_bytes
         else ""
     )
-    say(
-        f"estimate: converting takes {duration(needed.convert_s)} with "
-        f"{counted(needed.workers, 'worker')}{fetch}"
-    )
-    say(f"(from {MEASURED}; a selection of tables needs less)")
+    workers = counted(needed.workers, "worker")
+    if needed.last_run is not None and needed.total_s is not None:
+        last = needed.last_run
+        say(
+            f"estimate: all takes {duration(needed.total_s)} with {workers}, as fast as the run of "
+            f"{last.date} ({size(last.rate)}/s with {last.workers})"
+        )
+    else:
+        say(f"estimate: converting takes {duration(needed.convert_s)} with {workers}{fetch}")
+    say(f"({'sizes ' if needed.last_run else ''}from {MEASURED}; a selection of tables needs less)")
     if needed.free_bytes is not None and needed.free_bytes < (
         needed.lake_bytes + needed.staging_bytes
     ):

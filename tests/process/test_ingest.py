@@ -11,6 +11,8 @@ from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, file_key, files, query
 
 from pipelines.ingest import ingest, prepare
+from pipelines.lake.state import LastRun
+from pipelines.lake.store import LocalStore
 from pipelines.nwb.recording import Recording, Rows
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
@@ -40,6 +42,10 @@ def test_forcing_converts_again_to_the_same_rows(
     reports = run_ingest(sample_bucket, lake, force=True)
     assert sum(len(r.entries) for r in reports) == len(_entries(lake))
     assert contents(lake) == contents(sample_lake)
+    last = LastRun.of(LocalStore(lake))
+    assert last is not None
+    assert last.files == sum(e[0] != "skipped" for e in _entries(lake).values())
+    assert last.bytes > 0 < last.seconds
     new, old = (
         query(where, "SELECT max(ingested_at) FROM source_files")[0][0]
         for where in (lake, sample_lake)

@@ -11,6 +11,8 @@ from builders.bucket import Bucket
 from builders.cli import cells, output, refusal
 
 from pipelines.ingest import Prepared, prepare
+from pipelines.lake.state import LastRun
+from pipelines.lake.store import LocalStore
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
@@ -82,6 +84,24 @@ def test_plan_of_a_remote_source_bounds_what_is_fetched(
     assert found["source"] == "s3://bucket"
     at_most = sum(file["fetch_at_most"] for file in found["to_do_files"])
     assert found["fetch_at_most"] == found["bytes"] == at_most > 0
+
+
+@pytest.mark.parametrize(("last_workers", "seconds"), [(1, 50), (2, 100)])
+def test_plan_goes_by_how_fast_the_last_run_was(
+    bucket_folder: Path, tmp_path: Path, last_workers: int, seconds: int
+) -> None:
+    args = ("plan", "--source", bucket_folder, "--lake", tmp_path, "--workers", "1")
+    assert "estimate: converting takes " in output(*args)
+    todo = nwb_bytes(bucket_folder, 1001, 5001, 1004, 5002, 5003)
+    LastRun("2026-11-28", 2, todo, 1.0, 1).note(LocalStore(tmp_path))
+    assert "converting takes" in output(*args), "two files say nothing"
+    LastRun("2026-11-28", 40, todo, 50.0, last_workers).note(LocalStore(tmp_path))
+    assert "with 1 worker, as fast as the run of 2026-11-28 (" in output(*args)
+    found = json.loads(output(*args, "--json"))["estimate"]
+    assert round(found["total_s"]) == seconds
+    assert found["last_run"]["files"] == 40
+    (tmp_path / "_last_run.json").write_text("{")
+    assert "converting takes" in output(*args)
 
 
 @pytest.mark.parametrize(
