@@ -13,9 +13,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import obstore
+import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 from builders.cli import cells, csv_of, output, refusal, run
 from builders.fixtures import Ingest
 from builders.lakes import query
@@ -117,6 +120,17 @@ def test_large_files_are_read_from_a_temporary_file(
         assert opened is not None
         assert opened.read().equals(pq.ParquetFile(file).read())
     assert store.parquet("dff_traces/none.parquet") is None
+
+
+def test_pyarrow_and_polars_read_a_lake_through_s3fs(s3: str, good: Path) -> None:
+    _put(good / "trials", f"{s3}/others/trials")
+    server = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    rows = query(good, "SELECT trials_id FROM trials ORDER BY ALL")
+    with_arrow = ds.dataset("lab/others/trials", filesystem=server, partitioning="hive").to_table()
+    with server.open(server.glob("lab/others/trials/**/*.parquet")[0]) as first:
+        with_polars = pl.read_parquet(first)
+    assert sorted(with_arrow["trials_id"].to_pylist()) == [row for (row,) in rows]
+    assert set(with_polars["trials_id"]) <= {row for (row,) in rows}
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ PROGRAMS = {
     "pytest-cov": "a plug-in of pytest",
     "pytest-xdist": "a plug-in of pytest",
     "ruff": "`make lint` runs it",
-    "s3fs": "a peer that benchmarks/fetch.py measures",
+    "s3fs": "how PyArrow's users read a lake in S3, and a peer of benchmarks/fetch.py",
     "setuptools": "the build backend",
 }
 """Dependencies that no module imports, and why they are declared."""
