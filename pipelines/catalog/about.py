@@ -60,8 +60,7 @@ def _readme(release: str, *, synthetic: bool, published: bool) -> str:
 
 {_SYNTHETIC if synthetic else dataset.DESCRIPTION}
 
-Made by vblake from the NWB files of the {dataset.CREATOR}
-({dataset.HOMEPAGE}): Parquet files and a DuckDB catalog.
+{_MADE_UP if synthetic else _MADE}
 
 {_READ_PUBLISHED if published else _READ}
 `SELECT * FROM _columns` describes every column, and so does `{PACKAGE}`.
@@ -73,6 +72,12 @@ Made by vblake from the NWB files of the {dataset.CREATOR}
 Terms: [{LICENSE}]({LICENSE}). How to cite: [{CITATION}]({CITATION}).
 """
 
+
+_MADE = (
+    f"vblake made it from the NWB files of the {dataset.CREATOR} ({dataset.HOMEPAGE}): Parquet "
+    "files and a DuckDB catalog."
+)
+_MADE_UP = "Parquet files and a DuckDB catalog, made by vblake."
 
 _READ = f"""```python
 import duckdb
