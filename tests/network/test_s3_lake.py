@@ -33,7 +33,6 @@ from pipelines.catalog.connect import connect
 from pipelines.check.lake import verify
 from pipelines.ingest import ingest, prepare
 from pipelines.lake import lease
-from pipelines.lake.leftovers import clean
 from pipelines.lake.lock import writer, writing
 from pipelines.lake.store import open_store
 from pipelines.next_generation import roll_back
@@ -385,10 +384,20 @@ def test_a_lake_in_s3_is_upgraded_and_rolled_back(
     roll_back(store)
     assert _rows(lake) == before
     assert verify(store) == []
+    (store.staging / "left").mkdir(parents=True)
+    (store.staging / "left" / "trials.parquet").write_bytes(bytes(5_000))
+    listed = json.loads(output("clean", "--lake", lake, "--json"))["leftovers"]
+    assert [x["what"] for x in listed[:2]] == ["staged files", "generation 2, release 1.2.0"]
+    assert listed[0]["bytes"] == 5_000 < listed[1]["bytes"]
+    generations = store.folders("_generations")
+    assert f"vblake clean --lake {lake} --yes" in output("clean", "--lake", lake)
+    assert store.folders("_generations") == generations
     recorder.reset_recording()
     recorder.start_recording()
-    clean(store, remove=True)
+    assert "freed" in output("clean", "--lake", lake, "--yes")
     recorder.stop_recording()
+    assert output("clean", "--lake", lake) == f"{lake} has nothing to clean\n"
+    assert not (store.staging / "left").exists()
     removed = [r for r in recorder.download_recording().splitlines() if '"DELETE"' in r]
     assert [r for r in removed if ".parquet" in r] == [], "a request takes a thousand objects"
     assert store.folders("_generations") == []

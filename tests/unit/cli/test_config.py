@@ -102,6 +102,9 @@ def test_config_says_where_each_setting_comes_from(
     assert "VBLAKE_STATE" in rows
     assert "secret" not in text
     assert "sql output" in output("config", "--all")
+    long = f"{tmp_path}/{'x' * 300}"
+    (line,) = [line for line in output("config", "--lake", long).splitlines() if long in line]
+    assert "flag --lake" in line, "piped, a setting is one line"
 
 
 @pytest.mark.parametrize(
