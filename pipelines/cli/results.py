@@ -50,13 +50,20 @@ def _from(query: Query, columns: list[_Column]) -> str:
     return f"FROM {query.bracketed} AS q({', '.join(c.alias for c in columns)})"
 
 
+_OF_VBLAKE = re.compile(r"^\w+: ((?:s3|https?)://.*)", re.MULTILINE)
+"""An error of a file system of ours, as DuckDB tells it: the type, then a line of text."""
+
+
 def explained(error: duckdb.Error) -> str:
     """Returns DuckDB's message with the line numbers of the user's text.
 
     In the statements of this module that text starts on line 2, after a bracket. Of an error in
-    `vblake.bucket`, DuckDB's message has the type and the stack, which are left out.
+    `vblake.bucket` and `vblake.web`, DuckDB's message has the type and the stack, which are left
+    out: DuckDB 1.5 writes the stack after it, 2.0 before it, and a place in no text of the user's.
     """
-    text = re.sub(r"^\w+: (?=s3://)", "", str(error).strip().partition("\n\nAt:\n")[0])
+    text = str(error).strip().partition("\n\nAt:\n")[0]
+    if (own := _OF_VBLAKE.search(text)) is not None:
+        return own[1]
     return re.sub(r"^LINE (\d+):", lambda m: f"LINE {int(m[1]) - 1}:", text, flags=re.MULTILINE)
 
 

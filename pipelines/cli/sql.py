@@ -247,8 +247,8 @@ def _explained(error: duckdb.Error, lake: str) -> VblakeError:
             "(see `vblake tables`), or use DuckDB itself."
         )
     if isinstance(error, duckdb.OperationalError) or root in text:
-        return LakeError(
-            f"{text}\nIf files were replaced while the query ran, run it again; "
-            f"otherwise see `vblake verify --lake {quote(root)}`."
-        )
+        again = "If files were replaced while the query ran, run it again"
+        if root.startswith("http"):  # where verify cannot list the files
+            return LakeError(f"{text}\n{again}.")
+        return LakeError(f"{text}\n{again}; otherwise see `vblake verify --lake {quote(root)}`.")
     return UsageError(text)

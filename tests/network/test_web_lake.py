@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import sys
 import threading
@@ -93,6 +94,18 @@ def test_commands_on_a_web_server(sample_lake: Path, address: str) -> None:
     assert refusal("verify", "--lake", address, code=1) == (
         f"error: {address}: a lake is a local folder or an s3:// prefix"
     )
+
+
+def test_a_file_that_cannot_be_read_is_told_in_the_words_of_vblake(
+    server: S3Server, address: str
+) -> None:
+    server.faults = lambda request, _: Fault(status=403) if "licks" in request.key else None
+    said = refusal("sql", "--lake", address, "SELECT count(*) FROM licks", code=1)
+    pattern = (
+        rf"error: {re.escape(address)}/licks/\S+\.parquet cannot be read from the web server "
+        r"\(403 Forbidden\)\.\nIf files were replaced while the query ran, run it again\."
+    )
+    assert re.fullmatch(pattern, said), said
 
 
 def test_a_file_that_is_gone_and_a_server_that_fails(server: S3Server, address: str) -> None:
