@@ -109,9 +109,11 @@ def size(count: float) -> str:
 def duration(seconds: float) -> str:
     """A length of time for people.
 
-    >>> duration(40), duration(400), duration(40_000)
-    ('40 s', '7 min', '11.1 h')
+    >>> duration(0.2), duration(40), duration(400), duration(40_000)
+    ('under 1 s', '40 s', '7 min', '11.1 h')
     """
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
