@@ -28,19 +28,18 @@ DRAWN = """before => {
         && plots.every(p => p._fullLayout && p._fullLayout.uirevision === location.search);
 }"""
 FRAME = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
-CELLS = """() => {
+CELLS = """chosen => {
     const plot = document.querySelector('#picture .js-plotly-plot');
     const heat = plot.calcdata.at(-1)[0], {xaxis, yaxis} = plot._fullLayout;
     const box = plot.getBoundingClientRect(), found = {};
-    for (let r = 0; r < heat.z.length; r++) for (let c = 1; c < heat.z[r].length; c++) {
-        const z = heat.z[r][c];
-        if (z > 0 && heat.z[r][c - 1] === z)
-            found[z] = [box.x + xaxis._offset + xaxis.l2p(2 * c + 1),
-                        box.y + yaxis._offset + yaxis.l2p(2 * r + 1)];
-    }
-    return Object.values(found);
+    heat.z.forEach((row, r) => row.forEach((z, c) => {
+        if (z > 0 && z !== chosen)
+            (found[z] ??= []).push([box.x + xaxis._offset + xaxis.l2p(2 * c + 1),
+                                    box.y + yaxis._offset + yaxis.l2p(2 * r + 1)]);
+    }));
+    return Object.values(found).map(pixels => pixels[pixels.length >> 1]);
 }"""
-"""Where in the window each cell of the plane is."""
+"""Where in the window each cell of the plane is, but for the one that is chosen."""
 
 
 class Server:
@@ -148,12 +147,15 @@ def one_round(table: Table, page: Page, number: int) -> None:
     table.measure("training", view(page, "Training"))
     table.measure("population", view(page, "Population"))
     table.measure("plane", view(page, "Plane"))
-    cells = page.evaluate(CELLS)
+    chosen = re.search(r"cell=(\d+)", page.url)
+    cells = page.evaluate(CELLS, int(chosen[1]) if chosen else 0)
     x, y = cells[(7 * number + 3) % len(cells)]
-    while not page.locator("#picture .hovertext").count():  # nobody clicks before it appears
+    for _ in range(100):  # nobody clicks before the hover text appears
         page.mouse.move(x - 2, y)
         page.mouse.move(x, y)
         page.wait_for_timeout(50)
+        if page.locator("#picture .hovertext").count():
+            break
     table.measure("click a cell", lambda: page.mouse.click(x, y))
     table.measure("zoom its trace", zoom(page, 0.4, 0.5))
     table.measure("cell across sessions", view(page, "Cell across sessions"))

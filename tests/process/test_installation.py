@@ -95,7 +95,7 @@ main()
 def test_reading_needs_only_the_base_installation(lake: Path, command: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [line for name in ("build", "sdk", "dask") for line in extras[name]]
+    lines = [line for name in ("build", "sdk", "dask", "explore") for line in extras[name]]
     names = {re.split(r"[\[<>=~! ]", line)[0].lower() for line in lines} - {"numpy"}
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT, " ".join(sorted(names)), *command],
@@ -105,6 +105,17 @@ def test_reading_needs_only_the_base_installation(lake: Path, command: tuple[str
         env=os.environ | {"VBLAKE_LAKE": str(lake)},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_says_what_to_install(lake: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, "dash", "explore", "--lake", str(lake)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    message = 'error: This needs dash. Install it with: pip install "vblake[explore]"\n'
+    assert (done.returncode, done.stderr) == (1, message)
 
 
 _NUMPY_1 = """

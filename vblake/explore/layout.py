@@ -53,6 +53,7 @@ def page(source: Source) -> Any:
 
 
 def _header(source: Source) -> Any:
+    short = "/".join(source.name.split("/")[-2:])
     synthetic = html.Span(
         "synthetic data, not a recording",
         className="badge",
@@ -63,7 +64,7 @@ def _header(source: Source) -> Any:
             html.Div(
                 [
                     html.Span("vblake", className="brand"),
-                    html.Span(source.name, className="lake", title=source.name),
+                    html.Span(short, className="lake", title=source.name),
                     *([synthetic] if source.is_synthetic else []),
                 ],
                 className="where",

@@ -75,14 +75,7 @@ def across_sessions(
         )
         layout["shapes"] += flash_shades(theme, names[2], names[3])
         layout["annotations"].append(_title(theme, row, place, plane == chosen))
-    layout["margin"] = {"l": 64, "r": 16, "t": 76, "b": 44}
-    layout["legend"] = {
-        "orientation": "h",
-        "x": 0,
-        "y": -0.14,
-        "yanchor": "top",
-        "font": {"size": 11},
-    }
+    layout["margin"] = {"l": 64, "r": 16, "t": 92, "b": 44}
     return figure(theme, data, hovermode="closest", **layout)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,12 +99,7 @@ def glance(
         running: running speed.
         pupil: pupil area.
     """
-    near = _near(window)
-    trials, licks, rewards = (
-        trials.filter(near("start_time")),
-        *(rows.filter(near("timestamps")) for rows in (licks, rewards)),
-    )
-    flashes = flashes.filter(near("start_time"))
+    flashes, trials, licks, rewards = _near(window, flashes, trials, licks, rewards)
     omissions = flashes.filter(pl.col("omitted"))["start_time"]
     data = [
         *behind(theme, window, flashes, blocks),
@@ -121,12 +115,6 @@ def glance(
         for s, row in ((running, "running"), (pupil, "pupil"))
         if s.why_missing
     ]
-    labels = [
-        _label(theme, block, window)
-        for block in blocks.iter_rows(named=True)
-        if min(block["stop_time"], window[1]) - max(block["start_time"], window[0])
-        > (window[1] - window[0]) / 30
-    ]
     return figure(
         theme,
         data,
@@ -136,15 +124,16 @@ def glance(
         yaxis3=_event_axis(theme),
         yaxis4=axis(theme, running.title, domain=_ROWS["running"], fixedrange=True, nticks=5),
         yaxis5=axis(theme, pupil.title, domain=_ROWS["pupil"], fixedrange=True, nticks=5),
-        annotations=notes + labels,
+        annotations=notes + _labels(theme, blocks, window),
         hovermode="closest",
     )
 
 
-def _near(window: tuple[float, float]) -> Callable[[str], pl.Expr]:
-    """Which rows lie in the window or up to half a minute beside it, as trials are long."""
+def _near(window: tuple[float, float], *frames: pl.DataFrame) -> list[pl.DataFrame]:
+    """The rows in the window and half a minute beside it, as trials are long."""
     begin, end = window[0] - 30, window[1] + 30
-    return lambda column: pl.col(column).is_between(begin, end)
+    when = [pl.col("timestamps" if "timestamps" in f.columns else "start_time") for f in frames]
+    return [f.filter(w.is_between(begin, end)) for f, w in zip(frames, when, strict=True)]
 
 
 def _event_axis(theme: Theme) -> dict[str, Any]:
@@ -236,6 +225,18 @@ def _line(theme: Theme, signal: Signal, y: str, window: tuple[float, float]) -> 
     x, seen = thinned(np.asarray(times), np.asarray(values), window)
     template = f"{name} %{{y:.4g}}, %{{x:.2f}} s<extra></extra>"
     return line(x, seen, name, theme.signal, yaxis=y, hovertemplate=template, showlegend=False)
+
+
+def _labels(
+    theme: Theme, blocks: pl.DataFrame, window: tuple[float, float]
+) -> list[dict[str, Any]]:
+    """The names of the blocks of which enough is seen for a name."""
+    begin, end = window
+    return [
+        _label(theme, block, window)
+        for block in blocks.iter_rows(named=True)
+        if min(block["stop_time"], end) - max(block["start_time"], begin) > (end - begin) / 30
+    ]
 
 
 def _label(theme: Theme, block: dict[str, Any], window: tuple[float, float]) -> dict[str, Any]:

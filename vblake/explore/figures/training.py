@@ -109,7 +109,7 @@ def _dprime(theme: Theme, rows: pl.DataFrame) -> list[dict[str, Any]]:
             name="mean d′",
             mode="lines",
             showlegend=False,
-            line={"color": theme.faint, "width": 1.5},
+            line={"color": GREY, "width": 1.2},
             hoverinfo="skip",
         )
         | {"hovertemplate": None},
