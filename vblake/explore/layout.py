@@ -175,7 +175,12 @@ def _field(label: str, control: Any, id_: str | None = None) -> Any:
 
 def _list(id_: str, options: list[dict[str, Any]], **more: Any) -> Any:
     return dcc.Dropdown(
-        options, id=id_, placeholder="all", maxHeight=420, optionHeight="auto", **more
+        options,
+        id=id_,
+        placeholder="all" if more.get("clearable", True) else "none",
+        maxHeight=420,
+        optionHeight="auto",
+        **more,
     )
 
 
