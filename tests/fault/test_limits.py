@@ -155,7 +155,7 @@ def test_a_clock_that_is_wrong_and_jumps(
             return now + cls.shift
 
     monkeypatch.setattr("pipelines.lake.ledger.datetime", Clock)
-    monkeypatch.setattr("pipelines.catalog.build.datetime", Clock)
+    monkeypatch.setattr("pipelines.catalog.declared.datetime", Clock)
     monkeypatch.setattr(time, "time", lambda: real() + 3600 * (-1) ** next(calls))
     source, lake = SourceSpec(str(bucket)), str(tmp_path / "lake")
     selection = Selection(mice=(one_mouse,), tables=("trials", "dff_traces"))

@@ -137,7 +137,7 @@ import vblake
     [
         ("vblake.open('.')", "ImportError: "),
         ("import vblake.sdk", "ImportError: "),
-        ("sys.argv = ['vblake', 'status']; from assets.__main__ import main; main()", "error: "),
+        ("sys.argv = ['vblake', 'verify']; from assets.__main__ import main; main()", "error: "),
     ],
 )
 def test_a_pyarrow_that_does_not_go_with_numpy(lake: Path, code: str, says: str) -> None:

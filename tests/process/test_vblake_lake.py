@@ -36,6 +36,7 @@ def test_imports_nothing_of_the_project() -> None:
         "pandas",
         "xarray",
     }
+    of_the_page = {"dash", "flask", "plotly", "waitress"}  # the extra `explore`
     ours = {"pipelines", "schemas", "assets", "benchmarks", "tests"}
     for path in (ROOT / "vblake").rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text())))
@@ -43,7 +44,8 @@ def test_imports_nothing_of_the_project() -> None:
         names |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
         used = {name.split(".")[0] for name in names}
         assert used & ours == set(), path
-        assert used <= allowed | set(sys.stdlib_module_names), path
+        more = of_the_page if "explore" in path.parts else set()
+        assert used <= allowed | more | set(sys.stdlib_module_names), path
 
 
 def test_every_table_is_the_same_in_sql_and_as_a_frame(sample_lake: Path) -> None:
