@@ -23,8 +23,10 @@ setup: $(READY) ## Make the virtual environment with everything in it
 demo: $(READY) ## Write a small synthetic bucket, ingest it through Dagster, answer a question from the lake
 	@$(BIN)/python -m assets.demo demo
 
+# One worker more than there are cores: tests of the web interface wait most of the time.
 test: $(READY) ## All tests on all cores, with coverage
-	$(BIN)/python -m pytest tests schemas pipelines vblake -q -n auto --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest tests schemas pipelines vblake -q --dist worksteal \
+	  -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)") --cov --cov-report=term
 	@rm -f .coverage.*
 
 test-unit: $(READY) ## The unit tests, in less than a minute

@@ -58,7 +58,7 @@ def in_ducklake(attach: str, queries: list[str], cwd: Path) -> list[Any]:
     """The rows of queries, in another process and working directory, or the text of the error."""
     assert PYTHON is not None
     done = subprocess.run(
-        [Path(PYTHON).absolute(), WORKER],
+        [Path(PYTHON).absolute(), "-E", WORKER],
         input=json.dumps({"attach": attach, "queries": queries}),
         cwd=cwd,
         capture_output=True,

@@ -59,7 +59,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(script: str, catalog: Path) -> dict[str, Any]:
-    command = [str(PYTHON), "-c", script, str(catalog)]
+    command = [str(PYTHON), "-E", "-c", script, str(catalog)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
