@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from schemas.model import Table
 
@@ -64,6 +64,16 @@ def relative_path(
     }
     folders = [f"{name}={values[name]}" for name in table.storage.partitions]
     return "/".join((table.name, *folders, f"{table.name}.parquet"))
+
+
+def folder_values(path: str) -> dict[str, str]:
+    """The values of the Hive columns of a path, as texts.
+
+    >>> folder_values("stimulus_templates/image_set=a%2Fb/stimulus_templates.parquet")
+    {'image_set': 'a/b'}
+    """
+    parts = (part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+    return {name: unquote(value) for name, value in parts}
 
 
 def glob_pattern(table: Table) -> str:

@@ -22,7 +22,6 @@ from schemas.model import Type
 
 _NAME = "Visual Behavior"
 _TOP = "vblake"  # the archive's folder
-_WIDTH = 12  # columns of a row of a dashboard
 _LINES = {
     "Slc17a7-IRES2-Cre": "#0072B2",
     "Sst-IRES-Cre": "#D55E00",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 from pipelines.catalog.macros import MACROS
 from pipelines.sql_text import made_in
 from schemas import SCHEMA_VERSION, TABLES, Table
+from schemas.layout import folder_values
 from schemas.views import STORAGE, VIEWS, View, joined_on
 
 Listing: TypeAlias = Mapping[str, Mapping[str, int]]
@@ -123,9 +123,10 @@ def _columns() -> Declared:
 def files(listed: Listing) -> Declared:
     """The lake's files, for lakes on a web server, which lists no folders."""
 
-    def value(path: str, column: str) -> int | None:
-        found = re.search(rf"/{column}=(\d+)/", path)
-        return int(found[1]) if found else None
+    def ids(path: str) -> list[int | None]:
+        texts = folder_values(path)
+        values = (texts.get(column, "") for column in IDS)
+        return [int(value) if value.isdecimal() else None for value in values]
 
     return Declared(
         "_files",
@@ -138,7 +139,7 @@ def files(listed: Listing) -> Declared:
         "The Parquet files when this catalog was built, with the ids of their folders. A lake that "
         "is read from a web server has these files; elsewhere the views look for files themselves.",
         [
-            (table, path, size, *(value(path, column) for column in IDS))
+            (table, path, size, *ids(path))
             for table, files in listed.items()
             for path, size in files.items()
         ],

@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 
 from schemas import Table
+from schemas.layout import folder_values
 
 _HASH = 16
 """Digits of the hash in a file's name."""
-_FOOTER_END = 8
-"""Bytes after the footer: its length, and PAR1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +50,6 @@ def frozen_path(path: str, sha256: str) -> str:
     """
     place = PurePosixPath(path)
     return str(place.with_name(f"{place.stem}-{sha256[:_HASH]}{place.suffix}"))
-
-
-def folder_values(path: str) -> dict[str, str]:
-    """The values of the Hive columns of a path.
-
-    >>> folder_values("stimulus_templates/image_set=a%2Fb/stimulus_templates.parquet")
-    {'image_set': 'a/b'}
-    """
-    parts = (part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
-    return {name: unquote(value) for name, value in parts}
 
 
 @dataclass(frozen=True, slots=True)

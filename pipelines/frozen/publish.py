@@ -22,7 +22,7 @@ from pipelines.catalog.about import ABOUT, write_about
 from pipelines.catalog.build import write_catalog
 from pipelines.catalog.declared import IDS, Declared, Listing, declarations, files, lake
 from pipelines.frozen.ducklake import State, write_snapshot
-from pipelines.frozen.files import Footer, FrozenFile, folder_values, frozen_path, read_footer
+from pipelines.frozen.files import Footer, FrozenFile, frozen_path, read_footer
 from pipelines.frozen.ledger import private_names, without_names
 from pipelines.lake.generations import changing
 from pipelines.lake.ledger import LEDGER
@@ -33,7 +33,7 @@ from pipelines.os_errors import within_limits
 from pipelines.sql_text import listed_source, no_rows
 from schemas import TABLES
 from schemas.errors import LakeError
-from schemas.layout import CATALOG, DUCKLAKE, MANIFEST, MARKER, STAGING
+from schemas.layout import CATALOG, DUCKLAKE, MANIFEST, MARKER, STAGING, folder_values
 
 _UPLOADS = 8
 """Files that are sent to a bucket at a time."""
