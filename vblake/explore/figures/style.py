@@ -48,7 +48,7 @@ class Theme:
         ink: text and ticks.
         faint: grid lines and axes.
         shade: flashes.
-        signal: what is blue: a line that stands alone, rewards, omissions.
+        signal: what is blue: a line that stands alone, hit rates, rewards, omissions.
     """
 
     ground: str

@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from vblake.explore.figures.style import (
-    BLUE,
     EXPERIENCE_COLOURS,
     GREY,
     ORANGE,
@@ -33,7 +32,7 @@ def progress(theme: Theme, sessions: pl.DataFrame, chosen: int | None) -> Figure
     """
     rows = sessions.with_row_index("number", 1)
     active = rows.filter(pl.col("behavior_type") != "passive_viewing")
-    data = [*_dprime(theme, active), *_rates(active), *_counts(rows)]
+    data = [*_dprime(theme, active), *_rates(theme, active), *_counts(theme, rows)]
     x = rows["number"].to_list()
     named, level = len(x) <= _MOST_NAMES, len(x) <= _MOST_LEVEL
     names = [_name(kind, level) for kind in rows["session_type"]]
@@ -144,9 +143,9 @@ def _dprime(theme: Theme, rows: pl.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _rates(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def _rates(theme: Theme, rows: pl.DataFrame) -> list[dict[str, Any]]:
     kinds = (
-        ("mean_hit_rate", "hit rate", BLUE),
+        ("mean_hit_rate", "hit rate", theme.signal),
         ("mean_false_alarm_rate", "false-alarm rate", ORANGE),
     )
     return [
@@ -163,9 +162,12 @@ def _rates(rows: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _counts(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def _counts(theme: Theme, rows: pl.DataFrame) -> list[dict[str, Any]]:
     engaged = rows.with_columns(rest=pl.col("trial_count") - pl.col("engaged_trial_count"))
-    kinds = (("engaged_trial_count", "engaged trials", BLUE), ("rest", "disengaged trials", GREY))
+    kinds = (
+        ("engaged_trial_count", "engaged trials", theme.signal),
+        ("rest", "disengaged trials", GREY),
+    )
     return [
         _points(engaged, column, name=name, yaxis="y3", marker={"color": colour, "opacity": 0.75})
         | {"type": "bar"}
