@@ -278,12 +278,16 @@ class _Handler(BaseHTTPRequestHandler):
         if s3.versioned:
             own = "replaced" if fault.replaced else found.version_id
             headers["x-amz-version-id"] = (version_id or own) if fault.lie else own
+        status = 206 if ranged else 200
+        if self.command == "HEAD":  # without reading the file, which may have hundreds of MB
+            self._head(status, headers, stop - start - (0 if fault.declared else fault.missing))
+            return
         with found.path.open("rb") as file:
             file.seek(start)
             body = file.read(stop - start)
         if fault.replaced:
             body = body.translate(_OTHER)
-        self._deliver(206 if ranged else 200, headers, body, fault, key)
+        self._deliver(status, headers, body, fault, key)
 
     def _goes_on(self, fault: Fault) -> bool:
         """Applies faults before the answer; returns whether to answer at all."""
@@ -296,16 +300,20 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(fault.status, fault.code)
         return True
 
+    def _head(self, status: int, headers: Mapping[str, str], length: int) -> None:
+        """Sends the head of an answer, to a body of `length` bytes."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
     def _deliver(
         self, status: int, headers: Mapping[str, str], body: bytes, fault: Fault, key: str = ""
     ) -> None:
         """Answers with a body, of which a fault may leave out the end."""
         sent = body[: len(body) - fault.missing]
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body if fault.declared else sent)))
-        self.end_headers()
+        self._head(status, headers, len(body if fault.declared else sent))
         if self.command == "HEAD":
             return
         if fault.reset == "middle":
