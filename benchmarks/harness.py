@@ -109,12 +109,15 @@ def run_once(
     Raises:
         BenchmarkError: it failed or took too long; includes the end of its stderr.
     """
+    # As on users' machines: without it, Python compiles vblake's sources anew in each process.
+    environment = {**os.environ, **(environment or {})}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     # In its own process group, so that a kill reaches its workers too.
     process = subprocess.Popen(
         list(command),
         cwd=cwd,
-        env={**os.environ, **(environment or {})},
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import pyarrow as pa
 
@@ -22,7 +21,15 @@ from pipelines.convert.cluster import Cluster
 from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.generations import changing, generation, in_progress, settle
-from pipelines.lake.ledger import Entry, Ledger, Status, TableOutcome, givers, read_ledger
+from pipelines.lake.ledger import (
+    Entry,
+    Ledger,
+    Status,
+    TableOutcome,
+    givers,
+    program_version,
+    read_ledger,
+)
 from pipelines.lake.marker import LATEST, Marker, create_lake, read_marker
 from pipelines.lake.origin import check_origin
 from pipelines.lake.state import LastRun
@@ -461,7 +468,7 @@ def _cluster(prepared: Prepared) -> Cluster | None:
 
 def _settings(request: IngestRequest, store: Store) -> ConvertSettings:
     check = request.verify_hash or request.source.ignore_versions
-    return ConvertSettings(request.source, store.staging, check, version("vblake"))
+    return ConvertSettings(request.source, store.staging, check, program_version())
 
 
 def _split(

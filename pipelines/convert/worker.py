@@ -6,6 +6,7 @@ reading. Workers are forked from a server process that has imported the readers 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -100,6 +101,7 @@ def start_worker(where: log.Log, moved: Any = None) -> None:
     _moved = moved
     log.show(where)
     refuse_pandas()
+    gc.freeze()  # what is imported stays: Python need not look through it for garbage
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, most))

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cached_property
-from importlib.metadata import version
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast
 
@@ -30,6 +29,15 @@ LEDGER = TABLES["source_files"]
 
 Identity = tuple[str, str, int]
 """Primary key of the ledger: release, kind of file, file_key."""
+
+
+@cache
+def program_version() -> str:
+    """The version of vblake that is installed."""
+    # Not imported by workers, which need no version: it takes 8 ms.
+    from importlib.metadata import version
+
+    return version("vblake")
 
 
 class Status(StrEnum):
@@ -153,7 +161,7 @@ class Entry:
     image_set: str | None = None
     images: tuple[str, ...] = ()
     schema_version: str = SCHEMA_VERSION
-    program_version: str = field(default_factory=lambda: version("vblake"))
+    program_version: str = field(default_factory=program_version)
     ingested_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -229,7 +237,7 @@ class Entry:
             if outcome.status is TableStatus.HELD_BACK:
                 allowed = (name, outcome.rule) in task.allowed
                 mended = outcome.rule == Rule.PARENT_HELD_BACK and not self._waits(outcome, giver)
-                if allowed or mended or self.program_version != version("vblake"):
+                if allowed or mended or self.program_version != program_version():
                     return False
         return True
 
