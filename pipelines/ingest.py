@@ -13,11 +13,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipelines.catalog.build import GrowingCatalog
-from pipelines.convert.cluster import Cluster
 from pipelines.convert.pool import convert_files, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.generations import changing, generation, in_progress, settle
@@ -35,7 +34,6 @@ from pipelines.lake.origin import check_origin
 from pipelines.lake.state import LastRun
 from pipelines.lake.store import S3Store, Store, clear, open_store
 from pipelines.log import ROOT
-from pipelines.next_generation import begin, complete
 from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
 from pipelines.publish.project import publish_project_tables
@@ -50,6 +48,9 @@ from schemas import SCHEMA_VERSION
 from schemas.checks import Rule
 from schemas.errors import LakeChangedError
 from schemas.layout import CATALOG, MARKER
+
+if TYPE_CHECKING:
+    from pipelines.convert.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,8 @@ def ingest(
         LakeError: the lake cannot be written, another process is writing to it, or has upgraded it
             since the plan was made.
     """
+    from pipelines.catalog.build import GrowingCatalog  # with DuckDB, which planning need not pay
+
     store = prepared.store
     create_lake(store, prepared.next_marker)
     building = prepared.next_marker if prepared.upgrade else None
@@ -342,6 +345,8 @@ def _upgrade(
     prepared: Prepared, upgrade: Upgrade, on_file: OnFile, on_mouse: OnMouse
 ) -> list[MouseReport]:
     """Builds the next generation of the lake, which the lake becomes unless files are lacking."""
+    from pipelines.next_generation import begin, complete
+
     store, marker = prepared.store, prepared.next_marker
     carry = not upgrade.new_schema
     kept, tables = upgrade.kept.values(), prepared.project.tables
@@ -462,6 +467,8 @@ def _cluster(prepared: Prepared) -> Cluster | None:
     request, store = prepared.request, prepared.store
     if request.dask is None:
         return None
+    from pipelines.convert.cluster import Cluster
+
     lake = store.root if isinstance(store, S3Store) else None
     return Cluster(request.dask, lake, request.dask_wait_s, request.memory)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,10 +53,9 @@ def plan(
     )
     if prepared.upgrade is not None:
         _print_upgrade(prepared.upgrade)
-    mice = sorted({file["mouse_id"] for file in files})
     print_table(
         (">mouse", ">files", ">to do", ">size", ">fetch at most", ">done", ">missing"),
-        [_work_row(str(mouse), _work(files, mouse)) for mouse in mice],
+        [_work_row(str(mouse), _work(its)) for mouse, its in _by_mouse(files).items()],
         footer=_work_row("all", _work(files)),
     )
     if prepared.todo:
@@ -151,13 +150,19 @@ def _files(prepared: Prepared) -> list[dict[str, Any]]:
     return files + [{"state": "missing", **asdict(missing)} for missing in prepared.missing]
 
 
-def _work(files: list[dict[str, Any]], mouse: int | None = None) -> dict[str, int]:
-    """Counts the files of a mouse, or all, and adds up the bytes of those to do."""
-    chosen = [file for file in files if mouse in (None, file["mouse_id"])]
-    states = Counter(file["state"] for file in chosen)
-    todo = [file for file in chosen if file["state"] == "to do"]
+def _by_mouse(files: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    by_mouse: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for file in files:
+        by_mouse[file["mouse_id"]].append(file)
+    return dict(sorted(by_mouse.items()))
+
+
+def _work(files: list[dict[str, Any]]) -> dict[str, int]:
+    """Counts files, and adds up the bytes of those to do."""
+    states = Counter(file["state"] for file in files)
+    todo = [file for file in files if file["state"] == "to do"]
     return {
-        "files": len(chosen),
+        "files": len(files),
         "todo": states["to do"],
         "bytes": sum(file["bytes"] or 0 for file in todo),
         "fetch_at_most": sum(file["fetch_at_most"] for file in todo),
@@ -184,7 +189,6 @@ def _plan_json(
 ) -> dict[str, Any]:
     from pipelines.estimate import estimate
 
-    mice = sorted({file["mouse_id"] for file in files})
     found: dict[str, Any] = {
         "release": prepared.release.version,
         "source": prepared.request.source.url,
@@ -192,7 +196,7 @@ def _plan_json(
         "upgrade": None if prepared.upgrade is None else _upgrade(prepared.upgrade),
         **_work(files),
         "estimate": asdict(estimate(prepared)),
-        "mice": [{"mouse_id": mouse, **_work(files, mouse)} for mouse in mice],
+        "mice": [{"mouse_id": mouse, **_work(its)} for mouse, its in _by_mouse(files).items()],
         "warnings": warnings,
     }
     if list_files:

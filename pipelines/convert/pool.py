@@ -16,9 +16,8 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pipelines.convert.cluster import Cluster, convert_on_cluster
 from pipelines.convert.staged import ConvertSettings, FileResult, staging_folder
 from pipelines.convert.worker import (
     BYTES_PER_WORKER,
@@ -29,6 +28,9 @@ from pipelines.convert.worker import (
     worker_process,
 )
 from pipelines.release.selection import FileTask
+
+if TYPE_CHECKING:
+    from pipelines.convert.cluster import Cluster
 
 
 def workers_for(wanted: int | None, memory: int | None) -> int:
@@ -73,6 +75,8 @@ def convert_files(
         cluster: the workers of a Dask scheduler, to use instead.
     """
     if cluster is not None:
+        from pipelines.convert.cluster import convert_on_cluster
+
         yield from convert_on_cluster(tasks, settings, cluster)
     elif not workers:
         for task in tasks:

@@ -6,11 +6,12 @@ A mouse's ledger is published after its data, so it never names rows that are no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, cached_property
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple, Self, cast
 
 import pyarrow as pa
@@ -309,13 +310,21 @@ def _outcomes(column: pa.ChunkedArray[Any]) -> list[tuple[TableOutcome, ...]]:
     rows: list[tuple[TableOutcome, ...]] = []
     for chunk in cast("list[Any]", column.chunks):
         items, offsets = chunk.values, chunk.offsets.to_pylist()
-        fields: dict[str, list[Any]] = {f.name: items.field(f.name).to_pylist() for f in items.type}
-        fields["status"] = [_STATUSES[status] for status in fields["status"]]
-        fields["allowed_rules"] = list(map(tuple, fields["allowed_rules"]))
-        made = [
-            TableOutcome(*values)
-            for values in zip(*(fields[name] for name in TableOutcome._fields), strict=True)
-        ]
+        fields: dict[str, Iterable[Any]] = {
+            f.name: items.field(f.name).to_pylist()
+            for f in items.type
+            if f.name not in ("table", "status", "allowed_rules")
+        }
+        # Few texts many times, which then are the same objects.
+        tables, statuses = (items.field(n).dictionary_encode() for n in ("table", "status"))
+        fields["table"] = map(tables.dictionary.to_pylist().__getitem__, tables.indices.to_pylist())
+        kinds = [_STATUSES[status] for status in statuses.dictionary.to_pylist()]
+        fields["status"] = map(kinds.__getitem__, statuses.indices.to_pylist())
+        rules = items.field("allowed_rules")
+        none = not len(rules.flatten())  # as nearly always
+        fields["allowed_rules"] = repeat((), len(rules)) if none else map(tuple, rules.to_pylist())
+        values = zip(*(fields[name] for name in TableOutcome._fields), strict=True)
+        made = list(map(TableOutcome._make, values))
         rows += [tuple(made[i:j]) for i, j in pairwise(offsets)]
     return rows
 
@@ -360,11 +369,16 @@ def read_mouse(store: Store, mouse_id: int) -> Ledger:
     Raises:
         LakeError: it is damaged.
     """
+    rows = _rows_of(store, mouse_id)
+    return {} if rows is None else {e.identity: e for e in _entries(mouse_id, rows)}
+
+
+def _rows_of(store: Store, mouse_id: int) -> pa.Table | None:
     path = relative_path(LEDGER, mouse_id=mouse_id)
     try:
         with reading(store, path):
             file = store.parquet(path)
-            return {} if file is None else {e.identity: e for e in _entries(mouse_id, file.read())}
+            return None if file is None else file.read(use_threads=False)
     except DamagedError as error:
         raise LakeError(
             f"{error}. Delete it and run `vblake ingest` for mouse {mouse_id} again, which reads "
@@ -377,8 +391,11 @@ def read_ledger(store: Store, mice: Iterable[int] | None = None) -> Ledger:
     if mice is None:
         mice = [int(path.split("mouse_id=")[1].split("/")[0]) for path in store.files(LEDGER.name)]
     ledger: Ledger = {}
-    for mouse in mice:
-        ledger |= read_mouse(store, mouse)
+    # Two threads read ahead, while this one makes entries of what is there.
+    with ThreadPoolExecutor(2) as readers:
+        for mouse, rows in readers.map(lambda mouse: (mouse, _rows_of(store, mouse)), mice):
+            if rows is not None:
+                ledger |= {e.identity: e for e in _entries(mouse, rows)}
     return ledger
 
 

@@ -195,21 +195,21 @@ def _values(column: Column, cells: Sequence[str]) -> list[Any]:
     """Parses the cells of a column; `conform` checks and casts the values."""
     parse, expected = _PARSERS[column.type]
     # Cells repeat: every session of a mouse has the mouse's driver lines.
-    known: dict[str, Any] = dict.fromkeys(NULL_WORDS)
-    for row, cell in enumerate(cells):
-        if cell not in known:
-            try:
-                known[cell] = parse(cell)
-            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                text = repr(cell)
-                raise CastError(
-                    f"a value does not fit its declared type {column.type.value} (row {row})",
-                    column=column.name,
-                    expected=expected,
-                    found=text if len(text) <= 200 else f"{text[:200]}…",
-                    hint=f"No value is guessed or dropped. {_HINT}",
-                ) from None
-    return [known[cell] for cell in cells]
+    known: dict[str, Any] = {}
+    for cell in dict.fromkeys(cells):
+        try:
+            known[cell] = None if cell in NULL_WORDS else parse(cell)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            text = repr(cell)
+            raise CastError(
+                f"a value does not fit its declared type {column.type.value} "
+                f"(row {cells.index(cell)})",
+                column=column.name,
+                expected=expected,
+                found=text if len(text) <= 200 else f"{text[:200]}…",
+                hint=f"No value is guessed or dropped. {_HINT}",
+            ) from None
+    return list(map(known.__getitem__, cells))
 
 
 def _integer(cell: str) -> int:

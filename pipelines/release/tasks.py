@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -50,8 +49,8 @@ def plan(
     # missing behaviour file.
     files = [
         file
-        for file in _selected(_files(project, release, sizes), project, selection)
-        if _tables_of(file, wanted)
+        for file in _selected(_files(project, release, sizes, wanted), project, selection)
+        if _tables_of(file.kind, file.gives_behavior, wanted)
     ]
     if not files and any(TABLES[name].subject is not Subject.PROJECT for name in wanted):
         raise UsageError(
@@ -61,11 +60,7 @@ def plan(
         )
     # Ids are positive: a behaviour file comes before the experiments of its session.
     files.sort(key=lambda f: (f.mouse_id, f.behavior_session_id, f.ophys_experiment_id or -1))
-    tasks = [
-        replace(file, tables=_tables_of(file, wanted))
-        for file in files
-        if isinstance(file, FileTask)
-    ]
+    tasks = [file for file in files if isinstance(file, FileTask)]
     missing = [file for file in files if isinstance(file, MissingFile)]
     warnings = _orphans(project)
     if sizes and (unlisted := [task.object.key for task in tasks if task.bytes is None]):
@@ -87,7 +82,9 @@ _FILE_COLUMNS = (
 )
 
 
-def _files(project: ProjectTables, release: Release, sizes: Mapping[str, int]) -> list[_File]:
+def _files(
+    project: ProjectTables, release: Release, sizes: Mapping[str, int], wanted: tuple[str, ...]
+) -> list[_File]:
     """Lists every file of the release, and every session that should have a file but has none."""
     sessions = rows_of(project.tables["behavior_sessions"], *_FILE_COLUMNS)
     experiments = rows_of(project.tables["ophys_experiments"], *_FILE_COLUMNS)
@@ -109,8 +106,9 @@ def _files(project: ProjectTables, release: Release, sizes: Mapping[str, int]) -
         if obj is None or problem:
             files.append(MissingFile(**ids, reason=problem or why))
         else:
+            tables = _tables_of(ids["kind"], ids["gives_behavior"], wanted)
             own = {"release": release.version, "object": obj, "bytes": sizes.get(obj.key)}
-            files.append(FileTask(**ids, **own, tables=(), **listed))
+            files.append(FileTask(**ids, **own, tables=tables, **listed))
 
     for session, mouse, ophys_session, _, file_id in sessions:
         source = sources[session]
@@ -276,12 +274,8 @@ def wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def _tables_of(file: _File, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    return _wanted_of(file.kind, file.gives_behavior, wanted)
-
-
 @cache
-def _wanted_of(kind: FileKind, gives_behavior: bool, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def _tables_of(kind: FileKind, gives_behavior: bool, wanted: tuple[str, ...]) -> tuple[str, ...]:
     tables = tables_in(kind, gives_behavior=gives_behavior)
     return tuple(name for name in tables if name in wanted)
 
