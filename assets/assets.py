@@ -30,13 +30,7 @@ from pipelines.catalog.build import rebuild_catalog
 from pipelines.cli.options import IngestOptions
 from pipelines.cli.progress import file_facts, mouse_facts, mouse_outcome, outcome
 from pipelines.convert.staged import FileResult
-from pipelines.ingest import (
-    MouseReport,
-    Prepared,
-    ingest,
-    publish_project,
-    upgrade_waits_for,
-)
+from pipelines.ingest import MouseReport, Prepared, upgrade_waits_for
 from pipelines.lake.ledger import LEDGER, Identity, read_ledger, read_mouse
 from pipelines.lake.store import Store, open_store
 from pipelines.request import IngestRequest
@@ -92,7 +86,7 @@ def _publish_project(
     with working(context, hooks):
         if context.selected_asset_keys:
             prepared = hooks.prepare(_request(options, hooks))
-            tables = publish_project(prepared)
+            tables = hooks.publish_project(prepared)
             if prepared.upgrade is not None and _are_alone(context):
                 raise dg.Failure(
                     f"The lake is to be upgraded ({prepared.upgrade.reason}), and its project "
@@ -181,7 +175,7 @@ def _ingest(
         prepared, partitions = _prepare(context, options, hooks, tables)
         run.upgrades = prepared.upgrade is not None
         with hooks.signals():
-            reports = ingest(prepared, on_file=run.file_done, on_mouse=run.mouse_done)
+            reports = hooks.ingest(prepared, run.file_done, run.mouse_done)
         for mouse in sorted(_left_to_mark(prepared, partitions, reports)):
             run.mark(mouse)
         upgraded = run.upgrades and not upgrade_waits_for(prepared, reports)

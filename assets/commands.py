@@ -53,8 +53,8 @@ def ingest(options: IngestOptions) -> None:
     from assets.instance import has_unfinished_runs
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary, print_upgrade
     from pipelines.convert.pool import bytes_in_progress
+    from pipelines.ingest import begun, prepare
     from pipelines.ingest import ingest as refresh
-    from pipelines.ingest import prepare
 
     prepared = prepare(options.request())
     if prepared.upgrade is not None:
@@ -68,11 +68,13 @@ def ingest(options: IngestOptions) -> None:
         raise typer.Exit(print_nothing_to_do(prepared))
     with Progress(in_progress=bytes_in_progress) as progress:
         progress.start(len(prepared.todo), sum(task.bytes or 0 for task in prepared.todo))
-        from assets.run import run_in_this_process
+        # The workers convert while this process imports Dagster and starts a run.
+        with begun(prepared) as work:
+            from assets.run import run_in_this_process
 
-        reports = run_in_this_process(
-            options, prepared, on_file=progress.file_done, on_mouse=progress.mouse_done
-        )
+            reports = run_in_this_process(
+                options, work, on_file=progress.file_done, on_mouse=progress.mouse_done
+            )
     raise typer.Exit(print_summary(prepared, reports))
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin
 
 import dagster as dg
+import pyarrow as pa
 from rich.text import Text
 
 from pipelines.cli.options import IngestOptions, option_info, option_types
-from pipelines.ingest import OnFile, OnMouse, Prepared, ignore, prepare
+from pipelines.ingest import (
+    MouseReport,
+    OnFile,
+    OnMouse,
+    Prepared,
+    ignore,
+    ingest,
+    prepare,
+    publish_project,
+)
 from pipelines.request import IngestRequest
 
 
@@ -38,12 +48,18 @@ def ingest_options(context: dg.InitResourceContext) -> IngestOptions:
     return IngestOptions.from_settings(context.resource_config)
 
 
+def _ingest(prepared: Prepared, on_file: OnFile, on_mouse: OnMouse) -> list[MouseReport]:
+    return ingest(prepared, on_file=on_file, on_mouse=on_mouse)
+
+
 @dataclass(frozen=True)
 class IngestHooks:
     """What the process that starts a run adds to it. `vblake ui` adds nothing.
 
     Attributes:
         prepare: makes the plan of a request; `vblake ingest` has one already.
+        publish_project: publishes the project tables of a plan.
+        ingest: carries out a plan; `vblake ingest` has begun already.
         on_file: called for each converted or failed file, for a progress display.
         on_mouse: called after a mouse's files are in the lake.
         signals: who handles signals during an ingest; Dagster by default.
@@ -52,6 +68,8 @@ class IngestHooks:
     """
 
     prepare: Callable[[IngestRequest], Prepared] = prepare
+    publish_project: Callable[[Prepared], Mapping[str, pa.Table]] = publish_project
+    ingest: Callable[[Prepared, OnFile, OnMouse], list[MouseReport]] = _ingest
     on_file: OnFile = ignore
     on_mouse: OnMouse = ignore
     signals: Callable[[], AbstractContextManager[None]] = nullcontext

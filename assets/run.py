@@ -21,20 +21,20 @@ from assets.record import alive, settle
 from assets.resources import IngestHooks
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import MouseReport, OnFile, OnMouse, Prepared
+from pipelines.ingest import Begun, MouseReport, OnFile, OnMouse, Prepared
 from pipelines.lake.store import open_store
 from schemas import TABLES, Subject
 from schemas.errors import VblakeError
 
 
 def run_in_this_process(
-    options: IngestOptions, prepared: Prepared, *, on_file: OnFile, on_mouse: OnMouse
+    options: IngestOptions, work: Begun, *, on_file: OnFile, on_mouse: OnMouse
 ) -> list[MouseReport]:
-    """Materialises the assets that a plan is about.
+    """Materialises the assets that an ingest is about, and finishes it.
 
     Args:
-        options: what the plan was made from. They are recorded, so that the run can be repeated.
-        prepared: the plan; it has mice.
+        options: what was planned from. They are recorded, so that the run can be repeated.
+        work: the ingest, which has begun; its plan has mice.
         on_file: called for each converted or failed file.
         on_mouse: called after a mouse's files are in the lake.
 
@@ -42,7 +42,7 @@ def run_in_this_process(
         The report of each mouse. Files that could not be ingested are in their mouse's report.
 
     Raises:
-        VblakeError: what `ingest` raises; or Dagster cannot keep its record.
+        VblakeError: what `Begun.finish` raises; or Dagster cannot keep its record.
     """
     home = dagster_home(options.lake)
     # A signal that comes while a connection is closed stops the command, and is not worth a
@@ -54,7 +54,16 @@ def run_in_this_process(
         reports.append(report)
         on_mouse(report)
 
-    hooks = IngestHooks(lambda _: prepared, on_file, published, interrupt.raising, of_command=True)
+    prepared = work.prepared
+    hooks = IngestHooks(
+        prepare=lambda _: prepared,
+        publish_project=lambda _: prepared.project.tables,  # they are published
+        ingest=lambda _, on_file, on_mouse: work.finish(on_file=on_file, on_mouse=on_mouse),
+        on_file=on_file,
+        on_mouse=published,
+        signals=interrupt.raising,
+        of_command=True,
+    )
     try:
         with dg.DagsterInstance.get() as instance:
             settle(instance, prepared.store)

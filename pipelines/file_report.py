@@ -18,7 +18,7 @@ from pipelines.check.file import FileCheck
 from pipelines.check.finding import Finding
 from pipelines.convert.file import convert_table
 from pipelines.convert.open_file import opened
-from pipelines.convert.pool import convert_files
+from pipelines.convert.pool import converting
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
 from pipelines.lake.ledger import TableOutcome
 from pipelines.nwb.recording import open_recording
@@ -144,7 +144,8 @@ def _local_report(request: IngestRequest, path: Path) -> FileReport:
 def _report(task: FileTask, source: SourceSpec, *, verify_hash: bool = False) -> FileReport:
     with tempfile.TemporaryDirectory(prefix="vblake-") as folder:
         settings = ConvertSettings(source, Path(folder), verify_hash)
-        (result,) = convert_files([task], settings, 1)
+        with converting([task], settings, 1) as results:
+            (result,) = results
         report = FileReport(
             task.object.key,
             task.release,

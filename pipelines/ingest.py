@@ -2,22 +2,24 @@
 
 `prepare` plans, `ingest` does the rest. Files are converted in worker processes
 (`pipelines.convert`); this process publishes each mouse as soon as its last file is converted
-(`pipelines.publish`), while the workers go on with the next.
+(`pipelines.publish`), while the workers go on with the next. With `begun` the caller has time for
+something else before the first file is ready.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipelines.convert.pool import convert_files, workers_for
+from pipelines.convert.pool import converting, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.generations import changing, generation, in_progress, settle
 from pipelines.lake.ledger import (
@@ -262,6 +264,90 @@ def ignore(_: object) -> None:
     """Does nothing."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An ingest that holds the lake's lock, and whose workers are converting files: see `begun`."""
+
+    prepared: Prepared
+    store: Store
+    mice: dict[int, _Mouse]
+    results: Iterator[FileResult]
+
+    def finish(self, *, on_file: OnFile = ignore, on_mouse: OnMouse = ignore) -> list[MouseReport]:
+        """Publishes the files mouse by mouse as they are converted, and builds the catalog.
+
+        Args and returns: see `ingest`.
+        """
+        # They import DuckDB, which planning does without.
+        from pipelines.catalog.build import GrowingCatalog
+        from pipelines.next_generation import complete
+
+        lake, marker = self.prepared.store, self.prepared.next_marker
+        if (upgrade := self.prepared.upgrade) is not None:
+            reports = self._publish(on_file, on_mouse, lambda: None)
+            if not upgrade_waits_for(self.prepared, reports):
+                complete(lake, marker, () if upgrade.new_schema else upgrade.mice)
+            return reports
+        catalog = GrowingCatalog(lake, marker.release)
+        reports = self._publish(on_file, on_mouse, catalog.keep_up)
+        if reports or not lake.exists(CATALOG):
+            catalog.settle()
+        return reports
+
+    def _publish(
+        self, on_file: OnFile, on_mouse: OnMouse, published: Callable[[], None]
+    ) -> list[MouseReport]:
+        reports: list[MouseReport] = []
+
+        def publish(mouse: _Mouse) -> None:
+            missing = self.prepared.missing_of(mouse.id)
+            release = self.prepared.release.version
+            entries = publish_mouse(self.store, mouse.id, mouse.results, missing, release)
+            published()
+            read = {result.task.identity for result in mouse.results}
+            changed = [e for e in entries if e.identity not in read and e.status is Status.PARTIAL]
+            own = [e for e in entries if e not in changed]
+            reports.append(MouseReport(mouse.id, tuple(own), tuple(changed)))
+            on_mouse(reports[-1])
+
+        for mouse in [m for m in self.mice.values() if not m.tasks]:
+            publish(mouse)  # it has missing files only
+        for result in self.results:
+            on_file(result)
+            mouse = self.mice[result.task.mouse_id]
+            mouse.results.append(result)
+            if len(mouse.results) == len(mouse.tasks):
+                publish(self.mice.pop(mouse.id))
+        return reports
+
+
+@contextmanager
+def begun(prepared: Prepared, mice: Iterable[int] | None = None) -> Generator[Begun]:
+    """Starts an ingest, which is finished with the value of the block: workers begin at once.
+
+    Whatever the block does before that, it does while files are converted. An exception in the
+    block stops them.
+
+    Args:
+        prepared: from `prepare`.
+        mice: only these; all in an upgrade.
+
+    Raises:
+        LakeError: as for `ingest`.
+    """
+    lake = prepared.store
+    create_lake(lake, prepared.next_marker)
+    building = prepared.next_marker if prepared.upgrade else None
+    with changing(lake, prepared.request.wait_s, building):
+        _check_unchanged(prepared)
+        store = _destination(prepared)
+        unfinished = _mice_to_do(prepared, store, None if prepared.upgrade else mice)
+        tasks = _in_order(mouse for mouse in unfinished.values() if mouse.tasks)
+        with _converting(prepared, store, tasks) as results:
+            yield Begun(prepared, store, unfinished, results)
+        clear(lake.staging)
+
+
 def ingest(
     prepared: Prepared,
     *,
@@ -285,76 +371,23 @@ def ingest(
         LakeError: the lake cannot be written, another process is writing to it, or has upgraded it
             since the plan was made.
     """
-    from pipelines.catalog.build import GrowingCatalog  # with DuckDB, which planning need not pay
-
-    store = prepared.store
-    create_lake(store, prepared.next_marker)
-    building = prepared.next_marker if prepared.upgrade else None
-    with changing(store, prepared.request.wait_s, building):
-        _check_unchanged(prepared)
-        if prepared.upgrade is None:
-            _note(prepared)
-            publish_project_tables(store, prepared.project.tables, prepared.release.version)
-            catalog = GrowingCatalog(store, prepared.release.version)
-            reports = _publish_mice(prepared, store, mice, on_file, on_mouse, catalog.keep_up)
-            if reports or not store.exists(CATALOG):
-                catalog.settle()
-        else:
-            reports = _upgrade(prepared, prepared.upgrade, on_file, on_mouse)
-        clear(store.staging)
-    return reports
+    with begun(prepared, mice) as work:
+        return work.finish(on_file=on_file, on_mouse=on_mouse)
 
 
-def _publish_mice(
-    prepared: Prepared,
-    store: Store,
-    mice: Iterable[int] | None,
-    on_file: OnFile,
-    on_mouse: OnMouse,
-    published: Callable[[], None],
-) -> list[MouseReport]:
-    """Converts the files to do and publishes them to a store, mouse by mouse."""
-    reports: list[MouseReport] = []
+def _destination(prepared: Prepared) -> Store:
+    """Returns the storage to publish to, with the project tables: the lake or its next generation.
 
-    def publish(mouse: _Mouse) -> None:
-        missing = prepared.missing_of(mouse.id)
-        release = prepared.release.version
-        entries = publish_mouse(store, mouse.id, mouse.results, missing, release)
-        published()
-        read = {result.task.identity for result in mouse.results}
-        changed = [e for e in entries if e.identity not in read and e.status is Status.PARTIAL]
-        own = [e for e in entries if e not in changed]
-        reports.append(MouseReport(mouse.id, tuple(own), tuple(changed)))
-        on_mouse(reports[-1])
+    The lake becomes the latter once all files are there, unless some are lacking.
+    """
+    from pipelines.next_generation import begin
 
-    unfinished = _mice_to_do(prepared, store, mice)
-    for mouse in [m for m in unfinished.values() if not m.tasks]:
-        publish(unfinished.pop(mouse.id))  # it has missing files only
-    tasks = _in_order(unfinished.values())
-    with closing(_convert(prepared, store, tasks)) as results:
-        for result in results:
-            on_file(result)
-            mouse = unfinished[result.task.mouse_id]
-            mouse.results.append(result)
-            if len(mouse.results) == len(mouse.tasks):
-                publish(unfinished.pop(mouse.id))
-    return reports
-
-
-def _upgrade(
-    prepared: Prepared, upgrade: Upgrade, on_file: OnFile, on_mouse: OnMouse
-) -> list[MouseReport]:
-    """Builds the next generation of the lake, which the lake becomes unless files are lacking."""
-    from pipelines.next_generation import begin, complete
-
-    store, marker = prepared.store, prepared.next_marker
-    carry = not upgrade.new_schema
-    kept, tables = upgrade.kept.values(), prepared.project.tables
-    built = begin(store, marker, kept, tables, carry=carry)
-    reports = _publish_mice(prepared, built, None, on_file, on_mouse, lambda: None)
-    if not upgrade_waits_for(prepared, reports):
-        complete(store, marker, upgrade.mice if carry else ())
-    return reports
+    store, marker, tables = prepared.store, prepared.next_marker, prepared.project.tables
+    if (upgrade := prepared.upgrade) is not None:
+        return begin(store, marker, upgrade.kept.values(), tables, carry=not upgrade.new_schema)
+    _note(prepared)
+    publish_project_tables(store, tables, prepared.release.version)
+    return store
 
 
 def upgrade_waits_for(prepared: Prepared, reports: Iterable[MouseReport]) -> list[Entry]:
@@ -429,28 +462,37 @@ def _in_order(mice: Iterable[_Mouse]) -> list[FileTask]:
     return [t for mouse in ordered for t in sorted(mouse.tasks, key=size, reverse=True)]
 
 
-def _convert(prepared: Prepared, store: Store, tasks: Sequence[FileTask]) -> Generator[FileResult]:
-    """Yields the results of files: first what an interrupted run has finished, then the others."""
-    request = prepared.request
+@contextmanager
+def _converting(
+    prepared: Prepared, store: Store, tasks: Sequence[FileTask]
+) -> Generator[Iterator[FileResult]]:
+    """Converts files in the block. Its value yields their results.
+
+    First come those that an interrupted run has finished, then the others.
+    """
+    request, began = prepared.request, time.monotonic()
     settings = replace(prepared.settings, images=images_in_lake(store))
+    finished: list[FileResult] = []
     left: list[FileTask] = []
     for task in tasks:
         result = None if request.force else finished_before(task, settings)
         if result is None:
             left.append(task)
         else:
-            yield result
-    if left:
-        workers = min(workers_for(request.workers, request.memory), len(left))
-        with closing(convert_files(left, settings, workers, _cluster(prepared))) as results:
-            yield from _timed(prepared, max(1, workers), results)
+            finished.append(result)
+    if not left:
+        yield iter(finished)
+        return
+    workers = min(workers_for(request.workers, request.memory), len(left))
+    with converting(left, settings, workers, _cluster(prepared)) as results:
+        yield chain(finished, _timed(prepared, max(1, workers), began, results))
 
 
 def _timed(
-    prepared: Prepared, workers: int, results: Iterable[FileResult]
+    prepared: Prepared, workers: int, began: float, results: Iterable[FileResult]
 ) -> Generator[FileResult]:
-    """Yields results, and keeps for `plan` how fast they came."""
-    began, files, size = time.monotonic(), 0, 0
+    """Yields results, and keeps for `plan` how fast they came since `began`."""
+    files, size = 0, 0
     for result in results:
         if result.error is None:
             files, size = files + 1, size + (result.task.bytes or 0)

@@ -15,6 +15,7 @@ from concurrent.futures import (
     as_completed,
 )
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -58,15 +59,17 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def convert_files(
+@contextmanager
+def converting(
     tasks: Sequence[FileTask],
     settings: ConvertSettings,
     workers: int,
     cluster: Cluster | None = None,
-) -> Generator[FileResult]:
-    """Yields the results of files as they are ready; what is wrong with a file is in its result.
+) -> Generator[Iterator[FileResult]]:
+    """Converts files in the block, whose value yields their results as they are ready.
 
-    Close the generator to stop early: workers are then killed.
+    What is wrong with a file is in its result. Workers of this machine begin at once, whatever else
+    the block does before it asks for a result. An exception in the block kills them.
 
     Args:
         tasks: files, converted in this order.
@@ -77,13 +80,13 @@ def convert_files(
     if cluster is not None:
         from pipelines.convert.cluster import convert_on_cluster
 
-        yield from convert_on_cluster(tasks, settings, cluster)
+        with closing(convert_on_cluster(tasks, settings, cluster)) as results:
+            yield results
     elif not workers:
-        for task in tasks:
-            yield _convert_file(task, settings)
+        yield (_convert_file(task, settings) for task in tasks)
     else:
         with _Workers(workers, settings) as pool:
-            yield from pool.convert(tasks)
+            yield pool.convert(tasks)
 
 
 def _convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
@@ -141,10 +144,9 @@ class _Workers:
             executor.shutdown()
 
     def convert(self, tasks: Iterable[FileTask]) -> Iterator[FileResult]:
-        """Yields results as they are ready."""
+        """Starts to convert files; returns their results as they are ready."""
         self._running = [self._threads.submit(self._convert, task) for task in tasks]
-        for future in as_completed(self._running):
-            yield future.result()
+        return (future.result() for future in as_completed(self._running))
 
     def _convert(self, task: FileTask) -> FileResult:
         """Converts one file in the worker of this thread.

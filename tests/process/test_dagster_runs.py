@@ -26,7 +26,7 @@ from assets.schedules import update
 from assets.sensors import mice_in_release, record
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import MouseReport, Prepared, ignore, prepare
+from pipelines.ingest import MouseReport, Prepared, begun, ignore, prepare
 from pipelines.lake.marker import Marker, create_lake
 from pipelines.lake.store import open_store
 from schemas import TABLES, Subject
@@ -254,8 +254,8 @@ def command(
 ) -> list[MouseReport]:
     """The run of `vblake ingest` in this process."""
     options = IngestOptions(source=str(bucket), lake=str(lake), workers=1)
-    prepared = prepare(options.request())
-    return run_in_this_process(options, prepared, on_file=ignore, on_mouse=on_mouse)
+    with begun(prepare(options.request())) as work:
+        return run_in_this_process(options, work, on_file=ignore, on_mouse=on_mouse)
 
 
 def test_the_run_of_a_command_is_recorded_as_it_goes(
@@ -315,7 +315,7 @@ import os, signal, sys
 import assets.assets
 from assets.run import run_in_this_process
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import ignore, prepare
+from pipelines.ingest import begun, ignore, prepare
 
 def killed(*_):  # a mouse is in the lake and not reported yet
     os.kill(os.getpid(), signal.SIGKILL)
@@ -323,8 +323,8 @@ def killed(*_):  # a mouse is in the lake and not reported yet
 if __name__ == "__main__":
     assets.assets.materialization = killed
     options = IngestOptions(source=sys.argv[1], lake=sys.argv[2], workers=1)
-    prepared = prepare(options.request())
-    run_in_this_process(options, prepared, on_file=ignore, on_mouse=ignore)
+    with begun(prepare(options.request())) as work:
+        run_in_this_process(options, work, on_file=ignore, on_mouse=ignore)
 """
 
 

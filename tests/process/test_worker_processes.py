@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from builders import faulty
 
-from pipelines.convert.pool import convert_files
+from pipelines.convert.pool import converting
 from pipelines.convert.staged import ConvertSettings
 from pipelines.ingest import prepare
 from pipelines.release.selection import FileTask, Selection
@@ -41,7 +42,8 @@ def tasks(sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def _errors(
     tasks: list[FileTask], settings: ConvertSettings, workers: int = 2
 ) -> dict[int, str | None]:
-    return {r.task.file_key: r.error for r in convert_files(tasks, settings, workers)}
+    with converting(tasks, settings, workers) as results:
+        return {r.task.file_key: r.error for r in results}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -89,15 +91,33 @@ def _workers(folder: Path) -> list[int]:
     return [int(p.name.split("-")[1]) for p in folder.glob("worker-*")]
 
 
+class _NoLongerWantedError(Exception):
+    pass
+
+
 def test_workers_are_killed_when_the_results_are_no_longer_wanted(
     tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path
 ) -> None:
     waiting = [replace(t, tables=faulty.WAITS) for t in tasks[1:4]]
-    results = convert_files([tasks[0], *waiting], settings, 2)
-    assert next(results).error is None
-    latest = time.monotonic() + 60
-    while len(workers := _workers(tmp_path)) < 2:
-        assert time.monotonic() < latest, workers
-        time.sleep(0.1)
-    results.close()
+    workers: list[int] = []
+    with suppress(_NoLongerWantedError), converting([tasks[0], *waiting], settings, 2) as results:
+        assert next(results).error is None
+        latest = time.monotonic() + 60
+        while len(workers := _workers(tmp_path)) < 2:
+            assert time.monotonic() < latest, workers
+            time.sleep(0.1)
+        raise _NoLongerWantedError
+    assert len(workers) == 2
     assert not [w for w in workers if Path(f"/proc/{w}").exists()]
+
+
+def test_workers_begin_before_anybody_asks_for_a_result(
+    tasks: list[FileTask], settings: ConvertSettings, tmp_path: Path
+) -> None:
+    waiting = replace(tasks[0], tables=faulty.WAITS)
+    with suppress(_NoLongerWantedError), converting([waiting], settings, 1):
+        latest = time.monotonic() + 60
+        while not _workers(tmp_path):
+            assert time.monotonic() < latest
+            time.sleep(0.1)
+        raise _NoLongerWantedError
