@@ -78,6 +78,7 @@ docs: $(READY) demo/lake/catalog.duckdb ## Write the generated pages and build t
 	$(BIN)/python -m docs.site.er_diagram > docs/images/tables.svg
 	$(BIN)/python -m docs.site.llms > docs/llms.txt
 	$(BIN)/python -m docs.site.picture demo/lake > docs/images/session.svg
+	$(BIN)/python -m assets ingest --source demo/bucket --lake demo/lake --tables stimulus_responses
 	$(BIN)/python -m docs.site.build demo/lake
 
 demo/lake/catalog.duckdb:

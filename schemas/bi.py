@@ -108,7 +108,8 @@ def _views() -> tuple[View, ...]:
         _labelled(
             "responses",
             "stimulus_responses",
-            "Response of each cell to each presentation of the task.",
+            "Response of each cell to each presentation of the task; ingested by name: "
+            "`vblake ingest --tables stimulus_responses`.",
             (session, plane),
         ),
         _labelled(

@@ -1,6 +1,6 @@
 # Can a plane tell changes from repeats?
 # Nearest of two mean population responses, each flash left out in turn. Half of each kind, so that
-# chance is 0.5.
+# chance is 0.5. The lake needs `vblake ingest --tables stimulus_responses`.
 import numpy as np
 
 import vblake

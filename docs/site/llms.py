@@ -74,8 +74,8 @@ trials_id and stimulus_presentations_id count from 0 in each behavior session.
    experiment_metadata, ingested sessions those of behavior_metadata (SEMI JOIN).
 4. Filter on mouse_id or on ids of sessions and experiments: whole files are skipped then.
 5. Prefer what is computed: annotated_presentations (behaviour in the 0.75 s from each flash on),
-   stimulus_responses (means of each cell in the 0.5 s after and before each flash), mean_responses
-   (these per condition, and traces from -1 to 2 s). Only for other windows use dff_around,
+   mean_responses (of each cell in each condition: means in the 0.5 s after and before flashes, and
+   traces from -1 to 2 s), stimulus_responses (the means for each flash). Only for other windows use dff_around,
    events_around, running_around, pupil_around. Never join traces to presentations by time.
 
 ## Traps
@@ -94,7 +94,8 @@ trials_id and stimulus_presentations_id count from 0 in each behavior session.
   plane: joining trials to ophys_experiments repeats the trials. Join behavior_sessions instead.
 * An ROI is not a cell across sessions: count(DISTINCT cell_specimen_id) for cells, count(*) for ROIs.
 * Times are seconds, each session on its own clock. date_of_acquisition orders sessions.
-* demixed_traces and neuropil_traces are empty unless they were ingested by name.
+* stimulus_responses, demixed_traces and neuropil_traces are empty unless they were ingested by name:
+  vblake ingest --tables stimulus_responses.
 * Rows may be missing because a file broke a rule: SELECT * FROM _held_back.
 """
 

@@ -206,8 +206,7 @@ def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) ->
     ) as recording:
         check_ids(task, recording)
         check = FileCheck(task, recording)
-        if {"stimulus_responses", "mean_responses"} & set(tables):
-            listen(recording)
+        listen(recording, tables)
         outcomes = [
             convert_table(TABLES[name], task, recording, check, result.folder) for name in tables
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.nwb.windows import TIME_BASE, MeanTraces, recorded_around
+from pipelines.nwb.windows import TIME_BASE, MeanTraces, recorded_around, response_windows
 from schemas.casts import NDArray
 
 TRACES = ("dff", "filtered_events")
@@ -129,58 +129,55 @@ class ConditionMeans:
         for belongs, condition in zip(self._belongs, self.conditions, strict=True):
             belongs[groups_of[condition]] = 1
         self._sizes = np.array([len(places) for places in groups], dtype=np.int64)
-        self._order = np.concatenate([np.empty(0, dtype=np.int64), *groups])
         self.counts = (self._belongs @ self._sizes).astype(np.int64)
-        self._mean_traces = MeanTraces(start, times, groups)
+        start = start[np.concatenate([np.empty(0, dtype=np.int64), *groups])]
+        self._windows = response_windows(start, times, cells)
+        self._mean_traces = MeanTraces(start, times, self._sizes)
         shape = (cells, len(self.conditions))
         self.scalars = {name: np.full((3, *shape), np.nan, np.float32) for name in TRACES}
         self.traces = {
             name: np.full((*shape, len(TIME_BASE)), np.nan, np.float32) for name in TRACES
         }
 
-    def take(self, name: str, cells: NDArray, traces: NDArray, means: NDArray) -> None:
+    def take(self, name: str, cells: NDArray, traces: NDArray) -> None:
         """Takes some cells.
 
         Args:
-            name: of the trace; others than `TRACES` are ignored.
+            name: of the trace.
             cells: their places.
             traces: shape (n_cells, n_frames).
-            means: responses and baselines, shape (2, n_cells, n_presentations).
         """
-        if name not in TRACES or not len(self._order):
+        if self._windows is None:
             return
         known = np.flatnonzero(self.counts)
-        scalars = self._scalars(*means[:, :, self._order])
+        scalars = self._scalars(self._windows.of(traces))
         sums = np.tensordot(self._belongs[known], self._mean_traces.of(traces), 1)
         mean_traces = np.moveaxis(sums / self.counts[known, None, None], 2, 0)
         self.scalars[name][:, cells[:, None], known] = scalars[:, :, known]
         self.traces[name][cells[:, None], known] = mean_traces
 
-    def _scalars(self, responses: NDArray, baselines: NDArray) -> NDArray:
-        """Mean, standard error and mean baseline, shape (3, n_cells, n_conditions)."""
-        mean, squares = self._moments(responses)
-        counts = np.where(self.counts > 1, self.counts, np.nan)
-        error = np.sqrt(squares / (counts - 1) / counts)
-        return np.stack((mean, error, self._moments(baselines)[0]))
+    def _scalars(self, values: NDArray) -> NDArray:
+        """Mean, standard error and mean baseline, shape (3, n_cells, n_conditions).
 
-    def _moments(self, values: NDArray) -> tuple[NDArray, NDArray]:
-        """Mean, and sum of squared deviations, of the values of each condition.
+        Squared deviations in a condition follow from those in its groups: nothing cancels, and
+        equal values have an error of 0.
 
-        Those of a condition follow from its groups: nothing cancels, and equal values have an
-        error of 0.
+        Args:
+            values: responses and baselines, shape (2, n_cells, n_presentations).
         """
         some = self._sizes > 0
         sizes, belongs = self._sizes[some], self._belongs[:, some]
         firsts = np.cumsum(sizes) - sizes
-        group_means = np.add.reduceat(values, firsts, axis=1) / sizes
-        apart = (values - np.repeat(group_means, sizes, axis=1)) ** 2
-        mean = (group_means * sizes) @ belongs.T / np.maximum(self.counts, 1)
-        between = (group_means[:, None] - mean[:, :, None]) ** 2 * sizes
+        of_groups = np.add.reduceat(values, firsts, axis=2) / sizes
+        mean, baseline = (of_groups * sizes) @ belongs.T / np.maximum(self.counts, 1)
+        apart = (values[0] - np.repeat(of_groups[0], sizes, axis=1)) ** 2
+        between = (of_groups[0][:, None] - mean[:, :, None]) ** 2 * sizes
         squares = np.add.reduceat(apart, firsts, axis=1) @ belongs.T
-        return mean, squares + np.sum(between * belongs, axis=2)
+        squares += np.sum(between * belongs, axis=2)
+        counts = np.where(self.counts > 1, self.counts, np.nan)
+        return np.stack((mean, np.sqrt(squares / (counts - 1) / counts), baseline))
 
     def forget(self, name: str) -> None:
         """Takes back what was taken of a trace."""
-        if name in TRACES:
-            self.scalars[name][:] = np.nan
-            self.traces[name][:] = np.nan
+        self.scalars[name][:] = np.nan
+        self.traces[name][:] = np.nan

@@ -47,7 +47,7 @@ class Recording:
         warnings: what was unusual but did not stop the reading, for the ledger.
         known_defects: the known defects of the released data that the file shows, for the ledger.
         held_back: the tables that are held back so far.
-        listener: takes the traces that are read for a table, for tables computed from them.
+        listeners: take the traces that are read, for the tables computed from them, by table.
     """
 
     hdf: HdfFile
@@ -55,7 +55,9 @@ class Recording:
     warnings: list[str] = field(default_factory=list[str])
     known_defects: list[Occurrence] = field(default_factory=list[Occurrence])
     held_back: set[str] = field(default_factory=set[str])
-    listener: TraceListener | None = field(default=None, repr=False)
+    listeners: dict[str, TraceListener] = field(
+        default_factory=dict[str, TraceListener], repr=False
+    )
     _memo: dict[Callable[[Recording], object], object] = field(
         default_factory=dict[Callable[["Recording"], object], object], repr=False
     )
@@ -160,9 +162,9 @@ class Recording:
         return cast(T, self._memo[read])
 
     def tell(self, name: str, cells: NDArray, part: slice, traces: NDArray) -> None:
-        """Passes traces on to the listener, if there is one."""
-        if self.listener is not None:
-            self.listener(name, cells, part, traces)
+        """Passes traces on to the listeners."""
+        for listener in tuple(self.listeners.values()):
+            listener(name, cells, part, traces)
 
     def warn(self, text: str) -> None:
         """Records something unusual, once."""

@@ -6,150 +6,207 @@ defaults: docs/formulas.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.nwb.annotations import read_engaged, read_outcomes, task_presentations
-from pipelines.nwb.cells import read_cells
+from pipelines.nwb.cells import Cells, read_cells
 from pipelines.nwb.clock import MESSAGE, goes_back
-from pipelines.nwb.conditions import ConditionMeans
-from pipelines.nwb.recording import Recording, Rows
+from pipelines.nwb.conditions import TRACES, ConditionMeans
+from pipelines.nwb.recording import Recording, Rows, TraceListener
 from pipelines.nwb.traces import OPHYS_CLOCK, dff_traces, events, frame_count, read_ophys_timestamps
-from pipelines.nwb.windows import WindowMeans, sampling_grid, window_weights
+from pipelines.nwb.windows import response_windows
 from schemas.casts import NDArray, Ragged, Values
 from schemas.errors import DataError
 from schemas.layout import CELLS_PER_ROW_GROUP
 
-_WINDOW_S = 0.5
-
 Reader = Callable[[Recording], Iterator[Rows]]
 
-TRACES: tuple[str, ...] = ("dff", "events", "filtered_events")
 _TEXTS = ("condition_set", "condition", "image_name", "outcome")
 _FLAGS = ("is_change", "omitted", "engaged")
 
 
-def _window_means(start: NDArray, times: NDArray, cells: int) -> WindowMeans | None:
-    """Of response and baseline; None where nothing was shown or recorded."""
-    if not len(start) or not cells or not times[-1] > times[0]:
-        return None
-    grid = sampling_grid(times, cells)
-    after = grid[(grid >= 0.0) & (grid <= _WINDOW_S)]
-    before = grid[(grid >= -_WINDOW_S) & (grid <= 0.0)]
-    if not len(after) or not len(before):
-        return None
-    weights = [window_weights(start, times, part) for part in (after, before)]
-    return WindowMeans(weights, len(times))
-
-
-class Responses:
-    """Collects the responses of all cells of a plane while its traces are read.
-
-    Args:
-        recording: the file.
+@dataclass(frozen=True)
+class _Plane:
+    """What the responses of a plane need beside its traces.
 
     Attributes:
-        presentations: `stimulus_presentations_id` of those of the task, shape (n_presentations,).
-        means: responses and baselines by trace, each float32 of shape (n_cells, n_presentations);
-            NaN where there is none.
-        conditions: their means by condition; the error instead if trials cannot be read.
-
-    Raises:
-        DataError: presentations, cells or clock cannot be read.
+        ids: `stimulus_presentations_id` of the presentations of the task.
+        shown: columns of these presentations.
+        times: of the frames, ascending, seconds.
+        cells: the ROI table.
     """
 
-    def __init__(self, recording: Recording) -> None:
-        self.presentations, shown = recording.once(task_presentations)
-        start = shown["start_time"]
-        assert start is not None
-        frames = recording.once(frame_count)
-        times = recording.once(read_ophys_timestamps)[:frames]
-        if goes_back(times).any():
-            path, expected = OPHYS_CLOCK, "times that do not decrease"
-            raise recording.hdf.error(path, MESSAGE, expected=expected, found="others")
-        self.cells = recording.once(read_cells)
-        shape = (len(self.cells.valid), len(start))
-        self.means = {name: np.full((2, *shape), np.nan, np.float32) for name in TRACES}
-        self._missing = dict.fromkeys(TRACES, -1)
-        self._window_means = _window_means(start, times, shape[0])
-        self.conditions: ConditionMeans | DataError
-        try:
-            states = recording.once(read_engaged), recording.once(read_outcomes)
-            self.conditions = ConditionMeans(shown, *states, times, shape[0])
-        except DataError as error:
-            self.conditions = error
+    ids: NDArray
+    shown: Mapping[str, NDArray | None]
+    times: NDArray
+    cells: Cells
 
-    def take(self, name: str, cells: NDArray, part: slice, traces: NDArray) -> None:
-        """Takes the traces of some cells: a `TraceListener`."""
-        if name not in self.means:
+
+def _read_plane(recording: Recording) -> _Plane:
+    """Reads presentations, clock and cells.
+
+    Raises:
+        DataError: one of them cannot be read, or the clock goes back.
+    """
+    ids, shown = recording.once(task_presentations)
+    times = recording.once(read_ophys_timestamps)[: recording.once(frame_count)]
+    if goes_back(times).any():
+        path, expected = OPHYS_CLOCK, "times that do not decrease"
+        raise recording.hdf.error(path, MESSAGE, expected=expected, found="others")
+    return _Plane(ids, shown, times, recording.once(read_cells))
+
+
+class Collector(ABC):
+    """Computes a table from the traces of all cells of a plane while these are read.
+
+    Args:
+        table: its name.
+        traces: those that it needs.
+
+    Attributes:
+        plane: what it needs beside them.
+    """
+
+    def __init__(self, recording: Recording, table: str, traces: tuple[str, ...]) -> None:
+        self.plane = recording.once(_read_plane)
+        self._table = table
+        self._missing = dict.fromkeys(traces, -1)
+
+    @abstractmethod
+    def take(self, name: str, cells: NDArray, traces: NDArray) -> None:
+        """Takes traces, float64 of shape (n_cells, n_frames), and the places of their cells."""
+
+    @abstractmethod
+    def forget(self, name: str) -> None:
+        """Takes back what was taken of a trace."""
+
+    def listen(self, name: str, cells: NDArray, part: slice, traces: NDArray) -> None:
+        """Takes the traces that the table needs: a `TraceListener`."""
+        if name not in self._missing:
             return
         if part.start == 0:
             self._missing[name] = len(cells)
         self._missing[name] -= len(traces)
-        if self._window_means is not None:
-            traces = traces.astype(np.float64, copy=False)
-            means = self._window_means.of(traces)
-            self.means[name][:, cells[part]] = means
-            if isinstance(self.conditions, ConditionMeans):
-                self.conditions.take(name, cells[part], traces, means)
+        self.take(name, cells[part], traces.astype(np.float64, copy=False))
 
-    def read(self, recording: Recording, names: tuple[str, ...], table: Reader) -> None:
-        """Takes the traces of a table from the file, unless it has taken all of them.
+    def complete(self, recording: Recording) -> None:
+        """Reads the traces that were not listened to.
 
         Raises:
-            DataError: they cannot be read. None of them count then.
+            DataError: dF/F cannot be read. What the table has of events is NULL if they cannot.
         """
+        self._read(recording, ["dff"], dff_traces)
+        of_events = [name for name in self._missing if name != "dff"]
+        try:
+            self._read(recording, of_events, events)
+        except DataError as error:
+            listed = " and ".join(of_events)
+            recording.warn(f"{self._table}: responses in {listed} are NULL: {error}")
+
+    def _read(self, recording: Recording, names: list[str], table: Reader) -> None:
+        """Reads the traces of a table, unless all were taken. None count if they cannot be read."""
         if all(self._missing[name] == 0 for name in names):
             return
-        recording.listener = self.take
+        recording.listeners[self._table] = self.listen
         try:
             for _ in table(recording):
                 pass
         except DataError:
             for name in names:
-                self.means[name][:] = np.nan
-                if isinstance(self.conditions, ConditionMeans):
-                    self.conditions.forget(name)
+                self.forget(name)
             raise
         finally:
-            recording.listener = None
+            del recording.listeners[self._table]
 
 
-def listen(recording: Recording) -> None:
-    """Computes the responses while the tables of traces are read, so that they are read once.
+class StimulusResponses(Collector):
+    """Collects the responses to each presentation.
 
-    What goes wrong here must not cost these tables: `read_responses` meets it again.
+    Attributes:
+        means: responses and baselines by trace, each float32 of shape (n_cells, n_presentations);
+            NaN where there is none.
     """
 
+    def __init__(self, recording: Recording) -> None:
+        traces = ("dff", "events", "filtered_events")
+        super().__init__(recording, "stimulus_responses", traces)
+        start = self.plane.shown["start_time"]
+        assert start is not None
+        shape = (len(self.plane.cells.valid), len(start))
+        self.means = {name: np.full((2, *shape), np.nan, np.float32) for name in traces}
+        self._windows = response_windows(start, self.plane.times, shape[0])
+
+    def take(self, name: str, cells: NDArray, traces: NDArray) -> None:
+        """Takes the traces of some cells."""
+        if self._windows is not None:
+            self.means[name][:, cells] = self._windows.of(traces)
+
+    def forget(self, name: str) -> None:
+        """Takes back what was taken of a trace."""
+        self.means[name][:] = np.nan
+
+
+class MeanResponses(Collector):
+    """Collects the means over the presentations of each condition.
+
+    Attributes:
+        means: these means.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(recording, "mean_responses", TRACES)
+        states = recording.once(read_engaged), recording.once(read_outcomes)
+        cells = len(self.plane.cells.valid)
+        self.means = ConditionMeans(self.plane.shown, *states, self.plane.times, cells)
+
+    def take(self, name: str, cells: NDArray, traces: NDArray) -> None:
+        """Takes the traces of some cells."""
+        self.means.take(name, cells, traces)
+
+    def forget(self, name: str) -> None:
+        """Takes back what was taken of a trace."""
+        self.means.forget(name)
+
+
+def listen(recording: Recording, tables: Collection[str]) -> None:
+    """Computes responses while the tables of traces are read, so that they are read once.
+
+    What goes wrong here must not cost these tables: the reader of the responses meets it again.
+
+    Args:
+        recording: the file.
+        tables: the tables that will be read.
+    """
+    collectors = {"stimulus_responses": StimulusResponses, "mean_responses": MeanResponses}
+    for table in collectors.keys() & set(tables):
+        recording.listeners[table] = _listener(recording, table, collectors[table])
+
+
+def _listener(
+    recording: Recording, table: str, collector: Callable[[Recording], Collector]
+) -> TraceListener:
     def take(name: str, cells: NDArray, part: slice, traces: NDArray) -> None:
         try:
-            recording.once(Responses).take(name, cells, part, traces)
-        except Exception:  # noqa: BLE001 - see above
-            recording.listener = None
+            recording.once(collector).listen(name, cells, part, traces)
+        except Exception:  # noqa: BLE001 - see `listen`
+            del recording.listeners[table]
 
-    recording.listener = take
+    return take
 
 
-def read_responses(recording: Recording) -> Responses:
-    """The responses, from traces that were listened to or are read now.
+def stimulus_responses(recording: Recording) -> Iterator[Rows]:
+    """Responses of each valid ROI to each presentation of the task, by cell.
 
     Raises:
         DataError: presentations, cells, clock or dF/F cannot be read.
     """
-    responses = recording.once(Responses)
-    responses.read(recording, ("dff",), dff_traces)
-    try:
-        responses.read(recording, ("events", "filtered_events"), events)
-    except DataError as error:
-        recording.warn(f"responses in events and filtered_events are NULL: {error}")
-    return responses
-
-
-def stimulus_responses(recording: Recording) -> Iterator[Rows]:
-    """Responses of each valid ROI to each presentation of the task, by cell."""
-    responses = recording.once(read_responses)
-    ids, cells = responses.presentations, responses.cells
+    responses = recording.once(StimulusResponses)
+    responses.complete(recording)
+    ids, cells = responses.plane.ids, responses.plane.cells
     roi_ids = cells.roi_ids[cells.valid]
     for begin in range(0, len(roi_ids) if len(ids) else 0, CELLS_PER_ROW_GROUP):
         part = slice(begin, begin + CELLS_PER_ROW_GROUP)
@@ -172,10 +229,9 @@ def mean_responses(recording: Recording) -> Iterator[Rows]:
     Raises:
         DataError: presentations, trials, cells, clock or dF/F cannot be read.
     """
-    responses = recording.once(read_responses)
-    means, cells = responses.conditions, responses.cells
-    if isinstance(means, DataError):
-        raise means
+    responses = recording.once(MeanResponses)
+    responses.complete(recording)
+    means, cells = responses.means, responses.plane.cells
     roi_ids, specimen_ids = cells.roi_ids[cells.valid], cells.specimen_ids
     sets = {condition.condition_set for condition in means.conditions} if len(roi_ids) else ()
     for name_of_set in sorted(sets):

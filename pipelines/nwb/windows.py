@@ -17,6 +17,7 @@ from schemas.layout import CELLS_PER_ROW_GROUP
 from schemas.tables.responses import TIME_BASE_LENGTH
 
 _AROUND_S = 3.0
+_WINDOW_S = 0.5
 _TOGETHER = 64
 """Presentations whose traces are averaged at a time, so that they stay in the cache."""
 
@@ -142,6 +143,25 @@ class WindowMeans:
         return products.reshape(-1, len(traces)).take(self._place, axis=0)
 
 
+def response_windows(start: NDArray, times: NDArray, cells: int) -> WindowMeans | None:
+    """The windows of response and baseline; None where nothing was shown or recorded.
+
+    Args:
+        start: of the presentations, seconds.
+        times: of the frames, ascending, seconds.
+        cells: number of cells of the plane.
+    """
+    if not len(start) or not cells or not times[-1] > times[0]:
+        return None
+    grid = sampling_grid(times, cells)
+    after = grid[(grid >= 0.0) & (grid <= _WINDOW_S)]
+    before = grid[(grid >= -_WINDOW_S) & (grid <= 0.0)]
+    if not len(after) or not len(before):
+        return None
+    weights = [window_weights(start, times, part) for part in (after, before)]
+    return WindowMeans(weights, len(times))
+
+
 def _frames_around(start: NDArray, times: NDArray) -> tuple[NDArray, NDArray]:
     """The first and the last frame within `TIME_BASE` around each presentation."""
     first = np.searchsorted(times, start + TIME_BASE[0])
@@ -170,27 +190,28 @@ class MeanTraces:
     as in the package.
 
     Args:
-        start: of all presentations, seconds.
+        start: of the presentations, group by group, all of them `recorded_around`, seconds.
         times: of the frames, ascending, seconds.
-        groups: the presentations of each group, all of them `recorded_around`.
+        sizes: number of presentations of each group.
     """
 
-    def __init__(self, start: NDArray, times: NDArray, groups: Sequence[NDArray]) -> None:
-        self._groups = len(groups)
+    def __init__(self, start: NDArray, times: NDArray, sizes: NDArray) -> None:
+        self._groups = len(sizes)
         # Kept, as fresh memory costs the kernel as much as filling it.
         self._buffer = np.empty(len(times) * CELLS_PER_ROW_GROUP)
+        around = start[:, None]
+        first, last = _frames_around(around, times)
+        wanted = np.clip(around + TIME_BASE, times[first], times[last])
+        position = np.interp(wanted, times, np.arange(len(times), dtype=np.float64))
+        frames = np.minimum(position.astype(np.int64), last - 1)
+        after = position - frames
         self._parts: list[tuple[int, NDArray, NDArray]] = []
-        numbers = np.arange(len(times), dtype=np.float64)
-        for number, group in enumerate(groups):
-            for chosen in np.array_split(group, -(-len(group) // _TOGETHER) or 1):
-                around = start[chosen, None]
-                first, last = _frames_around(around, times)
-                wanted = np.clip(around + TIME_BASE, times[first], times[last])
-                position = np.interp(wanted, times, numbers)
-                frames = np.minimum(position.astype(np.int64), last - 1)
-                after = position - frames
-                weights = np.concatenate((1 - after, after)).T[:, None]
-                picked = np.concatenate((frames, frames + 1))
+        ends = np.cumsum(sizes)
+        for number, (begin, end) in enumerate(zip(ends - sizes, ends, strict=True)):
+            for at in range(begin, end, _TOGETHER):
+                part = slice(at, min(at + _TOGETHER, end))
+                weights = np.concatenate((1 - after[part], after[part])).T[:, None]
+                picked = np.concatenate((frames[part], frames[part] + 1))
                 self._parts.append((number, picked, np.ascontiguousarray(weights)))
 
     def of(self, traces: NDArray) -> NDArray:

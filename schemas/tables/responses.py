@@ -61,6 +61,7 @@ STIMULUS_RESPONSES = Table(
     ),
     encoding=Encoding.RESPONSES,
     derived_from=("dff_traces", "ophys_timestamps"),
+    by_name_only=True,
 )
 
 TIME_BASE_LENGTH = 91

@@ -119,7 +119,9 @@ def test_without_events_their_columns_are_null() -> None:
     got = columns("stimulus_responses", opened)
     assert None not in got["dff_response"]
     assert got["events_response"] == got["filtered_events_baseline"] == [None] * 18
-    assert opened.warnings[-1].startswith("responses in events and filtered_events are NULL: file")
+    assert opened.warnings[-1].startswith(
+        "stimulus_responses: responses in events and filtered_events are NULL: file"
+    )
 
 
 def test_a_cell_without_events_has_responses_in_dff_only() -> None:
@@ -147,7 +149,7 @@ def test_few_rows() -> None:
 def test_what_is_read_for_other_tables_is_not_read_again() -> None:
     content = imaged()
     opened = recording(content)
-    listen(opened)
+    listen(opened, ("stimulus_responses", "mean_responses"))
     traces = [read(name, opened) for name in ("dff_traces", "events")]
     for path in (f"{OPHYS}/dff/traces/data", f"{OPHYS}/event_detection/data"):
         del opened.hdf.h5[path]
@@ -158,7 +160,7 @@ def test_what_is_read_for_other_tables_is_not_read_again() -> None:
 
 def test_presentations_that_cannot_be_read_cost_no_traces() -> None:
     opened = recording(without(imaged(), f"{SHOWN}/start_time"))
-    listen(opened)
+    listen(opened, ("stimulus_responses", "mean_responses"))
     assert read("dff_traces", opened).num_rows == 3
 
 
