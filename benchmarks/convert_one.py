@@ -66,6 +66,7 @@ def convert(
     work: Path,
     tables: tuple[str, ...] = (),
     without: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     *,
     plane_only: bool = False,
 ) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def convert(
         work: folder for the staged tables.
         tables: restricts the conversion to these tables.
         without: leaves these tables out.
+        also: adds these tables, which are ingested by name only.
         plane_only: leaves the session's behaviour out, as in all planes but its first.
 
     Returns:
@@ -97,8 +99,9 @@ def convert(
     bucket, task, images = pickle.loads(task_file.read_bytes())
     chosen = tuple(
         t
-        for t in task.tables
-        if (not tables or t in tables)
+        for t in TABLES
+        if t in (*task.tables, *also)
+        and (not tables or t in tables)
         and t not in without
         and not (plane_only and TABLES[t].subject is not Subject.OPHYS)
     )
@@ -139,6 +142,9 @@ def main() -> None:
         "--tables", default="", metavar="NAMES", help="only these tables, separated by commas"
     )
     parser.add_argument("--without", default="", metavar="NAMES", help="not these tables")
+    parser.add_argument(
+        "--also", default="", metavar="NAMES", help="these tables, which are ingested by name only"
+    )
     parser.add_argument("--plane-only", action="store_true", help="not the session's behaviour")
     parser.add_argument(
         "--work",
@@ -151,10 +157,11 @@ def main() -> None:
     if options.prepare:
         print(json.dumps({"files": prepare(options.prepare.resolve(), options.work.resolve())}))
     elif options.task:
-        tables, without = (
-            tuple(filter(None, n.split(","))) for n in (options.tables, options.without)
+        named = (
+            tuple(filter(None, names.split(",")))
+            for names in (options.tables, options.without, options.also)
         )
-        made = convert(options.task, options.work, tables, without, plane_only=options.plane_only)
+        made = convert(options.task, options.work, *named, plane_only=options.plane_only)
         print(json.dumps(made))
     else:
         sys.exit("give --prepare or --task")

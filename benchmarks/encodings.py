@@ -167,7 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if file.kind not in options.kinds.split(","):
             continue
         shutil.rmtree(out, ignore_errors=True)
-        run_once(python("benchmarks.convert_one", "--task", file.task, "--work", out))
+        run_once(
+            python(
+                *("benchmarks.convert_one", "--task", file.task, "--work", out),
+                *("--also", "stimulus_responses"),
+            )
+        )
         for name in HEAVY[file.kind]:
             print(f"{file.kind}: {name}", file=sys.stderr)
             source = next(out.glob(f"*/{name}.parquet"))
