@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipelines.convert.pool import converting, workers_for
+from pipelines.convert.pool import ahead_of, converting, workers_for
 from pipelines.convert.staged import ConvertSettings, FileResult, finished_before, left_unpublished
 from pipelines.lake.generations import changing, generation, in_progress, settle
 from pipelines.lake.ledger import (
@@ -484,7 +484,8 @@ def _converting(
         yield iter(finished)
         return
     workers = min(workers_for(request.workers, request.memory), len(left))
-    with converting(left, settings, workers, _cluster(prepared)) as results:
+    ahead = min(ahead_of(workers, request.memory), len(left) - workers)
+    with converting(left, settings, workers, _cluster(prepared), ahead=ahead) as results:
         yield chain(finished, _timed(prepared, max(1, workers), began, results))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,16 +169,73 @@ def convert_file(
     Raises:
         OSError, LakeError: the disk of the lake, which no other file would find in a better state.
     """
-    started, traffic = time.perf_counter(), traffic or Traffic()
+    conversion = _ahead.pop(task, None) or _Conversion(task, settings, traffic, starts)
     storage.on_read.set(on_read)
+    while conversion.result is None:
+        conversion.go_on()
+    return conversion.result
+
+
+def fetch_ahead(task: FileTask, settings: ConvertSettings) -> None:
+    """Opens a file in a bucket and starts to fetch it; `convert_file` goes on from there.
+
+    Until then, no more is held of it than while it is converted. What goes wrong is in the result
+    of `convert_file`.
+
+    Raises:
+        OSError, LakeError: as for `convert_file`.
+    """
+    storage.on_read.set(None)
+    _ahead[task] = conversion = _Conversion(task, settings)
+    conversion.go_on()
+
+
+class _Conversion:
+    """The conversion of a file, which pauses once the file is open and being fetched.
+
+    Attributes:
+        result: the outcome; None until it is finished.
+    """
+
+    def __init__(
+        self,
+        task: FileTask,
+        settings: ConvertSettings,
+        traffic: Traffic | None = None,
+        starts: int = 3,
+    ) -> None:
+        self.result: FileResult | None = None
+        self._steps = _steps(task, settings, traffic or Traffic(), starts)
+        self._seconds = 0.0
+
+    def go_on(self) -> None:
+        """Converts up to the next pause, or to the end."""
+        began = time.perf_counter()
+        finished: FileResult | None = None
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            finished = end.value
+        self._seconds += time.perf_counter() - began
+        if finished is not None:
+            self.result = replace(finished, seconds=self._seconds)
+
+
+_ahead: dict[FileTask, _Conversion] = {}
+
+_Steps = Generator[None, None, FileResult]
+
+
+def _steps(task: FileTask, settings: ConvertSettings, traffic: Traffic, starts: int) -> _Steps:
+    """Converts a file, and pauses once it is open; see `convert_file`."""
     result = FileResult(task, staging_folder(task, settings))
     result.folder.mkdir(parents=True)
     try:
-        result = _convert(result, settings, traffic)
+        result = yield from _convert(result, settings, traffic)
     except ReplacedError as error:
         clear(result.folder)
         if starts > 1:
-            return convert_file(task, settings, traffic=traffic, starts=starts - 1, on_read=on_read)
+            return (yield from _steps(task, settings, traffic, starts - 1))
         result = replace(result, error=str(error), passing=error.retryable)
     except (OSError, LakeError):
         clear(result.folder)
@@ -189,21 +246,20 @@ def convert_file(
         passing = isinstance(error, VblakeError) and error.retryable
         described = _described(error, task.object.key)
         result = replace(result, error=described, rule=rule, passing=passing)
-    result = replace(
-        result, seconds=time.perf_counter() - started, bytes_fetched=traffic.bytes_moved
-    )
+    result = replace(result, bytes_fetched=traffic.bytes_moved)
     if result.error is None:
         remember(result, settings)
     return result
 
 
-def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) -> FileResult:
+def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) -> _Steps:
     task = result.task
     tables = [name for name in task.tables if name != TEMPLATES]
     shows_images = TEMPLATES in task.tables
     with opened(
         task, settings, tables, traffic, result.folder, signature=shows_images
     ) as recording:
+        yield
         check_ids(task, recording)
         check = FileCheck(task, recording)
         listen(recording, tables)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     CancelledError,
     Future,
@@ -17,7 +17,7 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pipelines.convert.staged import ConvertSettings, FileResult, staging_folder
 from pipelines.convert.worker import (
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pipelines.convert.cluster import Cluster
 
 
+R = TypeVar("R")
+
+
 def workers_for(wanted: int | None, memory: int | None) -> int:
     """Returns how many worker processes to use: at least one, and no more than fit the memory.
 
@@ -47,9 +50,27 @@ def workers_for(wanted: int | None, memory: int | None) -> int:
     """
     if wanted == 0:
         return 0
+    return max(1, min(wanted or _cores(), _processes_in(memory)))
+
+
+def ahead_of(workers: int, memory: int | None) -> int:
+    """Returns how many processes fetch ahead: one for each worker, as far as they fit the memory.
+
+    Args:
+        workers: number of workers.
+        memory: as for `workers_for`.
+
+    >>> ahead_of(2, 3 * BYTES_PER_WORKER)
+    1
+    """
+    return max(0, min(workers, _processes_in(memory) - workers))
+
+
+def _processes_in(memory: int | None) -> int:
+    """Returns how many worker processes fit a bound on their memory."""
     if memory is None:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return max(1, min(wanted or _cores(), memory // BYTES_PER_WORKER))
+    return memory // BYTES_PER_WORKER
 
 
 def _cores() -> int:
@@ -65,6 +86,8 @@ def converting(
     settings: ConvertSettings,
     workers: int,
     cluster: Cluster | None = None,
+    *,
+    ahead: int = 0,
 ) -> Generator[Iterator[FileResult]]:
     """Converts files in the block, whose value yields their results as they are ready.
 
@@ -76,6 +99,7 @@ def converting(
         settings: what the workers need besides.
         workers: processes on this machine; 0 means this process.
         cluster: the workers of a Dask scheduler, to use instead.
+        ahead: processes besides the workers that fetch the next files from a bucket meanwhile.
     """
     if cluster is not None:
         from pipelines.convert.cluster import convert_on_cluster
@@ -85,7 +109,8 @@ def converting(
     elif not workers:
         yield (_convert_file(task, settings) for task in tasks)
     else:
-        with _Workers(workers, settings) as pool:
+        fetched = settings.source.is_bucket and not settings.verify_hash
+        with _Workers(workers, ahead if fetched else 0, settings) as pool:
             yield pool.convert(tasks)
 
 
@@ -94,6 +119,12 @@ def _convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
     from pipelines.convert.file import convert_file
 
     return convert_file(task, settings, on_read=progress_in(task.bytes or 0, task.kind))
+
+
+def _fetch_ahead(task: FileTask, settings: ConvertSettings) -> None:
+    from pipelines.convert.file import fetch_ahead
+
+    fetch_ahead(task, settings)
 
 
 _active: list[_Workers] = []
@@ -107,12 +138,16 @@ def bytes_in_progress() -> int:
 class _Workers:
     """Worker processes, each fed by a thread of this process. Use it in a `with` statement.
 
-    On leaving the block because of an exception, Ctrl-C included, the workers are killed.
+    There are more of them than convert at a time if files are fetched ahead: each opens its file
+    and starts to fetch it before it is its turn, so that neither link nor processor wait for the
+    other. On leaving the block because of an exception, Ctrl-C included, the workers are killed.
     """
 
-    def __init__(self, count: int, settings: ConvertSettings) -> None:
+    def __init__(self, count: int, ahead: int, settings: ConvertSettings) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="vblake-worker")
+        self._ahead = ahead
+        self._turns = threading.Semaphore(count)
+        self._threads = ThreadPoolExecutor(count + ahead, thread_name_prefix="vblake-worker")
         self._own = threading.local()
         self.counters: list[Any] = []
         self._started: list[ProcessPoolExecutor] = []
@@ -155,15 +190,11 @@ class _Workers:
         worker for the memory that others took.
         """
         for _ in range(2):
-            executor = self._executor()
             try:
-                return executor.submit(
-                    run_limited,
-                    processor_seconds(task.bytes or 0),
-                    _convert_file,
-                    task,
-                    self._settings,
-                ).result()
+                if self._ahead:
+                    self._call(_fetch_ahead, task)
+                with self._turns:
+                    return self._call(_convert_file, task)
             except BrokenProcessPool:
                 del self._own.executor
                 if self._stopping:
@@ -176,6 +207,12 @@ class _Workers:
             "the HDF5 library crashed. Use a machine with more memory, or check the file."
         )
         return FileResult(task, staging_folder(task, self._settings), error=error)
+
+    def _call(self, call: Callable[[FileTask, ConvertSettings], R], task: FileTask) -> R:
+        """Returns what a call returns in the worker of this thread."""
+        seconds = processor_seconds(task.bytes or 0)
+        executor = self._executor()
+        return executor.submit(run_limited, seconds, call, task, self._settings).result()
 
     def _executor(self) -> ProcessPoolExecutor:
         if not hasattr(self._own, "executor"):

@@ -77,6 +77,11 @@ class SourceSpec:
         if self.profile is not None and self.anonymous:
             raise UsageError("A profile signs requests. Leave out the profile, or --anon.")
 
+    @property
+    def is_bucket(self) -> bool:
+        """Whether this is a bucket; otherwise it is a local folder."""
+        return self.url.startswith("s3://")
+
     def _check_address(self) -> None:
         for name, unsafe in (
             ("source", _has_credentials(self.url)),

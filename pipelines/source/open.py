@@ -23,7 +23,7 @@ def open_source(spec: SourceSpec, traffic: Traffic | None = None) -> Source:
     Raises:
         UsageError: the folder does not exist. A bucket is first contacted when it is first read.
     """
-    if spec.url.startswith("s3://"):
+    if spec.is_bucket:
         from pipelines.source.object_store import ObjectStoreSource
 
         return ObjectStoreSource(spec, traffic)
