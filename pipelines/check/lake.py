@@ -1,44 +1,36 @@
 """`vblake verify`: reads a lake again and checks it against its contract. Changes nothing.
 
-The rules are those that workers apply before publication (`pipelines.check.recording`), on the
-lake's files instead of an NWB file's tables, one mouse at a time so that memory stays bounded. A
+The rules are those that workers apply before publication, on the lake's files instead of an NWB
+file's tables, one mouse at a time so that memory stays bounded (`pipelines.check.lake_folder`). A
 lake can break some more: files that do not open or lie in the wrong place, counts that differ from
 the ledger's (`pipelines.check.lake_files`), and a catalog that does not fit the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from shlex import quote
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from pipelines.catalog.connect import connect_files, connect_restricted, lake_root
 from pipelines.check.finding import Finding, some
-from pipelines.check.lake_files import LakeFile, file_findings, noun, read_file
-from pipelines.check.recording import Frames, RecordingCheck
-from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, TableStatus, read_ledger
+from pipelines.check.lake_files import LakeFile, file_findings, noun
+from pipelines.check.lake_folder import Folder, FolderFound, LakeFacts, Project, Unit
+from pipelines.check.lake_pool import check_folders, worthwhile_workers
+from pipelines.lake.ledger import LEDGER, Entry, Ledger, Status, read_ledger
 from pipelines.lake.marker import require_lake
 from pipelines.lake.store import Store
 from pipelines.os_errors import first_line
 from pipelines.sql_text import identifier, literal
-from schemas import SCHEMA_VERSION, TABLES, ForeignKey, Subject, Table
+from schemas import SCHEMA_VERSION, TABLES, Subject
 from schemas.bi import BI_SCHEMA, BI_VIEWS
-from schemas.casts import NDArray
-from schemas.checks import Clock, Level, Rule
+from schemas.checks import Level, Rule
 from schemas.errors import LakeError
-from schemas.known_defects import BY_NAME, KNOWN, Evidence, KnownDefect
-from schemas.layout import CATALOG, relative_path
+from schemas.known_defects import BY_NAME, KNOWN, KnownDefect
+from schemas.layout import CATALOG
 from schemas.views import VIEWS
-
-_CLOCKS_FIRST = sorted(TABLES.values(), key=lambda table: table.name not in tuple(Clock))
-"""Tables in the order in which they are read: other tables are compared with the clocks."""
-
-Unit = tuple[Subject, int]
-"""A session or experiment."""
 
 
 def _ignore(_: object) -> None:
@@ -50,6 +42,7 @@ def verify(
     *,
     deep: bool = True,
     mice: Collection[int] | None = None,
+    workers: int = 1,
     on_file: Callable[[str], object] = _ignore,
     on_known: Callable[[Finding], object] = _ignore,
 ) -> list[Finding]:
@@ -64,7 +57,8 @@ def verify(
         store: the lake.
         deep: read all data, not only footers and ids.
         mice: look only at the rows of these mice, and at the project tables; not at the catalog.
-        on_file: called with each file before it is read.
+        workers: processes that read a local lake, at most; a small one is read in this process.
+        on_file: called with each file that was read.
         on_known: called with each known defect of the released data that occurs in the lake; only
             if deep.
 
@@ -73,52 +67,38 @@ def verify(
         among them.
 
     Raises:
-        LakeError: there is no lake, it has another schema version, or DuckDB cannot reach it.
+        LakeError: there is no lake, it has another schema version, DuckDB cannot reach it, or a
+            worker died.
     """
     release = require_lake(store).release
     with store.listed_once():
-        return _findings(store, release, deep, mice, on_file, on_known)
-
-
-def _findings(
-    store: Store,
-    release: str,
-    deep: bool,
-    mice: Collection[int] | None,
-    on_file: Callable[[str], object],
-    on_known: Callable[[Finding], object],
-) -> list[Finding]:
-    paths = {name: list(store.files(name)) for name in TABLES}
-    ledger, findings = _ledger(store)
-    if mice is not None:
-        folders = {f"mouse_id={mouse}" for mouse in mice}
-        for name, listed in paths.items():
-            paths[name] = [p for p in listed if p.count("/") == 1 or p.split("/")[1] in folders]
-        ledger = ledger and {i: e for i, e in ledger.items() if e.mouse_id in mice}
-    check = _LakeCheck(store, release, ledger or {}, deep=deep)
-    by_folder = {folder: dict[str, list[str]]() for folder in check.mice}
-    for table in _CLOCKS_FIRST:
-        for path in paths[table.name]:
-            by_folder.setdefault(_folder(path), {}).setdefault(table.name, []).append(path)
-    in_order = [tables for _, tables in sorted(by_folder.items())]
-    store.will_read((p for t in in_order for inside in t.values() for p in inside), whole=deep)
-    for folder, tables in sorted(by_folder.items()):
-        for table in _CLOCKS_FIRST:
-            check.read_table(table, folder, tables.get(table.name, ()), on_file)
-        check.forget_recordings()
-    findings += check.findings
-    for table in TABLES.values():
-        entries = None if ledger is None else check.units.get(table.subject, {})
-        ids_of = check.project.ids_of.get(table.unit_key or "", {})
-        findings += file_findings(table, check.files[table.name], ids_of, entries)
-    findings += _held_back(ledger or {})
-    if deep:
-        for known in check.known_defects():
-            on_known(known)
-    if mice is None:
-        findings += _catalog_findings(store, check.files, deep=deep)
+        listed = {name: _of_mice(store.files(name), mice) for name in TABLES}
+        ledger, findings = _ledger(store)
+        if mice is not None:
+            ledger = ledger and {i: e for i, e in ledger.items() if e.mouse_id in mice}
+        check = _LakeCheck(store, release, ledger or {}, deep=deep)
+        check.read(listed, workers, on_file)
+        findings += check.found.findings
+        for table in TABLES.values():
+            entries = None if ledger is None else check.units.get(table.subject, {})
+            ids_of = check.project.ids_of.get(table.unit_key or "", {})
+            findings += file_findings(table, check.files(table.name), ids_of, entries)
+        findings += _held_back(ledger or {})
+        if deep:
+            for known in check.known_defects():
+                on_known(known)
+        if mice is None:
+            findings += _catalog_findings(store, check.found.files, deep=deep)
     order = {name: position for position, name in enumerate(TABLES)}
     return sorted(findings, key=lambda f: order.get(f.table or "", len(order)))
+
+
+def _of_mice(listed: Mapping[str, int], mice: Collection[int] | None) -> Mapping[str, int]:
+    """The files of a table that are rows of these mice, or of no mouse."""
+    if mice is None:
+        return listed
+    folders = {f"mouse_id={mouse}" for mouse in mice}
+    return {p: n for p, n in listed.items() if p.count("/") == 1 or p.split("/")[1] in folders}
 
 
 def _held_back(ledger: Ledger) -> Iterator[Finding]:
@@ -161,25 +141,19 @@ class _LakeCheck:
     """Reads the tables of a lake, one Hive folder after the other, and applies the rules.
 
     Attributes:
-        files: what is known of the files, by table.
-        findings: everything that is wrong so far.
-        mice: folders of the mice that the ledger knows.
+        found: in all folders, in their order.
         units: the ledger by session or experiment, whichever the rows of a table come from.
         project: what the project tables list.
     """
 
     def __init__(self, store: Store, release: str, ledger: Ledger, *, deep: bool) -> None:
-        self.files: dict[str, list[LakeFile]] = {name: [] for name in TABLES}
-        self.findings: list[Finding] = []
-        self.project = _Project(store)
+        self.found = FolderFound()
+        self.project = Project(store)
+        self.units: dict[Subject, dict[int, Entry]] = {}
         self._store = store
         self._release = release
         self._deep = deep
-        self._recordings: dict[Unit, _Recording] = {}
-        self._unreadable: set[str] = set()
         self._entries: dict[str, dict[Unit, Entry]] = {}
-        self.units: dict[Subject, dict[int, Entry]] = {}
-        self._defects: dict[str, set[int]] = {}
         for entry in ledger.values():
             units = self._entries.setdefault(f"mouse_id={entry.mouse_id}", {})
             if entry.ophys_experiment_id is not None:
@@ -189,92 +163,55 @@ class _LakeCheck:
             for found in entry.known_defects:
                 plane = TABLES[found.table_name].subject is Subject.OPHYS
                 unit = entry.ophys_experiment_id if plane else entry.behavior_session_id
-                self._note(found.defect, unit or entry.behavior_session_id)
+                units_of = self.found.defects.setdefault(found.defect, set())
+                units_of.add(unit or entry.behavior_session_id)
         for entries in self._entries.values():
             for (subject, unit), entry in entries.items():
                 self.units.setdefault(subject, {})[unit] = entry
-        self.mice = set(self._entries)
 
-    def read_table(
-        self, table: Table, folder: str, paths: Iterable[str], on_file: Callable[[str], object]
-    ) -> None:
-        """Reads the files of a table in one folder and checks their rows."""
-        entries = self._entries.get(folder, {})
-        place: dict[int, str | None] = {}
-        broken: dict[int, list[Finding]] = {}
-        for path in paths:
+    def files(self, table: str) -> list[LakeFile]:
+        """What is known of the files of a table."""
+        return self.found.files.get(table, [])
 
-            def take(unit: int, rows: pa.Table, path: str = path) -> None:
-                if place.setdefault(unit, path) != path:
-                    if table.unit_key is not None:
-                        return  # rows of one source in two files are a finding of their own
-                    place[unit] = None
-                check = self._check(table, unit, entries)
-                broken.setdefault(unit, []).extend(check.take_complete(table, rows))
-
-            on_file(path)
-            file = read_file(self._store, table, path, take=take if self._deep else None)
-            self.files[table.name].append(file)
-            self.findings += [replace(finding, file=path) for finding in file.findings]
-            if not file.checked:
-                self._unreadable.add(table.name)
-        for (subject, unit), entry in entries.items():
-            empty = subject is table.subject and entry.row_counts.get(table.name) == 0
-            if empty and self._deep:
-                broken.setdefault(unit, [])
-        for unit, findings in broken.items():
-            check = self._check(table, unit, entries)
-            if table.name in self._unreadable:
-                check.drop(table)
-            else:
-                findings += check.finish(table)
-        self.findings += self._merged(table, broken, place, entries)
-
-    def forget_recordings(self) -> None:
-        """Frees what was kept of the rows; a recording's rows are all in one folder."""
-        self._recordings.clear()
-        self._unreadable.clear()
-
-    def _check(self, table: Table, unit: int, entries: dict[Unit, Entry]) -> RecordingCheck:
-        return self._recording((table.subject, unit), entries).check
-
-    def _recording(self, key: Unit, entries: dict[Unit, Entry]) -> _Recording:
-        if key not in self._recordings:
-            entry, session = entries.get(key), None
-            if entry is not None and key[0] is Subject.OPHYS:
-                session = self._recording((Subject.BEHAVIOR, entry.behavior_session_id), entries)
-            self._recordings[key] = _Recording(
-                self._release, key[1], entry, self.project, self._unreadable, session
-            )
-        return self._recordings[key]
-
-    def _merged(
+    def read(
         self,
-        table: Table,
-        broken: dict[int, list[Finding]],
-        place: dict[int, str | None],
-        entries: Mapping[Unit, Entry],
-    ) -> Iterator[Finding]:
-        """The findings with file and unit; those that differ only in the unit become one."""
-        same: dict[Finding, list[str]] = {}
-        for unit, findings in broken.items():
-            for finding in findings:
-                if finding.defect is not None:
-                    self._note(finding.defect, unit)
-                    continue
-                found = finding.found or ""
-                if table.unit_key not in (None, finding.column):
-                    found = f"{found} of {table.unit_key} {unit}"
-                allowed = entries.get((table.subject, unit))
-                if allowed and allowed.allows(table.name, finding.rule.value):
-                    finding = replace(finding, level=Level.WARNING, hint="--allow permitted it.")
-                key = replace(finding, found=None, file=place.get(unit))
-                same.setdefault(key, []).append(found)
-        for finding, found in same.items():
-            yield replace(finding, found=some(found, "; "))
+        listed: Mapping[str, Mapping[str, int]],
+        workers: int,
+        on_file: Callable[[str], object],
+    ) -> None:
+        """Reads all files.
 
-    def _note(self, defect: str, unit: int) -> None:
-        self._defects.setdefault(defect, set()).add(unit)
+        Args:
+            listed: path and bytes of the files of each table.
+            workers: processes, at most.
+            on_file: called with each file that was read.
+        """
+        by_folder = {name: dict[str, list[str]]() for name in self._entries}
+        for table, files in listed.items():
+            for path in files:
+                by_folder.setdefault(_folder(path), {}).setdefault(table, []).append(path)
+        folders = [
+            Folder(paths, self._entries.get(name, {})) for name, paths in sorted(by_folder.items())
+        ]
+        self._store.will_read(
+            (path for folder in folders for _, paths in folder.in_order for path in paths),
+            whole=self._deep,
+        )
+        lake = LakeFacts(self._store, self._release, self.project, self._deep)
+        workers = min(workers, worthwhile_workers(listed, deep=self._deep))
+        with closing(check_folders(lake, folders, workers)) as results:
+            for found in results:
+                self._add(found)
+                for files in found.files.values():
+                    for file in files:
+                        on_file(file.path)
+
+    def _add(self, found: FolderFound) -> None:
+        self.found.findings += found.findings
+        for table, files in found.files.items():
+            self.found.files.setdefault(table, []).extend(files)
+        for defect, units in found.defects.items():
+            self.found.defects.setdefault(defect, set()).update(units)
 
     def known_defects(self) -> Iterator[Finding]:
         """The known defects that occur in the lake, each once, after all tables were read.
@@ -284,7 +221,7 @@ class _LakeCheck:
         """
         for defect in {d.name: BY_NAME[d.name] for d in KNOWN}.values():
             found = None
-            if units := self._defects.get(defect.name):
+            if units := self.found.defects.get(defect.name):
                 found = f"{noun(TABLES[defect.table])} {some(sorted(units))}"
             elif defect.where is not None and defect.in_release(self._release):
                 rows = self._rows_where(defect.table, defect.where)
@@ -294,7 +231,7 @@ class _LakeCheck:
 
     def _rows_where(self, table: str, condition: str) -> int:
         root = lake_root(self._store)
-        paths = [literal(f"{root}/{file.path}") for file in self.files[table] if file.usable]
+        paths = [literal(f"{root}/{file.path}") for file in self.files(table) if file.usable]
         if not paths:
             return 0
         source = f"read_parquet([{', '.join(paths)}], hive_partitioning = false)"
@@ -323,125 +260,6 @@ def _number(con: duckdb.DuckDBPyConnection, sql: str) -> int:
     row = con.execute(sql).fetchone()
     assert row is not None
     return row[0]
-
-
-class _Recording:
-    """What the lake holds of one session or experiment."""
-
-    def __init__(
-        self,
-        release: str,
-        unit: int,
-        entry: Entry | None,
-        project: _Project,
-        unreadable: set[str],
-        session: _Recording | None,
-    ) -> None:
-        self.release = release
-        self.check = RecordingCheck(self)
-        self._unit = unit
-        self._entry = entry
-        self._counts = entry.row_counts if entry else {}
-        self._project = project
-        self._unreadable = unreadable
-        self._session = session
-
-    def keys(self, table: Table) -> NDArray | None:
-        """None where the table was not ingested: the worker compared the rows with the file."""
-        if self._session is not None and table.subject is Subject.BEHAVIOR:
-            return self._session.keys_for_planes(table)
-        if table.name in self._unreadable or table.name not in self._counts:
-            return None
-        rows = self.check.rows_of(table.name)
-        return rows.values(table.own_key[0]) if rows else np.empty(0, np.int64)
-
-    def keys_for_planes(self, table: Table) -> NDArray | None:
-        """The same, but none where the table is held back: so must be what planes have of it."""
-        held_back = (
-            self._entry is not None and self._entry.outcome(table.name) is TableStatus.HELD_BACK
-        )
-        return np.empty(0, np.int64) if held_back else self.keys(table)
-
-    def frames(self, clock: Clock) -> Frames:
-        times = None if clock.value in self._unreadable else self.check.rows_of(clock.value)
-        traces = self.check.rows_of("dff_traces") if clock is Clock.OPHYS else None
-        lengths = {n for extent in traces.extents.values() for n in extent} if traces else set()
-        return Frames(times.frames if times else None, lengths.pop() if len(lengths) == 1 else None)
-
-    def images(self, image_set: str) -> Collection[str] | None:
-        """None where the session's images were not ingested: other sessions may lack some."""
-        if "stimulus_templates" not in self._counts:
-            return None
-        return self._project.images_of(image_set)
-
-    def unlisted(self, table: Table, key: ForeignKey, values: NDArray) -> NDArray:
-        listed = self._project.listed(key, self._unit)
-        if listed is None:
-            return values[:0]
-        return np.array([value for value in values.tolist() if value not in listed], values.dtype)
-
-    def shows(self, evidence: Evidence) -> bool:
-        """False: tables that were not ingested show nothing."""
-        return False
-
-
-_IDS = {
-    "behavior_sessions": ("mouse_id",),
-    "ophys_sessions": ("mouse_id",),
-    "ophys_experiments": ("mouse_id", "behavior_session_id", "ophys_session_id"),
-}
-"""The ids that each project table gives beside its own."""
-
-
-class _Project:
-    """What the project tables and image sets of the lake list.
-
-    Attributes:
-        ids_of: the ids of each session and experiment, its mouse included, by the name of its id.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._keys: dict[str, set[int] | None] = {}
-        self._cells: dict[int, set[int]] = {}
-        self._images: dict[str, set[str] | None] = {}
-        self.ids_of: dict[str, dict[int, dict[str, int]]] = {}
-        for name, ids in _IDS.items():
-            (key,) = TABLES[name].primary_key
-            columns = self._columns(name, key, *ids)
-            self._keys[name] = None if columns is None else set(columns[0])
-            rows = zip(*(columns or []), strict=True)
-            self.ids_of[key] = {row[0]: dict(zip((key, *ids), row, strict=True)) for row in rows}
-        columns = self._columns("ophys_cells", "ophys_experiment_id", "cell_roi_id")
-        self._keys["ophys_cells"] = None if columns is None else set(columns[1])
-        for experiment, cell in zip(*(columns or ([], [])), strict=True):
-            self._cells.setdefault(experiment, set()).add(cell)
-
-    def _columns(self, name: str, *columns: str) -> list[list[int]] | None:
-        """Columns of a table; None if it cannot be read, which is a finding of its own."""
-        try:
-            files = [self._store.parquet(path) for path in self._store.files(name)]
-            rows = [row for f in files if f for row in f.read([*columns]).to_pylist()]
-            return [[int(row[column]) for row in rows] for column in columns]
-        except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
-            return None
-
-    def images_of(self, image_set: str) -> set[str] | None:
-        """The names of a set's images; None if they cannot be read, which is another finding."""
-        if image_set not in self._images:
-            path = relative_path(TABLES["stimulus_templates"], image_set=image_set)
-            try:
-                file = self._store.parquet(path)
-                names = file.read(["image_name"]).column("image_name").to_pylist() if file else []
-                self._images[image_set] = set(names)
-            except (OSError, pa.ArrowException, KeyError):
-                self._images[image_set] = None
-        return self._images[image_set]
-
-    def listed(self, key: ForeignKey, unit: int) -> set[int] | None:
-        """The keys that rows of a unit may refer to; None if the table cannot be read."""
-        listed = self._keys[key.table]
-        return self._cells.get(unit, set()) if key.agree and listed is not None else listed
 
 
 # --- the catalog ---------------------------------------------------------------------------------
@@ -494,7 +312,7 @@ def _catalog_findings(
                 message = f"view {name} cannot be queried ({first_line(error)}). {rebuild}"
                 yield finding(message, table)
                 continue
-            held = sum(file.rows or 0 for file in files[table])
+            held = sum(file.rows or 0 for file in files.get(table, []))
             if held != returned:
                 message = f"view {name} does not return all rows of its files. {rebuild}"
                 yield finding(message, table, f"{held} rows", str(returned))

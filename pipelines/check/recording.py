@@ -1,6 +1,6 @@
 """The rules between the tables of one session or plane: keys, clocks and missing rows.
 
-Workers (`pipelines.check.file`) and `vblake verify` (`pipelines.check.lake`) both use
+Workers (`pipelines.check.file`) and `vblake verify` (`pipelines.check.lake_folder`) both use
 `RecordingCheck`. They differ in where keys and clocks come from that were not among the rows:
 from the NWB file or from the lake.
 """

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_LAKE, LakeOption, logged
+from pipelines.cli.options import DEFAULT_LAKE, IngestOptions, LakeOption, logged, with_options
 from pipelines.cli.terminal import counted, one_line, say
 
 
 @logged
+@with_options("workers")
 def verify(
+    options: IngestOptions,
     lake: LakeOption = DEFAULT_LAKE,
     quick: Annotated[
         bool, typer.Option("--quick", help="Read only footers and ids: no values, order or keys.")
@@ -23,12 +25,14 @@ def verify(
     tables' checks hold, row counts equal the ledger's, and the catalog works.
     The exit code is 1 if anything is wrong, and 0 if there are only warnings
     (`vblake rules` says which rules give them). Rules that the released data are
-    known to break are listed as known exceptions, with the reason.
+    known to break are listed as known exceptions, with the reason. Worker
+    processes read a large lake in a folder.
 
     [dim]Example:[/dim]  vblake verify --lake lake --quick
     """
     from pipelines.check.finding import Finding
     from pipelines.check.lake import verify
+    from pipelines.convert.pool import workers_for
     from pipelines.lake.generations import settle
     from pipelines.lake.store import open_store
     from schemas.checks import Level
@@ -37,7 +41,13 @@ def verify(
     settle(store)
     read: list[str] = []
     exceptions: list[Finding] = []
-    problems = verify(store, deep=not quick, on_file=read.append, on_known=exceptions.append)
+    problems = verify(
+        store,
+        deep=not quick,
+        workers=workers_for(options.workers, None),
+        on_file=read.append,
+        on_known=exceptions.append,
+    )
     for problem in (*exceptions, *problems):
         say(one_line(f"{problem.level.value}: {problem}"))
     errors = sum(p.level is Level.ERROR for p in problems)

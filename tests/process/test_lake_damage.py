@@ -9,6 +9,7 @@ import pytest
 from builders.fixtures import Ingest
 from builders.lakes import contents, query
 
+from pipelines.check.finding import Finding
 from pipelines.check.lake import verify
 from pipelines.lake.store import LocalStore
 from schemas.checks import Level
@@ -41,6 +42,37 @@ def test_damaged_files_are_replaced(
     run_ingest(sample_bucket, lake, force=True)
     assert contents(lake) == contents(sample_lake)
     assert verify(LocalStore(lake)) == []
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_several_workers_find_what_one_does(
+    lake: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    for table in ("trials", "dff_traces", "stimulus_templates", "ophys_cells"):
+        _cut(_first(lake, table))
+    for table in ("licks", "running_speed", "ophys_timestamps"):
+        max((lake / table).rglob("*.parquet")).unlink()
+    strays = [p for table in ("rewards", "events") for p in (lake / table).rglob("*.parquet")]
+    for stray in strays:  # of each mouse, so that the order shows
+        stray.rename(stray.with_name("stray.parquet"))
+
+    def found(workers: int) -> tuple[list[Finding], list[Finding], list[str]]:
+        known: list[Finding] = []
+        read: list[str] = []
+        problems = verify(
+            LocalStore(lake),
+            deep=deep,
+            workers=workers,
+            on_known=known.append,
+            on_file=read.append,
+        )
+        return problems, known, read
+
+    alone = found(1)
+    assert len(alone[0]) > len(strays)
+    # A small lake is not worth workers.
+    monkeypatch.setattr("pipelines.check.lake.worthwhile_workers", lambda *_, **__: 2)
+    assert found(2) == alone
 
 
 def test_a_damaged_file_of_another_mouse_keeps_the_old_catalog_and_no_files_out(
