@@ -38,7 +38,7 @@ from vblake.s3_client import (
 )
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import S3CredentialProvider, S3Store
 
 PUBLIC_BUCKET = "visual-behavior-ophys-data"
@@ -123,9 +123,9 @@ class ObjectStoreSource:
         what = named(self.spec, key, version_id)
 
         def head(store: S3Store) -> Pinned:
-            answer = obstore.get(store, key, options={**_options(version_id), "head": True})
-            self._check_version(answer, what, version_id)
-            return Pinned(key, version_id, answer.meta["size"], answer.meta["e_tag"])
+            meta = obstore.get(store, key, options={**_options(version_id), "head": True}).meta
+            self._check_version(meta, what, version_id)
+            return Pinned(key, version_id, meta["size"], meta["e_tag"])
 
         pinned = self._request(what, version_id, head)
         return RangeFile(lambda start, stop: self._range(pinned, start, stop), pinned.size)
@@ -161,8 +161,9 @@ class ObjectStoreSource:
             if obj.etag is not None and not obj.etag.startswith("W/"):  # weak ETags never match
                 options["if_match"] = obj.etag
             answer = obstore.get(store, obj.key, options=options)
-            self._check_version(answer, what, obj.version_id)
-            if (answer.meta["size"], answer.meta["e_tag"]) != (obj.size, obj.etag):
+            meta = answer.meta
+            self._check_version(meta, what, obj.version_id)
+            if (meta["size"], meta["e_tag"]) != (obj.size, obj.etag):
                 raise ReplacedError(
                     f"{what}: the object was replaced while it was read. Run the command again."
                 )
@@ -178,9 +179,9 @@ class ObjectStoreSource:
 
         return self._request(what, obj.version_id, part)
 
-    def _check_version(self, answer: GetResult, what: str, version_id: str | None) -> None:
+    def _check_version(self, meta: ObjectMeta, what: str, version_id: str | None) -> None:
         """Checks that an answer is of the version asked for, which some servers ignore."""
-        if version_id is not None and answer.meta["version"] != version_id:
+        if version_id is not None and meta["version"] != version_id:
             raise SourceError(
                 f"{what}: the server sent another version; it does not keep versions as S3 does. "
                 f"{OTHER_COPY}"

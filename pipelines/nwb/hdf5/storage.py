@@ -146,13 +146,14 @@ def _read_each(
     """Yields the chunks of a dataset; with leading indices, what they select of those they hit."""
     filters = _filters(dataset)
     depth = len(index)
+    shape: tuple[int, ...] = dataset.shape
+    chunk_shape: tuple[int, ...] = dataset.chunks  # once: h5py asks HDF5 each time
     for offset, mask in chunks.items():
         extent = [
-            slice(o, min(o + c, n))
-            for o, c, n in zip(offset, dataset.chunks, dataset.shape, strict=True)
+            slice(o, min(o + c, n)) for o, c, n in zip(offset, chunk_shape, shape, strict=True)
         ]
         if all(s.start <= i < s.stop for i, s in zip(index, extent, strict=False)):
-            values = _values(dataset, offset, mask, filters, dtype)
+            values = _values(dataset, chunk_shape, offset, mask, filters, dtype)
             inside = tuple(i - s.start for i, s in zip(index, extent, strict=False))
             rest = tuple(extent[depth:])
             yield rest, values[(*inside, *(slice(0, s.stop - s.start) for s in rest))]
@@ -210,10 +211,15 @@ def _chunks_of(dataset: Any, dtype: np.dtype[Any]) -> dict[tuple[int, ...], int]
 
 
 def _values(
-    dataset: Any, offset: tuple[int, ...], mask: int, filters: list[int], dtype: np.dtype[Any]
+    dataset: Any,
+    shape: tuple[int, ...],
+    offset: tuple[int, ...],
+    mask: int,
+    filters: list[int],
+    dtype: np.dtype[Any],
 ) -> NDArray:
-    """The values of one chunk, shape as the dataset's chunks."""
-    size = math.prod(dataset.chunks) * dtype.itemsize
+    """The values of one chunk, which has the given shape."""
+    size = math.prod(shape) * dtype.itemsize
     with hdf5_errors():
         data: Any = dataset.id.read_direct_chunk(offset)[1]
     _tell(len(data))
@@ -230,4 +236,4 @@ def _values(
         raise HdfError(f"the chunk at {offset} has {len(data)} bytes, not {size}")
     if filters == _SHUFFLED_GZIP and not mask & 1:
         data = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1).T.tobytes()
-    return np.frombuffer(data, dtype=dtype).reshape(dataset.chunks)
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
