@@ -3,7 +3,8 @@
     python -m benchmarks.add_session --work /tmp/bench --out results/add_session.json
 
 The session is a real-scale behaviour file, converted once. The mouse's other sessions have the same
-rows under other ids. Times and peak memory are those of the merging process.
+rows under other ids. The session is added behind all others, and between two in the middle. Times
+and peak memory are those of the merging process.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks.harness import (
     Samples,
     argument_parser,
     python,
+    run_once,
     run_repeated,
     table,
     write_json,
@@ -70,7 +72,7 @@ def build(staged: Path, lake: Path, sessions: int) -> None:
         path = relative_path(TABLES[name], mouse_id=_MOUSE)
         parts = {
             i: _session_file(staged / f"{name}.parquet", lake.parent / "parts" / f"{i}.parquet", i)
-            for i in range(_FIRST, _FIRST + sessions)
+            for i in range(_FIRST, _FIRST + 2 * sessions, 2)
         }
         target = store.staging / "built.parquet"
         merged = merge_mouse(TABLES[name], store, path, dict(parts), target, release="1.1.0")
@@ -79,7 +81,7 @@ def build(staged: Path, lake: Path, sessions: int) -> None:
     shutil.rmtree(lake.parent / "parts")
 
 
-def add(staged: Path, lake: Path) -> dict[str, Any]:
+def add(staged: Path, lake: Path, session: int) -> dict[str, Any]:
     """Merges one more session into every small table.
 
     Returns:
@@ -94,7 +96,6 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
     refuse_pandas()  # as in the command
     store = LocalStore(lake)
     store.staging.mkdir(parents=True, exist_ok=True)
-    session = _FIRST + 10**6
     names = _small(staged)
     new = {
         n: _session_file(staged / f"{n}.parquet", lake.parent / "new" / f"{n}.parquet", session)
@@ -116,18 +117,23 @@ def add(staged: Path, lake: Path) -> dict[str, Any]:
     return {"merge_s": seconds, "merge_cpu_s": cpu, "peak_mb": peak, "tables": len(names)}
 
 
-def _add_repeatedly(work: Path, staged: Path, sessions: int, repeats: int) -> Samples:
+def _add_repeatedly(work: Path, staged: Path, sessions: int, repeats: int) -> dict[str, Samples]:
     """Measures `add` in fresh processes, each on a fresh copy of the lake."""
-    folder = work / "add-session"
-    build(staged, folder / "built", sessions)
+    folder, where = work / "add-session", ("--work", work, "--sessions", str(sessions))
+    # In a process of its own: the peak memory of a process is at least that of its parent.
+    run_once(python("benchmarks.add_session", "--build", staged, *where))
 
     def before(_: str) -> None:
         shutil.rmtree(folder / "lake", ignore_errors=True)
         shutil.copytree(folder / "built", folder / "lake")
 
-    command = python("benchmarks.add_session", "--work", work, "--add", staged)
-    name = f"one session added to {sessions}"
-    return run_repeated({name: command}, repeats, before=before)[name]
+    command = python("benchmarks.add_session", "--add", staged, *where, "--session")
+    places = {"behind all": 2 * sessions, "in the middle": sessions | 1}
+    commands = {
+        f"one session added to {sessions}, {place}": [*command, str(_FIRST + number)]
+        for place, number in places.items()
+    }
+    return run_repeated(commands, repeats, before=before)
 
 
 def _staged_session(work: Path, bucket: Path) -> Path:
@@ -148,30 +154,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--sessions", type=int, default=80, metavar="N", help="the mouse's sessions [%(default)s]"
     )
+    parser.add_argument("--build", type=Path, metavar="STAGED", help=argparse.SUPPRESS)
     parser.add_argument("--add", type=Path, metavar="STAGED", help=argparse.SUPPRESS)
+    parser.add_argument("--session", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
+    if options.build:
+        build(options.build, work / "add-session" / "built", options.sessions)
+        print("{}")
+        return
     if options.add:
-        print(json.dumps(add(options.add, work / "add-session" / "lake")))
+        print(json.dumps(add(options.add, work / "add-session" / "lake", options.session)))
         return
     bucket: Path = (options.bucket or sample_bucket(work, 1)).resolve()
     staged = _staged_session(work, bucket)
     found = _add_repeatedly(work, staged, options.sessions, options.repeats)
     built = work / "add-session" / "built"
-    row = {
-        "run": found.name,
-        "tables": found.fact("tables"),
-        "lake_mb": sum(p.stat().st_size for p in built.rglob("*.parquet")) / 1e6,
-        "s": found.fact("merge_s"),
-        "cpu_s": found.fact("merge_cpu_s"),
-        "peak_mb": found.fact("peak_mb"),
-    }
-    lines = [Verdict(f"{found.name}: seconds for its small tables", row["s"], _SECONDS)]
-    print(table(tuple(row), [tuple(row.values())]))
+    size = sum(p.stat().st_size for p in built.rglob("*.parquet")) / 1e6
+    rows: list[dict[str, Any]] = [
+        {
+            "run": name,
+            "tables": run.fact("tables"),
+            "lake_mb": size,
+            "s": run.fact("merge_s"),
+            "cpu_s": run.fact("merge_cpu_s"),
+            "peak_mb": run.fact("peak_mb"),
+        }
+        for name, run in found.items()
+    ]
+    lines = [Verdict(f"{r['run']}: seconds for its small tables", r["s"], _SECONDS) for r in rows]
+    print(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
     print(f"\n{verdict_table(lines)}")
     if options.out:
-        more = {"rows": [row], "verdicts": [v.row() for v in lines]}
-        write_json(options.out, "add_session", vars(options), {found.name: found}, **more)
+        more = {"rows": rows, "verdicts": [v.row() for v in lines]}
+        write_json(options.out, "add_session", vars(options), found, **more)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,34 @@
 """Small tables: the rows of new sources are merged into the mouse's file.
 
-The file stays sorted and is replaced as a whole.
+The file stays sorted and is replaced as a whole. Row groups without new or replaced rows are copied
+as they are, so that adding a session to a hundred costs no more than adding it to ten.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import pairwise
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.lake.row_groups import Source, put_together
 from pipelines.lake.store import DamagedError, Store, reading
 from pipelines.lake.writer import write_table
 from schemas import Table
-from schemas.arrow import arrow_schema
+from schemas.arrow import arrow_schema, file_schema
+from schemas.casts import NDArray
 from schemas.errors import LakeError
 from schemas.layout import ROW_GROUP_ROWS
+
+_WRITER = f"parquet-cpp-arrow version {pa.cpp_version}"
+"""Who writes Parquet files, as their footers say."""
+_AFTER_ALL = sys.maxsize
 
 
 def merge_mouse(
@@ -59,10 +68,10 @@ def merge_mouse(
             (only,) = staged.values()
             if _in_full_groups(only):
                 return only
-        return _written(table, present, {*sources}, staged, target, release)
+        return _written(table, present, sources, target, release)
     except DamagedError as error:
         if not lost:  # nothing of the file is needed
-            return _written(table, None, set(), staged, target, release)
+            return _written(table, None, sources, target, release)
         mouse = path.split("mouse_id=")[1].split("/")[0]
         raise LakeError(
             f"{error}. It has rows of {table.unit_key} {', '.join(map(str, lost))} too, "
@@ -74,90 +83,160 @@ def merge_mouse(
 def _written(
     table: Table,
     present: _Present | None,
-    replaced: set[int],
-    staged: Mapping[int, Path],
+    sources: Mapping[int, Path | None],
     target: Path,
     release: str,
 ) -> Path | None:
     """Writes the rows of all sources, ascending; returns None if there are none."""
-    kept = present.units - replaced if present else set[int]()
+    groups = _joined(_pieces(present, sources))
+    if not groups:
+        return None
+    if all(group.kept for group in groups):  # a footer comes from what is written
+        groups[-1] = groups[-1]._replace(kept=False)
     schema = arrow_schema(table)
 
-    def parts() -> Iterator[pa.Table]:
-        for unit in sorted({*kept, *staged}):
-            if unit in staged:
-                yield _exactly(pq.ParquetFile(staged[unit]).read(), schema)
-            elif present is not None:
-                yield from present.rows(unit)
+    def rows_of(piece: _Piece) -> pa.Table:
+        if piece.staged is not None:
+            return _exactly(pq.ParquetFile(piece.staged).read(), schema)
+        assert present is not None
+        return _exactly(present.read(piece.group), schema).slice(piece.start, piece.rows)
 
-    if not kept and not staged:
-        return None
-    write_table(table, target, _in_groups(parts()), release=release)
+    written = (pa.concat_tables(map(rows_of, g.pieces)) for g in groups if not g.kept)
+    if present is None or not any(group.kept for group in groups):
+        write_table(table, target, written, release=release)
+        return target
+    path = target.with_suffix(".part")
+    write_table(table, path, written, release=release)
+    fresh = Source(pa.OSFile(str(path)))
+    added = ((fresh, number) for number in range(fresh.parquet.num_row_groups))
+    order: list[tuple[Source, int]] = []
+    for group in groups:
+        if group.kept:
+            order.append((present.source, group.pieces[0].group))
+        else:
+            order += islice(added, -(-group.rows // ROW_GROUP_ROWS))
+    put_together(target, order, like=fresh)
+    path.unlink()
     return target
 
 
-def _in_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, in tables of a row group each."""
-    waiting: list[pa.Table] = []
-    for part in parts:
-        waiting.append(part)
-        while sum(map(len, waiting)) >= ROW_GROUP_ROWS:
-            rows = pa.concat_tables(waiting)
-            yield rows.slice(0, ROW_GROUP_ROWS)
-            waiting = [rows.slice(ROW_GROUP_ROWS)]
-    if waiting:
-        yield pa.concat_tables(waiting)
+class _Piece(NamedTuple):
+    """Rows that follow each other.
+
+    Attributes:
+        rows: their number.
+        staged: the staged file whose rows they are.
+        group: number of a row group of the present file, if they are from there.
+        start: the first of them in that row group.
+    """
+
+    rows: int
+    staged: Path | None = None
+    group: int = 0
+    start: int = 0
+
+
+class _Group(NamedTuple):
+    """A row group to be.
+
+    Attributes:
+        rows: number of its rows; more than `ROW_GROUP_ROWS` of one source become several groups.
+        pieces: its rows.
+        kept: whether it is a row group of the present file, to be copied.
+    """
+
+    rows: int
+    pieces: tuple[_Piece, ...]
+    kept: bool = False
+
+
+def _pieces(present: _Present | None, sources: Mapping[int, Path | None]) -> Iterator[_Group]:
+    """The rows of the file to be: row groups that stay as they are, and others source by source."""
+    new = {
+        unit: _Piece(pq.read_metadata(staged).num_rows, staged)
+        for unit, staged in sorted(sources.items())
+        if staged is not None
+    }
+
+    def before(unit: int) -> Iterator[_Group]:
+        for other in [other for other in new if other < unit]:
+            piece = new.pop(other)
+            yield _Group(piece.rows, (piece,))
+
+    keeps, present_units = (present.keeps, present.units) if present else (False, [])
+    for number, units in enumerate(present_units):
+        (first, *_), (last, *_) = units[0], units[-1]
+        yield from before(first)
+        if keeps and not any(first <= unit <= last for unit in sources):
+            rows = sum(count for _, _, count in units)
+            yield _Group(rows, (_Piece(rows, group=number),), kept=True)
+            continue
+        for unit, start, count in units:
+            yield from before(unit)
+            if unit not in sources:
+                yield _Group(count, (_Piece(count, None, number, start),))
+    yield from before(_AFTER_ALL)
+
+
+def _joined(groups: Iterable[_Group]) -> list[_Group]:
+    """Joins neighbours that fit into one row group, unless both are in the file already."""
+    joined: list[_Group] = []
+    for group in groups:
+        before = joined[-1] if joined else group
+        rows = before.rows + group.rows
+        if joined and rows <= ROW_GROUP_ROWS and not (before.kept and group.kept):
+            joined[-1] = _Group(rows, (*before.pieces, *group.pieces))
+        else:
+            joined.append(group)
+    return joined
 
 
 class _Present:
-    """The mouse's present file, of which a row group at a time is in memory.
-
-    To read all of a file with a million presentations takes 300 MB, and three times as long: most
-    of it is the kernel's, which clears new memory.
+    """The mouse's present file.
 
     Attributes:
-        units: the sessions or experiments that it has rows of.
+        source: the file, of which row groups can be copied.
+        units: by row group: its sessions or experiments, each with first row and number of rows.
+        keeps: whether row groups can stay as they are. They cannot if another version of Parquet's
+            library wrote them, or with other columns.
     """
 
-    def __init__(self, table: Table, store: Store, path: str, file: pq.ParquetFile) -> None:
-        self._schema, self._store, self._path, self._file = arrow_schema(table), store, path, file
-        groups = range(file.metadata.num_row_groups)
-        sizes = [file.metadata.row_group(group).num_rows for group in groups]
-        self._starts = np.cumsum([0, *sizes]).tolist()
-        ids = file.read([table.unit_key]).column(0).to_numpy()
-        found = np.unique(ids, return_index=True, return_counts=True)
-        self._extents = {
-            unit: (start, start + count)
-            for unit, start, count in zip(*(values.tolist() for values in found), strict=True)
-        }
-        self.units = {*self._extents}
-        self._read: tuple[int, pa.Table] | None = None
+    def __init__(self, table: Table, source: Source) -> None:
+        assert table.unit_key is not None
+        self.source = source
+        self._rows: tuple[int, pa.Table] | None = None
+        metadata, schema = source.parquet.metadata, source.parquet.schema_arrow
+        self.keeps = metadata.created_by == _WRITER and schema.equals(file_schema(table))
+        self.units = [
+            _runs(source.read(number, [table.unit_key]).column(0).to_numpy())
+            for number in range(metadata.num_row_groups)
+        ]
 
     @classmethod
     def open(cls, table: Table, store: Store, path: str) -> Self | None:
         """Opens the file, None if there is none.
 
         Raises:
-            DamagedError: it cannot be read; `rows` raises it, too.
+            DamagedError: it cannot be read; `read` and `source` raise it, too.
         """
-        with reading(store, path):
-            file = store.parquet(path)
-            return None if file is None else cls(table, store, path, file)
+        damaged = partial(reading, store, path)
+        with damaged():
+            file = store.open(path)
+        return None if file is None else cls(table, Source(file, damaged))
 
-    def rows(self, unit: int) -> Iterator[pa.Table]:
-        """The rows of a session or experiment."""
-        start, stop = self._extents[unit]
-        for group, (first, last) in enumerate(pairwise(self._starts)):
-            if start < last and first < stop:
-                rows = self._group(group)
-                yield rows.slice(max(start - first, 0), min(stop, last) - max(start, first))
+    def read(self, group: int) -> pa.Table:
+        """The rows of a row group. The last one is remembered: its rows are asked for in pieces."""
+        if self._rows is None or self._rows[0] != group:
+            self._rows = None
+            self._rows = group, self.source.read(group)
+        return self._rows[1]
 
-    def _group(self, group: int) -> pa.Table:
-        if self._read is None or self._read[0] != group:
-            self._read = None
-            with reading(self._store, self._path):
-                self._read = group, _exactly(self._file.read_row_group(group), self._schema)
-        return self._read[1]
+
+def _runs(ids: NDArray) -> list[tuple[int, int, int]]:
+    """Id, first row and number of rows of each run of equal ids."""
+    ends = np.append(np.flatnonzero(np.diff(ids)) + 1, len(ids)).tolist()
+    starts = [0, *ends[:-1]]
+    return [(int(ids[i]), i, j - i) for i, j in zip(starts, ends, strict=True)]
 
 
 def _exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -21,17 +21,14 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from thrift.protocol.TCompactProtocol import TCompactProtocol
-from thrift.Thrift import TType
-from thrift.transport.TTransport import TMemoryBuffer
 
+from pipelines.lake.footer import MAGIC, data_of, framed, moved, read_footer
 from schemas.errors import LakeError
 
-_MAGIC = b"PAR1"
 _KEPT = 8 << 20
 """Bytes kept of earlier versions. More would double a lake whose traces are replaced."""
 _RECENT_S = 60.0
@@ -41,27 +38,6 @@ replacements.
 _AGED_S = 86_400.0
 """Space is not reused for this long: a Polars frame in a notebook may be that old."""
 _COPY = 4 << 20
-
-_OFFSETS = frozenset(
-    {
-        (4, 5),  # RowGroup.file_offset
-        (4, 1, 2),  # ColumnChunk.file_offset
-        (4, 1, 3, 9),  # ColumnMetaData.data_page_offset
-        (4, 1, 3, 11),  # ColumnMetaData.dictionary_page_offset
-    }
-)
-"""Offsets that a footer contains, as field numbers of parquet.thrift in
-https://github.com/apache/parquet-format.
-"""
-_INDEXES = frozenset(
-    {
-        (4, 1, 4),  # ColumnChunk.offset_index_offset
-        (4, 1, 6),  # ColumnChunk.column_index_offset
-        (4, 1, 3, 10),  # ColumnMetaData.index_page_offset
-        (4, 1, 3, 14),  # ColumnMetaData.bloom_filter_offset
-    }
-)
-"""Offsets of structures that contain offsets themselves. The lake's writer makes none of these."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +61,10 @@ class _Layout:
     @classmethod
     def of(cls, path: Path) -> _Layout:
         metadata = pq.read_metadata(path)
-        chunks = [
-            metadata.row_group(g).column(c)
-            for g in range(metadata.num_row_groups)
-            for c in range(metadata.num_columns)
-        ]
-        chunks = [c for c in chunks if c.total_compressed_size]  # chunks without rows have no data
-        starts = [
-            c.data_page_offset if c.dictionary_page_offset is None else c.dictionary_page_offset
-            for c in chunks
-        ]
-        ends = [start + c.total_compressed_size for start, c in zip(starts, chunks, strict=True)]
+        data = data_of(map(metadata.row_group, range(metadata.num_row_groups)))
         with path.open("rb") as file:
-            size = file.seek(-len(_MAGIC) - 4, os.SEEK_END) + len(_MAGIC) + 4
-            length = int.from_bytes(file.read(4), "little")
-            file.seek(size - len(_MAGIC) - 4 - length)
-            footer = file.read(length)
-        return cls(
-            path, min(starts, default=len(_MAGIC)), max(ends, default=len(_MAGIC)), size, footer
-        )
+            size = file.seek(0, os.SEEK_END)
+            return cls(path, *data, size, read_footer(file, size))
 
     @property
     def data(self) -> int:
@@ -111,7 +72,7 @@ class _Layout:
 
     @property
     def footer_start(self) -> int:
-        return self.size - len(_MAGIC) - 4 - len(self.footer)
+        return self.size - len(MAGIC) - 4 - len(self.footer)
 
 
 def supersede(new: Path, standing: Path, target: Path) -> bool:
@@ -142,19 +103,19 @@ def supersede(new: Path, standing: Path, target: Path) -> bool:
     age = time.time() - standing.stat().st_mtime
     start = _place(fresh.data, old, reuse=age > _AGED_S)
     shift = start - fresh.start
-    footer = _moved(fresh.footer, shift)
+    footer = moved(fresh.footer, shift)
     with target.open("wb") as file:
-        file.write(_MAGIC)
+        file.write(MAGIC)
         kept = (
             [(old.start, old.end), (old.footer_start, old.size)]
             if age > _RECENT_S
-            else [(len(_MAGIC), old.size)]
+            else [(len(MAGIC), old.size)]
         )
         for first, last in kept:
             _copy(old, max(first, old.size - _KEPT), last, file)
         _copy(fresh, fresh.start, fresh.end, file, shift)
         file.seek(max(old.size, start + fresh.data))
-        file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
+        file.write(framed(footer))
     made = _Layout.of(target)
     if (made.start, made.end) != (start, start + fresh.data) and fresh.data:
         raise LakeError(
@@ -182,8 +143,8 @@ def _place(length: int, old: _Layout, *, reuse: bool) -> int:
     That is where no version has had any, or only versions of more than a day ago.
     """
     if reuse:
-        if len(_MAGIC) + length <= old.start:
-            return len(_MAGIC)
+        if len(MAGIC) + length <= old.start:
+            return len(MAGIC)
         if old.end + length <= old.footer_start:
             return old.end
     return old.size
@@ -200,7 +161,7 @@ def _same(one: _Layout, other: _Layout) -> bool:
             length = min(_COPY, one.data - done)
             if first.read(length) != second.read(length):
                 return False
-    return _moved(one.footer, -one.start) == _moved(other.footer, -other.start)
+    return moved(one.footer, -one.start) == moved(other.footer, -other.start)
 
 
 def _copy(layout: _Layout, start: int, end: int, target: BinaryIO, shift: int = 0) -> None:
@@ -209,59 +170,3 @@ def _copy(layout: _Layout, start: int, end: int, target: BinaryIO, shift: int = 
         target.seek(start + shift)
         for done in range(start, end, _COPY):
             target.write(file.read(min(_COPY, end - done)))
-
-
-def _moved(footer: bytes, by: int) -> bytes:
-    """Returns a footer with all offsets increased; fields that this module does not know are
-    unchanged.
-    """
-    target = TMemoryBuffer()
-    _rewrite(
-        TCompactProtocol(TMemoryBuffer(footer)), TCompactProtocol(target), TType.STRUCT, (), by
-    )
-    return target.getvalue()
-
-
-_PLAIN = {
-    TType.BOOL: "Bool",
-    TType.BYTE: "Byte",
-    TType.I16: "I16",
-    TType.I32: "I32",
-    TType.DOUBLE: "Double",
-    TType.STRING: "Binary",
-}
-
-
-def _rewrite(source: Any, target: Any, type_: int, field: tuple[int, ...], by: int) -> None:
-    """Copies a value of the thrift protocol; `field` holds the numbers of its enclosing fields."""
-    if type_ == TType.STRUCT:
-        source.readStructBegin()
-        target.writeStructBegin(None)
-        while (header := source.readFieldBegin())[1] != TType.STOP:
-            _, inner, number = header
-            target.writeFieldBegin(None, inner, number)
-            _rewrite(source, target, inner, (*field, number), by)
-            target.writeFieldEnd()
-            source.readFieldEnd()
-        target.writeFieldStop()
-        target.writeStructEnd()
-        source.readStructEnd()
-    elif type_ == TType.LIST:
-        inner, length = source.readListBegin()
-        target.writeListBegin(inner, length)
-        for _ in range(length):
-            _rewrite(source, target, inner, field, by)
-        target.writeListEnd()
-        source.readListEnd()
-    elif type_ == TType.I64:
-        value = source.readI64()
-        if field in _INDEXES:
-            raise LakeError(
-                "a Parquet file with page indexes or Bloom filters cannot replace another; "
-                "write it without them"
-            )
-        # Writers store 0 for an unknown offset.
-        target.writeI64(value + by if value and field in _OFFSETS else value)
-    else:
-        name = _PLAIN[type_]
-        getattr(target, f"write{name}")(getattr(source, f"read{name}")())

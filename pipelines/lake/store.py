@@ -27,6 +27,7 @@ from schemas.layout import GENERATIONS, STAGING
 from vblake.files import s3_file_system
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
     from obstore.store import S3Store as Client
 
@@ -108,14 +109,18 @@ class LocalStore:
             path: below the lake.
             whole: whether all of it will be read; then it is fetched from a bucket at once.
         """
-        import pyarrow as pa  # 0.16 s with Parquet, which `vblake sql` need not pay
         import pyarrow.parquet as pq
 
-        present = self.folder / path
-        if not present.is_file():
-            return None
+        file = self.open(path)
         # Half the time of a small file: no search for a file system, no threads that read ahead.
-        return pq.ParquetFile(pa.OSFile(str(present)), pre_buffer=False)
+        return None if file is None else pq.ParquetFile(file, pre_buffer=False)
+
+    def open(self, path: str) -> pa.NativeFile | None:
+        """Opens a file of which all will be read, None if there is none."""
+        import pyarrow as pa  # 0.16 s with Parquet, which `vblake sql` need not pay
+
+        present = self.folder / path
+        return pa.OSFile(str(present)) if present.is_file() else None
 
     @contextmanager
     def listed_once(self) -> Generator[None]:
@@ -273,6 +278,12 @@ class S3Store:
             if whole:
                 return pq.ParquetFile(self.bucket.whole(self._url(path)))
             return pq.ParquetFile(self.bucket.open(self._url(path)))
+        except FileNotFoundError:
+            return None
+
+    def open(self, path: str) -> pa.NativeFile | None:
+        try:
+            return self.bucket.whole(self._url(path))
         except FileNotFoundError:
             return None
 
