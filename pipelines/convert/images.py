@@ -12,6 +12,7 @@ from pipelines.check.file import FileCheck
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, check_staged, staged_images
 from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.writer import write_table
+from pipelines.nwb.prefetch import prefetch_images
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
 from pipelines.nwb.templates import image_digests
@@ -55,6 +56,7 @@ def _stage(
         if check_staged(path, len(digests)) is not None:
             part = path.with_suffix(".part")
             origin = {name: (digests[name], task.object.key) for name in sorted(digests)}
+            prefetch_images(recording)
             rows = _rows(recording, check)
             write_table(_TABLE, part, rows, release=task.release, images=json.dumps(origin))
             part.replace(path)

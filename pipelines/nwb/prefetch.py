@@ -22,7 +22,7 @@ from pipelines.nwb.hdf5.headers import HEADER, load_objects
 from pipelines.nwb.hdf5.storage import STRING_REFERENCE, is_variable_string
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
-from pipelines.nwb.templates import Line, sampled_lines
+from pipelines.nwb.templates import images_in_order, sampled_lines
 from pipelines.source.range_file import BLOCK, GAP, Range, RangeFile, merged
 from schemas.errors import DataError
 
@@ -255,15 +255,13 @@ def string_ranges(dataset: Any, file: RangeFile) -> Iterator[Range]:
                 yield address, address + _HEAP_COLLECTION
 
 
-def _line_range(line: Line) -> Range:
-    """Where a line of pixels lies; empty where the images are not stored in one piece."""
-    offset = line.dataset.id.get_offset() if line.dataset.chunks is None else None
+def _pixel_range(dataset: Any, first: int, count: int) -> Range:
+    """Where lines of pixels lie, counted through all images; empty if they are not in one piece."""
+    offset = dataset.id.get_offset() if dataset.chunks is None else None
     if offset is None:
         return 0, 0
-    _, height, width = line.dataset.shape
-    size = width * line.dataset.dtype.itemsize
-    start = offset + (line.image * height + line.line) * size
-    return start, start + size
+    size = dataset.shape[2] * dataset.dtype.itemsize
+    return offset + first * size, offset + (first + count) * size
 
 
 def prefetch(
@@ -310,4 +308,20 @@ def _announce(
         ]
         file.prefetch([r for path in own for r in extents[path]])
     if signature:
-        file.prefetch([_line_range(line) for line in sampled_lines(recording)])
+        file.prefetch(
+            [
+                _pixel_range(line.dataset, line.image * line.dataset.shape[1] + line.line, 1)
+                for line in sampled_lines(recording)
+            ]
+        )
+
+
+def prefetch_images(recording: Recording) -> None:
+    """Announces that all images will be read, which few files of an image set are asked for."""
+    if (file := recording.remote) is None:
+        return
+    with suppress(DataError, HdfError):  # the reader that reaches the damage reports it
+        for image, datasets in images_in_order(recording):
+            for dataset in datasets:
+                height = dataset.shape[1]
+                file.prefetch([_pixel_range(dataset, image * height, height)])

@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar, cast
 import numpy as np
 
 from pipelines.nwb.hdf5.values import HdfFile, open_hdf5
+from pipelines.source.range_file import RangeFile
 from schemas.casts import NDArray, Values
 from schemas.errors import NotNwbError
 from schemas.known_defects import Occurrence, occurrence
@@ -44,6 +45,7 @@ class Recording:
     Attributes:
         hdf: the file.
         scratch: folder for temporary files; None for the system's.
+        remote: what the file is read from if it is in a bucket.
         warnings: what was unusual but did not stop the reading, for the ledger.
         known_defects: the known defects of the released data that the file shows, for the ledger.
         held_back: the tables that are held back so far.
@@ -52,6 +54,7 @@ class Recording:
 
     hdf: HdfFile
     scratch: Path | None = None
+    remote: RangeFile | None = None
     warnings: list[str] = field(default_factory=list[str])
     known_defects: list[Occurrence] = field(default_factory=list[Occurrence])
     held_back: set[str] = field(default_factory=set[str])
@@ -201,4 +204,4 @@ def open_recording(
                     expected=f"{path}, which every file of the release has",
                     found="nothing",
                 )
-        yield Recording(hdf, scratch)
+        yield Recording(hdf, scratch, source if isinstance(source, RangeFile) else None)

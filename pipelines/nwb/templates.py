@@ -33,8 +33,12 @@ def image_names(recording: Recording) -> list[str]:
     return names
 
 
-def stimulus_templates(recording: Recording) -> Iterator[Rows]:
-    """Yields the images of the file's image set by name, one at a time: a full one is 21 MB."""
+def images_in_order(recording: Recording) -> Iterator[tuple[int, tuple[Any, Any]]]:
+    """Yields the number of each image in the order of their names, and the arrays that have them.
+
+    Raises:
+        DataError: the arrays of warped and unwarped pictures are not of the same images.
+    """
     if recording.image_set is None:
         return
     group = f"{_TEMPLATES}/{recording.image_set}"
@@ -49,11 +53,17 @@ def stimulus_templates(recording: Recording) -> Iterator[Rows]:
             found=str(unwarped.shape),
         )
     for name in sorted(names):
-        i = names.index(name)
+        yield names.index(name), (warped, unwarped)
+
+
+def stimulus_templates(recording: Recording) -> Iterator[Rows]:
+    """Yields the images of the file's image set by name, one at a time: a full one is 21 MB."""
+    group, names = f"{_TEMPLATES}/{recording.image_set}", image_names(recording)
+    for i, _ in images_in_order(recording):
         image = recording.hdf.read_part(f"{group}/data", (i,))
         yield Rows(
             {
-                "image_name": [name],
+                "image_name": [names[i]],
                 "height": int(image.shape[0]),
                 "width": int(image.shape[1]),
                 "warped": Ragged.matrix(image[np.newaxis]),

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
+from builders import faulty
 from builders.cli import refusal, run
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
 from builders.network import ingest_from, quarantined, small_distances
 from servers.s3 import BUCKET, Counters, S3Server
 
+from pipelines.convert.pool import converting
+from pipelines.convert.staged import ConvertSettings
+from pipelines.ingest import prepare
 from pipelines.nwb.readers import READERS
 from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from pipelines.source.range_file import merged
 
@@ -174,3 +181,27 @@ def test_verify_hash_fetches_whole_objects_and_checks_them(
     assert ledger == {key: (bucket / key).stat().st_size for key in pinned(bucket) if key != name}
     assert {key: n for key, n in sent.items() if key != name} == ledger
     assert not list((tmp_path / "lake").rglob("whole.nwb"))
+
+
+class _EnoughError(Exception):
+    pass
+
+
+def test_the_next_file_is_fetched_while_the_worker_converts_another(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.convert.pool._convert_file", faulty.convert)
+    request = IngestRequest(source(server), str(tmp_path / "lake"))
+    first, second, third = prepare(request).todo[:3]
+    server.reset_counters()
+    tasks = [replace(first, tables=faulty.WAITS), second, third]
+    settings = ConvertSettings(request.source, tmp_path, verify_hash=False)
+    with suppress(_EnoughError), converting(tasks, settings, 1, ahead=1):
+        latest = time.monotonic() + 60
+        while not (
+            list(tmp_path.glob("worker-*")) and server.counters.ranges.get(second.object.key)
+        ):
+            assert time.monotonic() < latest, server.counters.ranges
+            time.sleep(0.05)
+        raise _EnoughError
+    assert third.object.key not in server.counters.ranges
