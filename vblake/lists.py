@@ -1,4 +1,4 @@
-"""Columns of lists in a Parquet file as NumPy arrays."""
+"""Opens Parquet files with PyArrow; columns of lists in them as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _decode(
 
     def read(share: list[int]) -> None:
         # A ParquetFile is not made for several threads.
-        file = _opened(files, path, metadata)
+        file = open_parquet(files, path, metadata)
         rows = file.iter_batches(1, share, list(columns), use_threads=False)
         for place, row in enumerate(rows, start=int(starts[share[0]])):
             for name, length in lengths.items():
@@ -130,17 +130,25 @@ def _decode(
         list(pool.map(read, shares))
 
 
-def _opened(files: Files, path: str, metadata: pq.FileMetaData) -> pq.ParquetFile:
-    """A file of which PyArrow decodes lists into memory of the usual pages, see `new_array`."""
+def open_parquet(
+    files: Files, path: str, metadata: pq.FileMetaData | None = None
+) -> pq.ParquetFile:
+    """A file of the lake that PyArrow decodes into memory of the usual pages, see `new_array`.
+
+    Args:
+        files: the lake's files.
+        path: one of them.
+        metadata: its footer, if it was read before.
+    """
     if files.remote is not None:
-        # Buckets are asked for all groups at once.
+        # Buckets are asked for all groups at once. In a folder, that is a copy in new memory.
         return pq.ParquetFile(files.open(path), metadata=metadata, pre_buffer=True)
     # A file keeps the pool that it was opened with. PyArrow's usual one takes huge pages.
     with _POOL_LOCK:
         usual = pa.default_memory_pool()
         pa.set_memory_pool(_pool())
         try:
-            return pq.ParquetFile(path, metadata=metadata, buffer_size=1 << 20)
+            return pq.ParquetFile(path, metadata=metadata, buffer_size=1 << 20, pre_buffer=False)
         finally:
             pa.set_memory_pool(usual)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from vblake.extras import import_extra
 from vblake.files import nearest
+from vblake.lists import open_parquet
 from vblake.tables import Recording, Tables
 from vblake.traces import SIGNALS, TRACES, Array, Traces, read_experiment_traces
 
@@ -98,9 +99,10 @@ class Session:
         ((key, (wanted,)),) = self._keys[name].items()
         found: list[pa.Table] = []
         for path in self.lake.paths(name, self._recordings):
-            file = pq.ParquetFile(self.lake.files.open(path), pre_buffer=True)
-            held = [column for column in columns if column in file.schema_arrow.names]
-            if key in file.schema_arrow.names:
+            file = open_parquet(self.lake.files, path)
+            names = file.schema_arrow.names
+            held = [column for column in columns if column in names]
+            if key in names:
                 rows = file.read_row_groups(_groups_with(file, key, wanted), [*held, key])
                 own = rows.column(key).to_numpy() == wanted
                 found.append((rows if own.all() else rows.filter(pa.array(own))).select(held))
@@ -356,13 +358,18 @@ class Experiment(Session):
         Raises:
             LookupError: the lake does not have it.
         """
-        columns = ("image_name", "height", "width", "spacing_x", "spacing_y", "pixels")
-        found = self.read_columns("projections", columns).filter(image_name=name)
+        found = self._projections.filter(image_name=name)
         if found.is_empty():
             raise self._missing("projections")
         row = found.drop("pixels").row(0, named=True)
         pixels = found["pixels"].item().to_numpy().reshape(row["height"], row["width"])
         return pixels, (row["spacing_x"], row["spacing_y"])
+
+    @cached_property
+    def _projections(self) -> pl.DataFrame:
+        """All images, which are decoded together."""
+        columns = ("image_name", "height", "width", "spacing_x", "spacing_y", "pixels")
+        return self.read_columns("projections", columns)
 
     def _image(self, name: str) -> xr.DataArray:
         xr: Any = import_extra("xarray")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vblake.files import Files, find_files, nearest
-from vblake.lists import Array, items, read_matrices
+from vblake.lists import Array, items, open_parquet, read_matrices
 
 TRACES = {
     "dff": ("dff_traces", "dff"),
@@ -106,7 +105,7 @@ def read_experiment_traces(
 ) -> Traces:
     """Reads traces as `read_traces` does; with a mouse, its folder alone is listed."""
     path = experiment_file(files, table, experiment, mouse_id)
-    file = pq.ParquetFile(files.open(path))
+    file = open_parquet(files, path)
     lists = [field.name for field in file.schema_arrow if pa.types.is_list(field.type)]
     if not lists or "cell_roi_id" not in file.schema_arrow.names:
         raise LookupError(
@@ -116,9 +115,7 @@ def read_experiment_traces(
     name = lists[0] if column is None else column
     if name not in lists:
         raise LookupError(f"{table} has no column {name!r} of traces. Use {' or '.join(lists)}.")
-    clock = pq.ParquetFile(
-        files.open(experiment_file(files, "ophys_timestamps", experiment, mouse_id))
-    )
+    clock = open_parquet(files, experiment_file(files, "ophys_timestamps", experiment, mouse_id))
     timestamps = items(clock.read(["timestamps"]).column("timestamps"))
     ids = file.read(["cell_roi_id", "cell_specimen_id"])
     (values,) = read_matrices(files, path, name)

@@ -14,7 +14,7 @@ from schemas.arrow import file_schema
 from schemas.layout import ROW_GROUP_ROWS
 
 _FLOATS = (Type.FLOAT64, Type.FLOAT32, Type.LIST_FLOAT64, Type.LIST_FLOAT32)
-_INTEGERS = (Type.INT64, Type.LIST_INT64, Type.LIST_UINT32)
+_INTEGERS = (Type.INT64, Type.LIST_INT64, Type.LIST_UINT8, Type.LIST_UINT32)
 _TEXTS = (Type.STRING, Type.LIST_STRING)
 
 _SOURCE_IDS = ("behavior_session_id", "ophys_session_id", "ophys_experiment_id")

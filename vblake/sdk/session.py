@@ -10,13 +10,13 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow.parquet as pq
 
 import vblake.sdk.columns as columns
 from vblake.files import Files, nearest
-from vblake.lists import Array, read_lists, stack
+from vblake.lists import Array, open_parquet, read_lists, stack
 from vblake.sdk.frames import objects, to_dictionary, to_pandas
 from vblake.session import Experiment, Session, masks_of
+from vblake.tables import Recording
 from vblake.traces import experiment_file
 
 
@@ -150,9 +150,9 @@ class BehaviorSession:
             LookupError: the lake does not have them.
         """
         session, lake = self._session, self._session.lake
-        ledger = lake.scan("source_files", mouse_id=session.mouse_id).filter(
-            "gives_behavior", behavior_session_id=session.behavior_session_id
-        )
+        ids = {"behavior_session_id": [session.behavior_session_id]}
+        own = [Recording(session.mouse_id, session.behavior_session_id, None, None)]
+        ledger = lake.scan_recordings("source_files", ids, own).filter("gives_behavior")
         files = ledger.select("image_set", "images").collect()
         image_set, images = files.row(0) if len(files) else ("", [])
         paths = lake.files.paths(f"stimulus_templates/image_set={quote(image_set, safe='')}")
@@ -398,7 +398,7 @@ class BehaviorOphysExperiment(BehaviorSession):
         """A table of traces: the arrays follow the id of the ROI."""
         files, plane = self._session.lake.files, self._experiment
         path = experiment_file(files, frame.table, plane.ophys_experiment_id, plane.mouse_id)
-        file = pq.ParquetFile(files.open(path))
+        file = open_parquet(files, path)
         small = [name for name in file.schema_arrow.names if name not in traces]
         table = self._of_cells(to_pandas(pl.DataFrame(file.read(small)), frame))
         values = read_lists(files, path, *traces)
@@ -414,7 +414,7 @@ class BehaviorOphysExperiment(BehaviorSession):
 
 def _templates(files: Files, path: str, images: list[str], image_set: str) -> pd.DataFrame:
     """Templates of some images of a set as the SDK has them: 2-D arrays by the image's name."""
-    known = pq.ParquetFile(files.open(path)).read(["image_name", "height", "width"])
+    known = open_parquet(files, path).read(["image_name", "height", "width"])
     names = known.column("image_name").to_pylist()
     shapes = list(zip(known["height"].to_pylist(), known["width"].to_pylist(), strict=True))
     frame = pd.DataFrame(index=pd.Index(images, dtype=object, name="image_name"))
