@@ -78,10 +78,11 @@ def _groups(
     assert image_name is not None
     assert is_change is not None
     assert omitted is not None
-    states = np.full(len(image_name), np.nan) if engaged is None else engaged.astype(np.float64)
+    states = [np.nan] * len(image_name) if engaged is None else engaged.tolist()
     kinds = np.where(omitted == 1, "omission", np.where(is_change, "change", "repeat")).tolist()
+    names = {0.0: False, 1.0: True}  # all else is not known
     return [
-        (image, kind, None if np.isnan(state) else bool(state), outcome) if image else None
+        (image, kind, names.get(state), outcome) if image else None
         for image, kind, state, outcome in zip(image_name, kinds, states, outcomes, strict=True)
     ]
 
@@ -118,8 +119,8 @@ class ConditionMeans:
         members: dict[_Group, list[int]] = {}
         for place, group in enumerate(_groups(shown, engaged, outcomes)):
             if group is not None:
-                members.setdefault(group, []).extend([place] if known[place] else [])
-        groups = [np.array(places, dtype=np.int64) for places in members.values()]
+                members.setdefault(group, []).append(place)
+        groups = [np.array(places)[known[places]] for places in members.values()]
         groups_of: dict[Condition, list[int]] = {}
         for number, group in enumerate(members):
             for condition in _conditions_of(group):

@@ -199,19 +199,18 @@ class MeanTraces:
         self._groups = len(sizes)
         # Kept, as fresh memory costs the kernel as much as filling it.
         self._buffer = np.empty(len(times) * CELLS_PER_ROW_GROUP)
-        around = start[:, None]
-        first, last = _frames_around(around, times)
-        wanted = np.clip(around + TIME_BASE, times[first], times[last])
-        position = np.interp(wanted, times, np.arange(len(times), dtype=np.float64))
-        frames = np.minimum(position.astype(np.int64), last - 1)
-        after = position - frames
         self._parts: list[tuple[int, NDArray, NDArray]] = []
-        ends = np.cumsum(sizes)
+        numbers, ends = np.arange(len(times), dtype=np.float64), np.cumsum(sizes)
         for number, (begin, end) in enumerate(zip(ends - sizes, ends, strict=True)):
             for at in range(begin, end, _TOGETHER):
-                part = slice(at, min(at + _TOGETHER, end))
-                weights = np.concatenate((1 - after[part], after[part])).T[:, None]
-                picked = np.concatenate((frames[part], frames[part] + 1))
+                around = start[at : min(at + _TOGETHER, end), None]
+                first, last = _frames_around(around, times)
+                wanted = np.clip(around + TIME_BASE, times[first], times[last])
+                position = np.interp(wanted, times, numbers)
+                frames = np.minimum(position.astype(np.int64), last - 1)
+                after = position - frames
+                weights = np.concatenate((1 - after, after)).T[:, None]
+                picked = np.concatenate((frames, frames + 1))
                 self._parts.append((number, picked, np.ascontiguousarray(weights)))
 
     def of(self, traces: NDArray) -> NDArray:
