@@ -31,6 +31,7 @@ _FIRST_POSSIBLE_CHANGE = 4
 
 _OUTCOMES = ("hit", "miss", "false_alarm", "correct_reject")
 
+_OF_TASK = ("start_time", "image_name", "is_change", "omitted", "trials_id")
 _RUNNING_MEANS = ("mean_running_speed",)
 _PUPIL_MEANS = ("mean_pupil_width", "mean_pupil_area")
 _OF_TRIAL = (
@@ -215,14 +216,15 @@ def _task_rows(columns: dict[str, NDArray | None]) -> NDArray:
 
 
 def task_presentations(recording: Recording) -> tuple[NDArray, dict[str, NDArray | None]]:
-    """Ids of the presentations of the task, and their columns as in `read_presentations`.
+    """Ids of the presentations of the task, and some of their columns as in `read_presentations`.
 
     Raises:
         DataError: presentations cannot be read.
     """
     shown = recording.once(read_presentations)
     rows = _task_rows(shown)
-    return rows, {name: None if v is None else v[rows] for name, v in shown.items()}
+    needed = ((name, shown[name]) for name in _OF_TASK)
+    return rows, {name: None if values is None else values[rows] for name, values in needed}
 
 
 def _means(
