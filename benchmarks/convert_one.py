@@ -94,7 +94,6 @@ def convert(
     from schemas import TABLES, Subject
 
     gc.freeze()  # as in a worker
-
     imported, imported_cpu = time.perf_counter() - _STARTED, time.process_time()
     bucket, task, images = pickle.loads(task_file.read_bytes())
     chosen = tuple(
@@ -105,22 +104,16 @@ def convert(
         and t not in without
         and not (plane_only and TABLES[t].subject is not Subject.OPHYS)
     )
-    settings = ConvertSettings(
-        SourceSpec(bucket),
-        work,
-        verify_hash=False,
-        # As for most files: the lake has the images of their set from another one.
-        images=images,
-    )
+    # The images: as for most files, the lake has those of their set from another one.
+    settings = ConvertSettings(SourceSpec(bucket), work, verify_hash=False, images=images)
     result = convert_file(replace(task, tables=chosen), settings)
     if result.error:
         raise SystemExit(result.error)
     size = sum(p.stat().st_size for p in result.folder.glob("*.parquet"))
-    seconds = time.perf_counter() - _STARTED - imported
     return {
         "import_s": imported,
         "import_cpu_s": imported_cpu,
-        "convert_s": seconds,
+        "convert_s": time.perf_counter() - _STARTED - imported,
         "parquet_mb": size / 1e6,
         "tables": len(result.row_counts),
     }

@@ -6,6 +6,9 @@ A loopback server in another process delays each answer by 30 ms and limits each
 MB/s. It counts requests and bytes, so that no program's own figures need to be trusted. Every run
 is a fresh process, the compared programs run in turn, and medians are shown.
 
+The largest file is then converted from the folder, and without delay over HTTP and over TLS: so
+much processor time fetching adds to a conversion. `--ways` without a name measures this alone.
+
 This process imports nothing large, because its children would inherit its peak memory (see
 `benchmarks.harness`).
 """
@@ -35,6 +38,7 @@ from benchmarks.harness import (
     write_json,
 )
 from benchmarks.sample import BUCKET_HELP, sample_bucket
+from benchmarks.verdict import Verdict, verdict_table
 
 BUCKET = "visual-behavior-ophys-data"
 WAYS = {
@@ -46,6 +50,8 @@ WAYS = {
     "s3fs": "h5py on s3fs, default read-ahead",
 }
 SLOW = ("s3fs",)
+_ADDED_S = {"HTTP": 0.25, "TLS": 0.4}
+"""Processor seconds that fetching may add to the conversion of a plane of 670 MB."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,12 @@ class File:
 
 @contextmanager
 def served(
-    folder: Path, latency: float, bandwidth: float | None, *, link: float | None = None
+    folder: Path,
+    latency: float,
+    bandwidth: float | None,
+    *,
+    link: float | None = None,
+    tls: Path | None = None,
 ) -> Generator[str]:
     """Serves the folder from another process; yields the URL.
 
@@ -78,8 +89,9 @@ def served(
         latency: seconds before the first byte of an answer.
         bandwidth: bytes a second on each connection; None for no limit.
         link: bytes a second on all connections together; None for no limit.
+        tls: file for the certificate that clients must trust, if the server is to speak HTTPS.
     """
-    limits = {"--latency": latency, "--bandwidth": bandwidth, "--link": link}
+    limits = {"--latency": latency, "--bandwidth": bandwidth, "--link": link, "--tls": tls}
     options = [part for limit in limits.items() if limit[1] is not None for part in limit]
     command = python("servers.s3", folder.resolve(), *options)
     process = subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
@@ -131,6 +143,32 @@ def measure(
     where = ("--task", file.task, "--url", url, "--work", work)
     commands = {f"{file.name}: {way}": python(run, way, *where) for way in ways}
     return run_repeated(commands, repeats, warm_up=warm_up, before=before, after=after), counts
+
+
+def added(
+    file: File, bucket: Path, work: Path, repeats: int
+) -> tuple[dict[str, Samples], list[Verdict]]:
+    """Converts a file from the folder, over HTTP and over TLS, in turn."""
+    certificate = work / "authority.pem"
+    with served(bucket, 0, None) as plain, served(bucket, 0, None, tls=certificate) as safe:
+        where = {"folder": str(bucket), "HTTP": plain, "TLS": safe}
+        commands = {
+            f"{file.name}, {name}": python(
+                "benchmarks.fetch_run", "ingest", "--task", file.task, "--url", url, "--work", work
+            )
+            for name, url in where.items()
+        }
+        found = run_repeated(
+            commands,
+            repeats,
+            environment={"AWS_CA_BUNDLE": str(certificate)},
+            before=lambda _: shutil.rmtree(work / "output", ignore_errors=True),
+        )
+    cpu = {name: found[f"{file.name}, {name}"].fact("cpu_s") for name in where}
+    return found, [
+        Verdict(f"{file.name}: processor s that {name} adds", cpu[name] - cpu["folder"], bound)
+        for name, bound in _ADDED_S.items()
+    ]
 
 
 def rows_of(
@@ -200,6 +238,13 @@ def measure_all(files: list[File], url: str, options: argparse.Namespace) -> Res
     return results
 
 
+def _cost_rows(costs: dict[str, Samples]) -> list[list[object]]:
+    return [
+        [name, found.fact("cpu_s"), found.fact("seconds"), found.peak_mb]
+        for name, found in costs.items()
+    ]
+
+
 def _print(files: list[File], results: Results) -> None:
     headings = ("file", "way", "s", "s with start", "requests", "MB moved", "of the file")
     print(table((*headings, "cpu s", "peak MB"), results.rows))
@@ -224,7 +269,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--files", nargs="*", metavar="NAME", help="names as printed, e.g. behavior [all]"
     )
-    parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS), metavar="WAY")
     return parser.parse_args(arguments)
 
 
@@ -240,13 +285,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = [f for f in files if not options.files or f.name in options.files]
     with served(bucket, options.latency, options.bandwidth) as url:
         results = measure_all(files, url, options)
+    largest = max(files, key=lambda f: f.bytes)
+    costs, verdicts = added(largest, bucket, options.work, options.repeats)
     shutil.rmtree(options.work / "output", ignore_errors=True)
-    _print(files, results)
+    if options.ways:
+        _print(files, results)
+    print(f"\n{table(('from', 'processor s', 's', 'peak MB'), _cost_rows(costs))}")
+    print(f"\n{verdict_table(verdicts)}")
     if options.out:
         more: dict[str, Any] = {
             "counts": results.counts,
             "ratios": results.ratios,
             "files": [vars(f) for f in files],
+            "costs": _cost_rows(costs),
+            "verdicts": [v.row() for v in verdicts],
         }
         write_json(options.out, "fetch", vars(options), results.samples, **more)
 

@@ -6,6 +6,7 @@ The measured time starts after the imports.
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import importlib
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import pipelines.convert.libraries  # noqa: F401 - as in a worker, before the others
 from pipelines.convert.file import convert_file
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
 from pipelines.no_pandas import refuse_pandas
@@ -102,7 +104,9 @@ def _measured(source: FolderSource, name: str, task: FileTask, work: Path) -> di
 
 
 def _spec(url: str) -> SourceSpec:
-    return SourceSpec(f"s3://{BUCKET}", url)
+    """Returns how to reach the bucket: by the URL of a server, or in a folder."""
+    served = url.startswith(("http://", "https://"))
+    return SourceSpec(f"s3://{BUCKET}", url) if served else SourceSpec(url)
 
 
 def _known_images(task: FileTask, work: Path) -> Path:
@@ -216,6 +220,7 @@ def main() -> None:
         importlib.import_module("s3fs")
     else:
         refuse_pandas()  # as in a worker
+        gc.freeze()
     task = pickle.loads(options.task.read_bytes())
     started, used = time.perf_counter(), time.process_time()
     facts = WAYS[options.way](task, options.url, options.work)

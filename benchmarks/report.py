@@ -143,6 +143,8 @@ def fetch_part(result: Result) -> str:
         f"{settings['bandwidth'] / 1e6:.0f} MB/s per connection.",
         table(("file", "way", "s", "requests", "MB moved", "peak MB"), rows),
         table(("file", "bytes moved by vblake over, or vblake against", "ratio"), ratios),
+        table(("without delay, from", "processor s", "s", "peak MB"), result["costs"]),
+        _verdicts(result),
     ]
     return "\n\n".join(parts)
 

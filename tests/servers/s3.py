@@ -18,6 +18,7 @@ import argparse
 import json
 import re
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -68,6 +69,7 @@ class S3Server:
         versioned: whether the bucket keeps versions; if not, no answer names one, and asking for
             one is refused.
         page: keys on a page of a listing.
+        tls: with it the server speaks HTTPS.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class S3Server:
         faults: Faults | None = None,
         versioned: bool = True,
         page: int = 1000,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.objects = Folder(folder, versions or {})
         self.versioned = versioned
@@ -92,6 +95,9 @@ class S3Server:
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._open = 0
         self._http = _Http(("127.0.0.1", 0), _Handler, self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -99,7 +105,7 @@ class S3Server:
     @property
     def url(self) -> str:
         """Address of the server: the endpoint URL."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -423,6 +429,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.s3.reset_counters()
 
 
+def _own_certificate(to: Path) -> ssl.SSLContext:
+    """Makes a certificate, and writes that of its authority to a file."""
+    import trustme
+
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(str(to))
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
 def main() -> None:
     """Serves a folder until the process is told to end."""
     parser = argparse.ArgumentParser(
@@ -444,12 +460,19 @@ def main() -> None:
         default=None,
         help="bytes a second on all connections together; no limit if not given",
     )
+    parser.add_argument(
+        "--tls",
+        type=Path,
+        metavar="FILE",
+        help="speak HTTPS, and write the certificate that clients must trust to this file",
+    )
     options = parser.parse_args()
     with S3Server(
         options.folder,
         latency=options.latency,
         bandwidth=options.bandwidth,
         link=options.link,
+        tls=_own_certificate(options.tls) if options.tls else None,
     ) as server:
         print(server.url, flush=True)  # noqa: T201
         threading.Event().wait()
