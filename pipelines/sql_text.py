@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from schemas import Table
@@ -27,6 +28,21 @@ def values(rows: Iterable[Sequence[Any]]) -> str:
     "VALUES ('licks', ['a', 'b'], NULL), ('trials', [], 5)"
     """
     return "VALUES " + ", ".join(f"({', '.join(map(_value, row))})" for row in rows)
+
+
+def rows_as_json(types: Mapping[str, str], rows: Collection[Sequence[Any]]) -> str:
+    """Returns a query for many rows: JSON takes a tenth of the time of VALUES.
+
+    Parameters would make DuckDB import pandas.
+
+    >>> print(rows_as_json({"n": "BIGINT"}, [(5,), (None,)]))
+    SELECT unnest(from_json('[5, null]', '["BIGINT"]')) AS n
+    """
+    columns = zip(*rows, strict=True) if rows else ((),) * len(types)
+    return "SELECT " + ", ".join(
+        f"unnest(from_json({literal(json.dumps(column))}, '[\"{kind}\"]')) AS {name}"
+        for column, (name, kind) in zip(columns, types.items(), strict=True)
+    )
 
 
 def _value(value: Any) -> str:

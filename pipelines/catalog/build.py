@@ -20,7 +20,7 @@ from pipelines.lake.generations import changing, settle
 from pipelines.lake.marker import read_marker, require_lake
 from pipelines.lake.store import DamagedError, Store
 from pipelines.os_errors import first_line, free
-from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal, values, view_source
+from pipelines.sql_text import LAKE_ROOT, as_pattern, identifier, literal, rows_as_json, view_source
 from schemas import TABLES, Table, Type
 from schemas.bi import BI_SCHEMA, BI_VIEWS
 from schemas.errors import LakeError
@@ -64,7 +64,7 @@ def _declared(table: Declared) -> Iterator[str]:
         columns.append(f"PRIMARY KEY ({', '.join(table.primary_key)})")
     yield f"CREATE TABLE {table.name} ({', '.join(columns)})"
     if table.rows:
-        yield f"INSERT INTO {table.name} {values(table.rows)}"
+        yield f"INSERT INTO {table.name} {rows_as_json(table.columns, table.rows)}"
     yield f"COMMENT ON TABLE {table.name} IS {literal(table.comment)}"
 
 
@@ -122,16 +122,21 @@ def rebuild_catalog(store: Store, wait_s: float = 0.0) -> str:
     settle(store, wait_s)
     release = require_lake(store).release
     with changing(store, wait_s):
-        build_catalog(store, release)
-        describe_lake(store)
+        listed = _listed(store)
+        _build(store, release, listed)
+        _describe(store, listed)
     return release
 
 
 def describe_lake(store: Store) -> None:
     """Writes the files by which a lake says what it is; a generation in the making has none."""
+    _describe(store, _listed(store))
+
+
+def _describe(store: Store, listed: Listing) -> None:
     marker = read_marker(store)
     if marker is not None:
-        write_about(store, marker.release, _listed(store), synthetic=marker.synthetic)
+        write_about(store, marker.release, listed, synthetic=marker.synthetic)
 
 
 class GrowingCatalog:
@@ -165,7 +170,7 @@ class GrowingCatalog:
         listed = _listed(self._store)
         if listed != self._built:
             _build(self._store, self._release, listed)
-            describe_lake(self._store)
+            _describe(self._store, listed)
             self._built = listed
 
 
