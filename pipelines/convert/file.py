@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -173,6 +174,8 @@ def convert_file(
     storage.on_read.set(on_read)
     while conversion.result is None:
         conversion.go_on()
+    # What refers to itself would stay: Python collects nothing by itself while a file is open.
+    gc.collect()
     return conversion.result
 
 
