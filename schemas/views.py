@@ -251,8 +251,10 @@ def joined_on(left: Table | View, right: Table | View) -> tuple[str, ...]:
     >>> joined_on(TABLES["dff_traces"], TABLES["ophys_experiments"])
     ('mouse_id', 'behavior_session_id', 'ophys_session_id', 'ophys_experiment_id')
     """
-    ids = ({c.name: c for c in table if not c.type.is_list} for table in (left, right))
-    ours, theirs = ids
+    ours, theirs = (
+        {c.name: c for c in table if c.name in _JOINED_ON and not c.type.is_list}
+        for table in (left, right)
+    )
     return tuple(
         name
         for name in _JOINED_ON

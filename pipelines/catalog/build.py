@@ -125,6 +125,9 @@ def rebuild_catalog(store: Store, wait_s: float = 0.0) -> str:
         listed = _listed(store)
         _build(store, release, listed)
         _describe(store, listed)
+        # An empty folder would make each plan look for files that an interrupted ingest left.
+        with suppress(OSError):
+            store.staging.rmdir()
     return release
 
 

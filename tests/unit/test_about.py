@@ -47,6 +47,18 @@ def test_a_lake_says_what_it_is(store: LocalStore) -> None:
     )
 
 
+def test_no_staging_folder_is_left(store: LocalStore) -> None:
+    rebuild_catalog(store)
+    assert not store.staging.exists()
+
+
+def test_staged_files_stay(store: LocalStore) -> None:
+    staged = store.staging / "behavior_session_1"
+    staged.mkdir(parents=True)
+    rebuild_catalog(store)
+    assert staged.exists()
+
+
 def test_nothing_is_written_that_is_the_same(store: LocalStore) -> None:
     rebuild_catalog(store)
     before = (store.folder / "README.md").stat().st_mtime_ns
