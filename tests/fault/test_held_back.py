@@ -217,10 +217,11 @@ def _is_consistent(lake: Path) -> bool:
 
 PRESENTATIONS = "/intervals/{}_presentations"
 OUTSIDE = at(f"{PRESENTATIONS.format(IMAGES)}/start_frame", 0, 10**6)
+BY_DEFAULT = {name: table for name, table in TABLES.items() if not table.by_name_only}
 REFERRING = {
-    name for name, table in TABLES.items() if "stimulus_presentations" in session_parents(table)
+    name for name, table in BY_DEFAULT.items() if "stimulus_presentations" in session_parents(table)
 }
-COMPUTED = {name for name, table in TABLES.items() if session_parents(table)}
+COMPUTED = {name for name, table in BY_DEFAULT.items() if session_parents(table)}
 OF_PLANES = {5002: COMPUTED, 5004: COMPUTED}
 
 
@@ -228,7 +229,7 @@ def test_planes_wait_for_the_presentations_of_their_session(tmp_path: Path) -> N
     bucket, lake = tmp_path / "bucket", tmp_path / "lake"
     PlanesBucket(changes={5003: OUTSIDE}).write(bucket)
     ingest(_planes(bucket, lake))
-    of_giver = {5003: _with_children("stimulus_presentations")}
+    of_giver = {5003: _with_children("stimulus_presentations") & {*BY_DEFAULT}}
     assert _held_back(lake) == of_giver | OF_PLANES
     reason = """SELECT DISTINCT "rule", expected, found FROM _held_back WHERE file_key <> 5003"""
     assert query(lake, f"{reason} ORDER BY ALL") == [
