@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, requires
 
 from schemas.errors import VblakeError
 
@@ -25,7 +25,7 @@ def require_build() -> None:
 
 def _installed(name: str) -> bool:
     try:
-        version(name)
+        distribution(name)  # looks for it, where `version` reads what it says of itself
     except PackageNotFoundError:
         return False
     return True
