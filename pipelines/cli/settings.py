@@ -134,7 +134,7 @@ def defaults(file: File | None, commands: Mapping[str, Any]) -> dict[str, dict[s
         for option in options_of(commands[command]):
             name = name_of(option)
             given = own if name in own or not is_shared(option) else file.values
-            if option.name and name in given:
+            if name in given:
                 found[command][option.name] = _from(file, option, given[name])
     return found
 

@@ -214,10 +214,11 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("query", "requests", "megabytes"),
     [
         ("SELECT count(*) FROM '{}/traces.parquet'", 1, 0.2),
-        ("SELECT avg(list_avg(dff)) FROM '{}/traces.parquet'", 3, 49),
+        # One more where DuckDB's threads do not ask in the order of the file.
+        ("SELECT avg(list_avg(dff)) FROM '{}/traces.parquet'", 4, 49),
         ("SELECT dff FROM '{}/traces.parquet' WHERE cell_roi_id = 40", 3, 10),
         ("SELECT sum(cell_roi_id) FROM '{}/traces.parquet'", 1 + GROUPS, 2),
-        ("SELECT max(len(dff)), max(cell_roi_id) FROM '{}/traces.parquet'", 3, 49),
+        ("SELECT max(len(dff)), max(cell_roi_id) FROM '{}/traces.parquet'", 4, 49),
         ("SELECT avg(v3) FROM '{}/eye.parquet'", 3, 39),
         ("SELECT avg(v3), avg(v20), max(v11) FROM '{}/eye.parquet'", 3, 39),
         ("SELECT max(COLUMNS(*)) FROM '{}/eye.parquet'", 3, 38),

@@ -220,6 +220,10 @@ def test_load_choose_click_a_cell_and_open_the_link_again(seen: Seen, browser: B
     )
     seen.page.mouse.move(x - 2, y)
     seen.page.mouse.move(x, y)
+    # A click counts for what Plotly has found under the pointer, which takes it a moment.
+    seen.page.wait_for_function(
+        "document.querySelector('#picture .js-plotly-plot')._hoverdata", timeout=MS
+    )
     seen.page.mouse.click(x, y)
     seen.waits_for_url(f"cell={cell}")
     seen.waits_for_marks("more")
