@@ -180,7 +180,7 @@ def rolling_by_loop(values: list[float]) -> tuple[list[float], list[float]]:
 @st.composite
 def tasks(draw: st.DrawFn) -> tuple[list[str], list[float], list[float], list[list[float]]]:
     n = draw(st.integers(0, 130))
-    random = draw(st.randoms(use_true_random=False))
+    random = draw(st.randoms(use_true_random=True))
     weights = draw(
         st.sampled_from(
             [(1, 1, 1, 1, 1, 1), (8, 1, 1, 4, 8, 0), (0, 0, 0, 0, 1, 0), (0, 5, 0, 1, 0, 0)]
