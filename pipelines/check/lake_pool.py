@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from pipelines import log
 from pipelines.check.lake_folder import Folder, FolderFound, LakeFacts
-from pipelines.convert.worker import start_worker
+from pipelines.convert.worker import forkserver, start_worker
 from pipelines.lake.store import LocalStore
 from schemas.errors import LakeError
 
@@ -77,12 +75,7 @@ def check_folders(
 
 
 def _started(lake: LakeFacts, workers: int) -> ProcessPoolExecutor:
-    # As in `pipelines.convert.worker`: modules are found where this process has found them, and
-    # threads of this process have locks, which a fork would copy.
-    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(workers, context, _start, (log.shown(), lake))
+    return ProcessPoolExecutor(workers, forkserver(__name__), _start, (log.shown(), lake))
 
 
 _lake: LakeFacts | None = None

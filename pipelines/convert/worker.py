@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from pipelines import log
@@ -47,6 +48,17 @@ damaged file can send the HDF5 library into an endless loop. Processor time, not
 a slow network or a suspended laptop must not fail a good file."""
 
 
+def forkserver(*preloaded: str) -> ForkServerContext:
+    """Returns what starts processes that have imported some modules already."""
+    # The server looks for modules where this process does, not in the working directory first: the
+    # user may have a folder called `pipelines` there.
+    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*preloaded])
+    return context
+
+
 def worker_process(moved: Any = None) -> ProcessPoolExecutor:
     """Returns an executor with one worker process, which starts with the first call.
 
@@ -54,12 +66,7 @@ def worker_process(moved: Any = None) -> ProcessPoolExecutor:
     SIGHUP of a closed terminal go to the whole process group, and only the main process decides
     what happens then. They are blocked in the calling thread, whose mask the worker inherits.
     """
-    # The server looks for modules where this process does, not in the working directory first: the
-    # user may have a folder called `pipelines` there.
-    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.convert.libraries", "pipelines.convert.file"])
+    context = forkserver("pipelines.convert.libraries", "pipelines.convert.file")
     executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(), moved))
     # After the executor is made: its semaphores start Python's resource tracker, which unblocks.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
