@@ -6,6 +6,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,12 +149,7 @@ def _write_table(
 
 
 def convert_file(
-    task: FileTask,
-    settings: ConvertSettings,
-    *,
-    traffic: Traffic | None = None,
-    starts: int = 3,
-    on_read: Callable[[int], None] | None = None,
+    task: FileTask, settings: ConvertSettings, *, on_read: Callable[[int], None] | None = None
 ) -> FileResult:
     """Converts the selected tables of one file to staged Parquet.
 
@@ -163,41 +159,34 @@ def convert_file(
     Args:
         task: the file and its tables.
         settings: where it is, and where to write.
-        traffic: counts the bytes that are fetched.
-        starts: how many times to start again if the object is replaced while it is read.
         on_read: told the bytes of each part of the file that was read.
 
     Raises:
         OSError, LakeError: the disk of the lake, which no other file would find in a better state.
     """
-    conversion = _ahead.pop(task, None) or _Conversion(task, settings, traffic, starts)
     storage.on_read.set(on_read)
-    while conversion.result is None:
-        conversion.go_on()
+    result = _convert(_fetched_ahead.pop(task, None) or _OpenFile(task, settings))
     # What refers to itself would stay: Python collects nothing by itself while a file is open.
     gc.collect()
-    return conversion.result
+    return result
 
 
 def fetch_ahead(task: FileTask, settings: ConvertSettings) -> None:
     """Opens a file in a bucket and starts to fetch it; `convert_file` goes on from there.
 
-    Until then, no more is held of it than while it is converted. What goes wrong is in the result
-    of `convert_file`.
-
-    Raises:
-        OSError, LakeError: as for `convert_file`.
+    Until then, no more is held of it than while it is converted.
     """
     storage.on_read.set(None)
-    _ahead[task] = conversion = _Conversion(task, settings)
-    conversion.go_on()
+    _fetched_ahead[task] = _OpenFile(task, settings)
 
 
-class _Conversion:
-    """The conversion of a file, which pauses once the file is open and being fetched.
+class _OpenFile:
+    """The file of a task, open for its readers; one in a bucket is being fetched.
 
     Attributes:
-        result: the outcome; None until it is finished.
+        folder: for its staged tables.
+        traffic: counts the bytes that are fetched.
+        seconds: spent on the file until it was open.
     """
 
     def __init__(
@@ -205,82 +194,107 @@ class _Conversion:
         task: FileTask,
         settings: ConvertSettings,
         traffic: Traffic | None = None,
-        starts: int = 3,
+        seconds: float = 0.0,
     ) -> None:
-        self.result: FileResult | None = None
-        self._steps = _steps(task, settings, traffic or Traffic(), starts)
-        self._seconds = 0.0
-
-    def go_on(self) -> None:
-        """Converts up to the next pause, or to the end."""
         began = time.perf_counter()
-        finished: FileResult | None = None
+        self.task, self.settings = task, settings
+        self.folder = staging_folder(task, settings)
+        self.folder.mkdir(parents=True)
+        self.traffic = traffic or Traffic()
+        self._closing = ExitStack()
+        self._error: Exception | None = None
+        opening = opened(
+            task,
+            settings,
+            _read_tables(task),
+            self.traffic,
+            self.folder,
+            signature=TEMPLATES in task.tables,
+        )
         try:
-            next(self._steps)
-        except StopIteration as end:
-            finished = end.value
-        self._seconds += time.perf_counter() - began
-        if finished is not None:
-            self.result = replace(finished, seconds=self._seconds)
+            self._recording = self._closing.enter_context(opening)
+        except Exception as error:  # noqa: BLE001 - whoever converts the file is told
+            self._error = error
+        self.seconds = seconds + time.perf_counter() - began
+
+    @contextmanager
+    def recording(self) -> Generator[Recording]:
+        """Gives what the readers read, and closes the file after the block.
+
+        Raises:
+            Exception: the one that was raised when the file was opened.
+        """
+        if self._error is not None:
+            raise self._error
+        with self._closing:
+            yield self._recording
 
 
-_ahead: dict[FileTask, _Conversion] = {}
-
-_Steps = Generator[None, None, FileResult]
+_fetched_ahead: dict[FileTask, _OpenFile] = {}
 
 
-def _steps(task: FileTask, settings: ConvertSettings, traffic: Traffic, starts: int) -> _Steps:
-    """Converts a file, and pauses once it is open; see `convert_file`."""
-    result = FileResult(task, staging_folder(task, settings))
-    result.folder.mkdir(parents=True)
+def _read_tables(task: FileTask) -> list[str]:
+    """Returns the tables that are converted row by row: all but the images."""
+    return [name for name in task.tables if name != TEMPLATES]
+
+
+def _convert(file: _OpenFile, starts: int = 3) -> FileResult:
+    """Converts an open file; see `convert_file`.
+
+    Args:
+        file: the file.
+        starts: how many times to start, if the object is replaced while it is read.
+    """
+    began = time.perf_counter() - file.seconds
+    task, settings = file.task, file.settings
+    result = FileResult(task, file.folder)
     try:
-        result = yield from _convert(result, settings, traffic)
+        with file.recording() as recording:
+            result = _convert_tables(result, recording, settings)
     except ReplacedError as error:
-        clear(result.folder)
+        clear(file.folder)
         if starts > 1:
-            return (yield from _steps(task, settings, traffic, starts - 1))
+            again = _OpenFile(task, settings, file.traffic, time.perf_counter() - began)
+            return _convert(again, starts - 1)
         result = replace(result, error=str(error), passing=error.retryable)
     except (OSError, LakeError):
-        clear(result.folder)
+        clear(file.folder)
         raise
     except Exception as error:  # noqa: BLE001 - a bug that one file meets must not stop the others
-        clear(result.folder)
+        clear(file.folder)
         rule = Rule.FILE_IDENTITY if isinstance(error, DataError) else result.rule
         passing = isinstance(error, VblakeError) and error.retryable
         described = _described(error, task.object.key)
         result = replace(result, error=described, rule=rule, passing=passing)
-    result = replace(result, bytes_fetched=traffic.bytes_moved)
+    result = replace(result, bytes_fetched=file.traffic.bytes_moved)
     if result.error is None:
         remember(result, settings)
-    return result
+    return replace(result, seconds=time.perf_counter() - began)
 
 
-def _convert(result: FileResult, settings: ConvertSettings, traffic: Traffic) -> _Steps:
+def _convert_tables(
+    result: FileResult, recording: Recording, settings: ConvertSettings
+) -> FileResult:
     task = result.task
-    tables = [name for name in task.tables if name != TEMPLATES]
-    shows_images = TEMPLATES in task.tables
-    with opened(
-        task, settings, tables, traffic, result.folder, signature=shows_images
-    ) as recording:
-        yield
-        check_ids(task, recording)
-        check = FileCheck(task, recording)
-        listen(recording, tables)
-        outcomes = [
-            convert_table(TABLES[name], task, recording, check, result.folder) for name in tables
-        ]
-        images: dict[str, str] = {}
-        if shows_images:
-            outcome, images = stage_images(task, settings, recording, check)
-            outcomes.append(outcome)
-        return replace(
-            result,
-            tables=tuple(outcomes),
-            image_set=recording.image_set if images else None,
-            images=images,
-            warnings=tuple(recording.warnings),
-            known_defects=tuple(recording.known_defects),
-        )
+    check_ids(task, recording)
+    check = FileCheck(task, recording)
+    tables = _read_tables(task)
+    listen(recording, tables)
+    outcomes = [
+        convert_table(TABLES[name], task, recording, check, result.folder) for name in tables
+    ]
+    images: dict[str, str] = {}
+    if TEMPLATES in task.tables:
+        outcome, images = stage_images(task, settings, recording, check)
+        outcomes.append(outcome)
+    return replace(
+        result,
+        tables=tuple(outcomes),
+        image_set=recording.image_set if images else None,
+        images=images,
+        warnings=tuple(recording.warnings),
+        known_defects=tuple(recording.known_defects),
+    )
 
 
 def _described(error: Exception, key: str) -> str:

@@ -18,6 +18,7 @@ from builders.lakes import behavior_file, contents, edit, experiment_file, file_
 from builders.network import ingest_from, quarantined, small_distances
 from servers.s3 import BUCKET, Counters, S3Server
 
+from pipelines.convert.file import convert_file, fetch_ahead
 from pipelines.convert.pool import converting
 from pipelines.convert.staged import ConvertSettings
 from pipelines.ingest import prepare
@@ -205,3 +206,21 @@ def test_the_next_file_is_fetched_while_the_worker_converts_another(
             time.sleep(0.05)
         raise _EnoughError
     assert third.object.key not in server.counters.ranges
+
+
+def test_what_goes_wrong_while_a_file_is_fetched_ahead_is_in_its_result(
+    server: S3Server, tmp_path: Path
+) -> None:
+    request = IngestRequest(source(server), str(tmp_path / "lake"))
+    good = prepare(request).todo[0]
+    gone = replace(good, object=replace(good.object, version_id="none"))
+    settings = ConvertSettings(request.source, tmp_path, verify_hash=False)
+    expected = {task: convert_file(task, settings) for task in (good, gone)}
+    assert expected[gone].error
+    assert not expected[good].error
+    for task in (gone, good):
+        fetch_ahead(task, settings)
+    for task, result in expected.items():
+        later = convert_file(task, settings)
+        same = replace(later, folder=result.folder, seconds=result.seconds)
+        assert same == result
