@@ -50,6 +50,10 @@ def ingest(options: IngestOptions) -> None:
       vblake ingest --where "cre_line = 'Vip-IRES-Cre'" --tables trials,licks
     """
     require_build()
+    from pipelines.convert.worker import start_early
+
+    if options.workers != 0 and options.dask is None:
+        start_early()  # before anything large is imported here
     from assets.instance import has_unfinished_runs
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary, print_upgrade
     from pipelines.convert.pool import bytes_in_progress

@@ -44,6 +44,7 @@ from pipelines.release.project_tables import ProjectTables, read_project_tables
 from pipelines.release.selection import FileTask, MissingFile, Plan, Selection
 from pipelines.release.tasks import plan
 from pipelines.request import DATA_PREFIX, IngestRequest
+from pipelines.source.base import at_once
 from pipelines.source.open import Source, open_source
 from pipelines.upgrade import Upgrade, merge_plans, needs_upgrade, plan_upgrade
 from schemas import SCHEMA_VERSION
@@ -179,12 +180,14 @@ def prepare(request: IngestRequest) -> Prepared:
             "the manifest pins",
             request.source.url,
         )
-    ledger = read_ledger(store) if marker is not None else {}
-    if marker is not None:
-        known = [release, *_held_release(source, release, marker)]
-        check_origin(store.root, marker, ledger.values(), source.spec.url, known)
-    project = read_project_tables(source, release)
-    sizes = source.sizes(DATA_PREFIX)
+    with at_once() as pool:
+        listing = pool.submit(source.sizes, DATA_PREFIX)  # a request for each thousand files
+        ledger = read_ledger(store) if marker is not None else {}
+        if marker is not None:
+            known = [release, *_held_release(source, release, marker)]
+            check_origin(store.root, marker, ledger.values(), source.spec.url, known)
+        project = read_project_tables(source, release)
+        sizes = listing.result()
     if marker is not None and needs_upgrade(marker, release.version):
         upgrade = plan_upgrade(store, marker, ledger, project, release, sizes)
         return _prepare_upgrade(request, store, release, project, upgrade, sizes)
@@ -380,10 +383,11 @@ def _destination(prepared: Prepared) -> Store:
 
     The lake becomes the latter once all files are there, unless some are lacking.
     """
-    from pipelines.next_generation import begin
-
     store, marker, tables = prepared.store, prepared.next_marker, prepared.project.tables
     if (upgrade := prepared.upgrade) is not None:
+        # It imports DuckDB, which planning does without.
+        from pipelines.next_generation import begin
+
         return begin(store, marker, upgrade.kept.values(), tables, carry=not upgrade.new_schema)
     _note(prepared)
     publish_project_tables(store, tables, prepared.release.version)

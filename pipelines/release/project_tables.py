@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.release.manifest import CELLS_TABLE, Release, ReleaseObject
+from pipelines.source.base import at_once
 from pipelines.source.open import Source
 from schemas import TABLES, Column, Table, Type
 from schemas.casts import NULL_WORDS, Values, conform
@@ -69,18 +70,19 @@ def read_project_tables(source: Source, release: Release) -> ProjectTables:
         for name in release.tables
         if name not in MANIFEST_NAMES.values()
     ]
-    for name, manifest_name in MANIFEST_NAMES.items():
-        if (obj := release.tables.get(manifest_name)) is None:
-            continue  # optional in this release; a manifest without a required table is refused
-        content = _checked(source, obj)
-        if obj.file_hash is None:
-            warnings.append(
-                f"{obj.key}: the manifest has no hash for it, so the content was not checked"
-            )
-        try:
-            tables[name] = _table(TABLES[name], content, obj, warnings)
-        except DataError as error:
-            raise error.located(file=obj.key, table=name) from None
+    # Some are optional in this release; a manifest without a required table is refused.
+    objects = {n: release.tables[m] for n, m in MANIFEST_NAMES.items() if m in release.tables}
+    with at_once() as pool:
+        contents = pool.map(lambda obj: _checked(source, obj), objects.values())
+        for (name, obj), content in zip(objects.items(), contents, strict=True):
+            if obj.file_hash is None:
+                warnings.append(
+                    f"{obj.key}: the manifest has no hash for it, so the content was not checked"
+                )
+            try:
+                tables[name] = _table(TABLES[name], content, obj, warnings)
+            except DataError as error:
+                raise error.located(file=obj.key, table=name) from None
     _check_mice(tables, release)
     return ProjectTables(tables, tuple(warnings))
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -160,6 +163,19 @@ def named(spec: SourceSpec, key: str, version_id: str | None) -> str:
     """
     where = f"{spec.url} at {spec.endpoint_url}" if spec.endpoint_url else spec.url
     return f"{key} in {where}" if version_id is None else f"{key} (version {version_id}) in {where}"
+
+
+@contextmanager
+def at_once() -> Generator[ThreadPoolExecutor]:
+    """Threads for requests that do not depend on each other.
+
+    An exception in the block does not wait for those that are in flight.
+    """
+    pool = ThreadPoolExecutor(thread_name_prefix="vblake-read")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_small(size: int, what: str) -> None:

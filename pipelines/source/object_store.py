@@ -22,7 +22,14 @@ import obstore
 from obstore.exceptions import BaseError
 
 from pipelines.os_errors import unwritable
-from pipelines.source.base import ReplacedError, SourceSpec, Traffic, check_small, named
+from pipelines.source.base import (
+    READ_LIMIT,
+    ReplacedError,
+    SourceSpec,
+    Traffic,
+    check_small,
+    named,
+)
 from pipelines.source.object_store_errors import OTHER_COPY, ListingError, explained
 from pipelines.source.range_file import RangeFile
 from schemas.errors import SourceError, TransientSourceError, UsageError
@@ -38,7 +45,7 @@ from vblake.s3_client import (
 )
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, GetResult, ObjectMeta
     from obstore.store import S3CredentialProvider, S3Store
 
 PUBLIC_BUCKET = "visual-behavior-ophys-data"
@@ -104,14 +111,19 @@ class ObjectStoreSource:
 
     def read(self, key: str, version_id: str | None) -> bytes:
         """Returns a whole small object, of at most `READ_LIMIT` bytes."""
+        if self.spec.ignore_versions:
+            version_id = None
+        what = named(self.spec, key, version_id)
 
-        def whole() -> bytes:
-            with closing(self.open(key, version_id)) as remote:
-                check_small(remote.size, named(self.spec, key, version_id))
-                remote.prefetch([(0, remote.size)])
-                return remote.read()
+        def whole(store: S3Store) -> bytes:
+            # The answer to a range says how many bytes the object has.
+            options: GetOptions = {**_options(version_id), "range": (0, READ_LIMIT)}
+            answer = obstore.get(store, key, options=options)
+            self._check_version(answer.meta, what, version_id)
+            check_small(answer.meta["size"], what)
+            return bytes(self._body(answer, what, answer.meta["size"]))
 
-        return _from_start(whole)
+        return _from_start(lambda: self._request(what, version_id, whole))
 
     def open(self, key: str, version_id: str | None) -> RangeFile:
         """Opens an object as a file that fetches the byte ranges that are read.
@@ -167,17 +179,20 @@ class ObjectStoreSource:
                 raise ReplacedError(
                     f"{what}: the object was replaced while it was read. Run the command again."
                 )
-            body = answer.bytes()
-            self.traffic.add(len(body))
-            # obstore believes a Content-Length that is shorter than the range it comes with.
-            if len(body) != stop - start:
-                raise ReplacedError(
-                    f"{what}: the server sent {len(body)} bytes instead of {stop - start}. "
-                    "Try again later."
-                )
-            return cast("bytes", body)  # obstore's own buffer; a copy would cost a tenth
+            return self._body(answer, what, stop - start)
 
         return self._request(what, obj.version_id, part)
+
+    def _body(self, answer: GetResult, what: str, size: int) -> bytes:
+        """Returns the bytes of an answer."""
+        body = answer.bytes()
+        self.traffic.add(len(body))
+        # obstore believes a Content-Length that is shorter than the range it comes with.
+        if len(body) != size:
+            raise ReplacedError(
+                f"{what}: the server sent {len(body)} bytes instead of {size}. Try again later."
+            )
+        return cast("bytes", body)  # obstore's own buffer; a copy would cost a tenth
 
     def _check_version(self, meta: ObjectMeta, what: str, version_id: str | None) -> None:
         """Checks that an answer is of the version asked for, which some servers ignore."""

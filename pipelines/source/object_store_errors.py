@@ -148,4 +148,6 @@ def _refusal(status: int, code: str, spec: SourceSpec, version_id: str | None) -
         return "the bucket has no such version of it, which the manifest pins", OTHER_COPY
     if status == 404:
         return "there is no such object", "Check the source."
+    if status == 416:
+        return "it is empty, or shorter than it was", "Check the source."
     return "the request was refused", "Check source, endpoint url and region."
