@@ -23,9 +23,10 @@ setup: $(READY) ## Make the virtual environment with everything in it
 demo: $(READY) ## Write a small synthetic bucket, ingest it through Dagster, answer a question from the lake
 	@$(BIN)/python -m assets.demo demo
 
-# One worker more than there are cores: tests of the web interface wait most of the time.
+# A worker more than there are cores: tests of the web interface wait most of the time. All tests of
+# a file run in one worker, which makes what they share once.
 test: $(READY) ## All tests on all cores, with coverage
-	$(BIN)/python -m pytest tests schemas pipelines vblake -q --dist worksteal \
+	$(BIN)/python -m pytest tests schemas pipelines vblake -q --dist loadfile --no-loadscope-reorder \
 	  -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)") --cov --cov-report=term
 	@rm -f .coverage.*
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,29 @@ from pipelines.sql_text import as_pattern
 from schemas import TABLES, Subject
 
 
-def query(lake: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of a query through the lake's catalog, wherever the lake is now."""
+@contextmanager
+def _catalog(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(str(lake / "catalog.duckdb"), read_only=True) as con:
         con.execute("SET VARIABLE lake_root = ?", [as_pattern(str(lake))])
+        yield con
+
+
+def query(lake: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a query through the lake's catalog, wherever the lake is now."""
+    with _catalog(lake) as con:
         return con.execute(sql).fetchall()
 
 
 def contents(
     lake: Path, *, without: tuple[str, ...] = ("source_files",)
-) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, with numbers as text so that NaN equals NaN."""
-    return {
-        name: query(lake, f"SELECT COLUMNS(*)::VARCHAR FROM {name} ORDER BY ALL")
-        for name in TABLES
-        if name not in without
-    }
+) -> dict[str, list[tuple[int]]]:
+    """The hashes of all rows of all tables; NaN equals NaN."""
+    with _catalog(lake) as con:
+        return {
+            name: con.execute(f"SELECT hash(t) FROM {name} t ORDER BY 1").fetchall()
+            for name in TABLES
+            if name not in without
+        }
 
 
 def files(lake: Path) -> dict[str, tuple[int, int, int]]:
@@ -59,12 +68,13 @@ def edit(path: Path) -> h5py.File:
     return h5py.File(path, "r+")
 
 
-def rows_by_unit(lake: Path) -> dict[tuple[str, int], list[str]]:
-    """The rows of each table from NWB files, as text, by session or experiment."""
-    rows: dict[tuple[str, int], list[str]] = {}
-    for name, table in TABLES.items():
-        if table.unit_key is not None and table.subject is not Subject.PROJECT:
-            sql = f"SELECT {table.unit_key}, t::VARCHAR FROM {name} t ORDER BY ALL"
-            for unit, row in query(lake, sql):
-                rows.setdefault((name, unit), []).append(row)
+def rows_by_unit(lake: Path) -> dict[tuple[str, int], list[int]]:
+    """The hashes of the rows of each table from NWB files, by session or experiment."""
+    rows: dict[tuple[str, int], list[int]] = {}
+    with _catalog(lake) as con:
+        for name, table in TABLES.items():
+            if table.unit_key is not None and table.subject is not Subject.PROJECT:
+                sql = f"SELECT {table.unit_key}, hash(t) FROM {name} t ORDER BY ALL"
+                for unit, row in con.execute(sql).fetchall():
+                    rows.setdefault((name, unit), []).append(row)
     return rows

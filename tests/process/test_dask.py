@@ -310,6 +310,7 @@ def test_a_scheduler_that_dies_is_one_line(
         _started("distributed.cli.dask_worker", "--scheduler-file", note, "--no-dashboard"),
     ):
         while not note.exists():
+            assert scheduler.poll() is None
             time.sleep(0.05)
         brought = cluster._brought  # pyright: ignore[reportPrivateUsage]
 

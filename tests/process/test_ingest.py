@@ -14,6 +14,7 @@ from pipelines.ingest import ingest, prepare
 from pipelines.lake.state import LastRun
 from pipelines.lake.store import LocalStore
 from pipelines.nwb.recording import Recording, Rows
+from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas import TABLES
@@ -98,11 +99,11 @@ def test_files_that_the_release_lacks_are_noted_once(
     }
     manifest.write_text(json.dumps(content))
     lake = tmp_path / "lake"
-    run_ingest(bucket, lake)
+    run_ingest(bucket, lake, tables=("trials",))
     status, error = _entries(lake)[file_key(gone)]
     assert status == "skipped"
     assert error
-    assert run_ingest(bucket, lake) == []
+    assert run_ingest(bucket, lake, tables=("trials",)) == []
 
 
 def test_a_folder_with_other_things_is_not_taken_for_a_lake(
@@ -139,10 +140,9 @@ def test_a_lake_that_follows_latest_goes_over_to_a_new_release_and_a_pinned_one_
 def test_what_another_ingest_has_done_meanwhile_is_not_done_again(
     sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (
-        prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(tmp_path / "lake"), workers=0))
-        for _ in range(2)
-    )
+    source, trials = SourceSpec(str(sample_bucket)), Selection(tables=("trials",))
+    request = IngestRequest(source, str(tmp_path / "lake"), selection=trials, workers=0)
+    first, second = prepare(request), prepare(request)
     ingest(first)
     before = files(tmp_path / "lake")
     seen: list[str] = []
@@ -177,7 +177,7 @@ def test_an_oversight_with_one_file_does_not_keep_the_others_out(
         return READERS["licks"](recording)
 
     monkeypatch.setattr("pipelines.convert.file.READERS", {**READERS, "licks": clumsy})
-    run_ingest(sample_bucket, tmp_path / "lake")
+    run_ingest(sample_bucket, tmp_path / "lake", tables=("licks", "trials"))
     entries = _entries(tmp_path / "lake")
     assert entries.pop(bad) == ("partial", None)
     ((table, rule, found),) = query(

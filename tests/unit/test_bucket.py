@@ -53,6 +53,11 @@ def test_a_scan_of_a_large_object_fetches_the_rest_at_once() -> None:
     assert _read(51, *scan) == [(50, 51), (0, 16), (16, 50)]
 
 
+def test_a_scan_by_two_threads_takes_one_more_request_where_the_second_asks_first() -> None:
+    scan = [(50, 51), (16, 32), (0, 16), (32, 48), (48, 50)]
+    assert _read(51, *scan) == [(50, 51), (16, 32), (0, 16), (32, 50)]
+
+
 def test_threads_share_a_request_and_have_positions_of_their_own() -> None:
     remote = Remote(content(8 * KB), seconds=0.05)
     file = BucketFile(Ranges(8 * KB, lambda start, stop: memoryview(remote.fetch(start, stop))))

@@ -213,7 +213,7 @@ def test_a_file_may_fetch_in_threads_while_there_is_garbage(tmp_path: Path) -> N
         def readinto(self, buffer: Any, /) -> int:
             fetch = Thread(target=lambda: [[n] for n in range(5000)], daemon=True)
             fetch.start()
-            fetch.join(timeout=10)
+            fetch.join(timeout=60)
             assert not fetch.is_alive()
             return super().readinto(buffer)
 
