@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from schemas import Table
 from schemas.layout import CATALOG, glob_pattern
@@ -21,15 +21,6 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def values(rows: Iterable[Sequence[Any]]) -> str:
-    """Returns rows as a VALUES clause. Loading them as parameters one by one would take seconds.
-
-    >>> values([("licks", ("a", "b"), None), ("trials", (), 5)])
-    "VALUES ('licks', ['a', 'b'], NULL), ('trials', [], 5)"
-    """
-    return "VALUES " + ", ".join(f"({', '.join(map(_value, row))})" for row in rows)
-
-
 def rows_as_json(types: Mapping[str, str], rows: Collection[Sequence[Any]]) -> str:
     """Returns a query for many rows: JSON takes a tenth of the time of VALUES.
 
@@ -43,19 +34,6 @@ def rows_as_json(types: Mapping[str, str], rows: Collection[Sequence[Any]]) -> s
         f"unnest(from_json({literal(json.dumps(column))}, '[\"{kind}\"]')) AS {name}"
         for column, (name, kind) in zip(columns, types.items(), strict=True)
     )
-
-
-def _value(value: Any) -> str:
-    match value:
-        case None:
-            return "NULL"
-        case str():
-            return literal(value)
-        case list() | tuple():
-            items = cast("Sequence[Any]", value)
-            return f"[{', '.join(map(_value, items))}]"
-        case _:
-            return str(value)
 
 
 _QUOTE = "'"

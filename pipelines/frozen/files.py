@@ -53,22 +53,22 @@ def frozen_path(path: str, sha256: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnFacts:
+class ColumnStats:
     """What the footer of a file says of a column, as DuckLake notes it.
 
     Attributes:
         bytes: of all its pages, compressed.
         values: number of values, NULL included; None in a list.
         nulls: number of NULLs; None where it is not known.
-        least: smallest value as text, None where it is not known or there are only NULLs.
-        greatest: largest value as text, likewise.
+        min: smallest value as text, None where it is not known or there are only NULLs.
+        max: largest value as text, likewise.
     """
 
     bytes: int
     values: int | None = None
     nulls: int | None = None
-    least: str | None = None
-    greatest: str | None = None
+    min: str | None = None
+    max: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +84,30 @@ class Footer:
 
     rows: int
     bytes: int
-    leaves: tuple[ColumnFacts, ...]
+    leaves: tuple[ColumnStats, ...]
 
 
 def read_footer(file: pq.ParquetFile) -> Footer:
     """Reads what DuckLake needs of a footer."""
     metadata = file.metadata
-    leaves = tuple(_facts(metadata, leaf) for leaf in range(metadata.num_columns))
+    leaves = tuple(_stats(metadata, leaf) for leaf in range(metadata.num_columns))
     return Footer(metadata.num_rows, metadata.serialized_size, leaves)
 
 
-def _facts(metadata: Any, leaf: int) -> ColumnFacts:
+def _stats(metadata: Any, leaf: int) -> ColumnStats:
     chunks = [metadata.row_group(g).column(leaf) for g in range(metadata.num_row_groups)]
     size = sum(chunk.total_compressed_size for chunk in chunks)
     if metadata.schema.column(leaf).max_repetition_level:
-        return ColumnFacts(size)
+        return ColumnStats(size)
     all_of_them = [chunk.statistics for chunk in chunks]
     if any(s is None or not s.has_null_count for s in all_of_them):
-        return ColumnFacts(size, metadata.num_rows)
+        return ColumnStats(size, metadata.num_rows)
     nulls = sum(s.null_count for s in all_of_them)
     filled = [s for s in all_of_them if s.num_values]
     if not filled or not all(s.has_min_max for s in filled):
-        return ColumnFacts(size, metadata.num_rows, nulls)
+        return ColumnStats(size, metadata.num_rows, nulls)
     least, greatest = min(s.min for s in filled), max(s.max for s in filled)
-    return ColumnFacts(size, metadata.num_rows, nulls, as_text(least), as_text(greatest))
+    return ColumnStats(size, metadata.num_rows, nulls, as_text(least), as_text(greatest))
 
 
 def as_text(value: Any) -> str:
@@ -121,10 +121,10 @@ def as_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def facts_of_folders(table: Table, path: str, rows: int) -> Mapping[str, ColumnFacts]:
+def stats_of_folders(table: Table, path: str, rows: int) -> Mapping[str, ColumnStats]:
     """What the folders of a file say of its Hive columns."""
     values = folder_values(path)
     return {
-        column.name: ColumnFacts(0, rows, 0, values[column.name], values[column.name])
+        column.name: ColumnStats(0, rows, 0, values[column.name], values[column.name])
         for column in table.partitions
     }

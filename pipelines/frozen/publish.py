@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from pipelines.catalog.about import ABOUT, write_about
 from pipelines.catalog.build import write_catalog
 from pipelines.catalog.declared import IDS, Declared, Listing, declarations, files, lake
-from pipelines.frozen.ducklake import State, write_snapshot
 from pipelines.frozen.files import Footer, FrozenFile, frozen_path, read_footer
 from pipelines.frozen.ledger import private_names, without_names
+from pipelines.frozen.snapshot import State, write_snapshot
 from pipelines.lake.generations import changing
 from pipelines.lake.ledger import LEDGER
 from pipelines.lake.marker import Marker, require_lake
