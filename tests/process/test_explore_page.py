@@ -23,8 +23,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from polars.testing import assert_frame_equal
 
 import vblake as package
-from vblake.explore import choices, queries, views
+from vblake.explore import choices, session_queries, views
 from vblake.explore.figures.style import LIGHT
+from vblake.explore.query import Query
 from vblake.explore.source import Source
 from vblake.explore.state import VIEWS, State
 
@@ -44,9 +45,9 @@ def source(sample_lake: Path) -> Iterator[Source]:
         yield Source(lake)
 
 
-def all_queries(source: Source) -> dict[str, queries.Query]:
+def all_queries(source: Source) -> dict[str, Query]:
     """The queries of every view, of an active, a passive and an unimaged session."""
-    found: dict[str, queries.Query] = {}
+    found: dict[str, Query] = {}
     rows = choices.recordings(source)
     passive = rows.filter(behavior_type="passive_viewing")["behavior_session_id"][0]
     training = rows.filter(pl.col("ophys_experiment_id").is_null())["behavior_session_id"][0]
@@ -63,7 +64,7 @@ def all_queries(source: Source) -> dict[str, queries.Query]:
         "experience": ("Familiar",),
     }
     filters |= {"area": ("VISp", "VISl"), "depth": (0.0, 1000.0), "mouse": rows["mouse_id"][0]}
-    found["filtered"] = queries.recordings(**filters)
+    found["filtered"] = session_queries.recordings(**filters)
     return found
 
 

@@ -3,7 +3,7 @@
 | module | what |
 |---|---|
 | `state` | what is shown, as a dataclass and as the query of a URL |
-| `queries` | the SQL and the Polars behind each figure, as text |
+| `session_queries`, `cell_queries` | the SQL and the Polars behind each figure, as a `query` |
 | `source` | the open lake: runs the queries, says why rows are missing |
 | `choices` | which sessions and planes can be chosen |
 | `views` | what a view shows: its queries, figures and notes |

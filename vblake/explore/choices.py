@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from vblake.explore import queries
-from vblake.explore.queries import Place, Query
+from vblake.explore import cell_queries, session_queries
+from vblake.explore.query import Place, Query
 from vblake.explore.source import Source
 from vblake.explore.state import State
 
@@ -27,12 +27,14 @@ class Choice:
 
 def query_of(state: State) -> Query:
     """The query of the recordings that the filters leave."""
-    return queries.recordings(state.mouse, state.line, state.area, state.depth, state.experience)
+    return session_queries.recordings(
+        state.mouse, state.line, state.area, state.depth, state.experience
+    )
 
 
 def recordings(source: Source, state: State | None = None) -> pl.DataFrame:
     """The recordings that the filters leave, a row per plane; without state, all."""
-    return source.rows(queries.recordings() if state is None else query_of(state))
+    return source.rows(session_queries.recordings() if state is None else query_of(state))
 
 
 def values(source: Source, column: str) -> list[Choice]:
@@ -113,7 +115,7 @@ def cells(source: Source, place: Place | None) -> list[Choice]:
     """The cells of a plane."""
     if place is None or place.plane is None:
         return []
-    rows = source.rows(queries.cells(place)).select("cell_roi_id", "cell_specimen_id")
+    rows = source.rows(cell_queries.cells(place)).select("cell_roi_id", "cell_specimen_id")
     return [
         Choice(cell, f"{cell}" if specimen is None else f"{cell} · matched as {specimen}")
         for cell, specimen in rows.iter_rows()
@@ -124,7 +126,7 @@ def conditions(source: Source, place: Place | None) -> list[Choice]:
     """The conditions for which a plane has mean responses: change, repeat, omission, images."""
     if place is None or place.plane is None:
         return []
-    found = source.rows(queries.conditions(place))["condition"].to_list()
+    found = source.rows(cell_queries.conditions(place))["condition"].to_list()
     return [Choice(name, name) for name in found]
 
 
@@ -182,7 +184,7 @@ def _with_cell(source: Source, state: State, notes: list[str]) -> State:
         return state
     if not known:
         return state.with_(cell=None)
-    matched = source.rows(queries.cells(place_of(source, state) or Place(0, 0)))
+    matched = source.rows(cell_queries.cells(place_of(source, state) or Place(0, 0)))
     if state.view == "cell":
         matched = matched.sort(pl.col("cell_specimen_id").is_null(), maintain_order=True)
     return state.with_(cell=matched["cell_roi_id"][0])

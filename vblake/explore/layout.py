@@ -7,7 +7,7 @@ from typing import Any
 from dash import dcc, html
 
 from vblake.explore import choices
-from vblake.explore.queries import Query
+from vblake.explore.query import Query
 from vblake.explore.source import Source
 from vblake.explore.state import ALIGNED, IMAGES, MEASURES, VIEWS
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from vblake.explore.queries import Place, Query
+from vblake.explore.query import Place, Query
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vblake.explore import choices, queries
+from vblake.explore import cell_queries, choices, session_queries
 from vblake.explore.figures import cell as cell_figure
 from vblake.explore.figures import plane as plane_figure
 from vblake.explore.figures import population as population_figure
@@ -17,7 +17,7 @@ from vblake.explore.figures import session as session_figure
 from vblake.explore.figures import training as training_figure
 from vblake.explore.figures import trials as trials_figure
 from vblake.explore.figures.style import Figure, Theme, message
-from vblake.explore.queries import Place, Query
+from vblake.explore.query import Place, Query
 from vblake.explore.source import Source
 from vblake.explore.state import State
 
@@ -93,12 +93,12 @@ def title(source: Source, state: State) -> list[str]:
 
 def _session(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
     place = place.of_session
-    flash_query = queries.flashes(place)
+    flash_query = session_queries.flashes(place)
     flashes = asked.rows(flash_query)
-    blocks = asked.rows(queries.blocks(place))
-    trials = asked.rows(queries.trials(place))
-    licks = asked.rows(queries.times(place, "licks"))
-    rewards = asked.rows(queries.times(place, "rewards"))
+    blocks = asked.rows(session_queries.blocks(place))
+    trials = asked.rows(session_queries.trials(place))
+    licks = asked.rows(session_queries.times(place, "licks"))
+    rewards = asked.rows(session_queries.times(place, "rewards"))
     signals = [
         _signal(asked, state, place, *facts)
         for facts in (
@@ -113,7 +113,7 @@ def _session(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
     if why := asked.why_missing(flash_query, flashes, place):
         notes.append(why)
     if licks.is_empty():
-        notes.append(asked.source.why_missing(queries.times(place, "licks"), place))
+        notes.append(asked.source.why_missing(session_queries.times(place, "licks"), place))
     if window[1] - window[0] > session_figure.SINGLE_FLASHES_S:
         notes.append("Drag over a part, or scroll, to zoom. Single flashes appear below 4 minutes.")
     return View({"figure": shown}, asked.queries, notes)
@@ -123,18 +123,18 @@ def _signal(
     asked: _Asked, state: State, place: Place, table: str, column: str, title: str
 ) -> session_figure.Signal:
     plain = title.replace("<br>", " ")
-    query = queries.signal(place, table, column, plain)
-    rows = asked.rows(query, queries.signal(place, table, column, plain, state.time))
+    query = session_queries.signal(place, table, column, plain)
+    rows = asked.rows(query, session_queries.signal(place, table, column, plain, state.time))
     return session_figure.Signal(rows, title, asked.why_missing(query, rows, place))
 
 
 def _trials(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
     place = place.of_session
-    query = queries.trials(place)
+    query = session_queries.trials(place)
     trials = asked.rows(query)
     if why := asked.why_missing(query, trials, place):
         return View({"figure": message(theme, why)}, asked.queries)
-    windows = asked.rows(queries.response_window(place))
+    windows = asked.rows(session_queries.response_window(place))
     window = None if windows.is_empty() else windows.row(0)
     shown = trials_figure.raster(theme, trials, state.align, window)
     notes: list[str] = []
@@ -149,7 +149,7 @@ def _trials(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
 
 
 def _training(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
-    query = queries.training(place.mouse)
+    query = session_queries.training(place.mouse)
     rows = asked.rows(query)
     if why := asked.why_missing(query, rows, place.of_session):
         return View({"figure": message(theme, why)}, asked.queries)
@@ -166,9 +166,9 @@ def _without_imaging(theme: Theme) -> View:
 def _plane(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
     if place.plane is None:
         return _without_imaging(theme)
-    cells_query = queries.cells(place)
+    cells_query = cell_queries.cells(place)
     cells = asked.rows(cells_query)
-    image_query = queries.projection(place, state.image)
+    image_query = cell_queries.projection(place, state.image)
     image = asked.rows(image_query)
     figures: dict[str, Figure] = {}
     if why := asked.why_missing(image_query, image, place):
@@ -187,16 +187,16 @@ def _trace(
     asked: _Asked, state: State, theme: Theme, place: Place, cell: int
 ) -> tuple[Figure, float | None]:
     """The trace of a cell, and the period of its samples in seconds."""
-    query = queries.trace(place, cell, "dff_traces", "dff")
-    dff = asked.rows(query, queries.trace(place, cell, "dff_traces", "dff", state.time))
+    query = cell_queries.trace(place, cell, "dff_traces", "dff")
+    dff = asked.rows(query, cell_queries.trace(place, cell, "dff_traces", "dff", state.time))
     if why := asked.why_missing(query, dff, place):
         return message(theme, why), None
     events = asked.rows(
-        queries.trace(place, cell, "events", "events"),
-        queries.trace(place, cell, "events", "events", state.time),
+        cell_queries.trace(place, cell, "events", "events"),
+        cell_queries.trace(place, cell, "events", "events", state.time),
     )
-    flashes = asked.rows(queries.flashes(place.of_session))
-    blocks = asked.rows(queries.blocks(place.of_session))
+    flashes = asked.rows(session_queries.flashes(place.of_session))
+    blocks = asked.rows(session_queries.blocks(place.of_session))
     clock = dff["timestamps"].to_numpy()
     window = state.time or (float(clock[0]), float(clock[-1]))
     period = float(np.median(np.diff(clock))) if len(clock) > 1 else None
@@ -206,7 +206,7 @@ def _trace(
 def _responses(
     asked: _Asked, state: State, theme: Theme, place: Place, cell: int, period: float | None
 ) -> Figure:
-    query = queries.responses(place, cell)
+    query = cell_queries.responses(place, cell)
     responses = asked.rows(query)
     if why := asked.why_missing(query, responses, place):
         return message(theme, why)
@@ -217,18 +217,18 @@ def _responses(
         )
     else:
         row = of_kind.row(0, named=True)
-        shown = queries.Shown(row["image_name"], row["is_change"], row["omitted"])
+        shown = cell_queries.Shown(row["image_name"], row["is_change"], row["omitted"])
         frames = round(_BEFORE_S / period), round(_AFTER_S / period)
-        single = asked.rows(queries.single_flashes(place, cell, shown, *frames))
+        single = asked.rows(cell_queries.single_flashes(place, cell, shown, *frames))
     return plane_figure.cell(theme, responses, single, period or 1.0, state.condition)
 
 
 def _cell(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
     if place.plane is None:
         return _without_imaging(theme)
-    cells = asked.source.rows(queries.cells(place)).filter(cell_roi_id=state.cell)
+    cells = asked.source.rows(cell_queries.cells(place)).filter(cell_roi_id=state.cell)
     if cells.is_empty():
-        why = asked.source.why_missing(queries.cells(place), place)
+        why = asked.source.why_missing(cell_queries.cells(place), place)
         return View({"figure": message(theme, why)})
     specimen = cells["cell_specimen_id"][0]
     if specimen is None:
@@ -236,9 +236,9 @@ def _cell(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
             f"Cell {state.cell} was not matched to cells of other sessions. Choose another cell."
         )
         return View({"figure": message(theme, words)})
-    query = queries.same_cell(place.mouse, specimen)
+    query = cell_queries.same_cell(place.mouse, specimen)
     responses = asked.rows(query)
-    rois = asked.rows(queries.same_rois(place.mouse, specimen))
+    rois = asked.rows(cell_queries.same_rois(place.mouse, specimen))
     if why := asked.why_missing(query, responses, place):
         return View({"figure": message(theme, why)}, asked.queries)
     shown = cell_figure.across_sessions(theme, responses, rois, state.plane)
@@ -250,7 +250,7 @@ def _cell(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
 def _population(asked: _Asked, state: State, theme: Theme, place: Place) -> View:
     if place.plane is None:
         return _without_imaging(theme)
-    query = queries.population(place, state.condition, state.measure)
+    query = cell_queries.population(place, state.condition, state.measure)
     rows = asked.rows(query)
     if why := asked.why_missing(query, rows, place):
         return View({"figure": message(theme, why)}, asked.queries)

@@ -37,8 +37,8 @@ def across_sessions(
 
     Args:
         theme: colours of the page.
-        responses: rows of `queries.same_cell`.
-        rois: rows of `queries.same_rois`.
+        responses: rows of `cell_queries.same_cell`.
+        rois: rows of `cell_queries.same_rois`.
         chosen: ophys_experiment_id of the plane that is chosen.
     """
     sessions = responses.group_by("ophys_experiment_id", maintain_order=True).first()

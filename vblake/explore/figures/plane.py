@@ -44,8 +44,8 @@ def picture(
 
     Args:
         theme: colours of the page.
-        projection: the row of `queries.projection`.
-        cells: rows of `queries.cells`.
+        projection: the row of `cell_queries.projection`.
+        cells: rows of `cell_queries.cells`.
         chosen: cell_roi_id of the cell that is chosen.
     """
     row = projection.row(0, named=True)
@@ -147,10 +147,10 @@ def trace(
     Args:
         theme: colours of the page.
         window: what is seen, in seconds.
-        dff: rows of `queries.trace`.
-        events: rows of `queries.trace`, those that are not 0.
-        flashes: rows of `queries.flashes`.
-        blocks: rows of `queries.blocks`.
+        dff: rows of `cell_queries.trace`.
+        events: rows of `cell_queries.trace`, those that are not 0.
+        flashes: rows of `session_queries.flashes`.
+        blocks: rows of `session_queries.blocks`.
     """
     begin, end = window
     data = behind(theme, window, flashes, blocks)
@@ -192,8 +192,8 @@ def cell(
 
     Args:
         theme: colours of the page.
-        responses: rows of `queries.responses`.
-        single: rows of `queries.single_flashes`.
+        responses: rows of `cell_queries.responses`.
+        single: rows of `cell_queries.single_flashes`.
         period: of the imaging frames, in seconds.
         condition: what the single flashes are.
     """

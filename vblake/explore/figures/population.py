@@ -28,7 +28,7 @@ def heat_map(
 
     Args:
         theme: colours of the page.
-        rows: rows of `queries.population`.
+        rows: rows of `cell_queries.population`.
         measure: `dff` or `filtered_events`.
         condition: what is at 0 s.
         chosen: cell_roi_id of the cell that is chosen.

@@ -91,11 +91,11 @@ def glance(
     Args:
         theme: colours of the page.
         window: what is seen, in seconds.
-        flashes: rows of `queries.flashes`.
-        blocks: rows of `queries.blocks`.
-        trials: rows of `queries.trials`.
-        licks: rows of `queries.times`.
-        rewards: rows of `queries.times`.
+        flashes: rows of `session_queries.flashes`.
+        blocks: rows of `session_queries.blocks`.
+        trials: rows of `session_queries.trials`.
+        licks: rows of `session_queries.times`.
+        rewards: rows of `session_queries.times`.
         running: running speed.
         pupil: pupil area.
     """
@@ -154,8 +154,8 @@ def behind(
     Args:
         theme: colours of the page.
         window: what is seen, in seconds.
-        flashes: rows of `queries.flashes`.
-        blocks: rows of `queries.blocks`.
+        flashes: rows of `session_queries.flashes`.
+        blocks: rows of `session_queries.blocks`.
     """
     if window[1] - window[0] > SINGLE_FLASHES_S:
         task = blocks.filter(pl.col("stimulus_block_name").str.contains("change_detection"))

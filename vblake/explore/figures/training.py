@@ -27,7 +27,7 @@ def progress(theme: Theme, sessions: pl.DataFrame, chosen: int | None) -> Figure
 
     Args:
         theme: colours of the page.
-        sessions: rows of `queries.training`.
+        sessions: rows of `session_queries.training`.
         chosen: behavior_session_id of the session that is chosen.
     """
     rows = sessions.with_row_index("number", 1)

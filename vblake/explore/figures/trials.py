@@ -31,7 +31,7 @@ def sorted_trials(trials: pl.DataFrame, align: str) -> pl.DataFrame:
     """The trials that have the event, by outcome and then in order, with the time of the event.
 
     Args:
-        trials: rows of `queries.trials`.
+        trials: rows of `session_queries.trials`.
         align: `change` or `start`. An aborted trial has no change.
     """
     order = pl.Enum(list(OUTCOME_COLOURS))
@@ -53,7 +53,7 @@ def raster(
 
     Args:
         theme: colours of the page.
-        trials: rows of `queries.trials`.
+        trials: rows of `session_queries.trials`.
         align: `change` or `start`: what is 0 s.
         response_window: seconds after the change in which a lick counts.
     """
