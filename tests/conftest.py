@@ -22,12 +22,14 @@ from pipelines.lake.store import LocalStore
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
+from schemas import TABLES, Subject
 
 # Run by interpreters that have AllenSDK, or DuckLake.
 collect_ignore = ["builders/with_allensdk.py", "builders/with_ducklake.py"]
 
 FIGURES = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT.parent / "shared" / "reference"
 KINDS = ("unit", "process", "network", "fault")
 """The folders of tests, each of which gives its tests the marker of the same name."""
 
@@ -137,7 +139,7 @@ def _cached(
     for source in sources:
         for path in sorted((ROOT / source).rglob("*.py")):
             digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    for package in ("duckdb", "h5py", "numpy", "pyarrow", "pynwb"):
+    for package in ("duckdb", "h5py", "numpy", "polars", "pyarrow", "pynwb"):
         digest.update(f"{package} {version(package)}\0".encode())
     # Without pytest's cache (-p no:cacheprovider) each run makes its own.
     cache = getattr(pytestconfig, "cache", None)
@@ -174,6 +176,18 @@ def sample_lake(
         ingest(prepare(IngestRequest(SourceSpec(str(sample_bucket)), str(folder), workers=0)))
 
     return _cached(pytestconfig, tmp_path_factory, "lake", ("pipelines", "schemas"), make)
+
+
+@pytest.fixture(scope="session")
+def reference_lake(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole reference bucket beside the repository as a lake; tests must not change it."""
+
+    def make(folder: Path) -> None:
+        tables = tuple(name for name, t in TABLES.items() if t.subject is not Subject.LEDGER)
+        source, chosen = SourceSpec(str(REFERENCE / "bucket")), Selection(tables=tables)
+        ingest(prepare(IngestRequest(source, str(folder), selection=chosen, workers=2)))
+
+    return _cached(pytestconfig, tmp_path_factory, "reference", ("pipelines", "schemas"), make)
 
 
 @pytest.fixture

@@ -252,8 +252,8 @@ def test_the_sensor_adds_new_mice(home: Path, sample_bucket: Path, sample_lake: 
 def command(
     bucket: Path, lake: Path, *, on_mouse: Callable[[MouseReport], None] = ignore
 ) -> list[MouseReport]:
-    """The run of `vblake ingest` in this process."""
-    options = IngestOptions(source=str(bucket), lake=str(lake), workers=1)
+    """The run of `vblake ingest --tables trials` in this process."""
+    options = IngestOptions(source=str(bucket), lake=str(lake), workers=1, tables=["trials"])
     with begun(prepare(options.request())) as work:
         return run_in_this_process(options, work, on_file=ignore, on_mouse=on_mouse)
 
@@ -322,7 +322,9 @@ def killed(*_):  # a mouse is in the lake and not reported yet
 
 if __name__ == "__main__":
     assets.assets.materialization = killed
-    options = IngestOptions(source=sys.argv[1], lake=sys.argv[2], workers=1)
+    options = IngestOptions(
+        source=sys.argv[1], lake=sys.argv[2], workers=1, tables=["trials"]
+    )
     with begun(prepare(options.request())) as work:
         run_in_this_process(options, work, on_file=ignore, on_mouse=ignore)
 """

@@ -149,11 +149,11 @@ class Seen:
         self, slot: str, marks: str = ".scatterlayer path, .heatmaplayer image"
     ) -> None:
         """Waits until something is drawn in a figure."""
-        self.page.wait_for_selector(f"#{slot} :is({marks})", state="attached", timeout=MS)
+        self.page.wait_for_selector(f"#{slot} :is({marks})", state="attached")
 
     def waits_for_url(self, part: str) -> None:
         self.page.wait_for_function(
-            "part => decodeURIComponent(location.search).includes(part)", arg=part, timeout=MS
+            "part => decodeURIComponent(location.search).includes(part)", arg=part
         )
 
     def choose(self, list_: str, label: str) -> None:
@@ -182,6 +182,7 @@ def browser() -> Iterator[Browser]:
 def seen(browser: Browser, address: str) -> Iterator[Seen]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
+    page.set_default_timeout(MS)
     seen = Seen(page, address)
     page.on(
         "console", lambda m: seen.said.append(m.text) if m.type in ("error", "warning") else None
@@ -222,9 +223,7 @@ def test_load_choose_click_a_cell_and_open_the_link_again(seen: Seen, browser: B
     seen.page.mouse.move(x - 2, y)
     seen.page.mouse.move(x, y)
     # A click counts for what Plotly has found under the pointer, which takes it a moment.
-    seen.page.wait_for_function(
-        "document.querySelector('#picture .js-plotly-plot')._hoverdata", timeout=MS
-    )
+    seen.page.wait_for_function("document.querySelector('#picture .js-plotly-plot')._hoverdata")
     seen.page.mouse.click(x, y)
     seen.waits_for_url(f"cell={cell}")
     seen.waits_for_marks("more")
@@ -241,7 +240,7 @@ def test_each_view_draws_marks_in_light_and_dark(seen: Seen, view: str) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     before = seen.page.evaluate(ground)
     seen.page.click("#theme-button")
-    seen.page.wait_for_function(f"{ground} !== {before!r}", timeout=MS)
+    seen.page.wait_for_function(f"{ground} !== {before!r}")
     seen.waits_for_marks("figure")
 
 
@@ -264,13 +263,13 @@ def test_filters_zoom_and_the_way_back(seen: Seen) -> None:
     seen.page.mouse.up()
     seen.waits_for_url("time=")
     seen.page.click("#whole")
-    seen.page.wait_for_function("!location.search.includes('time=')", timeout=MS)
+    seen.page.wait_for_function("!location.search.includes('time=')")
 
 
 def test_figures_are_saved_and_the_query_that_is_shown_runs(seen: Seen, sample_lake: Path) -> None:
     seen.open("?view=population")
     for name, begin in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
-        with seen.page.expect_download(timeout=MS) as saved:
+        with seen.page.expect_download() as saved:
             seen.page.locator("#figure-card").get_by_text(name, exact=True).click()
         assert Path(saved.value.path()).read_bytes().startswith(begin)
         assert saved.value.suggested_filename.startswith("vblake-Mouse-")

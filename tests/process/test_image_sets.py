@@ -62,18 +62,23 @@ def _errors(reports: list[MouseReport]) -> list[str]:
 def test_a_set_has_the_images_of_all_sessions_in_any_order(
     bucket: Path, sharing: list[Path], tmp_path: Path, run_ingest: Ingest
 ) -> None:
+    def errors(lake: Path, *keys: int, force: bool = False) -> list[str]:
+        tables = ("stimulus_templates", "stimulus_presentations")
+        reports = run_ingest(bucket, lake, force=force, behavior_sessions=keys, tables=tables)
+        return _errors(reports)
+
     keys = [file_key(path) for path in sharing]
     one = tmp_path / "one"
-    assert _errors(run_ingest(bucket, one, behavior_sessions=tuple(keys))) == []
+    assert errors(one, *keys) == []
     assert _images(one) == {name for path in sharing for name in _set_of(path)[1]}
     for order in (keys, keys[::-1]):
         several = tmp_path / f"several-{order[0]}"
         for key in order:
-            assert _errors(run_ingest(bucket, several, behavior_sessions=(key,))) == []
+            assert errors(several, key) == []
         assert contents(one) == contents(several)
         assert [p for p in verify(LocalStore(several)) if p.level is Level.ERROR] == []
     before = contents(one)
-    assert _errors(run_ingest(bucket, one, force=True, behavior_sessions=tuple(keys))) == []
+    assert errors(one, *keys, force=True) == []
     assert contents(one) == before
 
 

@@ -15,11 +15,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.ingest import ingest, prepare
-from pipelines.release.selection import Selection
-from pipelines.request import IngestRequest
-from pipelines.source.base import SourceSpec
-from schemas import TABLES, Subject
 from vblake.sdk import BehaviorSession, Coordinates, Image, VisualBehaviorOphysProjectCache
 
 SHARED = Path(__file__).parents[3] / "shared" / "reference"
@@ -49,17 +44,8 @@ PYTHON = os.environ.get("VBLAKE_ALLENSDK_PYTHON")
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lake = tmp_path_factory.mktemp("sdk") / "lake"
-    tables = tuple(name for name, t in TABLES.items() if t.subject is not Subject.LEDGER)
-    source = SourceSpec(str(SHARED / "bucket"))
-    ingest(prepare(IngestRequest(source, str(lake), selection=Selection(tables=tables), workers=2)))
-    return lake
-
-
-@pytest.fixture(scope="module")
-def cache(lake: Path) -> VisualBehaviorOphysProjectCache:
-    return VisualBehaviorOphysProjectCache.from_lake(lake)
+def cache(reference_lake: Path) -> VisualBehaviorOphysProjectCache:
+    return VisualBehaviorOphysProjectCache.from_lake(reference_lake)
 
 
 @pytest.fixture(params=FILES)
@@ -214,11 +200,17 @@ def _compare_json(got: Any, expected: Any, name: str) -> None:
 
 
 @pytest.mark.skipif(not PYTHON, reason="`make test-allensdk` makes the environment that it needs")
-def test_the_objects_equal_those_of_allensdk_beside_them(lake: Path) -> None:
+def test_the_objects_equal_those_of_allensdk_beside_them(reference_lake: Path) -> None:
     root = Path(__file__).parents[2]
     script = root / "tests" / "builders" / "with_allensdk.py"
     done = subprocess.run(
-        [str(PYTHON), str(script), str(SHARED / "bucket"), str(lake), str(SHARED / "responses")],
+        [
+            str(PYTHON),
+            str(script),
+            str(SHARED / "bucket"),
+            str(reference_lake),
+            str(SHARED / "responses"),
+        ],
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
