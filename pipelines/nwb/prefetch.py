@@ -146,16 +146,21 @@ _HEAP_COLLECTION = 64 << 10
 beyond is read by block."""
 
 
-def _matches(hdf: HdfFile, path: str, pattern: str) -> list[str]:
-    """Names in a group that a pattern matches."""
-    names = [n for n in hdf.members(path) if fnmatchcase(n, pattern)]
+def _members(hdf: HdfFile, path: str) -> list[str]:
+    """Names in a group that may be read."""
+    names = hdf.members(path)
     return [n for n in names if n not in _NEVER_READ] if path.endswith("_presentations") else names
 
 
 def _fits(path: str, pattern: str) -> bool:
-    parts, patterns = path.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(
-        fnmatchcase(part, p) for part, p in zip(parts, patterns, strict=True)
+    """Whether a pattern matches a path, or a part of it a name.
+
+    `*` cannot match a `/` if both have as many. Most have no `*`, and need not be compiled.
+    """
+    return path == pattern or (
+        ("*" in pattern or "[" in pattern)
+        and path.count("/") == pattern.count("/")
+        and fnmatchcase(path, pattern)
     )
 
 
@@ -186,9 +191,9 @@ def find_datasets(
     while level:
         below: dict[str, set[tuple[str, ...]]] = {}
         for path, tails in level.items():
-            for tail in tails:
-                for name in _matches(hdf, path, tail[0]):
-                    below.setdefault(f"{path}/{name}", set()).add(tail[1:])
+            for name in _members(hdf, path):
+                if rest := {tail[1:] for tail in tails if _fits(name, tail[0])}:
+                    below[f"{path}/{name}"] = rest
         if file is not None:
             _load_headers(hdf, file, {path: any(tails) for path, tails in below.items()})
         level = {}
@@ -291,7 +296,7 @@ def _announce(
     chunked = [path for path, dataset in datasets.items() if dataset.chunks is not None]
     headers = [_header(hdf, path) for path in chunked]
     file.load([(start, start + _INDEX) for start, stop in headers if stop])
-    extents = {path: byte_ranges(dataset) for path, dataset in datasets.items()}
+    extents = {path: merged(byte_ranges(dataset)) for path, dataset in datasets.items()}
     strings = [path for path, dataset in datasets.items() if has_plain_references(dataset)]
     small = {
         path

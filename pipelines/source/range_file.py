@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -221,9 +221,11 @@ class RangeFile(io.RawIOBase):
         """Adds parts for what is not held of the ranges, and for small gaps between them."""
         held = [(p.start, p.stop) for p in self._parts]
         missing = without(wanted, held)
+        starts, ends = [a for a, _ in missing], [b for _, b in missing]
         added: list[_Part] = []
         for start, stop in without(merged(missing, gap), held):
-            own = [(max(a, start), min(b, stop)) for a, b in missing if a < stop and b > start]
+            hit = missing[bisect_right(ends, start) : bisect_left(starts, stop)]
+            own = [(max(a, start), min(b, stop)) for a, b in hit]
             if not own:
                 continue  # a gap between two held ranges
             start, stop = own[0][0], own[-1][1]
