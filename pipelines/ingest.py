@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -291,10 +291,10 @@ class Begun:
             if not upgrade_waits_for(self.prepared, reports):
                 complete(lake, marker, () if upgrade.new_schema else upgrade.mice)
             return reports
-        catalog = GrowingCatalog(lake, marker.release)
-        reports = self._publish(on_file, on_mouse, catalog.keep_up)
-        if reports or not lake.exists(CATALOG):
-            catalog.settle()
+        with closing(GrowingCatalog(lake, marker.release)) as catalog:
+            reports = self._publish(on_file, on_mouse, catalog.keep_up)
+            if reports or not lake.exists(CATALOG):
+                catalog.settle()
         return reports
 
     def _publish(

@@ -1,13 +1,15 @@
 """Builds the DuckDB catalog: views over the Parquet files, with comments, aliases and declarations.
 
-The catalog is built beside the old one and renamed into its place: readers keep the old one open.
+The catalog is built in memory, copied to a file beside the old one, and that is renamed into its
+place: readers keep the old one open.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from shlex import quote
 
 import duckdb
@@ -52,7 +54,7 @@ def _commented_view(declared: Table | View, query: str, schema: str = "main") ->
         c.alias: f"Newer name of {c.name}. {c.comment}" for c in declared if c.alias is not None
     }
     view = f"{schema}.{identifier(declared.name)}"
-    yield f"CREATE VIEW {view} AS {with_aliases(declared, query)}"
+    yield f"CREATE OR REPLACE VIEW {view} AS {with_aliases(declared, query)}"
     yield f"COMMENT ON VIEW {view} IS {literal(declared.description)}"
     for column, comment in comments.items():
         yield f"COMMENT ON COLUMN {view}.{identifier(column)} IS {literal(comment)}"
@@ -62,7 +64,7 @@ def _declared(table: Declared) -> Iterator[str]:
     columns = [f"{name} {type_}" for name, type_ in table.columns.items()]
     if table.primary_key:
         columns.append(f"PRIMARY KEY ({', '.join(table.primary_key)})")
-    yield f"CREATE TABLE {table.name} ({', '.join(columns)})"
+    yield f"CREATE OR REPLACE TABLE {table.name} ({', '.join(columns)})"
     if table.rows:
         yield f"INSERT INTO {table.name} {rows_as_json(table.columns, table.rows)}"
     yield f"COMMENT ON TABLE {table.name} IS {literal(table.comment)}"
@@ -81,9 +83,7 @@ def _statements(sources: Mapping[str, str], tables: Iterable[Declared]) -> Itera
         sources: what stands after FROM to read the files of each table.
         tables: what describes the lake.
     """
-    for table in TABLES.values():
-        source = sources[table.name]
-        yield from _commented_view(table, f"SELECT {selected(table)} FROM {source}")
+    yield from _views(sources)
     for view in VIEWS.values():
         yield from _commented_view(view, view.query)
     yield f"CREATE SCHEMA {BI_SCHEMA}"
@@ -93,6 +93,19 @@ def _statements(sources: Mapping[str, str], tables: Iterable[Declared]) -> Itera
         yield from _macro(macro)
     for declared in tables:
         yield from _declared(declared)
+
+
+def _views(sources: Mapping[str, str]) -> Iterator[str]:
+    """The statements that make the views of tables."""
+    for name, source in sources.items():
+        table = TABLES[name]
+        yield from _commented_view(table, f"SELECT {selected(table)} FROM {source}")
+
+
+def _sources(store: Store, listed: Listing, tables: Iterable[str] = TABLES) -> dict[str, str]:
+    return {
+        name: view_source(TABLES[name], store.root, has_files=bool(listed[name])) for name in tables
+    }
 
 
 def _listed(store: Store) -> Listing:
@@ -143,21 +156,23 @@ def _describe(store: Store, listed: Listing) -> None:
 
 
 class GrowingCatalog:
-    """The catalog of a lake while an ingest adds files to it.
+    """The catalog of a lake while an ingest adds files to it. Close it in the end.
 
-    Views list their files at each query, so the catalog is built when a table gets its first file:
-    with the first mouse of a new lake, which can then be queried while others are converted. At the
-    end it is built once more, with the list of all files.
+    Views list their files at each query, so the catalog is written when a table gets its first
+    file: with the first mouse of a new lake, which can then be queried while others are converted.
+    At the end it is written once more, with the list of all files. It is kept in memory meanwhile,
+    since to renew what has changed takes a tenth of the time of building it.
     """
 
     def __init__(self, store: Store, release: str) -> None:
         self._store = store
         self._release = release
-        self._built: Listing | None = None
+        self._draft: _Draft | None = None
+        self._built: Listing = {}
 
     def keep_up(self) -> None:
-        """Builds the catalog if a table has got its first file; always the first time."""
-        built = self._built or {}
+        """Writes the catalog if a table has got its first file; always the first time."""
+        built = self._built
         if built and not any(self._store.files(n) for n in TABLES if not built[n]):
             return
         # The damaged file may belong to a mouse that this ingest replaces; else `settle` fails.
@@ -165,24 +180,41 @@ class GrowingCatalog:
             self.settle()
 
     def settle(self) -> None:
-        """Builds the catalog at the end of an ingest, if it is not up to date.
+        """Writes the catalog at the end of an ingest, if it is not up to date.
 
         Raises:
             LakeError: as for `build_catalog`.
         """
         listed = _listed(self._store)
-        if listed != self._built:
-            _build(self._store, self._release, listed)
-            _describe(self._store, listed)
-            self._built = listed
+        if listed == self._built:
+            return
+        renewed = (files(listed), lake(self._release, self._store.root))
+        if self._draft is None:
+            statements = _statements(_sources(self._store, listed), (*declarations(), *renewed))
+            self._draft = _Draft(self._store)
+        else:
+            began = [n for n in TABLES if bool(listed[n]) != bool(self._built[n])]
+            views = _views(_sources(self._store, listed, began))
+            statements = chain(views, *map(_declared, renewed))
+        try:
+            self._draft.change(statements)
+            self._draft.publish()
+        except LakeError:
+            self.close()
+            raise
+        _describe(self._store, listed)
+        self._built = listed
+
+    def close(self) -> None:
+        """Frees the memory."""
+        if self._draft is not None:
+            self._draft.close()
+        self._draft, self._built = None, {}
 
 
 def _build(store: Store, release: str, listed: Listing) -> None:
-    sources = {
-        name: view_source(table, store.root, has_files=bool(listed[name]))
-        for name, table in TABLES.items()
-    }
-    write_catalog(store, sources, (*declarations(), files(listed), lake(release, store.root)))
+    tables = (*declarations(), files(listed), lake(release, store.root))
+    write_catalog(store, _sources(store, listed), tables)
 
 
 def write_catalog(store: Store, sources: Mapping[str, str], tables: Iterable[Declared]) -> None:
@@ -197,32 +229,76 @@ def write_catalog(store: Store, sources: Mapping[str, str], tables: Iterable[Dec
         DamagedError: a file of the lake cannot be read.
         LakeError: the catalog cannot be written.
     """
-    store.staging.mkdir(parents=True, exist_ok=True)
-    staged = store.staging / f"catalog-{uuid.uuid4().hex}.duckdb"
+    with closing(_Draft(store)) as draft:
+        draft.change(_statements(sources, tables))
+        draft.publish()
+
+
+class _Draft:
+    """A catalog in memory. Use it no more after an error.
+
+    Args:
+        store: the lake.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._con = con = connect_files(store)
+        # More threads would only wait, and take the processors on which files are converted.
+        con.execute("SET threads = 1")
+        con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
+        con.execute("ATTACH ':memory:' AS fresh")
+        con.execute("USE fresh")
+
+    def change(self, statements: Iterable[str]) -> None:
+        """Executes statements.
+
+        Raises:
+            DamagedError: a file of the lake cannot be read.
+            LakeError: the lake cannot be read.
+        """
+        with _told_as_lake_errors(self._store):
+            self._con.execute(";\n".join(("BEGIN", *statements, "COMMIT")))
+
+    def publish(self) -> None:
+        """Writes the catalog, and replaces the old one atomically.
+
+        Raises:
+            LakeError: it cannot be written.
+        """
+        staging = self._store.staging
+        staging.mkdir(parents=True, exist_ok=True)
+        staged = staging / f"catalog-{uuid.uuid4().hex}.duckdb"
+        try:
+            with _told_as_lake_errors(self._store):
+                # A third of the size with small blocks: readers of a bucket fetch all of it.
+                self._con.execute(f"ATTACH {literal(str(staged))} AS written (BLOCK_SIZE 16384)")
+                self._con.execute("COPY FROM DATABASE fresh TO written")
+                self._con.execute("DETACH written")
+        except LakeError:
+            for left in staging.glob(f"{staged.name}*"):
+                left.unlink()
+            raise
+        self._store.publish(staged, CATALOG)
+
+    def close(self) -> None:
+        """Frees the memory."""
+        self._con.close()
+
+
+@contextmanager
+def _told_as_lake_errors(store: Store) -> Generator[None]:
     try:
-        with connect_files(store) as con:
-            # More threads would only wait, and take the processors on which files are converted.
-            con.execute("SET threads = 1")
-            con.execute(f"SET VARIABLE {LAKE_ROOT} = {literal(as_pattern(lake_root(store)))}")
-            # A third of the size with small blocks; readers fetch the catalog of a bucket whole.
-            con.execute(f"ATTACH {literal(str(staged))} AS fresh (BLOCK_SIZE 16384)")
-            con.execute("USE fresh")
-            # One transaction: DuckDB would flush the file to disk after each of 500 statements.
-            con.execute(";\n".join(("BEGIN", *_statements(sources, tables), "COMMIT")))
-            con.execute("USE memory")
-            con.execute("DETACH fresh")
-    except (duckdb.OperationalError, duckdb.FatalException, duckdb.InvalidInputException) as error:
-        room = free(store.staging)
-        for left in store.staging.glob(f"{staged.name}*"):
-            left.unlink()
-        if isinstance(error, duckdb.InvalidInputException):
-            raise DamagedError(
-                f"{store.root}/{CATALOG} was not rebuilt, because a file of the lake cannot be "
-                f"read ({first_line(error)}). `vblake verify --lake {quote(store.root)}` says how "
-                "to repair it. The rows of the other tables are in the lake."
-            ) from error
-        raise LakeError(
-            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; {room}). Repair the "
-            f"cause and run `vblake catalog --lake {quote(store.root)}`. The tables are complete."
+        yield
+    except duckdb.InvalidInputException as error:
+        raise DamagedError(
+            f"{store.root}/{CATALOG} was not rebuilt, because a file of the lake cannot be "
+            f"read ({first_line(error)}). `vblake verify --lake {quote(store.root)}` says how "
+            "to repair it. The rows of the other tables are in the lake."
         ) from error
-    store.publish(staged, CATALOG)
+    except (duckdb.OperationalError, duckdb.FatalException) as error:
+        raise LakeError(
+            f"{store.root}/{CATALOG} cannot be written ({first_line(error)}; "
+            f"{free(store.staging)}). Repair the cause and run `vblake catalog --lake "
+            f"{quote(store.root)}`. The tables are complete."
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from builders.lake import RELEASE, build_lake, write_rows
 from pipelines.catalog.build import GrowingCatalog, build_catalog
 from pipelines.catalog.connect import connect_restricted
 from pipelines.catalog.macros import MACROS
-from pipelines.lake.store import LocalStore
+from pipelines.lake.store import DamagedError, LocalStore
 from pipelines.nwb.performance import dprime, rolling_rate
 from schemas import TABLES
 from schemas.bi import BI_SCHEMA, BI_VIEWS
@@ -246,16 +247,65 @@ def test_files_are_listed_with_the_ids_of_their_folders(
 def test_a_growing_catalog_lists_all_files_at_the_end(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     write_rows(store, "licks", [{"behavior_session_id": 1}], mouse_id=1)
-    catalog = GrowingCatalog(store, RELEASE)
-    catalog.keep_up()
-    first = (tmp_path / "catalog.duckdb").stat().st_mtime_ns
-    write_rows(store, "licks", [{"behavior_session_id": 2}], mouse_id=2)
-    catalog.keep_up()
-    assert (tmp_path / "catalog.duckdb").stat().st_mtime_ns == first, "views find the file"
-    catalog.settle()
+    with closing(GrowingCatalog(store, RELEASE)) as catalog:
+        catalog.keep_up()
+        first = (tmp_path / "catalog.duckdb").stat().st_mtime_ns
+        write_rows(store, "licks", [{"behavior_session_id": 2}], mouse_id=2)
+        catalog.keep_up()
+        assert (tmp_path / "catalog.duckdb").stat().st_mtime_ns == first, "views find the file"
+        catalog.settle()
     with connect_restricted(str(tmp_path)) as con:
         listed = con.execute("SELECT mouse_id FROM _files ORDER BY 1").fetchall()
     assert listed == [(1,), (2,)]
+
+
+def _content(folder: Path) -> list[object]:
+    """All that a catalog contains, except when it was built."""
+    with connect_restricted(str(folder)) as con:
+        own = "WHERE NOT internal AND database_name = current_database() ORDER BY ALL"
+        described = [
+            con.execute(f"SELECT {columns} FROM {source}() {own}").fetchall()
+            for source, columns in {
+                "duckdb_views": "schema_name, view_name, comment, sql",
+                "duckdb_tables": "table_name, comment, sql",
+                "duckdb_columns": "table_name, column_name, data_type, comment",
+                "duckdb_functions": "function_name, comment, macro_definition",
+            }.items()
+        ]
+        names = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        rows = [con.execute(f"FROM {n} ORDER BY ALL").fetchall() for (n,) in names if n != "_lake"]
+    return [*described, *rows]
+
+
+def test_a_grown_catalog_is_that_of_a_whole_build(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    write_rows(store, "licks", [{"behavior_session_id": 1}], mouse_id=1)
+    with closing(GrowingCatalog(store, RELEASE)) as catalog:
+        catalog.keep_up()
+        write_rows(store, "rewards", [{"behavior_session_id": 1}], mouse_id=1)
+        write_rows(store, "licks", [{"behavior_session_id": 1}] * 2, mouse_id=1)
+        catalog.keep_up()
+        grown = _content(tmp_path)
+    build_catalog(store, RELEASE)
+    assert _content(tmp_path) == grown
+
+
+def test_a_growing_catalog_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    write_rows(store, "licks", [{"behavior_session_id": 1}], mouse_id=1)
+    rewards = tmp_path / "rewards" / "mouse_id=1" / "rewards.parquet"
+    with closing(GrowingCatalog(store, RELEASE)) as catalog:
+        catalog.keep_up()
+        rewards.parent.mkdir(parents=True)
+        rewards.write_bytes(b"no Parquet")
+        catalog.keep_up()
+        with pytest.raises(DamagedError, match=r"was not rebuilt"):
+            catalog.settle()
+        rewards.unlink()
+        write_rows(store, "rewards", [{"behavior_session_id": 1}], mouse_id=1)
+        catalog.keep_up()
+    with connect_restricted(str(tmp_path)) as con:
+        assert con.execute("SELECT mouse_id FROM rewards").fetchall() == [(1,)]
 
 
 def test_dates_need_no_time_zone(con: duckdb.DuckDBPyConnection) -> None:
