@@ -4,8 +4,7 @@ Workers stage what they convert where this process finds it: in a local lake's s
 they must see under the same path, or in a lake's bucket. Before the first file it is made sure that
 they do, and that they run the same code; workers that join later are asked with their first file.
 
-What a task of Dask returns is bytes, and it raises nothing: errors and results that Dask can pickle
-but not load, or not pickle, are never reported to the process that waits for them.
+What runs on a worker is in `cluster_worker.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-import socket
 import threading
 import time
 import uuid
@@ -26,6 +24,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from pipelines.convert.cluster_worker import (
+    Order,
+    answer_probe,
+    convert_there,
+    failed,
+    own_staging,
+)
 from pipelines.convert.fingerprint import differences, fingerprint
 from pipelines.convert.staged import (
     ConvertSettings,
@@ -33,13 +38,12 @@ from pipelines.convert.staged import (
     staged_images,
     staging_folder,
 )
-from pipelines.convert.worker import BYTES_PER_WORKER, killed_after, processor_seconds
-from pipelines.lake.store import S3Store, clear, private
+from pipelines.convert.worker import BYTES_PER_WORKER
+from pipelines.lake.store import S3Store, clear
 from pipelines.log import ROOT
-from pipelines.os_errors import first_line, within_limits
+from pipelines.os_errors import first_line
 from pipelines.release.selection import FileTask
-from schemas.checks import Rule
-from schemas.errors import ClusterError, LakeError, UsageError
+from schemas.errors import ClusterError, UsageError
 from schemas.layout import STAGING
 
 CONNECT_S = 10.0
@@ -81,7 +85,7 @@ def convert_on_cluster(
         _check_code(client.run(fingerprint, on_error="return"))
         probe = f"probe-{uuid.uuid4().hex}"
         _check_staging(client, settings, cluster, probe)
-        order = _Order(settings, cluster.lake, probe, fingerprint())
+        order = Order(settings, cluster.lake, probe, fingerprint())
         suspects: list[FileTask] = []
         for result in _convert(client, tasks, order, cluster, slots=None):
             if isinstance(result, FileTask):
@@ -93,7 +97,7 @@ def convert_on_cluster(
             yield _died(result, settings) if isinstance(result, FileTask) else result
         if cluster.lake:
             store = S3Store(cluster.lake)
-            client.run(clear, _own_staging(store), on_error="ignore")
+            client.run(clear, own_staging(store), on_error="ignore")
             store.drop(STAGING)
         else:
             for path in settings.staging.glob(f"{probe}*"):
@@ -239,7 +243,7 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster, nam
     else:
         settings.staging.mkdir(parents=True, exist_ok=True)
         (settings.staging / name).touch()
-    found = client.run(_probe, settings, cluster.lake, name, on_error="return")
+    found = client.run(answer_probe, settings, cluster.lake, name, on_error="return")
     wrong: dict[str, list[str]] = {}
     for worker, answer in found.items():
         problem = answer if isinstance(answer, str) else first_line(answer)
@@ -257,57 +261,13 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster, nam
         )
 
 
-def _probe(settings: ConvertSettings, lake: str | None, name: str) -> str:
-    """Writes a file where this worker would stage files, and returns its name.
-
-    Raises:
-        OSError, LakeError: the worker does not see the source, or the file of the process that
-            publishes, or cannot write.
-    """
-    own = f"{name}-{uuid.uuid4().hex}"
-    if not settings.source.url.startswith("s3://") and not Path(settings.source.url).is_dir():
-        raise FileNotFoundError(f"the source {settings.source.url} is not there")
-    if lake is not None:
-        store = S3Store(lake)
-        if not store.exists(f"{STAGING}/{name}"):
-            raise FileNotFoundError("this process's object is not there")
-        store.write(f"{STAGING}/{own}", b"")
-    elif not (settings.staging / name).exists():
-        raise FileNotFoundError("it is not there")
-    else:
-        (settings.staging / own).touch()
-    _probed.add(name)
-    return own
-
-
-_probed: set[str] = set()
-"""In a worker: the runs for which it was checked that it sees what it must see."""
-
-
 # --- the work
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What a worker is told with each file.
-
-    Attributes:
-        settings: where the source and the staging folder are.
-        lake: as in `Cluster`.
-        probe: name of the file in the staging folder by which a worker knows that it sees it.
-        code: `fingerprint` of the process that publishes.
-    """
-
-    settings: ConvertSettings
-    lake: str | None
-    probe: str
-    code: dict[str, str]
 
 
 def _convert(
     client: Any,
     tasks: Iterable[FileTask],
-    order: _Order,
+    order: Order,
     cluster: Cluster,
     *,
     slots: int | None,
@@ -324,7 +284,7 @@ def _convert(
         _await_workers(client, cluster)
         while left and len(running) < (slots or _slots(client, cluster.memory)):
             task = left.popleft()
-            future = client.submit(_convert_there, task, order, pure=False, retries=0)
+            future = client.submit(convert_there, task, order, pure=False, retries=0)
             running[future] = task
             future.add_done_callback(ready.put)
         try:
@@ -338,7 +298,7 @@ def _convert(
             yield task
         except (ClusterError, CancelledError, CommClosedError, TimeoutError):
             raise
-        except Exception as error:  # noqa: BLE001 - `_convert_there` raises nothing
+        except Exception as error:  # noqa: BLE001 - `convert_there` raises nothing
             raise ClusterError(
                 f"a Dask worker that has joined later cannot run this vblake: "
                 f"{type(error).__name__}: {first_line(error)}. Install the same version there."
@@ -361,24 +321,8 @@ def _slots(client: Any, memory: int | None) -> int:
     return max(1, slots)
 
 
-def _convert_there(task: FileTask, order: _Order) -> bytes:
-    """Converts a file on a worker.
-
-    Returns:
-        A pickled `FileResult`, or a text that says why the worker can convert nothing.
-    """
-    try:
-        with killed_after(processor_seconds(task.bytes or 0)):
-            return pickle.dumps(_convert_one(task, order))
-    except (OSError, LakeError, ClusterError) as error:
-        # As on one machine: no other file would find the lake's disk in a better state.
-        return pickle.dumps(f"Dask worker on {socket.gethostname()}: {first_line(error)}")
-    except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust is no Exception
-        return pickle.dumps(_failed(task, order.settings, error))
-
-
 def _answer(data: bytes, task: FileTask, settings: ConvertSettings) -> FileResult:
-    """Returns what `_convert_there` has sent.
+    """Returns what `convert_there` has sent.
 
     Raises:
         ClusterError: the worker can convert nothing.
@@ -386,54 +330,10 @@ def _answer(data: bytes, task: FileTask, settings: ConvertSettings) -> FileResul
     try:
         answer: FileResult | str = pickle.loads(data)
     except Exception as error:  # noqa: BLE001 - it costs its file, whatever it is
-        return _failed(task, settings, error)
+        return failed(task, settings, error)
     if isinstance(answer, str):
         raise ClusterError(answer)
     return answer
-
-
-def _failed(task: FileTask, settings: ConvertSettings, error: BaseException) -> FileResult:
-    text = (
-        f"file {task.object.key}: vblake failed with {type(error).__name__}: {first_line(error)}. "
-        "Please report this line."
-    )
-    return FileResult(task, staging_folder(task, settings), error=text, rule=Rule.READER_FAILED)
-
-
-def _convert_one(task: FileTask, order: _Order) -> FileResult:
-    """Converts a file; for a lake in a bucket, uploads what is staged."""
-    from pipelines.convert.file import convert_file
-
-    if differs := differences(order.code, fingerprint()):
-        raise ClusterError(
-            f"it has joined later and runs other code: {differs}. Install the same versions there."
-        )
-    settings, lake = order.settings, order.lake
-    if order.probe not in _probed:
-        try:
-            _probe(settings, lake, order.probe)
-        except (OSError, LakeError) as error:
-            place = lake or settings.staging
-            raise ClusterError(
-                f"it has joined later and does not see {place} "
-                f"as this process does ({first_line(error)})."
-            ) from None
-    if lake is None:
-        with within_limits(settings.staging):
-            return convert_file(task, settings)
-    store = S3Store(lake)
-    own = replace(settings, staging=_own_staging(store))
-    with within_limits(own.staging):
-        private(own.staging)
-        result = convert_file(task, own)
-    if result.error is None:
-        for path in result.folder.iterdir():
-            store.publish(path, f"{STAGING}/{result.folder.name}/{path.name}")
-        images = staged_images(own.staging, result.images)
-        if result.images and not settings.images.issuperset(result.images.values()):
-            store.publish(images, f"{STAGING}/images/{images.name}")
-    clear(result.folder)
-    return result
 
 
 def _brought(result: FileResult, settings: ConvertSettings, lake: str | None) -> FileResult:
@@ -460,14 +360,6 @@ def _download(store: S3Store, path: str, folder: Path) -> None:
         with part.open("wb") as file:
             store.bucket.whole(name).download(file)
         part.replace(folder / name.rsplit("/", 1)[1])
-
-
-def _own_staging(store: S3Store) -> Path:
-    """The folder where a worker stages files before they are uploaded.
-
-    It is not that of the process that publishes, which may run on the same machine.
-    """
-    return store.staging.with_name(f"{store.staging.name}-worker")
 
 
 def _died(task: FileTask, settings: ConvertSettings) -> FileResult:

@@ -20,7 +20,7 @@ from builders.lakes import experiment_file, query
 from servers.moto import moto
 
 from pipelines.catalog.connect import connect
-from pipelines.convert import cluster
+from pipelines.convert import cluster, cluster_worker
 from pipelines.convert.fingerprint import fingerprint
 from pipelines.convert.staged import ConvertSettings
 from pipelines.convert.worker import BYTES_PER_WORKER
@@ -270,7 +270,7 @@ def test_workers_with_other_code_are_refused(sample_bucket: Path, tmp_path: Path
 def test_workers_that_do_not_see_the_lake_are_refused(
     sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_probe", _sees_another_folder)
+    monkeypatch.setattr(cluster, "answer_probe", _sees_another_folder)
     lake = tmp_path / "lake"
     with (
         _cluster(1) as made,
@@ -291,8 +291,8 @@ def test_workers_that_join_later_are_asked_the_same(sample_bucket: Path, tmp_pat
         (fingerprint(), f"does not see {tmp_path} as this process does (it is not there)."),
         (fingerprint() | {"numpy": "1.0"}, "runs other code: numpy "),
     ):
-        order = cluster._Order(settings, None, "probe-of-this-run", code)  # pyright: ignore[reportPrivateUsage]
-        sent = cluster._convert_there(task, order)  # pyright: ignore[reportPrivateUsage]
+        order = cluster_worker.Order(settings, None, "probe-of-this-run", code)
+        sent = cluster_worker.convert_there(task, order)
         with pytest.raises(
             ClusterError, match=r"^Dask worker on .+: it has joined later and "
         ) as error:
