@@ -21,8 +21,8 @@ def status(lake: LakeOption = DEFAULT_LAKE, as_json: JsonOption = False) -> None
     [dim]Example:[/dim]  vblake status --lake lake
     """
     from pipelines.lake.generations import settle
-    from pipelines.lake.status import lake_status
     from pipelines.lake.store import open_store
+    from pipelines.status import lake_status
 
     store = open_store(lake)
     settle(store)

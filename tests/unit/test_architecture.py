@@ -29,7 +29,18 @@ the commands read a lake with it."""
 
 STAGES = (
     *("os_errors", "log", "sql_text", "no_pandas"),
-    *("source", "release", "request", "nwb", "lake", "catalog", "check", "convert", "publish"),
+    *(
+        "source",
+        "release",
+        "request",
+        "nwb",
+        "lake",
+        "catalog",
+        "status",
+        "check",
+        "convert",
+        "publish",
+    ),
     *(
         "next_generation",
         "remove",
@@ -45,7 +56,6 @@ STAGES = (
 """Folders and modules of pipelines/; each imports only those that stand before it."""
 
 BACKWARDS = {
-    ("pipelines.lake.status", "catalog"): "status reads the ledger as the catalog does",
     ("pipelines.check.lake_pool", "convert"): "its worker processes start as those of ingest do",
 }
 """Imports against that order, and why."""
