@@ -54,33 +54,38 @@ def _copy_rows(rows: list[Array], matrix: Array) -> None:
         place[:] = row
 
 
-def read_matrices(files: Files, path: str, *columns: str) -> list[Array]:
-    """Columns of lists of one length, as new arrays of shape (n_rows, length).
+def read_matrix(files: Files, path: str, column: str) -> Array:
+    """A column of lists of one length, as a new array of shape (n_rows, length).
+
+    Each list is copied to its row once it is decoded: what `read_lists` returns would be in memory
+    twice while it is stacked.
 
     Args:
         files: the lake's files.
         path: one of them.
-        columns: names of columns. They have no NULL lists; NULLs in lists become NaN.
+        column: its name. It has no NULL lists; NULLs in lists become NaN.
 
     Raises:
-        ValueError: the lists of a column differ in length.
+        ValueError: the lists differ in length.
     """
     metadata = pq.read_metadata(files.open(path))
     if not metadata.num_rows:
-        return [np.empty((0, 0)) for _ in columns]
-    matrices = {name: _matrix_for(metadata, name) for name in columns}
+        return np.empty((0, 0))
+    element = metadata.schema.to_arrow_schema().field(column).type.value_type
+    shape = (metadata.num_rows, _list_length(metadata, column))
+    matrix = new_array(shape, element.to_pandas_dtype())
 
-    def copy(name: str, row: int, values: Array) -> None:
-        matrices[name][row] = values
+    def copy(_: str, row: int, values: Array) -> None:
+        matrix[row] = values
 
-    _decode(files, path, metadata, columns, copy)
-    return list(matrices.values())
+    _decode(files, path, metadata, (column,), copy)
+    return matrix
 
 
 def read_lists(files: Files, path: str, *columns: str) -> list[list[Array]]:
     """Columns of lists of one length, as a new array for each list, without a copy.
 
-    Args and errors are those of `read_matrices`. The arrays can be written to.
+    Args and errors are those of `read_matrix`. The arrays can be written to.
     """
     metadata = pq.read_metadata(files.open(path))
     found = {name: [np.empty(0)] * metadata.num_rows for name in columns}
@@ -167,12 +172,6 @@ def _as_array(found: pa.Array[Any]) -> Array:
     if found.null_count:
         values[found.is_null().to_numpy(zero_copy_only=False)] = np.nan
     return values
-
-
-def _matrix_for(metadata: pq.FileMetaData, column: str) -> Array:
-    element = metadata.schema.to_arrow_schema().field(column).type.value_type
-    shape = (metadata.num_rows, _list_length(metadata, column))
-    return new_array(shape, element.to_pandas_dtype())
 
 
 def _list_length(metadata: pq.FileMetaData, column: str) -> int:

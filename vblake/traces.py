@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vblake.files import Files, find_files, nearest
-from vblake.lists import Array, items, open_parquet, read_matrices
+from vblake.lists import Array, items, open_parquet, read_matrix
 
 TRACES = {
     "dff": ("dff_traces", "dff"),
@@ -118,7 +118,7 @@ def read_experiment_traces(
     clock = open_parquet(files, experiment_file(files, "ophys_timestamps", experiment, mouse_id))
     timestamps = items(clock.read(["timestamps"]).column("timestamps"))
     ids = file.read(["cell_roi_id", "cell_specimen_id"])
-    (values,) = read_matrices(files, path, name)
+    values = read_matrix(files, path, name)
     units = (file.schema_arrow.field(name).metadata or {}).get(b"unit")
     return Traces(
         ids.column("cell_roi_id").to_numpy(),

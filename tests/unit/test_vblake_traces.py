@@ -11,7 +11,7 @@ import pytest
 
 from vblake.around import SignalAround, around_signal
 from vblake.files import Files
-from vblake.lists import read_lists, read_matrices
+from vblake.lists import read_lists, read_matrix
 from vblake.traces import Traces, event_triggered_average
 
 
@@ -116,7 +116,7 @@ def _lists(folder: Path, values: list[list[int | None]], rows: int) -> str:
 @pytest.mark.parametrize("rows", [1, 2, 5, 9])
 def test_lists_become_a_matrix_whatever_the_row_groups(tmp_path: Path, rows: int) -> None:
     values: list[list[int | None]] = [[3 * row, 1, row] for row in range(9)]
-    (matrix,) = read_matrices(Files(str(tmp_path)), _lists(tmp_path, values, rows), "x")
+    matrix = read_matrix(Files(str(tmp_path)), _lists(tmp_path, values, rows), "x")
     assert matrix.dtype == np.uint8
     assert matrix.flags.writeable
     np.testing.assert_array_equal(matrix, np.array(values))
@@ -138,4 +138,4 @@ def test_lists_become_arrays_of_their_own_with_nan_for_null(tmp_path: Path, rows
 def test_lists_of_different_lengths_are_no_matrix(tmp_path: Path) -> None:
     path = _lists(tmp_path, [[1, 2], [3]], 1)
     with pytest.raises(ValueError, match="row 1 has 1 items, where 2 are expected"):
-        read_matrices(Files(str(tmp_path)), path, "x")
+        read_matrix(Files(str(tmp_path)), path, "x")
