@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.frozen.columns import fields_of_table
+from pipelines.frozen.columns import Field, fields_of_table
 from pipelines.frozen.ducklake import Snapshot
 from pipelines.frozen.files import ColumnStats, Footer, FrozenFile, stats_of_folders
 from schemas import TABLES
@@ -94,6 +94,7 @@ def _add(
 ) -> None:
     counts = dict(snapshot.rows("SELECT table_id, next_row_id FROM ducklake_table_stats"))
     sizes = dict.fromkeys(counts, 0)
+    fields = {name: fields_of_table(table) for name, table in TABLES.items()}
     files: list[Sequence[Any]] = []
     stats: list[Sequence[Any]] = []
     for (table, path), file in added.items():
@@ -103,7 +104,7 @@ def _add(
         files.append((number, table, snapshot.number, *about))
         stats += [
             (number, table, field, known.bytes, known.values, known.nulls, known.min, known.max)
-            for field, known in _by_field(file, found)
+            for field, known in _by_field(fields[file.table], file, found)
         ]
         counts[table] += found.rows
         sizes[table] += file.bytes
@@ -118,12 +119,13 @@ def _add(
         )
 
 
-def _by_field(file: FrozenFile, footer: Footer) -> Iterator[tuple[int, ColumnStats]]:
+def _by_field(
+    fields: Sequence[Field], file: FrozenFile, footer: Footer
+) -> Iterator[tuple[int, ColumnStats]]:
     """What is known of the columns of a file, by the ids of their fields."""
-    table = TABLES[file.table]
-    of_folders = stats_of_folders(table, file.path, footer.rows)
+    of_folders = stats_of_folders(TABLES[file.table], file.path, footer.rows)
     in_file = iter(footer.leaves)
-    for field in fields_of_table(table):
+    for field in fields:
         if field.parent is None and field.name in of_folders:
             yield field.id, of_folders[field.name]
         elif field.is_leaf:
