@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from pipelines.check.file import FileCheck
 from pipelines.check.finding import Finding
-from pipelines.convert.file import convert_table
 from pipelines.convert.open_file import opened
 from pipelines.convert.pool import converting
 from pipelines.convert.staged import TEMPLATES, ConvertSettings, FileResult
+from pipelines.convert.table import convert_table
 from pipelines.lake.ledger import TableOutcome
 from pipelines.nwb.recording import open_recording
 from pipelines.release.manifest import ReleaseObject, load_release

@@ -176,7 +176,7 @@ def test_an_oversight_with_one_file_does_not_keep_the_others_out(
             raise ZeroDivisionError("oops")
         return READERS["licks"](recording)
 
-    monkeypatch.setattr("pipelines.convert.file.READERS", {**READERS, "licks": clumsy})
+    monkeypatch.setattr("pipelines.convert.table.READERS", {**READERS, "licks": clumsy})
     run_ingest(sample_bucket, tmp_path / "lake", tables=("licks", "trials"))
     entries = _entries(tmp_path / "lake")
     assert entries.pop(bad) == ("partial", None)
