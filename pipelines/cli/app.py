@@ -33,7 +33,7 @@ from pipelines.cli import (
     tables,
     verify,
 )
-from pipelines.cli.terminal import is_interrupt, plain, say
+from pipelines.cli.terminal import has_styles, is_interrupt, plain, say
 from pipelines.os_errors import is_limit
 from schemas.errors import UsageError, VblakeError
 from vblake.extras import pyarrow_problem
@@ -56,7 +56,7 @@ _ORDER = (
 def say_error(message: str) -> None:
     """Prints an error on stderr; `error:` in red on a terminal."""
     prefix = "error:"
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+    if has_styles(sys.stderr) and not os.environ.get("NO_COLOR"):
         prefix = typer.style(prefix, fg=typer.colors.RED, bold=True)
     typer.echo(f"{prefix} {plain(message)}", err=True)
 
