@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from schemas.layout import CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from concurrent.futures import Future
 
 
 def lake_status(store: Store) -> dict[str, Any]:
@@ -42,8 +44,11 @@ def lake_status(store: Store) -> dict[str, Any]:
         LakeError: there is no lake, or one of its project tables or ledger files cannot be read.
     """
     marker = require_lake(store)
-    with store.listed_once(), connect_files(store) as con:
-        _load(con, store, {name: store.files(name) for name in TABLES})
+    with store.listed_once(), ThreadPoolExecutor(1) as lister, connect_files(store) as con:
+        # While DuckDB reads. The tables that it waits for come first.
+        names = [*_LOADED, *(name for name in TABLES if name not in _LOADED)]
+        listed = {name: lister.submit(store.table_files, TABLES[name]) for name in names}
+        _load(con, store, listed)
         _add_released_files(con)
         con.execute(_SOURCES.format(release=literal(marker.release)))
         con.execute(_PARTS)
@@ -156,11 +161,12 @@ WHERE t.status = 'held_back' ORDER BY mouse_id, release, file_kind, file_key
 
 
 def _load(
-    con: duckdb.DuckDBPyConnection, store: Store, listed: Mapping[str, Mapping[str, int]]
+    con: duckdb.DuckDBPyConnection, store: Store, listed: Mapping[str, Future[dict[str, int]]]
 ) -> None:
     """Loads the ledger, the project tables, the declarations, and the listing of the files."""
     for name, columns in _LOADED.items():
-        source = table_source(TABLES[name], lake_root(store), has_files=bool(listed[name]))
+        has_files = bool(listed[name].result())
+        source = table_source(TABLES[name], lake_root(store), has_files=has_files)
         try:
             con.execute(f"CREATE TABLE {name} AS SELECT {columns} FROM {source}")
         except duckdb.Error as error:
@@ -173,7 +179,7 @@ def _load(
     _create(con, "tables", types, rows)
     held: dict[tuple[str, int | None], list[int]] = defaultdict(list)
     for name, files in listed.items():
-        for path, size in files.items():
+        for path, size in files.result().items():
             held[name, _mouse_of(path.split("/", 2)[1])].append(size)
     types = {"table_name": "VARCHAR"} | dict.fromkeys(("mouse_id", "bytes", "files"), "BIGINT")
     _create(con, "held", types, [(*key, sum(sizes), len(sizes)) for key, sizes in held.items()])

@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from obstore.store import S3Store as Client
 
+    from schemas import Table
     from vblake.bucket import BucketFiles
 
 
@@ -154,6 +155,28 @@ class LocalStore:
                         folders.append(entry.path)
                     elif entry.name.endswith(".parquet"):
                         sizes[entry.path[start:]] = entry.stat().st_size
+        return dict(sorted(sizes.items()))
+
+    def table_files(self, table: Table) -> dict[str, int]:
+        """As `files`, but only those that the table's view reads: `glob_pattern` in the layout."""
+        # Asking for the one file of a folder takes a sixth of the system calls of listing it.
+        folders = [f"{self.folder}/{table.name}"]
+        start = len(f"{self.folder}/")
+        for column in table.storage.partitions:
+            parents, folders = folders, []
+            for parent in parents:
+                with suppress(FileNotFoundError), os.scandir(parent) as found:
+                    folders += [
+                        entry.path
+                        for entry in found
+                        if entry.name.startswith(f"{column}=")
+                        and entry.is_dir(follow_symlinks=False)
+                    ]
+        sizes: dict[str, int] = {}
+        for folder in folders:
+            path = f"{folder}/{table.name}.parquet"
+            with suppress(FileNotFoundError):
+                sizes[path[start:]] = os.stat(path).st_size  # noqa: PTH116 - Path takes as long again
         return dict(sorted(sizes.items()))
 
     def folders(self, path: str = "") -> list[str]:
@@ -302,6 +325,14 @@ class S3Store:
             k.removeprefix(prefix): int(v["size"])
             for k, v in found.items()
             if k.endswith(".parquet")
+        }
+
+    def table_files(self, table: Table) -> dict[str, int]:
+        depth, end = len(table.storage.partitions) + 1, f"/{table.name}.parquet"
+        return {
+            path: size
+            for path, size in self.files(table.name).items()
+            if path.endswith(end) and path.count("/") == depth
         }
 
     def folders(self, path: str = "") -> list[str]:
