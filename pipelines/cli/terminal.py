@@ -149,7 +149,7 @@ def print_table(
     """
     cells = [[plain(cell) for cell in row] for row in rows]
     wraps = any(title.startswith("~") for title in header)
-    if wraps or not _is_simple(cell for row in (header, *cells, footer or ()) for cell in row):
+    if wraps or not is_simple(cell for row in (header, *cells, footer or ()) for cell in row):
         _print_with_rich(header, cells, footer)
         return
     # As Rich does it, which takes 0.1 s for the mice of the dataset and as many to be imported.
@@ -168,7 +168,7 @@ def print_table(
     typer.echo("\n".join([*lines, space]))
 
 
-def _is_simple(cells: Iterable[str]) -> bool:
+def is_simple(cells: Iterable[str]) -> bool:
     """Whether each character takes one column, and the output can have lines between the rows."""
     return sys.stdout.encoding.lower() == "utf-8" and all(
         cell.isascii() and cell.isprintable() for cell in cells

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, cached_property
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, Self, cast
 
 import pyarrow as pa
@@ -342,7 +342,10 @@ _FROM_ARROW: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:
+def _entries(read: Mapping[int, pa.Table]) -> Iterator[Entry]:
+    """The entries of some mice."""
+    # As one table: for 107 mice that takes 0.05 s less than one by one.
+    table = pa.concat_tables(read.values())
     columns: dict[str, Iterable[Any]] = {
         name: _outcomes(column) if name == "tables" else column.to_pylist()
         for name, column in zip(table.column_names, table.columns, strict=True)
@@ -350,8 +353,10 @@ def _entries(mouse_id: int, table: pa.Table) -> Iterator[Entry]:
     }
     for name in columns.keys() & _FROM_ARROW.keys():
         columns[name] = map(_FROM_ARROW[name], columns[name])
+    mice = (repeat(mouse, rows.num_rows) for mouse, rows in read.items())
+    columns["mouse_id"] = chain.from_iterable(mice)
     for values in zip(*columns.values(), strict=True):
-        yield Entry(mouse_id=mouse_id, **dict(zip(columns, values, strict=True)))
+        yield Entry(**dict(zip(columns, values, strict=True)))
 
 
 def _columns(entries: list[Entry]) -> dict[str, Any]:
@@ -370,7 +375,7 @@ def read_mouse(store: Store, mouse_id: int) -> Ledger:
         LakeError: it is damaged.
     """
     rows = _rows_of(store, mouse_id)
-    return {} if rows is None else {e.identity: e for e in _entries(mouse_id, rows)}
+    return {} if rows is None else {e.identity: e for e in _entries({mouse_id: rows})}
 
 
 def _rows_of(store: Store, mouse_id: int) -> pa.Table | None:
@@ -390,13 +395,10 @@ def read_ledger(store: Store, mice: Iterable[int] | None = None) -> Ledger:
     """The ledger of some mice, by default of all."""
     if mice is None:
         mice = [int(path.split("mouse_id=")[1].split("/")[0]) for path in store.files(LEDGER.name)]
-    ledger: Ledger = {}
-    # Two threads read ahead, while this one makes entries of what is there.
     with ThreadPoolExecutor(2) as readers:
-        for mouse, rows in readers.map(lambda mouse: (mouse, _rows_of(store, mouse)), mice):
-            if rows is not None:
-                ledger |= {e.identity: e for e in _entries(mouse, rows)}
-    return ledger
+        found = readers.map(lambda mouse: (mouse, _rows_of(store, mouse)), mice)
+        read = {mouse: rows for mouse, rows in found if rows is not None}
+    return {e.identity: e for e in _entries(read)} if read else {}
 
 
 def publish_mouse(store: Store, mouse_id: int, entries: Iterable[Entry], release: str) -> None:

@@ -14,6 +14,7 @@ from builders.lake import replaced, rewrite, write_rows
 
 from pipelines.cli.app import app
 from pipelines.lake.store import LocalStore
+from schemas import TABLES
 
 # --- catalog ------------------------------------------------------------------------------------
 
@@ -130,6 +131,16 @@ def test_status_is_whole_on_a_narrow_terminal(
     text = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
     assert "quarantined" in text
     assert "…" not in text
+
+
+def test_status_counts_the_files_that_views_read(lake: Path) -> None:
+    store, copy = LocalStore(lake), TRIALS.replace("trials.parquet", "copy.parquet")
+    for name, table in TABLES.items():
+        assert list(store.table_files(table).items()) == list(store.files(name).items())
+    before = output("status", "--lake", lake)
+    shutil.copyfile(lake / TRIALS, lake / copy)
+    assert output("status", "--lake", lake) == before
+    assert copy in store.files("trials"), "which `verify` looks at"
 
 
 def test_status_as_json(lake: Path) -> None:
