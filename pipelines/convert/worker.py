@@ -62,7 +62,10 @@ def forkserver(*preloaded: str) -> ForkServerContext:
 
 
 def _converting_forkserver() -> ForkServerContext:
-    return forkserver("pipelines.convert.libraries", "pipelines.convert.file")
+    # obstore is only imported: its threads, which come with a client, would not survive a fork.
+    return forkserver(
+        "pipelines.convert.libraries", "pipelines.convert.file", "pipelines.source.object_store"
+    )
 
 
 def start_early() -> None:
