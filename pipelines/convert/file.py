@@ -47,10 +47,18 @@ def convert_file(
         OSError, LakeError: the disk of the lake, which no other file would find in a better state.
     """
     storage.on_read.set(on_read)
-    result = _convert(_fetched_ahead.pop(task, None) or _OpenFile(task, settings))
+    result = _convert(_fetched_ahead.pop(task, None) or _OpenFile(task, _at_once(settings)))
     # What refers to itself would stay: Python collects nothing by itself while a file is open.
     gc.collect()
     return result
+
+
+def _at_once(settings: ConvertSettings) -> ConvertSettings:
+    """The settings for a file that is converted at once, which waits for no turn to fetch.
+
+    Files that wait to be converted may have all turns.
+    """
+    return replace(settings, fetched_at_once=0)
 
 
 def fetch_ahead(task: FileTask, settings: ConvertSettings) -> None:
@@ -136,7 +144,8 @@ def _convert(file: _OpenFile, starts: int = 3) -> FileResult:
     except ReplacedError as error:
         clear(file.folder)
         if starts > 1:
-            again = _OpenFile(task, settings, file.traffic, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            again = _OpenFile(task, _at_once(settings), file.traffic, seconds)
             return _convert(again, starts - 1)
         result = replace(result, error=str(error), passing=error.retryable)
     except (OSError, LakeError):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Generator, Sequence
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from pipelines.convert.staged import ConvertSettings
@@ -14,6 +18,8 @@ from pipelines.release.selection import FileTask
 from pipelines.source.base import Traffic
 from pipelines.source.folder import FolderSource
 from pipelines.source.open import open_source
+
+_POLL_S = 0.01
 
 
 @contextmanager
@@ -66,12 +72,41 @@ def opened(
         try:
             # The remote file is closed last: h5py still reads from it while it closes its own.
             with closing(remote), open_recording(remote, obj.key, folder) as recording:
+                remote.pause()
                 prefetch(recording, tables, remote, signature=signature)
+                remote.go_on(_turn_to_fetch(settings))
                 yield recording
         finally:
             # Readers may take bytes that could not be fetched for something missing in the file.
             if remote.failure is not None:
                 raise remote.failure from None
+
+
+def _turn_to_fetch(settings: ConvertSettings) -> Callable[[], object]:
+    """Waits until fewer files than there are workers are being fetched.
+
+    On a slow link, those that are converted then get all of it, and the next begin when these need
+    it no more. If all were fetched at a time, the next would have filled their memory early, and
+    the link would be idle during the last second of each conversion.
+
+    Returns:
+        What gives the turn back. The kernel does so, too, if this process dies.
+    """
+    while settings.fetched_at_once:
+        for number in range(settings.fetched_at_once):
+            turn = os.open(settings.staging / f"fetching-{number}", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(turn)
+            else:
+                return partial(os.close, turn)
+        time.sleep(_POLL_S)
+    return _nothing
+
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
 def _digest(path: Path) -> str:

@@ -16,6 +16,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -144,7 +145,7 @@ class _Workers:
     """
 
     def __init__(self, count: int, ahead: int, settings: ConvertSettings) -> None:
-        self._settings = settings
+        self._settings = replace(settings, fetched_at_once=count if ahead else 0)
         self._ahead = ahead
         self._turns = threading.Semaphore(count)
         self._threads = ThreadPoolExecutor(count + ahead, thread_name_prefix="vblake-worker")

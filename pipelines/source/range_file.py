@@ -125,6 +125,8 @@ class RangeFile(io.RawIOBase):
         self._parts: list[_Part] = []  # ascending, without overlaps
         self._waiting: deque[_Part] = deque()
         self._room = held
+        self._paused = False
+        self._requested: Callable[[], object] | None = None
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="vblake-fetch")
 
     def readable(self) -> bool:
@@ -201,8 +203,28 @@ class RangeFile(io.RawIOBase):
         self._waiting.extend(self._add(wanted, GAP))
         self._start_waiting()
 
+    def pause(self) -> None:
+        """Fetches nothing of what is announced from now on, until `go_on`, unless it is read."""
+        self._paused = True
+
+    def go_on(self, requested: Callable[[], object]) -> None:
+        """Fetches what is announced.
+
+        Args:
+            requested: called once, when all of it is requested, or the file is closed.
+        """
+        self._paused = False
+        self._requested = requested
+        self._start_waiting()
+
+    def _all_requested(self) -> None:
+        if self._requested is not None:
+            self._requested()
+            self._requested = None
+
     def close(self) -> None:
         """Gives up what is still to be fetched. Requests in flight end in the background."""
+        self._all_requested()
         if not self.closed:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._waiting.clear()
@@ -267,10 +289,14 @@ class RangeFile(io.RawIOBase):
 
     def _start_waiting(self) -> None:
         """Requests parts in the order of their use as long as there is room."""
+        if self._paused:
+            return
         while self._waiting and self._room >= self._waiting[0].stop - self._waiting[0].start:
             part = self._waiting.popleft()
             self._room -= part.stop - part.start
             self._start(part)
+        if not self._waiting:
+            self._all_requested()
 
     def _bytes(self, part: _Part) -> bytes:
         """Waits for the bytes of a part.

@@ -101,6 +101,32 @@ def test_what_is_fetched_ahead_is_bounded() -> None:
         assert remote.moved() == 40 * MB
 
 
+def test_a_paused_file_fetches_when_it_goes_on_and_tells_when_all_is_requested() -> None:
+    size = 3 * PART
+    remote = Remote(content(size))
+    told: list[int] = []
+    with RangeFile(remote.fetch, size, held=2 * PART) as file:
+        file.pause()
+        file.prefetch([(0, size)])
+        assert remote.asked == []
+        file.go_on(lambda: told.append(len(remote.asked)))
+        assert told == [], "there is no room yet for the last part"
+        assert read(file, 0, PART) == remote.content[:PART]
+        assert len(told) == 1
+        assert read(file, PART, size) == remote.content[PART:]
+    assert len(told) == 1
+
+
+def test_a_file_that_is_closed_needs_its_turn_no_more() -> None:
+    remote = Remote(content(3 * PART))
+    told: list[bool] = []
+    with RangeFile(remote.fetch, 3 * PART, held=PART) as file:
+        file.prefetch([(0, 3 * PART)])
+        file.go_on(lambda: told.append(True))
+        assert told == []
+    assert told == [True]
+
+
 def test_the_reader_does_not_wait_behind_what_is_not_needed_yet() -> None:
     """What waits for a connection when it is needed is fetched by the reader itself."""
     gate = threading.Event()
