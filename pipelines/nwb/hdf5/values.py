@@ -62,8 +62,9 @@ def _no_automatic_collection() -> Generator[None]:
     """Prevents a deadlock: Python collects garbage in whichever thread makes the next object.
 
     A thread that fetches for a file-like source would wait there for h5py's lock, which h5py takes
-    to free its objects; the reading thread holds that lock and waits for the fetch. Memory does not
-    grow meanwhile: readers leave no cycles behind.
+    to free its objects; the reading thread holds that lock and waits for the fetch. Readers leave
+    no cycles behind, so memory does not grow meanwhile; those of a conversion are collected after
+    each file (`convert_file`).
     """
     enabled = gc.isenabled()
     gc.disable()
