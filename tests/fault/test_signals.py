@@ -138,6 +138,7 @@ def test_signals_to_process_and_group_are_one() -> None:
     running = program(cleaning=2)
     os.kill(running.process.pid, signal.SIGTERM)
     running.wait_for("stopping")
+    time.sleep(0.2)  # two that come at the very same time are one in any case
     os.killpg(running.process.pid, signal.SIGTERM)
     assert running.end(SOON) == 143
     assert running.said == ["ready", "stopping", "clean"]
