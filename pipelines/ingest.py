@@ -456,14 +456,18 @@ def _in_order(mice: Iterable[_Mouse]) -> list[FileTask]:
     """Returns the files in the order of conversion.
 
     Mouse by mouse, so that the first can be queried while the others are converted; mice with the
-    longest files first, so that no worker is left with a long file at the end.
+    longest files first. The longest of each mouse comes before the others of the mouse before, so
+    that no worker is left with a long file at the end.
     """
 
     def size(task: FileTask) -> int:
         return task.bytes or 0
 
     ordered = sorted(mice, key=lambda m: (-max(map(size, m.tasks)), m.id))
-    return [t for mouse in ordered for t in sorted(mouse.tasks, key=size, reverse=True)]
+    files = [sorted(mouse.tasks, key=size, reverse=True) for mouse in ordered]
+    longest, others = [of[:1] for of in files], [of[1:] for of in files]
+    moved = zip([*longest, []], [[], *others], strict=True)
+    return [task for first, rest in moved for task in (*first, *rest)]
 
 
 @contextmanager

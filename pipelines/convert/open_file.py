@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 
 from pipelines.convert.staged import ConvertSettings
@@ -82,7 +80,7 @@ def opened(
                 raise remote.failure from None
 
 
-def _turn_to_fetch(settings: ConvertSettings) -> Callable[[], object]:
+def _turn_to_fetch(settings: ConvertSettings) -> Callable[[], object] | None:
     """Waits until fewer files than there are workers are being fetched.
 
     On a slow link, those that are converted then get all of it, and the next begin when these need
@@ -90,23 +88,21 @@ def _turn_to_fetch(settings: ConvertSettings) -> Callable[[], object]:
     the link would be idle during the last second of each conversion.
 
     Returns:
-        What gives the turn back. The kernel does so, too, if this process dies.
+        What gives the turn back, which is a lock on a file: the kernel frees it, too, if this
+        process dies. None if there are no turns.
     """
-    while settings.fetched_at_once:
-        for number in range(settings.fetched_at_once):
-            turn = os.open(settings.staging / f"fetching-{number}", os.O_RDWR | os.O_CREAT, 0o600)
+    turns = [settings.staging / f"fetching-{number}" for number in range(settings.fetched_at_once)]
+    while turns:
+        for path in turns:
+            turn = path.open("wb")
             try:
                 fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                os.close(turn)
+                turn.close()
             else:
-                return partial(os.close, turn)
+                return turn.close
         time.sleep(_POLL_S)
-    return _nothing
-
-
-def _nothing() -> None:
-    """Does nothing."""
+    return None
 
 
 def _digest(path: Path) -> str:

@@ -126,7 +126,8 @@ class RangeFile(io.RawIOBase):
         self._waiting: deque[_Part] = deque()
         self._room = held
         self._paused = False
-        self._requested: Callable[[], object] | None = None
+        self._fetched: Callable[[], object] | None = None
+        self._latest: Future[bytes] | None = None
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="vblake-fetch")
 
     def readable(self) -> bool:
@@ -207,24 +208,21 @@ class RangeFile(io.RawIOBase):
         """Fetches nothing of what is announced from now on, until `go_on`, unless it is read."""
         self._paused = True
 
-    def go_on(self, requested: Callable[[], object]) -> None:
+    def go_on(self, fetched: Callable[[], object] | None = None) -> None:
         """Fetches what is announced.
 
         Args:
-            requested: called once, when all of it is requested, or the file is closed.
+            fetched: called, more than once and by any thread, when all of it is here or the file
+                is closed.
         """
         self._paused = False
-        self._requested = requested
+        self._fetched = fetched
         self._start_waiting()
-
-    def _all_requested(self) -> None:
-        if self._requested is not None:
-            self._requested()
-            self._requested = None
 
     def close(self) -> None:
         """Gives up what is still to be fetched. Requests in flight end in the background."""
-        self._all_requested()
+        if self._fetched is not None:
+            self._fetched()
         if not self.closed:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._waiting.clear()
@@ -285,7 +283,7 @@ class RangeFile(io.RawIOBase):
         return self._add([(max(start, before), min(start + BLOCK, after))], keep=True)[0]
 
     def _start(self, part: _Part) -> None:
-        part.data = self._pool.submit(self._fetch, part.start, part.stop)
+        part.data = self._latest = self._pool.submit(self._fetch, part.start, part.stop)
 
     def _start_waiting(self) -> None:
         """Requests parts in the order of their use as long as there is room."""
@@ -295,8 +293,11 @@ class RangeFile(io.RawIOBase):
             part = self._waiting.popleft()
             self._room -= part.stop - part.start
             self._start(part)
-        if not self._waiting:
-            self._all_requested()
+        if not self._waiting and (told := self._fetched) is not None:
+            if self._latest is None:
+                told()
+            else:
+                self._latest.add_done_callback(lambda _: told())
 
     def _bytes(self, part: _Part) -> bytes:
         """Waits for the bytes of a part.

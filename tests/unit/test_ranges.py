@@ -101,30 +101,33 @@ def test_what_is_fetched_ahead_is_bounded() -> None:
         assert remote.moved() == 40 * MB
 
 
-def test_a_paused_file_fetches_when_it_goes_on_and_tells_when_all_is_requested() -> None:
+def test_a_paused_file_fetches_when_it_goes_on_and_tells_when_all_of_it_is_here() -> None:
     size = 3 * PART
     remote = Remote(content(size))
-    told: list[int] = []
+    told = threading.Event()
     with RangeFile(remote.fetch, size, held=2 * PART) as file:
         file.pause()
         file.prefetch([(0, size)])
         assert remote.asked == []
-        file.go_on(lambda: told.append(len(remote.asked)))
-        assert told == [], "there is no room yet for the last part"
-        assert read(file, 0, PART) == remote.content[:PART]
-        assert len(told) == 1
+        file.go_on(told.set)
+        assert read(file, 0, 10) == remote.content[:10]
+        assert not told.is_set(), "there is no room yet for the last part"
+        assert read(file, 10, PART) == remote.content[10:PART]
+        assert told.wait(10)
         assert read(file, PART, size) == remote.content[PART:]
-    assert len(told) == 1
 
 
-def test_a_file_that_is_closed_needs_its_turn_no_more() -> None:
+def test_a_file_that_is_closed_or_has_nothing_to_fetch_needs_its_turn_no_more() -> None:
     remote = Remote(content(3 * PART))
-    told: list[bool] = []
+    told: list[str] = []
     with RangeFile(remote.fetch, 3 * PART, held=PART) as file:
         file.prefetch([(0, 3 * PART)])
-        file.go_on(lambda: told.append(True))
+        file.go_on(lambda: told.append("closed"))
         assert told == []
-    assert told == [True]
+    assert told == ["closed"]
+    with RangeFile(remote.fetch, 3 * PART) as file:
+        file.go_on(lambda: told.append("nothing"))
+        assert told == ["closed", "nothing"]
 
 
 def test_the_reader_does_not_wait_behind_what_is_not_needed_yet() -> None:
