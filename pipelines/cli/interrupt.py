@@ -72,8 +72,7 @@ def listening() -> Generator[None]:
 
     Signals that are ignored already, as under nohup or in a script's background, stay ignored.
     """
-    handled = tuple(n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN)
-    _state.handled, _state.number, _state.raised, _state.so_far = handled, None, False, None
+    _state.handled = tuple(n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN)
     # A process that ends at once leaves semaphores, which Python's resource tracker removes. The
     # tracker's warning about them would be the last thing on the terminal.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
@@ -93,7 +92,7 @@ def listening() -> Generator[None]:
         os.close(told)
         watcher.join()
         os.close(heard)
-        _state.handled = ()
+        _state.handled, _state.number, _state.raised, _state.so_far = (), None, False, None
 
 
 @contextmanager

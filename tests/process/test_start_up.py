@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,11 +61,11 @@ def test_quick_commands_do_not_load_dagster(command: list[str]) -> None:
 
 
 def test_an_ingest_with_nothing_to_do_does_not_load_dagster(
-    sample_bucket: Path, sample_lake: Path, tmp_path: Path
+    sample_bucket: Path, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / "lake"
-    shutil.copytree(sample_lake, copy)
-    command = ("ingest", "--source", sample_bucket, "--lake", copy)
+    # Another test may have left a run that was killed in the folder of all tests.
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    command = ("ingest", "--source", sample_bucket, "--lake", lake)
     assert loaded({"dagster"}, *command) == ("0", "[]")
 
 
