@@ -94,14 +94,10 @@ class LocalStore:
         if target.suffix == ".parquet":
             put(staged, target, self.staging)
             return
-        # Otherwise a power cut after the rename can leave an empty file under the final name.
-        self.flush(staged)
-        staged.replace(target)
-
-    def flush(self, staged: Path) -> None:
-        """Waits until the disk holds a staged file, as `publish` does."""
         with staged.open("rb") as file:
+            # Otherwise a power cut after the rename can leave an empty file under the final name.
             os.fsync(file.fileno())
+        staged.replace(target)
 
     def remove(self, path: str) -> None:
         """Removes a file; no error if there is none."""
@@ -285,9 +281,6 @@ class S3Store:
 
         with self._writing(path) as (client, key):
             obstore.put(client, key, staged, chunk_size=_PART, max_concurrency=4)
-
-    def flush(self, staged: Path) -> None:
-        """Does nothing: what is uploaded need not be on a disk."""
 
     def remove(self, path: str) -> None:
         self._remove([path])

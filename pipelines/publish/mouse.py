@@ -85,20 +85,6 @@ def _entry(result: FileResult, before: Entry | None) -> Entry:
     return entry
 
 
-def flush(store: Store, result: FileResult) -> None:
-    """Has the disk hold the staged tables of a file that are not merged into those of other files.
-
-    `publish_mouse` does so, too, and then need not wait.
-
-    Raises:
-        OSError: the disk fails.
-    """
-    for table in result.row_counts:
-        staged = result.staged(table)
-        if staged is not None and TABLES[table].storage is not Storage.MOUSE:
-            store.flush(staged)
-
-
 def publish_mouse(
     store: Store,
     mouse_id: int,
