@@ -47,27 +47,25 @@ def convert_file(
         OSError, LakeError: the disk of the lake, which no other file would find in a better state.
     """
     storage.on_read.set(on_read)
-    result = _convert(_fetched_ahead.pop(task, None) or _OpenFile(task, _at_once(settings)))
+    result = _convert(_fetched_ahead.pop(task, None) or _OpenFile(task, settings))
     # What refers to itself would stay: Python collects nothing by itself while a file is open.
     gc.collect()
     return result
 
 
-def _at_once(settings: ConvertSettings) -> ConvertSettings:
-    """The settings for a file that is converted at once, which waits for no turn to fetch.
-
-    Files that wait to be converted may have all turns.
-    """
-    return replace(settings, fetched_at_once=0)
-
-
-def fetch_ahead(task: FileTask, settings: ConvertSettings) -> None:
+def fetch_ahead(task: FileTask, settings: ConvertSettings, turns: int = 0) -> None:
     """Opens a file in a bucket and starts to fetch it; `convert_file` goes on from there.
 
     Until then, no more is held of it than while it is converted.
+
+    Args:
+        task: the file.
+        settings: where it is, and where to write.
+        turns: as for `opened`. A file that is converted at once waits for none: files that wait to
+            be converted may have them all.
     """
     storage.on_read.set(None)
-    _fetched_ahead[task] = _OpenFile(task, settings)
+    _fetched_ahead[task] = _OpenFile(task, settings, turns=turns)
 
 
 class _OpenFile:
@@ -85,6 +83,7 @@ class _OpenFile:
         settings: ConvertSettings,
         traffic: Traffic | None = None,
         seconds: float = 0.0,
+        turns: int = 0,
     ) -> None:
         began = time.perf_counter()
         self.task, self.settings = task, settings
@@ -100,6 +99,7 @@ class _OpenFile:
             self.traffic,
             self.folder,
             signature=TEMPLATES in task.tables,
+            turns=turns,
         )
         try:
             self._recording = self._closing.enter_context(opening)
@@ -145,7 +145,7 @@ def _convert(file: _OpenFile, starts: int = 3) -> FileResult:
         clear(file.folder)
         if starts > 1:
             seconds = time.perf_counter() - began
-            again = _OpenFile(task, _at_once(settings), file.traffic, seconds)
+            again = _OpenFile(task, settings, file.traffic, seconds)
             return _convert(again, starts - 1)
         result = replace(result, error=str(error), passing=error.retryable)
     except (OSError, LakeError):

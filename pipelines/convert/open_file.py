@@ -29,6 +29,7 @@ def opened(
     folder: Path,
     *,
     signature: bool = False,
+    turns: int = 0,
 ) -> Generator[Recording]:
     """Opens the file of a task for the readers.
 
@@ -43,6 +44,7 @@ def opened(
         traffic: counts the bytes that are fetched.
         folder: for temporary files: a whole file while it is read, traces too large for memory.
         signature: also fetch what the digest of the image set is computed from.
+        turns: how many files that wait in this way may be fetched at a time; 0: do not wait.
 
     Raises:
         SourceError: the file cannot be fetched.
@@ -72,7 +74,7 @@ def opened(
             with closing(remote), open_recording(remote, obj.key, folder) as recording:
                 remote.pause()
                 prefetch(recording, tables, remote, signature=signature)
-                remote.go_on(_turn_to_fetch(settings))
+                remote.go_on(_turn_to_fetch(settings.staging, turns))
                 yield recording
         finally:
             # Readers may take bytes that could not be fetched for something missing in the file.
@@ -80,8 +82,8 @@ def opened(
                 raise remote.failure from None
 
 
-def _turn_to_fetch(settings: ConvertSettings) -> Callable[[], object] | None:
-    """Waits until fewer files than there are workers are being fetched.
+def _turn_to_fetch(staging: Path, turns: int) -> Callable[[], object] | None:
+    """Waits until fewer files than there are turns are being fetched.
 
     On a slow link, those that are converted then get all of it, and the next begin when these need
     it no more. If all were fetched at a time, the next would have filled their memory early, and
@@ -91,10 +93,9 @@ def _turn_to_fetch(settings: ConvertSettings) -> Callable[[], object] | None:
         What gives the turn back, which is a lock on a file: the kernel frees it, too, if this
         process dies. None if there are no turns.
     """
-    turns = [settings.staging / f"fetching-{number}" for number in range(settings.fetched_at_once)]
     while turns:
-        for path in turns:
-            turn = path.open("wb")
+        for number in range(turns):
+            turn = (staging / f"fetching-{number}").open("wb")
             try:
                 fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

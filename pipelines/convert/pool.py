@@ -16,7 +16,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -122,10 +122,10 @@ def _convert_file(task: FileTask, settings: ConvertSettings) -> FileResult:
     return convert_file(task, settings, on_read=progress_in(task.bytes or 0, task.kind))
 
 
-def _fetch_ahead(task: FileTask, settings: ConvertSettings) -> None:
+def _fetch_ahead(task: FileTask, settings: ConvertSettings, turns: int) -> None:
     from pipelines.convert.file import fetch_ahead
 
-    fetch_ahead(task, settings)
+    fetch_ahead(task, settings, turns)
 
 
 _active: list[_Workers] = []
@@ -145,8 +145,9 @@ class _Workers:
     """
 
     def __init__(self, count: int, ahead: int, settings: ConvertSettings) -> None:
-        self._settings = replace(settings, fetched_at_once=count if ahead else 0)
-        self._ahead = ahead
+        self._settings = settings
+        # As many are fetched at a time as are converted.
+        self._fetch_ahead = partial(_fetch_ahead, turns=count) if ahead else None
         self._turns = threading.Semaphore(count)
         self._threads = ThreadPoolExecutor(count + ahead, thread_name_prefix="vblake-worker")
         self._own = threading.local()
@@ -192,8 +193,8 @@ class _Workers:
         """
         for _ in range(2):
             try:
-                if self._ahead:
-                    self._call(_fetch_ahead, task)
+                if self._fetch_ahead is not None:
+                    self._call(self._fetch_ahead, task)
                 with self._turns:
                     return self._call(_convert_file, task)
             except BrokenProcessPool:

@@ -39,8 +39,6 @@ class ConvertSettings:
             of a remote source are fetched whole for that.
         program: version of vblake; what another version has staged is not used.
         images: digests of the images that the lake has.
-        fetched_at_once: how many files may be fetched at a time, of those that are open; 0 means
-            all.
     """
 
     source: SourceSpec
@@ -48,7 +46,6 @@ class ConvertSettings:
     verify_hash: bool
     program: str = ""
     images: frozenset[str] = frozenset()
-    fetched_at_once: int = 0
 
 
 @dataclass(frozen=True)
