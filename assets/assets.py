@@ -30,9 +30,10 @@ from pipelines.catalog.build import rebuild_catalog
 from pipelines.cli.options import IngestOptions
 from pipelines.cli.progress import file_facts, mouse_facts, mouse_outcome, outcome
 from pipelines.convert.staged import FileResult
-from pipelines.ingest import MouseReport, Prepared, upgrade_waits_for
+from pipelines.ingest import MouseReport, upgrade_waits_for
 from pipelines.lake.ledger import LEDGER, Identity, read_ledger, read_mouse
 from pipelines.lake.store import Store, open_store
+from pipelines.prepare import Prepared
 from pipelines.request import IngestRequest
 from schemas import TABLES, Column, Subject, Table
 from schemas.layout import CATALOG

@@ -57,8 +57,9 @@ def ingest(options: IngestOptions) -> None:
     from assets.instance import has_unfinished_runs
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary, print_upgrade
     from pipelines.convert.pool import bytes_in_progress
-    from pipelines.ingest import begun, prepare
+    from pipelines.ingest import begun
     from pipelines.ingest import ingest as refresh
+    from pipelines.prepare import prepare
 
     prepared = prepare(options.request())
     if prepared.upgrade is not None:

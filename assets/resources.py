@@ -13,16 +13,8 @@ import pyarrow as pa
 from rich.text import Text
 
 from pipelines.cli.options import IngestOptions, option_info, option_types
-from pipelines.ingest import (
-    MouseReport,
-    OnFile,
-    OnMouse,
-    Prepared,
-    ignore,
-    ingest,
-    prepare,
-    publish_project,
-)
+from pipelines.ingest import MouseReport, OnFile, OnMouse, ignore, ingest, publish_project
+from pipelines.prepare import Prepared, prepare
 from pipelines.request import IngestRequest
 
 

@@ -21,8 +21,9 @@ from assets.record import alive, settle
 from assets.resources import IngestHooks
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import Begun, MouseReport, OnFile, OnMouse, Prepared
+from pipelines.ingest import Begun, MouseReport, OnFile, OnMouse
 from pipelines.lake.store import open_store
+from pipelines.prepare import Prepared
 from schemas import TABLES, Subject
 from schemas.errors import VblakeError
 

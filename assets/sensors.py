@@ -13,10 +13,10 @@ from assets.partitions import MICE, known_mice
 from assets.record import IN_PROGRESS, mark_dead_runs, mark_published
 from assets.settings import SETTINGS
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import mice_of_release
 from pipelines.lake.ledger import LEDGER
 from pipelines.lake.marker import read_marker
 from pipelines.lake.store import open_store
+from pipelines.prepare import mice_of_release
 from schemas.errors import VblakeError
 
 _AT_ONCE = 500

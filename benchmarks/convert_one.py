@@ -30,9 +30,9 @@ def prepare(bucket: Path, work: Path) -> list[dict[str, Any]]:
     """
     import h5py
 
-    from pipelines.ingest import prepare as plan
     from pipelines.nwb.recording import open_recording
     from pipelines.nwb.templates import image_digests
+    from pipelines.prepare import prepare as plan
     from pipelines.release.selection import FileKind
     from pipelines.request import IngestRequest
     from pipelines.source.base import SourceSpec

@@ -47,7 +47,7 @@ _SERVED = ", from a server"
 
 _LIST = """
 import json, sys
-from pipelines.ingest import prepare
+from pipelines.prepare import prepare
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 found = prepare(IngestRequest(SourceSpec(sys.argv[1]), sys.argv[1] + "-no-lake")).todo

@@ -82,7 +82,8 @@ PLACES = {
 
 _PUBLISH = """
 import json, sys, time
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
+from pipelines.prepare import prepare
 from pipelines.no_pandas import refuse_pandas
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

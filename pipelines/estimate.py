@@ -15,7 +15,7 @@ from pipelines.lake.store import LocalStore
 from pipelines.release.selection import FileKind
 
 if TYPE_CHECKING:
-    from pipelines.ingest import Prepared
+    from pipelines.prepare import Prepared
 
 MEASURED = "files of the released size, docs/performance.md"
 

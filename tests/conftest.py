@@ -17,8 +17,9 @@ from builders.secret import CANARY, lake_beside_secrets
 from filelock import FileLock
 from hypothesis import settings
 
-from pipelines.ingest import MouseReport, ingest, prepare
+from pipelines.ingest import MouseReport, ingest
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

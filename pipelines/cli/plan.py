@@ -14,7 +14,7 @@ from pipelines.cli.releases import print_row_changes
 from pipelines.cli.terminal import counted, duration, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
-    from pipelines.ingest import Prepared
+    from pipelines.prepare import Prepared
     from pipelines.upgrade import Upgrade
 
 
@@ -39,7 +39,7 @@ def plan(
       vblake plan --experiment 951980471 --tables trials,dff_traces --list
     """
     require_build()
-    from pipelines.ingest import prepare
+    from pipelines.prepare import prepare
 
     prepared = prepare(options.request())
     files = _files(prepared)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pipelines.convert.staged import FileResult
-    from pipelines.ingest import MouseReport, Prepared
+    from pipelines.ingest import MouseReport
     from pipelines.lake.ledger import Entry, TableOutcome
+    from pipelines.prepare import Prepared
     from pipelines.upgrade import Upgrade
 
 SOME_MISSING = 3

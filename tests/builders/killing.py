@@ -159,9 +159,10 @@ class _Lines:
 
 def _planned(given: dict[str, Any]) -> Callable[[], object]:
     """What is to be done, after it has been planned."""
-    from pipelines.ingest import ingest, prepare
+    from pipelines.ingest import ingest
     from pipelines.lake.store import LocalStore
     from pipelines.next_generation import roll_back
+    from pipelines.prepare import prepare
     from pipelines.release.selection import Selection
     from pipelines.remove import plan_removal, remove
     from pipelines.request import IngestRequest

@@ -18,11 +18,12 @@ from builders.lakes import query
 from builders.releases import write_release
 from pipelines.check.lake import verify
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.lock import writing
 from pipelines.lake.marker import read_marker
 from pipelines.lake.store import LocalStore
 from pipelines.log import ROOT as LOG
+from pipelines.prepare import prepare
 from schemas.checks import Level
 
 REPOSITORY = defs.get_repository_def()

@@ -12,8 +12,9 @@ import pytest
 from servers.s3 import BUCKET, S3Server
 
 from builders.lakes import query
-from pipelines.ingest import MouseReport, ingest, prepare
+from pipelines.ingest import MouseReport, ingest
 from pipelines.nwb import prefetch
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source import range_file

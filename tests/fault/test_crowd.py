@@ -23,9 +23,10 @@ from builders.states import Reference, by_glob
 from servers.s3 import BUCKET, S3Server
 
 from pipelines.check.lake import verify
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake import new_version as supersede
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -20,8 +20,8 @@ from builders.lakes import rows_by_unit
 from servers.s3 import BUCKET, S3Server
 
 from pipelines.convert.worker import BYTES_PER_WORKER
-from pipelines.ingest import prepare
 from pipelines.lake.ledger import Status
+from pipelines.prepare import prepare
 from pipelines.release.selection import FileKind, FileTask
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -20,8 +20,8 @@ from builders.fuzz import Case, Good, run_case
 from builders.mutate import regions
 
 from pipelines.convert.worker import BYTES_PER_WORKER
-from pipelines.ingest import prepare
 from pipelines.nwb.readers import READERS
+from pipelines.prepare import prepare
 from pipelines.release.selection import FileKind, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

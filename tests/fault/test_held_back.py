@@ -15,8 +15,9 @@ from builders.nwb import IMAGES
 from builders.violations import VIOLATIONS, PlanesBucket, at, drop, ids, violation_bucket
 
 from pipelines.check.lake import verify
-from pipelines.ingest import Prepared, ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import Prepared, prepare
 from pipelines.release.selection import Selection
 from pipelines.request import AllowedRule, IngestRequest
 from pipelines.source.base import SourceSpec

@@ -17,9 +17,10 @@ from builders.killing import Command, run
 from builders.states import Reference, by_glob
 from servers.s3 import BUCKET, S3Server
 
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.ledger import Ledger, read_ledger
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
 from pipelines.release.selection import FileTask, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -20,10 +20,11 @@ from builders.releases import revise, write_release
 from builders.states import Seen, by_catalog, by_glob
 
 from pipelines.check.lake import verify
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.generations import kept
 from pipelines.lake.marker import read_marker
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

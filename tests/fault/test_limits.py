@@ -22,8 +22,9 @@ from builders.lakes import contents
 from servers.s3 import BUCKET, S3Server
 
 from pipelines.check.lake import verify
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.store import LocalStore, open_store
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

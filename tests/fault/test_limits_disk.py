@@ -18,8 +18,9 @@ from builders.lakes import contents
 from builders.machine import modes, read_only, small_disk, small_files, without_rights
 
 from pipelines.check.lake import verify
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.store import LocalStore, private
+from pipelines.prepare import prepare
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas.checks import Level

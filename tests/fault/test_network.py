@@ -28,7 +28,7 @@ from servers.moto import moto
 from servers.objects import Fault, RequestInfo
 from servers.s3 import BUCKET, S3Server
 
-from pipelines.ingest import prepare
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.sample.bucket import write_sample

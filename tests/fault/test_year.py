@@ -27,12 +27,13 @@ from servers.s3 import BUCKET, Fault, RequestInfo
 from assets.schedules import update
 from pipelines.check.lake import verify
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake import generations
 from pipelines.lake.ledger import Status, read_ledger
 from pipelines.lake.leftovers import clean
 from pipelines.lake.marker import Marker, read_marker
 from pipelines.next_generation import roll_back
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.remove import plan_removal, remove
 from schemas import TABLES, Subject

@@ -21,8 +21,8 @@ from servers.s3 import BUCKET, Counters, S3Server
 from pipelines.convert.file import convert_file, fetch_ahead
 from pipelines.convert.pool import converting
 from pipelines.convert.staged import ConvertSettings
-from pipelines.ingest import prepare
 from pipelines.nwb.readers import READERS
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

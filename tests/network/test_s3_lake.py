@@ -31,11 +31,12 @@ from servers.s3 import BUCKET, Fault, S3Server
 import vblake
 from pipelines.catalog.connect import connect
 from pipelines.check.lake import verify
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake import lease
 from pipelines.lake.lock import writer, writing
 from pipelines.lake.store import open_store
 from pipelines.next_generation import roll_back
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

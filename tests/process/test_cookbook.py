@@ -10,7 +10,8 @@ import pytest
 
 import vblake
 from benchmarks.cookbook import FOLDER, Recipe, ids_of, recipes
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -26,9 +26,10 @@ from assets.schedules import update
 from assets.sensors import mice_in_release, record
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import MouseReport, Prepared, begun, ignore, prepare
+from pipelines.ingest import MouseReport, begun, ignore
 from pipelines.lake.marker import Marker, create_lake
 from pipelines.lake.store import open_store
+from pipelines.prepare import Prepared, prepare
 from schemas import TABLES, Subject
 from schemas.errors import LakeError, TransientSourceError, VblakeError
 
@@ -315,7 +316,8 @@ import os, signal, sys
 import assets.assets
 from assets.run import run_in_this_process
 from pipelines.cli.options import IngestOptions
-from pipelines.ingest import begun, ignore, prepare
+from pipelines.ingest import begun, ignore
+from pipelines.prepare import prepare
 
 def killed(*_):  # a mouse is in the lake and not reported yet
     os.kill(os.getpid(), signal.SIGKILL)

@@ -24,8 +24,9 @@ from pipelines.convert import cluster, cluster_worker
 from pipelines.convert.fingerprint import fingerprint
 from pipelines.convert.staged import ConvertSettings
 from pipelines.convert.worker import BYTES_PER_WORKER
-from pipelines.ingest import MouseReport, ingest, prepare
+from pipelines.ingest import MouseReport, ingest
 from pipelines.lake.store import S3Store
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -10,10 +10,11 @@ import pytest
 from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, file_key, files, query
 
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.state import LastRun
 from pipelines.lake.store import LocalStore
 from pipelines.nwb.recording import Recording, Rows
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -73,7 +73,8 @@ def both(
 
 def _ingest(bucket: Path, lake: Path, release: str | None = None, **selection: object) -> list[int]:
     """Ids of the files that were read."""
-    from pipelines.ingest import ingest, prepare
+    from pipelines.ingest import ingest
+    from pipelines.prepare import prepare
     from pipelines.release.selection import Selection
     from pipelines.request import IngestRequest
     from pipelines.source.base import SourceSpec

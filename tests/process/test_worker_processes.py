@@ -12,7 +12,7 @@ from builders import faulty
 
 from pipelines.convert.pool import converting
 from pipelines.convert.staged import ConvertSettings
-from pipelines.ingest import prepare
+from pipelines.prepare import prepare
 from pipelines.release.selection import FileTask, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

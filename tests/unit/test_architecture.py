@@ -45,6 +45,7 @@ STAGES = (
         "next_generation",
         "remove",
         "upgrade",
+        "prepare",
         "ingest",
         "estimate",
         "file_report",

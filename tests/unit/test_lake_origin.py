@@ -9,10 +9,10 @@ import pytest
 from builders.bucket import Bucket
 from builders.lake import entry
 
-from pipelines.ingest import prepare
 from pipelines.lake.ledger import Entry, publish_mouse
 from pipelines.lake.marker import Marker, create_lake, read_marker
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
 from pipelines.release.manifest import load_release
 from pipelines.release.selection import FileKind
 from pipelines.request import IngestRequest

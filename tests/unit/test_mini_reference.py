@@ -14,9 +14,10 @@ from builders.truth import BEHAVIOR, OPHYS, ROIS, Comparison, same
 
 import vblake
 from pipelines.check.lake import verify
-from pipelines.ingest import ingest, prepare
+from pipelines.ingest import ingest
 from pipelines.lake.ledger import Status
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec

@@ -12,9 +12,10 @@ from builders.lake import behavior_task, entry
 
 from pipelines.cli.progress import Progress, print_summary
 from pipelines.convert.staged import FileResult
-from pipelines.ingest import MouseReport, Prepared
+from pipelines.ingest import MouseReport
 from pipelines.lake.ledger import Entry, Status
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import Prepared
 from pipelines.release.manifest import Release
 from pipelines.release.project_tables import ProjectTables
 from pipelines.release.selection import FileKind, Plan

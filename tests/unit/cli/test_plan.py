@@ -10,9 +10,9 @@ import pytest
 from builders.bucket import Bucket
 from builders.cli import cells, output, refusal
 
-from pipelines.ingest import Prepared, prepare
 from pipelines.lake.state import LastRun
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import Prepared, prepare
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 
@@ -77,7 +77,7 @@ def test_plan_of_a_remote_source_bounds_what_is_fetched(
             prepare(replace(request, source=SourceSpec(str(bucket_folder)))), request=request
         )
 
-    monkeypatch.setattr("pipelines.ingest.prepare", elsewhere)
+    monkeypatch.setattr("pipelines.prepare.prepare", elsewhere)
     found = json.loads(
         output("plan", "--source", "s3://bucket", "--lake", tmp_path / "new", "--json", "--list")
     )
