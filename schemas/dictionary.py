@@ -180,7 +180,10 @@ def table_summary(table: Table) -> list[tuple[str, str]]:
             "; ".join(f"{columns}: {text}" if columns else text for columns, text in _checks(table))
             or "none",
         ),
-        *(("known exception", f"{e.rows}: {e.reason}") for e in exceptions_of(table)),
+        *(
+            ("known exception", f"{e.column + ', ' if e.column else ''}{e.rows}: {e.reason}")
+            for e in exceptions_of(table)
+        ),
         ("files", f"{path_pattern(table)} ({table.storage.value})"),
         ("encoding", str(table.encoding.value)),
     ]
@@ -317,7 +320,7 @@ def _exceptions() -> str:
         for table in TABLES.values()
         for e in exceptions_of(table)
     ]
-    header = ("exception", "table", "column", "of which rows", "why", "releases", "source")
+    header = ("exception", "table", "column", "of which rows", "why", "releases", "known from")
     return f"## Known exceptions\n\n{_markdown_table(header, rows)}"
 
 

@@ -8,8 +8,18 @@ violation quarantines the file.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from schemas.checks import Rule
+
+
+class Source(StrEnum):
+    """Where a known defect is known from."""
+
+    RELEASE_NOTES = "release notes"
+    PROJECT_TABLES = "project tables of the release"
+    ALLENSDK = "AllenSDK 2.16.2"
+    ALLENSDK_2_12 = "AllenSDK 2.12.3, which wrote the older files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class KnownDefect:
         column: the column concerned, None for whole rows.
         rows: the affected rows, in words.
         reason: why they are accepted.
-        source: section of NWB_TABLES.md.
+        source: where this is known from.
         rule: rule that the rows break.
         where: SQL condition on the rows of the lake.
         unless: content of the same file that rules the defect out.
@@ -53,7 +63,7 @@ class KnownDefect:
     column: str | None
     rows: str
     reason: str
-    source: str
+    source: Source
     rule: Rule | None = None
     where: str | None = None
     unless: Evidence | None = None
@@ -93,7 +103,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         rows="sessions that were imaged",
         reason="they have no behaviour file (-999 in the release): behaviour is read from the "
         "first plane listed",
-        source="NWB_TABLES.md 7.4, 7.5",
+        source=Source.ALLENSDK,
         where="file_id IS NULL AND ophys_experiment_id IS NOT NULL",
     ),
     KnownDefect(
@@ -104,7 +114,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         reason="the value is local time (Pacific) with the label UTC: all sessions start between 8 "
         "and 17 o'clock. Which sessions of behaviour boxes are affected is not known for certain, "
         "so vblake keeps the released value",
-        source="NWB_TABLES.md 7.4",
+        source=Source.PROJECT_TABLES,
         where="date_of_acquisition IS NOT NULL AND ophys_session_id IS NOT NULL",
     ),
     KnownDefect(
@@ -113,7 +123,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="ophys_container_id",
         rows="all imaging sessions",
         reason="the lists hold extra ids that are wrong; release 1.0.1 corrected them",
-        source="NWB_TABLES.md 7.6, 8.2",
+        source=Source.RELEASE_NOTES,
         where="true",
         before="1.0.1",
     ),
@@ -123,7 +133,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="session_type",
         rows="13 sessions that the release does not name",
         reason="their session type is wrong; release 0.3.0 corrected it",
-        source="NWB_TABLES.md 8.2",
+        source=Source.RELEASE_NOTES,
         where="true",
         before="0.3.0",
     ),
@@ -135,7 +145,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         "931566300",
         reason="their recordings are truncated, or were withdrawn in release 1.1.0; the files are "
         "intact but hold less",
-        source="NWB_TABLES.md 8.2, 9",
+        source=Source.RELEASE_NOTES,
         where=f"behavior_session_id IN ({_TRUNCATED}, 931566300) OR ophys_session_id = 875259383",
         before="1.1.0",
     ),
@@ -145,7 +155,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="corrected_fluorescence",
         rows="all cells",
         reason="the trace is not the corrected one; release 1.1.0 fixed it",
-        source="NWB_TABLES.md 3.4, 8.2",
+        source=Source.RELEASE_NOTES,
         where="true",
         before="1.1.0",
     ),
@@ -155,7 +165,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="end_frame",
         rows="omissions",
         reason="files before release 1.1.0 store no last frame for them",
-        source="NWB_TABLES.md 2.5",
+        source=Source.ALLENSDK_2_12,
         where="omitted AND end_frame IS NULL",
     ),
     KnownDefect(
@@ -164,7 +174,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column=None,
         rows="sessions without licks",
         reason="most passive sessions have none, and their files have no licking module",
-        source="NWB_TABLES.md 2.1, 9",
+        source=Source.ALLENSDK,
         rule=Rule.ROWS_EXPECTED,
         unless=Evidence("trials", "lick_times"),
     ),
@@ -174,7 +184,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column=None,
         rows="sessions without rewards",
         reason="most passive sessions have none, and their files have no rewards module",
-        source="NWB_TABLES.md 2.2, 9",
+        source=Source.ALLENSDK,
         rule=Rule.ROWS_EXPECTED,
         unless=Evidence("trials", "reward_volume"),
     ),
@@ -184,7 +194,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column=None,
         rows="sessions without eye tracking",
         reason="behaviour boxes have no eye camera, and some imaging sessions no usable video",
-        source="NWB_TABLES.md 2.9, 9",
+        source=Source.ALLENSDK,
         rule=Rule.ROWS_EXPECTED,
     ),
     KnownDefect(
@@ -193,7 +203,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column=None,
         rows="sessions whose file does not hold the geometry of the rig",
         reason="behaviour boxes have no eye camera; sessions with eye tracking may lack it too",
-        source="NWB_TABLES.md 5.4, 9",
+        source=Source.ALLENSDK,
         rule=Rule.ROWS_EXPECTED,
     ),
     KnownDefect(
@@ -202,7 +212,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column=None,
         rows="sessions with gratings",
         reason="files before release 1.1.0 hold no images of gratings",
-        source="NWB_TABLES.md 4",
+        source=Source.ALLENSDK_2_12,
         rule=Rule.ROWS_EXPECTED,
         unless=Evidence("task_parameters", "stimulus", "images"),
     ),
@@ -212,7 +222,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column=None,
         rows="planes without a valid ROI",
         reason="only valid ROIs are cells, and a plane may have none",
-        source="NWB_TABLES.md 9",
+        source=Source.ALLENSDK,
         rule=Rule.ROWS_EXPECTED,
     ),
     *(
@@ -222,7 +232,7 @@ KNOWN: tuple[KnownDefect, ...] = (
             column=None,
             rows="planes without a valid ROI",
             reason="only cells have traces, and the plane has no cells",
-            source="NWB_TABLES.md 9",
+            source=Source.ALLENSDK,
             rule=Rule.ROWS_EXPECTED,
             unless=Evidence("cell_specimens", "cell_roi_id"),
         )
@@ -242,7 +252,7 @@ KNOWN: tuple[KnownDefect, ...] = (
             column=None,
             rows="planes of releases before 1.1.0",
             reason="their files do not hold these traces",
-            source="NWB_TABLES.md 3.5, 8.3",
+            source=Source.RELEASE_NOTES,
             rule=Rule.ROWS_EXPECTED,
             before="1.1.0",
         )
@@ -255,7 +265,7 @@ KNOWN: tuple[KnownDefect, ...] = (
             column=None,
             rows="cells without event detection, or without lambda or noise_std",
             reason="the released reader drops them too",
-            source="NWB_TABLES.md 3.6",
+            source=Source.ALLENSDK,
             rule=rule,
         )
         for rule in (Rule.ROWS_EXPECTED, Rule.ROW_PER_PARENT)
@@ -266,7 +276,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="timestamps",
         rows="planes whose clock has more times than there are frames",
         reason="the released reader returns all times; frame k is still element k",
-        source="NWB_TABLES.md 3.7",
+        source=Source.ALLENSDK,
         rule=Rule.ONE_PER_FRAME,
     ),
     KnownDefect(
@@ -275,7 +285,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="lick_times",
         rows="sessions with as many licks in trials as trials",
         reason="the release's writer loses the index in this case; licks are assigned by time",
-        source="NWB_TABLES.md 2.6",
+        source=Source.ALLENSDK,
     ),
     *(
         KnownDefect(
@@ -284,7 +294,7 @@ KNOWN: tuple[KnownDefect, ...] = (
             column=name,
             rows="sessions of old releases",
             reason="the release notes call the column new in 1.1.0, so older files may lack it",
-            source="NWB_TABLES.md 10, point 4",
+            source=Source.RELEASE_NOTES,
         )
         for name in ("change_time", "response_latency")
     ),
@@ -294,7 +304,7 @@ KNOWN: tuple[KnownDefect, ...] = (
         column="image_set",
         rows="sessions whose type names neither images nor gratings",
         reason="the released reader fails on them; image_set is NULL",
-        source="NWB_TABLES.md 9",
+        source=Source.ALLENSDK,
     ),
 )
 

@@ -106,8 +106,10 @@ def _no_catalog(files: Files) -> FileNotFoundError:
             f"{files.root} has no {CATALOG}. "
             f"Build it with `vblake catalog --lake {quote(files.root)}`."
         )
+    missing = files.remote is None and not Path(files.root).exists()
+    why = "there is no such folder" if missing else f"it has no {CATALOG}"
     return FileNotFoundError(
-        f"{files.root} is not a vblake lake: it has no {CATALOG}. Check the path, "
+        f"{files.root} is not a vblake lake: {why}. Check the path, "
         f"or make a lake with `vblake ingest --lake {quote(files.root)}`."
     )
 

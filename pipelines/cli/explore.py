@@ -40,7 +40,7 @@ def explore(
         bool, typer.Option("--open/--no-open", help="Open the page in a browser, on a desktop.")
     ] = True,
 ) -> None:
-    """Open a page over the lake: sessions, trials, training, planes, cells.
+    """Show the lake in the browser: sessions, trials, training, planes, cells.
 
     Every figure can be saved as SVG and PNG, has a link that shows it again,
     and shows its query as SQL and Polars. Works without the internet.

@@ -416,7 +416,7 @@ class UiOptions:
         str | None,
         _interface(
             "CRON",
-            "Times of the ingests, UTC. The schedule is on if they are given.",
+            "Times of the ingests as a cron expression, UTC; switches the schedule on.",
             show_default="weekly, once it is switched on in the web interface",
         ),
     ] = None
@@ -432,9 +432,9 @@ class UiOptions:
     ] = "team:lab"
     webhook: Annotated[
         str | None,
-        _interface("URL", "Is sent a JSON message when a run fails.", hide_input=True),
+        _interface("URL", "Receives a JSON message when a run fails.", hide_input=True),
     ] = None
-    email: Annotated[str | None, _interface("ADDRESS", "Is sent news of failed runs.")] = None
+    email: Annotated[str | None, _interface("ADDRESS", "Receives a mail when a run fails.")] = None
     smtp: Annotated[str, _interface("HOST[:PORT]", "Mail server for such news.")] = "localhost"
 
     def __post_init__(self) -> None:

@@ -161,8 +161,6 @@ def rollback(options: IngestOptions, as_json: JsonOption = False) -> None:
     from pipelines.next_generation import roll_back
 
     store = open_store(options.lake)
-    if not as_json:
-        say(f"going back to what {store.root} was before its last upgrade or removal")
     marker = roll_back(store, options.wait or 0.0)
     if as_json:
         print_json({"lake": store.root, "release": marker.release, "generation": marker.generation})

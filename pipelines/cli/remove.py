@@ -31,10 +31,9 @@ def remove(
 ) -> None:
     """Take files out of the lake; readers see it happen in one step.
 
-    The ids add up. What other planes of a session need stays: its behaviour,
-    which is read from one of its planes. The next ingest that selects the files
-    brings them in again. vblake rollback brings them back at once; the disk has
-    the room back when vblake clean has dropped what the lake was before.
+    The ids add up. The behaviour of a session stays as long as one of its planes
+    does. The next ingest that selects the files brings them in again. vblake
+    rollback brings them back at once, until vblake clean frees their room.
 
     [dim]Example:[/dim]  vblake remove --lake lake --mouse 412366 --yes
     """

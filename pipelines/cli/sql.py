@@ -62,7 +62,7 @@ def sql(
     Every table is a view of that name (vblake tables), *_long views have
     one row per sample, and _tables, _columns and _foreign_keys describe them.
     Macros: dprime, dprime_from_counts, dff_around, events_around,
-    running_around, pupil_around (see README.md).
+    running_around, pupil_around (vblake describe NAME).
     A query reads the lake and no other file, and cannot change anything.
 
     [dim]Examples:[/dim]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.options import JsonOption
-from pipelines.cli.terminal import print_json, print_table, width
+from pipelines.cli.terminal import print_json, print_table, width, wrapped
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,8 +49,13 @@ def tables(lake: DictionaryOption = None, as_json: JsonOption = False) -> None:
     print_table(("table", "~description"), rows)
     views = [(t["name"], t["description"]) for t in listed if t["files"] is None]
     print_table(("view", "~description"), views)
-    print_table(("macro", "~description"), _declared_macros() if lake is None else _macros_of(lake))
-    typer.echo("vblake describe NAME lists the columns of a table, view or macro.")
+    macros = _declared_macros() if lake is None else _macros_of(lake)
+    # Without the parameters, which `describe` explains: they leave no room beside them.
+    print_table(
+        ("macro", "~description"),
+        [(f"{text.partition('(')[0]}()", about.split(". ")[0] + ".") for text, about in macros],
+    )
+    typer.echo("vblake describe NAME says more of a table, view or macro, and lists its columns.")
 
 
 def _declared_tables() -> list[dict[str, Any]]:
@@ -124,7 +129,8 @@ def describe(
         return
     label_width = max(len(label) for label, _ in facts)
     for label, text in facts:
-        typer.echo(f"{typer.style(label.ljust(label_width), bold=True)}  {text}")
+        indented = wrapped(text, label_width + 2)
+        typer.echo(f"{typer.style(label.ljust(label_width), bold=True)}  {indented}")
     rows = [
         (
             c["name"] + (f"\nalias {c['alias']}" if c["alias"] else ""),

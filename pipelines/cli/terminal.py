@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -137,6 +138,14 @@ def counted(count: int, noun: str) -> str:
 def shortened(text: str, length: int) -> str:
     """The text, cut off with an ellipsis if it is longer."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def wrapped(text: str, indent: int) -> str:
+    """The text in lines of the terminal's width, all but the first indented; in a pipe, one."""
+    columns = width()
+    if columns is None or columns < 2 * indent:
+        return text
+    return f"\n{' ' * indent}".join(textwrap.wrap(text, columns - indent))
 
 
 def print_table(

@@ -32,8 +32,8 @@ def behavior_sources(
     """Finds the file that gives each session's behaviour, by the rule of the released reader.
 
     That is the session's own file if it has a file_id above 0, else the file of the first
-    experiment that it lists (NWB_TABLES.md 7.5). A session's file_id of 0 means "no file", although
-    0 is a valid file_id of an experiment.
+    experiment that it lists. A session's file_id of 0 means "no file", although 0 is a valid
+    file_id of an experiment.
 
     Args:
         sessions: rows of behavior_sessions.

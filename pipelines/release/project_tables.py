@@ -55,7 +55,7 @@ class ProjectTables:
 
 
 def read_project_tables(source: Source, release: Release) -> ProjectTables:
-    """Reads the CSV files of a release (NWB_TABLES.md 7.4) and sorts them in the declared order.
+    """Reads the CSV files of a release and sorts their rows in the declared order.
 
     Raises:
         IntegrityError: a file is not the one that the manifest pins, is not a table, has no rows,

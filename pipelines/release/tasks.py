@@ -6,6 +6,7 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
+from shlex import quote
 from typing import Any
 
 from pipelines.release.behavior_source import behavior_sources
@@ -249,7 +250,7 @@ def _unknown(ids: set[int], column: str, project: ProjectTables) -> UsageError:
     ]
     return UsageError(
         f"The release has no {one} {_enumerated(ids)}{': ' if others else ''}{', '.join(others)}. "
-        f"Its {several} are in column {column} of {table}: look there, or choose another release."
+        f"`vblake plan --list` lists its files, column {column} of {table} its {several}."
     )
 
 
@@ -285,7 +286,7 @@ def _described(selection: Selection) -> str:
     ids = [f"{one} {_enumerated(asked[column])}" for one, _, column, _ in _IDS if column in asked]
     parts = [" or ".join(ids)] if ids else []
     if selection.where is not None:
-        parts.append(f"where {selection.where}")
+        parts.append(f"--where {quote(selection.where)}")
     if selection.tables:
         parts.append(f"tables {', '.join(selection.tables)}")
     return "; ".join(parts) or "an empty selection"

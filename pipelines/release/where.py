@@ -90,6 +90,6 @@ def _make_files_table(con: duckdb.DuckDBPyConnection, project: ProjectTables) ->
 def _bad_where(where: str, problem: str, columns: Iterable[str]) -> UsageError:
     shown = where if len(where) <= 200 else f"{where[:200]}…"
     return UsageError(
-        f"--where {shown!r} cannot be evaluated: {problem.strip()}. Expected one SQL condition "
+        f"--where {shown!r} cannot be evaluated: {problem.strip()}\nExpected one SQL condition "
         f"that is true or false for each file, over the columns {', '.join(columns)}."
     )

@@ -229,11 +229,15 @@ def test_unknown_table(sample_lake: Path) -> None:
 
 
 def test_no_lake_and_no_catalog(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing", tmp_path):
+    reasons = {
+        tmp_path / "nothing": "there is no such folder",
+        tmp_path: "it has no catalog.duckdb",
+    }
+    for path, why in reasons.items():
         with pytest.raises(FileNotFoundError) as raised:
             vblake.open(path)
         assert str(raised.value) == (
-            f"{path} is not a vblake lake: it has no catalog.duckdb. Check the path, or make a lake "
+            f"{path} is not a vblake lake: {why}. Check the path, or make a lake "
             f"with `vblake ingest --lake {path}`."
         )
     (tmp_path / "_lake.json").touch()

@@ -44,7 +44,7 @@ def test_no_eye_tracking_is_no_error() -> None:
 
 
 def blinks_by_loop(eye: list[float], pupil: list[float]) -> list[bool]:
-    """NWB_TABLES.md 2.9, row by row."""
+    """The rules of docs/formulas.md, row by row."""
     bad = [False] * len(eye)
     for areas in (eye, pupil):
         numbers = np.array([a for a in areas if not math.isnan(a)])

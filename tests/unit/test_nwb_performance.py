@@ -1,4 +1,4 @@
-"""Reward rate, rolling performance and session metrics against loops row by row (NWB_TABLES.md 6)."""
+"""Reward rate, rolling performance and session metrics against loops row by row (docs/formulas.md)."""
 
 from __future__ import annotations
 

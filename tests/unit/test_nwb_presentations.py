@@ -1,4 +1,4 @@
-"""Stimulus presentations: both layouts, and what is refused (NWB_TABLES.md 2.5)."""
+"""Stimulus presentations: both layouts, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reader recomputes of stimulus presentations, against loops row by row (NWB_TABLES.md 2.5)."""
+"""What the reader recomputes of stimulus presentations, against loops row by row (docs/formulas.md)."""
 
 from __future__ import annotations
 

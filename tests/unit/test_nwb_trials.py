@@ -112,7 +112,7 @@ def test_licks_that_cannot_be_given_back_are_an_error(
 
 
 def rebuilt_by_loop(session: list[float], starts: list[float]) -> list[list[float]]:
-    """NWB_TABLES.md 2.6: licks in (start, next start], the last trial takes what is left."""
+    """A trial has the licks in (start, next start]; the last trial takes what is left."""
     ends = [*starts[1:], float("inf")]
     return [
         [t for t in session if start < t <= end] for start, end in zip(starts, ends, strict=True)

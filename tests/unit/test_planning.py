@@ -131,8 +131,8 @@ def test_tables_leave_out_files_that_do_not_give_them(
     [
         (
             {"mice": (1, 100001, 2)},
-            "The release has no mouse 1, 2. Its mice are in column mouse_id of behavior_sessions: "
-            "look there, or choose another release.",
+            "The release has no mouse 1, 2. `vblake plan --list` lists its files, column mouse_id of "
+            "behavior_sessions its mice.",
         ),
         ({"experiments": (2003,)}, "no experiment 2003: 2003 is in ophys_session_id of ophys_se"),
         ({"mice": tuple(range(1, 13))}, "no mouse 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more. "),
@@ -141,9 +141,9 @@ def test_tables_leave_out_files_that_do_not_give_them(
         (
             {"mice": (100001,), "experiments": (5004,), "where": "false"},
             "Nothing is selected: no file of release 1.1.0 matches mouse 100001 or experiment 5004; "
-            "where false.",
+            "--where false.",
         ),
-        ({"where": "false", "tables": ("trials",)}, "matches where false; tables trials."),
+        ({"where": "false", "tables": ("trials",)}, "matches --where false; tables trials."),
     ],
 )
 def test_selections_that_mean_nothing(

@@ -112,11 +112,10 @@ def test_formulas_name_columns_that_exist() -> None:
 # --- known exceptions ----------------------------------------------------------------------------
 
 
-def test_known_exceptions_are_of_declared_things_with_a_reason_and_a_source() -> None:
+def test_known_exceptions_are_of_declared_things_with_a_reason() -> None:
     for e in KNOWN:
         table = TABLES[e.table]
         assert e.column is None or table[e.column]
-        assert re.match(r"NWB_TABLES\.md \d", e.source)
         assert e.reason
         assert e.rows
         assert e.where is None or e.rule is None

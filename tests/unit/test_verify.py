@@ -386,7 +386,7 @@ def test_known_defects_are_named_with_their_reason_and_not_among_the_findings(
     assert texts[0] == (
         "known exception: table behavior_sessions, column file_id: imaged-sessions-have-no-file: "
         "sessions that were imaged; they have no behaviour file (-999 in the release): behaviour "
-        "is read from the first plane listed (NWB_TABLES.md 7.4, 7.5); found 2 rows"
+        "is read from the first plane listed (AllenSDK 2.16.2); found 2 rows"
     )
     ends = [text.partition("found ")[2] for text in texts[1:]]
     assert ends == ["behaviour session 1002", "experiment 3001", "behaviour session 1001"]
