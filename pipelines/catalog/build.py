@@ -109,17 +109,20 @@ def _sources(store: Store, listed: Listing, tables: Iterable[str] = TABLES) -> d
 
 
 def _listed(store: Store) -> Listing:
-    return {name: store.files(name) for name in TABLES}
+    return {name: store.table_files(table) for name, table in TABLES.items()}
 
 
 def build_catalog(store: Store, release: str) -> None:
     """Builds the catalog from the files that the lake has, and replaces the old one atomically.
 
+    It also writes what `describe_lake` does.
+
     Raises:
         DamagedError: a file of the lake cannot be read.
         LakeError: the catalog cannot be written.
     """
-    _build(store, release, _listed(store))
+    with closing(GrowingCatalog(store, release)) as catalog:
+        catalog.settle()
 
 
 def rebuild_catalog(store: Store, wait_s: float = 0.0) -> str:
@@ -135,9 +138,7 @@ def rebuild_catalog(store: Store, wait_s: float = 0.0) -> str:
     settle(store, wait_s)
     release = require_lake(store).release
     with changing(store, wait_s):
-        listed = _listed(store)
-        _build(store, release, listed)
-        _describe(store, listed)
+        build_catalog(store, release)
         # An empty folder would make each plan look for files that an interrupted ingest left.
         with suppress(OSError):
             store.staging.rmdir()
@@ -172,8 +173,8 @@ class GrowingCatalog:
 
     def keep_up(self) -> None:
         """Writes the catalog if a table has got its first file; always the first time."""
-        built = self._built
-        if built and not any(self._store.files(n) for n in TABLES if not built[n]):
+        without = [TABLES[name] for name, listed in self._built.items() if not listed]
+        if self._built and not any(map(self._store.table_files, without)):
             return
         # The damaged file may belong to a mouse that this ingest replaces; else `settle` fails.
         with suppress(DamagedError):
@@ -210,11 +211,6 @@ class GrowingCatalog:
         if self._draft is not None:
             self._draft.close()
         self._draft, self._built = None, {}
-
-
-def _build(store: Store, release: str, listed: Listing) -> None:
-    tables = (*declarations(), files(listed), lake(release, store.root))
-    write_catalog(store, _sources(store, listed), tables)
 
 
 def write_catalog(store: Store, sources: Mapping[str, str], tables: Iterable[Declared]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -242,6 +243,20 @@ def test_files_are_listed_with_the_ids_of_their_folders(
         "WHERE ophys_experiment_id = 3001"
     )
     assert ids.fetchall() == [(101, 1002, 2002, 3001)]
+
+
+def test_the_catalog_knows_the_files_that_views_read(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for table in ("licks", "rewards"):
+        write_rows(store, table, [{"behavior_session_id": 1}], mouse_id=1)
+    (licks, *_), (rewards, *_) = store.files("licks"), store.files("rewards")
+    shutil.copyfile(tmp_path / licks, tmp_path / licks.replace("licks.parquet", "copy.parquet"))
+    (tmp_path / rewards).rename(tmp_path / rewards.replace("rewards.parquet", "copy.parquet"))
+    build_catalog(store, RELEASE)
+    with connect_restricted(str(tmp_path)) as con:
+        assert con.execute("SELECT path FROM _files").fetchall() == [(licks,)]
+        assert con.execute("SELECT count(*) FROM licks").fetchall() == [(1,)]
+        assert con.execute("SELECT count(*) FROM rewards").fetchall() == [(0,)]
 
 
 def test_a_growing_catalog_lists_all_files_at_the_end(tmp_path: Path) -> None:
