@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pipelines.convert.staged import ConvertSettings
-from pipelines.nwb.prefetch import prefetch
+from pipelines.nwb.prefetch import load_metadata, prefetch
 from pipelines.nwb.recording import Recording, open_recording
 from pipelines.release.selection import FileTask
 from pipelines.source.base import Traffic
@@ -33,9 +33,8 @@ def opened(
 ) -> Generator[Recording]:
     """Opens the file of a task for the readers.
 
-    A file in a local folder is opened in place. From a bucket, only the byte ranges that `tables`
-    need are fetched, ahead of the readers; with `verify_hash` the whole file is fetched, checked,
-    read and deleted.
+    A file in a folder is opened in place. Of one in a bucket, the byte ranges that `tables` need
+    are fetched ahead; with `verify_hash` the whole file is fetched, checked, read and deleted.
 
     Args:
         task: the file.
@@ -71,11 +70,13 @@ def opened(
         remote = source.open(obj.key, obj.version_id)
         try:
             # The remote file is closed last: h5py still reads from it while it closes its own.
-            with closing(remote), open_recording(remote, obj.key, folder) as recording:
-                remote.pause()
-                prefetch(recording, tables, remote, signature=signature)
-                remote.go_on(_turn_to_fetch(settings.staging, turns))
-                yield recording
+            with closing(remote):
+                load_metadata(remote, tables, signature=signature)
+                with open_recording(remote, obj.key, folder) as recording:
+                    remote.pause()
+                    prefetch(recording, tables, remote, signature=signature)
+                    remote.go_on(_turn_to_fetch(settings.staging, turns))
+                    yield recording
         finally:
             # Readers may take bytes that could not be fetched for something missing in the file.
             if remote.failure is not None:

@@ -7,7 +7,6 @@ for a local file.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -18,7 +17,7 @@ import numpy as np
 from pipelines.nwb.cells import CELL_TABLE
 from pipelines.nwb.eye_tracking import RIG
 from pipelines.nwb.hdf5.errors import HdfError, h5py, hdf5_errors
-from pipelines.nwb.hdf5.headers import HEADER, load_objects
+from pipelines.nwb.hdf5.headers import Tails, load_tree
 from pipelines.nwb.hdf5.storage import STRING_REFERENCE, is_variable_string
 from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.recording import METADATA, OPHYS, TASK, Recording
@@ -62,6 +61,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
         f"{CELL_TABLE}/cell_specimen_id",
         f"{CELL_TABLE}/imaging_plane",
         f"{_PLANES}/*/*",
+        "/general/devices/*",
         f"{_PLANES}/*/*/emission_lambda",
     ),
     "trials": _TRIALS,
@@ -123,19 +123,10 @@ _NEVER_READ = (
 )
 """Members of presentation groups that are ignored or recomputed."""
 
-_NEAR = 1 << 20
-"""Headers closer than this are fetched together with what lies between them. In the released layout
-the columns of a table follow each other, 40 to 490 kB apart with their headers between, and most of
-that is needed; the next long series is 2 MB away."""
-
 _INTERVALS = ("/intervals", 512 << 10, 4 << 20)
 """The tables in this group are fetched together with what lies between them up to 4 MB, and half a
 megabyte of the last. Their headers are scattered over 5 MB, of which 4 are needed. Fetched one
 after the other, as each names the next, they take a second at 30 ms a request."""
-
-_INDEX = 1536 << 10
-"""Bytes after the header of event detection in which the index of its chunks lies, between the
-chunks: 630 to 1,330 kB. What lies beyond takes a request for each 45 kB."""
 
 _SMALL = 64 << 10
 """Datasets up to this size stay in memory: they lie together in clusters, and some serve several
@@ -144,12 +135,6 @@ tables."""
 _HEAP_COLLECTION = 64 << 10
 """Size to which HDF5 grows a collection of strings unless a single string is larger; what lies
 beyond is read by block."""
-
-
-def _members(hdf: HdfFile, path: str) -> list[str]:
-    """Names in a group that may be read."""
-    names = hdf.members(path)
-    return [n for n in names if n not in _NEVER_READ] if path.endswith("_presentations") else names
 
 
 def _fits(path: str, pattern: str) -> bool:
@@ -164,65 +149,43 @@ def _fits(path: str, pattern: str) -> bool:
     )
 
 
-def _header(hdf: HdfFile, path: str) -> Range:
-    """Where an object's header lies, found without opening the object; empty for a soft link."""
-    folder, name = posixpath.split(path)
-    group = hdf.group(folder)
-    with hdf5_errors():
-        link = group.id.links.get_info(name.encode())
-    return (link.u, link.u + HEADER) if link.type == h5py.h5l.TYPE_HARD else (0, 0)
+def _tails(patterns: Iterable[str]) -> Tails:
+    """Returns patterns as what is looked for below the root."""
+    return frozenset(tuple(p.strip("/").split("/")) for p in patterns)
 
 
-def find_datasets(
-    hdf: HdfFile, patterns: Iterable[str], file: RangeFile | None = None
-) -> dict[str, Any]:
-    """Returns the datasets that patterns match, by path.
+def _wanted(path: str, names: Iterable[str], tails: Tails) -> dict[str, Tails]:
+    """Returns which members of a group patterns match, and what is left of these below each."""
+    if path.endswith("_presentations"):
+        names = [name for name in names if name not in _NEVER_READ]
+    found = {n: frozenset(tail[1:] for tail in tails if tail and _fits(n, tail[0])) for n in names}
+    return {name: rest for name, rest in found.items() if rest}
 
-    Args:
-        hdf: the file.
-        patterns: as in `PATHS`.
-        file: what `hdf` was opened from if it is remote. The headers of a whole level of the tree
-            are fetched at once before any is read; HDF5 would ask for one after the other.
-    """
+
+def _beside(path: str, headers: list[Range]) -> list[Range]:
+    """Returns what is fetched together with the headers of the members of a group."""
+    folder, last, gap = _INTERVALS
+    return merged(((start, start + last) for start, _ in headers), gap) if path == folder else []
+
+
+def find_datasets(hdf: HdfFile, patterns: Iterable[str]) -> dict[str, Any]:
+    """Returns the datasets that patterns match, as in `PATHS`, by path."""
     found: dict[str, Any] = {}
-    level: dict[str, set[tuple[str, ...]]] = {
-        "": {tuple(p.strip("/").split("/")) for p in patterns}
-    }
+    level = {"": _tails(patterns)}
     while level:
-        below: dict[str, set[tuple[str, ...]]] = {}
-        for path, tails in level.items():
-            for name in _members(hdf, path):
-                if rest := {tail[1:] for tail in tails if _fits(name, tail[0])}:
-                    below[f"{path}/{name}"] = rest
-        if file is not None:
-            _load_headers(hdf, file, {path: any(tails) for path, tails in below.items()})
+        below = {
+            f"{path}/{name}": rest
+            for path, tails in level.items()
+            for name, rest in _wanted(path, hdf.members(path), tails).items()
+        }
         level = {}
         for path, tails in below.items():
             node = hdf.find(path)
             if isinstance(node, h5py.Dataset) and () in tails:
                 found[path] = node
-            elif isinstance(node, h5py.Group) and (longer := {t for t in tails if t}):
-                level[path] = longer
+            elif isinstance(node, h5py.Group) and any(tails):
+                level[path] = tails
     return found
-
-
-def _load_headers(hdf: HdfFile, file: RangeFile, paths: Mapping[str, bool]) -> None:
-    """Fetches the headers of the objects of one level of the tree.
-
-    Args:
-        hdf: the file.
-        file: what it was opened from.
-        paths: the objects; whether each is a group that will be listed, so that its names are
-            needed.
-    """
-    headers = {path: _header(hdf, path) for path in paths}
-    folder, last, gap = _INTERVALS
-    tables = [header for path, header in headers.items() if posixpath.dirname(path) == folder]
-    intervals = merged(((start, start + last) for start, stop in tables if stop), gap)
-    file.load([*headers.values(), *intervals], gap=_NEAR)
-    load_objects(
-        file, {headers[path][0]: listed for path, listed in paths.items() if headers[path][1]}
-    )
 
 
 def byte_ranges(dataset: Any) -> list[Range]:
@@ -269,6 +232,21 @@ def _pixel_range(dataset: Any, first: int, count: int) -> Range:
     return offset + first * size, offset + (first + count) * size
 
 
+def load_metadata(file: RangeFile, tables: Sequence[str], *, signature: bool = False) -> None:
+    """Fetches what HDF5 reads to find what the tables are read from, before it asks for it.
+
+    Args:
+        file: the file.
+        tables: the tables.
+        signature: as for `prefetch`.
+    """
+    load_tree(file, _tails(_patterns(tables, signature)), _wanted, _beside)
+
+
+def _patterns(tables: Sequence[str], signature: bool) -> list[str]:
+    return [*_IDS, *(p for t in (*tables, *([_IMAGES] if signature else ())) for p in PATHS[t])]
+
+
 def prefetch(
     recording: Recording, tables: Sequence[str], file: RangeFile, *, signature: bool = False
 ) -> None:
@@ -290,12 +268,7 @@ def prefetch(
 def _announce(
     recording: Recording, tables: Sequence[str], file: RangeFile, signature: bool
 ) -> None:
-    hdf = recording.hdf
-    patterns = [p for t in (*tables, *([_IMAGES] if signature else ())) for p in PATHS[t]]
-    datasets = find_datasets(hdf, [*_IDS, *patterns], file)
-    chunked = [path for path, dataset in datasets.items() if dataset.chunks is not None]
-    headers = [_header(hdf, path) for path in chunked]
-    file.load([(start, start + _INDEX) for start, stop in headers if stop])
+    datasets = find_datasets(recording.hdf, _patterns(tables, signature))
     extents = {path: merged(byte_ranges(dataset)) for path, dataset in datasets.items()}
     strings = [path for path, dataset in datasets.items() if has_plain_references(dataset)]
     small = {

@@ -14,6 +14,7 @@ from servers.s3 import BUCKET, S3Server
 from builders.lakes import query
 from pipelines.ingest import MouseReport, ingest
 from pipelines.nwb import prefetch
+from pipelines.nwb.hdf5 import headers
 from pipelines.prepare import prepare
 from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
@@ -38,10 +39,10 @@ def small_distances(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(range_file, "BLOCK", 4 << 10)
     patch.setattr(range_file, "BEFORE", 512)
     patch.setattr(range_file, "GAP", 2 << 10)
-    patch.setattr(prefetch, "_NEAR", 16 << 10)
+    patch.setattr(headers, "_NEAR", 16 << 10)
     patch.setattr(prefetch, "_INTERVALS", ("/intervals", 8 << 10, 64 << 10))
     patch.setattr(prefetch, "_SMALL", 1 << 10)
-    patch.setattr(prefetch, "_INDEX", 32 << 10)
+    patch.setattr(headers, "_INDEX", 32 << 10)
 
 
 def source_of(server: S3Server, **spec: Any) -> SourceSpec:
