@@ -78,7 +78,7 @@ def _measured(source: FolderSource, name: str, task: FileTask, work: Path) -> di
     patterns = [p for table in task.tables if table != TEMPLATES for p in PATHS[table]]
     with local.open("rb") as content:
 
-        def fetch(start: int, stop: int) -> bytes:
+        async def fetch(start: int, stop: int) -> bytes:
             content.seek(start)
             return content.read(stop - start)
 

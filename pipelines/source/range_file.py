@@ -8,18 +8,23 @@ held, and dropped once they have been read. Reading anything else still works; i
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import io
 import itertools
+import threading
+import time
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-Fetch = Callable[[int, int], bytes]
-"""`fetch(start, stop)` returns exactly the bytes [start, stop) of the object. It is called by
-several threads."""
+Fetch = Callable[[int, int], Coroutine[Any, Any, bytes]]
+"""`fetch(start, stop)` returns exactly the bytes [start, stop) of the object. It runs in the event
+loop that fetches for all files of this process, several times at once."""
 
 BLOCK = 32 << 10
 BEFORE = BLOCK // 2
@@ -83,6 +88,45 @@ def without(ranges: Iterable[Range], held: Iterable[Range]) -> list[Range]:
     return out
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """The event loop that fetches for all files of this process, in a thread of its own.
+
+    Threads that each wait for an answer would be woken for every record of TLS.
+
+    obstore's threads hand their results over by `call_soon_threadsafe`. Nothing joins them
+    (https://github.com/PyO3/pyo3-async-runtimes/issues/40), and the process aborts if it ends
+    before they have come back from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside = deque[None]()
+        threading.Thread(target=self.run_forever, name="vblake-fetch", daemon=True).start()
+        atexit.register(self._end)
+
+    def call_soon_threadsafe(self, *arguments: Any, **options: Any) -> asyncio.Handle:
+        """As in the base class."""
+        self._inside.append(None)
+        try:
+            return super().call_soon_threadsafe(*arguments, **options)
+        finally:
+            self._inside.pop()
+
+    def _end(self) -> None:
+        """Waits for requests in flight, and for the threads that hand over their results."""
+        asyncio.run_coroutine_threadsafe(_others(), self).result()
+        while self._inside:
+            time.sleep(0.001)
+
+
+async def _others() -> None:
+    """Waits for the other tasks of this loop."""
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+
+
+_loop = cache(_Loop)
+
+
 @dataclass(slots=True, eq=False)
 class _Part:
     """Bytes [start, stop) of the object, fetched or about to be.
@@ -128,7 +172,7 @@ class RangeFile(io.RawIOBase):
         self._room = held
         self._paused = False
         self._fetched: Callable[[], object] | None = None
-        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="vblake-fetch")
+        self._connections = asyncio.Semaphore(CONNECTIONS)
 
     def readable(self) -> bool:
         """Returns True."""
@@ -224,7 +268,9 @@ class RangeFile(io.RawIOBase):
             self._fetched()
             self._fetched = None
         if not self.closed:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            for part in self._parts:
+                if part.data is not None:
+                    part.data.cancel()
             self._waiting.clear()
             self._parts.clear()
         super().close()
@@ -283,7 +329,19 @@ class RangeFile(io.RawIOBase):
         return self._add([(max(start, before), min(start + BLOCK, after))], keep=True)[0]
 
     def _start(self, part: _Part) -> None:
-        part.data = self._pool.submit(self._fetch, part.start, part.stop)
+        """Requests a part when a connection is free, unless its future is cancelled before."""
+        part.data = data = Future[bytes]()
+
+        async def request() -> None:
+            async with self._connections:
+                if not data.set_running_or_notify_cancel():
+                    return
+                try:
+                    data.set_result(await self._fetch(part.start, part.stop))
+                except BaseException as error:  # noqa: BLE001 - the reader raises it
+                    data.set_exception(error)
+
+        asyncio.run_coroutine_threadsafe(request(), _loop())
 
     def _start_waiting(self) -> None:
         """Requests parts in the order of their use as long as there is room."""
@@ -304,8 +362,8 @@ class RangeFile(io.RawIOBase):
     def _bytes(self, part: _Part) -> bytes:
         """Waits for the bytes of a part.
 
-        A part that has not been requested is fetched here, room or not: the reader must never wait
-        for itself.
+        A part that has not been requested is requested at once, with or without room and a free
+        connection: the reader must never wait for itself.
         """
         if self.failure is not None:
             raise self.failure
@@ -314,8 +372,9 @@ class RangeFile(io.RawIOBase):
             self._room -= part.stop - part.start
         try:
             if part.data is None or part.data.cancel():
-                part.data = Future()
-                part.data.set_result(self._fetch(part.start, part.stop))
+                part.data = asyncio.run_coroutine_threadsafe(
+                    self._fetch(part.start, part.stop), _loop()
+                )
             return part.data.result()
         except BaseException as error:
             self.failure = error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -38,26 +38,24 @@ class Remote:
         self._seconds = seconds
         self._fail = fail
         self._open = 0
-        self._lock = threading.Lock()
 
-    def fetch(self, start: int, stop: int) -> bytes:
-        with self._lock:
-            number = len(self.asked)
-            self.asked.append((start, stop))
-            self._open += 1
-            self.at_once = max(self.at_once, self._open)
+    async def fetch(self, start: int, stop: int) -> bytes:
+        number = len(self.asked)
+        self.asked.append((start, stop))
+        self._open += 1
+        self.at_once = max(self.at_once, self._open)
         try:
-            if self._seconds:
-                time.sleep(self._seconds)
+            await asyncio.sleep(self._seconds)
             assert 0 <= start < stop <= len(self.content)
             if (error := self._fail(number)) is not None:
                 raise error
-            with self._lock:
-                self.done += 1
+            self.done += 1
             return self.content[start:stop]
         finally:
-            with self._lock:
-                self._open -= 1
+            self._open -= 1
+
+    def fetch_now(self, start: int, stop: int) -> bytes:
+        return asyncio.run(self.fetch(start, stop))
 
     def open(self, **settings: int) -> RangeFile:
         return RangeFile(self.fetch, len(self.content), **settings)

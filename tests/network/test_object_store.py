@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +27,7 @@ from pipelines.source.object_store import ObjectStoreSource
 from schemas.errors import LakeError, SourceError, TransientSourceError, UsageError
 from vblake import s3_client
 
+ROOT = Path(__file__).parents[2]
 KEY = "vb/a b+%ü.nwb"
 CONTENT = bytes(i * 7 % 251 for i in range(100_000))
 
@@ -130,6 +133,29 @@ def test_whole_objects_come_in_parts(
         assert server.counters.requests["range"] == -(-size // 1000)
     assert (tmp_path / "to").read_bytes() == CONTENT[:size]
     assert source.traffic.bytes_moved == size
+
+
+_ENDS = """
+import sys
+from pipelines.source import range_file
+from pipelines.source.base import SourceSpec
+from pipelines.source.object_store import ObjectStoreSource
+
+range_file.PART = 1 << 20
+file = ObjectStoreSource(SourceSpec(sys.argv[1], sys.argv[2])).open(sys.argv[3], None)
+file.prefetch([(0, file.size)])
+file.read(1)
+"""
+
+
+def test_a_process_may_end_while_it_fetches(folder: Path) -> None:
+    """Threads of obstore that return to Python while it ends would abort the process."""
+    (folder / "large").write_bytes(bytes(8 << 20))
+    with S3Server(folder) as server:
+        command = [sys.executable, "-c", _ENDS, f"s3://{BUCKET}", server.url, "large"]
+        for _ in range(8):
+            ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+            assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_an_object_that_is_not_there(folder: Path) -> None:

@@ -23,7 +23,7 @@ def small_distances(monkeypatch: pytest.MonkeyPatch) -> None:
 def _read(size: int, *reads: tuple[int, int]) -> list[tuple[int, int]]:
     """The requests for some reads, in KB, of an object; what is read is compared."""
     remote = Remote(content(size * KB))
-    ranges = Ranges(size * KB, lambda start, stop: memoryview(remote.fetch(start, stop)))
+    ranges = Ranges(size * KB, lambda start, stop: memoryview(remote.fetch_now(start, stop)))
     for start, stop in reads:
         assert ranges.read(start * KB, stop * KB) == remote.content[start * KB : stop * KB]
     return [(start // KB, stop // KB) for start, stop in remote.asked]
@@ -60,7 +60,7 @@ def test_a_scan_by_two_threads_takes_one_more_request_where_the_second_asks_firs
 
 def test_threads_share_a_request_and_have_positions_of_their_own() -> None:
     remote = Remote(content(8 * KB), seconds=0.05)
-    file = BucketFile(Ranges(8 * KB, lambda start, stop: memoryview(remote.fetch(start, stop))))
+    file = BucketFile(Ranges(8 * KB, lambda start, stop: memoryview(remote.fetch_now(start, stop))))
     together, wrong = threading.Barrier(4), list[int]()
 
     def read(n: int) -> None:
@@ -80,7 +80,7 @@ def test_threads_share_a_request_and_have_positions_of_their_own() -> None:
 
 def test_a_request_that_fails_is_sent_again_by_the_next_reader() -> None:
     remote = Remote(content(KB), fail=lambda n: None if n else OSError("gone"))
-    ranges = Ranges(KB, lambda start, stop: memoryview(remote.fetch(start, stop)))
+    ranges = Ranges(KB, lambda start, stop: memoryview(remote.fetch_now(start, stop)))
     with pytest.raises(OSError, match="gone"):
         ranges.read(0, KB)
     assert ranges.read(0, KB) == remote.content

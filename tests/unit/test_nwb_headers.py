@@ -25,7 +25,7 @@ class _Remote(RangeFile):
         self.requests: list[Range] = []
         self.rounds = 0
 
-        def fetch(start: int, stop: int) -> bytes:
+        async def fetch(start: int, stop: int) -> bytes:
             self.requests.append((start, stop))
             return content[start:stop]
 

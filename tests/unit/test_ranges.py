@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import threading
@@ -131,13 +132,13 @@ def test_a_file_that_is_closed_or_has_nothing_to_fetch_needs_its_turn_no_more() 
 
 
 def test_the_reader_does_not_wait_behind_what_is_not_needed_yet() -> None:
-    """What waits for a connection when it is needed is fetched by the reader itself."""
+    """What waits for a connection when it is needed is requested at once."""
     gate = threading.Event()
     body = content(16 * CONNECTIONS * MB)
 
-    def fetch(start: int, stop: int) -> bytes:
+    async def fetch(start: int, stop: int) -> bytes:
         if start < PART * CONNECTIONS:
-            assert gate.wait(30)
+            assert await asyncio.to_thread(gate.wait, 30)
         return body[start:stop]
 
     with RangeFile(fetch, len(body), held=len(body)) as file:

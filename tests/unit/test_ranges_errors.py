@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -42,9 +43,9 @@ def test_close_waits_for_nobody() -> None:
     """What is in flight may have a minute's time-out and seven retries before it."""
     asked, answer = threading.Event(), threading.Event()
 
-    def fetch(start: int, stop: int) -> bytes:
+    async def fetch(start: int, stop: int) -> bytes:
         asked.set()
-        answer.wait(30)
+        await asyncio.to_thread(answer.wait, 30)
         return bytes(stop - start)
 
     file = RangeFile(fetch, MB)
