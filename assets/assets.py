@@ -17,6 +17,7 @@ from assets.partitions import MICE, register_mice
 from assets.record import (
     FROM_NWB,
     PROJECT,
+    Recorder,
     catalog_materialization,
     mark_unpartitioned,
     materialization,
@@ -122,6 +123,7 @@ class _Run:
     hooks: IngestHooks
     store: Store
     tables: list[Table]
+    recorder: Recorder
     work: dict[Identity, FileResult] = field(default_factory=dict[Identity, FileResult])
     upgrades: bool = False
 
@@ -146,9 +148,9 @@ class _Run:
     def mark(self, mouse: int) -> None:
         """Reports the partition of a mouse as materialised, in every selected table."""
         ledger = read_mouse(self.store, mouse).values()
-        for table in self.tables:
-            event = materialization(self.store, table, mouse, ledger, self.work)
-            self.context.log_event(event)
+        self.recorder.add(
+            [materialization(self.store, table, mouse, ledger, self.work) for table in self.tables]
+        )
 
 
 def _ingest(
@@ -163,11 +165,11 @@ def _ingest(
     """
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     tables = [t for t in FROM_NWB if t.name in selected]
-    with working(context, hooks):
+    with working(context, hooks), Recorder.of(context) as recorder:
         if not tables:
             yield from check_results(context, options.lake, None)
             return
-        run = _Run(context, hooks, open_store(options.lake), tables)
+        run = _Run(context, hooks, open_store(options.lake), tables, recorder)
         settle(context.instance, run.store)
         if tables == [LEDGER]:
             _report_ledger(run, _partitions(context, options.request()))
@@ -184,6 +186,7 @@ def _ingest(
         context.log_event(catalog_materialization(run.store))  # `ingest` rebuilds it
         if hooks.of_command:
             report_held_back(context.instance, prepared.ledger, run.store, tables)
+        recorder.wait()
         mice = {*partitions, *(report.mouse_id for report in reports)}
         yield from check_results(context, options.lake, tuple(sorted(mice)))
         report_bad_files(context, hooks, reports, run.work.values())
@@ -236,6 +239,7 @@ def _report_ledger(run: _Run, partitions: tuple[int, ...]) -> None:
     held = {entry.mouse_id for entry in read_ledger(run.store, partitions or None).values()}
     for mouse in sorted(held):
         run.mark(mouse)
+    run.recorder.wait()
     if missing := sorted(set(partitions) - held):
         raise dg.Failure(
             f"Nothing of mouse {', '.join(map(str, missing))} has been ingested yet. Materialize "

@@ -1,16 +1,18 @@
 """Dagster's record of a lake: which partitions are in it, and which runs go on.
 
-A materialisation is reported as soon as a mouse is in the lake. What a killed run has published but
-not reported is read from the ledger.
+A materialisation is reported as soon as a mouse is in the lake, by a thread of its own. What a
+killed run has published but not reported is read from the ledger.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -157,6 +159,74 @@ def _is_held(table: Table, entries: list[Entry]) -> bool:
     return table.name == LEDGER.name or any(
         t.table == table.name and t.status in _HELD for e in entries for t in e.tables
     )
+
+
+# --- reporting meanwhile --------------------------------------------------------------------------
+
+_BEHIND = 2
+"""Mice that the record may be behind the lake. Few, so that a run that is stopped has reported what
+it published within the seconds that it is given."""
+
+
+class Recorder:
+    """Reports the events of one mouse after another, in a thread.
+
+    Dagster takes a third of a second for the tables of a mouse. Meanwhile the next mouse and the
+    catalog are published.
+    """
+
+    def __init__(self, report: Callable[[dg.AssetMaterialization], object]) -> None:
+        self._report = report
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
+        self._waiting: list[Future[None]] = []
+
+    @classmethod
+    @contextmanager
+    def of(cls, context: dg.AssetExecutionContext) -> Generator[Recorder]:
+        """The recorder of a step in a block, whose end waits for it, also after an error."""
+        recorder = cls(context.log_event)
+        with _kept_open(context.instance, context.run.run_id), recorder._thread:
+            yield recorder
+            recorder.wait()
+
+    def add(self, events: Iterable[dg.AssetMaterialization]) -> None:
+        """Reports the events of a mouse, soon.
+
+        Raises:
+            SQLAlchemyError: earlier ones could not be recorded.
+        """
+        self.wait(_BEHIND - 1)
+        self._waiting.append(self._thread.submit(self._report_all, events))
+
+    def wait(self, behind: int = 0) -> None:
+        """Waits until the events of all mice but the last few are recorded.
+
+        Raises:
+            SQLAlchemyError: some could not be.
+        """
+        while len(self._waiting) > behind or (self._waiting and self._waiting[0].done()):
+            self._waiting.pop(0).result()
+
+    def _report_all(self, events: Iterable[dg.AssetMaterialization]) -> None:
+        for event in events:
+            self._report(event)
+
+
+@contextmanager
+def _kept_open(instance: dg.DagsterInstance, run_id: str) -> Generator[None]:
+    """Keeps the databases open to which Dagster writes the events of a run.
+
+    It opens and closes them for each event. Whoever closes an SQLite database last puts its log
+    into it: ten flushes of the disk for each event instead of two, and a fifth more processor time.
+    """
+    folder = Path(instance.root_directory) / "history" / "runs"
+    with ExitStack() as stack:
+        for path in (folder / "index.db", folder / f"{run_id}.db"):
+            if path.is_file():  # Dagster may be set to another kind of database
+                connection = stack.enter_context(closing(sqlite3.connect(path)))
+                with suppress(sqlite3.Error):  # Dagster will say what is wrong
+                    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield
 
 
 # --- runs whose process has died ------------------------------------------------------------------

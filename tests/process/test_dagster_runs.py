@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from assets.resources import IngestHooks, ingest_options
 from assets.run import run_in_this_process
 from assets.schedules import update
 from assets.sensors import mice_in_release, record
+from pipelines.check.lake import verify
 from pipelines.cli import interrupt
 from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, begun, ignore
@@ -31,6 +35,7 @@ from pipelines.lake.marker import Marker, create_lake
 from pipelines.lake.store import open_store
 from pipelines.prepare import Prepared, prepare
 from schemas import TABLES, Subject
+from schemas.checks import Level
 from schemas.errors import LakeError, TransientSourceError, VblakeError
 
 FROM_NWB = {
@@ -83,6 +88,14 @@ def marked(instance: dg.DagsterInstance, table: str) -> set[str]:
     return set(instance.get_materialized_partitions(dg.AssetKey(table)))
 
 
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Waits for what another thread does."""
+    latest = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < latest
+        time.sleep(0.01)
+
+
 def failure(result: dg.ExecuteInProcessResult) -> str | None:
     """What a failed run says, in one line."""
     (event,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
@@ -114,7 +127,12 @@ def test_a_run_over_all_mice_marks_each_as_soon_as_it_is_in_the_lake(
 ) -> None:
     lake, mice = tmp_path / "lake", mice_of(sample_lake)
     seen: list[set[str]] = []
-    hooks = IngestHooks(on_mouse=lambda _: seen.append(marked(instance, "trials")))
+
+    def look(report: MouseReport) -> None:
+        wait_until(lambda: str(report.mouse_id) in marked(instance, "source_files"))
+        seen.append(marked(instance, "trials"))
+
+    hooks = IngestHooks(on_mouse=look)
     options = IngestOptions(source=str(sample_bucket), lake=str(lake), workers=2)
     assert run_job(instance, options, mice, hooks=hooks).success
     assert contents(lake) == contents(sample_lake)
@@ -266,8 +284,10 @@ def test_the_run_of_a_command_is_recorded_as_it_goes(
     broken.write_bytes(broken.read_bytes()[:1000])
     live: list[set[str]] = []
 
-    def look(_: MouseReport) -> None:
+    def look(report: MouseReport) -> None:
         with dg.DagsterInstance.get() as other:
+            mouse = str(report.mouse_id)
+            wait_until(lambda: report.quarantined != [] or mouse in marked(other, "source_files"))
             live.append(marked(other, "trials"))
 
     reports = command(bucket, lake, on_mouse=look)
@@ -408,6 +428,44 @@ def test_a_record_that_cannot_be_written_is_one_line(
     (home / "history" / "runs.db").write_bytes(b"not a database" * 100)
     with pytest.raises(VblakeError, match=rf"^Dagster cannot write its record in {home} \(.*"):
         command(sample_bucket, tmp_path / "lake")
+
+
+def test_a_record_that_fails_in_the_midst_of_a_run_ends_it_and_the_lake_is_whole(
+    sample_bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    lake = tmp_path / "lake"
+
+    def damage(_: MouseReport) -> None:
+        with closing(sqlite3.connect(home / "history" / "runs" / "index.db")) as database:
+            database.execute("DROP TABLE IF EXISTS asset_keys")
+
+    with pytest.raises(
+        VblakeError, match=rf"^Dagster cannot write its record in {home} \(.*asset_keys"
+    ):
+        command(sample_bucket, lake, on_mouse=damage)
+    assert mice_of_ledger(lake)
+    assert [f for f in verify(open_store(str(lake))) if f.level is Level.ERROR] == []
+    with dg.DagsterInstance.get() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert not has_unfinished_runs(str(lake))
+
+
+def test_the_databases_of_a_run_stay_open_while_it_reports(
+    sample_bucket: Path, tmp_path: Path, home: Path
+) -> None:
+    """SQLite removes the log of a database that nobody has open, which takes longer than events."""
+    logs: list[set[str]] = []
+
+    def look(report: MouseReport) -> None:
+        with dg.DagsterInstance.get() as other:
+            wait_until(lambda: str(report.mouse_id) in marked(other, "source_files"))
+        logs.append({path.name for path in (home / "history" / "runs").glob("*.db-wal")})
+
+    command(sample_bucket, tmp_path / "lake", on_mouse=look)
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+    assert logs
+    assert all(names == {"index.db-wal", f"{run.run_id}.db-wal"} for names in logs)
 
 
 # --- Dagster's folder ----------------------------------------------------------------------------
