@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from pipelines import log
 from pipelines.check.lake_folder import Folder, FolderFound, LakeFacts
-from pipelines.convert.worker import forkserver, start_worker
 from pipelines.lake.store import LocalStore
+from pipelines.processes import forkserver, signals_blocked, start_worker
 from schemas.errors import LakeError
 
 _FILES_PER_WORKER = 1_000
@@ -54,12 +53,8 @@ def check_folders(
     others = frozenset(multiprocessing.active_children())
     executor = _started(lake, workers)
     try:
-        # The signals of Ctrl-C and of a closed terminal go to the workers too, which inherit this.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-        try:
+        with signals_blocked():
             results = executor.map(_check, folders)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield from results
     except BrokenProcessPool:
         raise LakeError(

@@ -1,4 +1,4 @@
-"""A worker process: how it starts, what it may use, and when it ends.
+"""A worker process that converts files: how it starts, what it may use, how far it is.
 
 Each worker has an executor of its own, so that a worker that dies costs the one file that it was
 reading. Workers are forked from a server process that has imported the readers already.
@@ -6,24 +6,19 @@ reading. Workers are forked from a server process that has imported the readers 
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
-import os
-import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver as fork_server
 from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from pipelines import log
-from pipelines.no_pandas import refuse_pandas
+from pipelines.processes import block_signals, forkserver, signals_blocked, start_worker
 from pipelines.release.selection import FileKind
 
 R = TypeVar("R")
@@ -38,27 +33,11 @@ READ_SHARE: Mapping[FileKind, float] = {
 }
 """The part of a file that the default tables are read from, of files of the released size."""
 
-_DATA_BYTES = (1 << 30) + 4 * BYTES_PER_WORKER
-"""Limit on the memory a worker may allocate (RLIMIT_DATA), far above what a sound file needs: a
-damaged file may claim any size. The extra gigabyte is address space that Arrow reserves and does
-not use."""
-
 _CPU_SECONDS = 120.0
 _CPU_SECONDS_PER_BYTE = 1 / 4e6
 """Limit on the processor time for one file, about a hundred times what a sound file needs: a
 damaged file can send the HDF5 library into an endless loop. Processor time, not time on the clock:
 a slow network or a suspended laptop must not fail a good file."""
-
-
-def forkserver(*preloaded: str) -> ForkServerContext:
-    """Returns what starts processes that have imported some modules already."""
-    # The server looks for modules where this process does, not in the working directory first: the
-    # user may have a folder called `pipelines` there.
-    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # Not fork: this process may have threads (Dagster, progress bar) whose locks a fork would copy.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*preloaded])
-    return context
 
 
 def _converting_forkserver() -> ForkServerContext:
@@ -76,24 +55,20 @@ def start_early() -> None:
     """
     _converting_forkserver()
     resource_tracker.ensure_running()  # it would unblock the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
+    with signals_blocked():
         fork_server.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def worker_process(moved: Any = None) -> ProcessPoolExecutor:
     """Returns an executor with one worker process, which starts with the first call.
 
-    Call this, and `submit`, in another thread than the main thread: the SIGINT of Ctrl-C and the
-    SIGHUP of a closed terminal go to the whole process group, and only the main process decides
-    what happens then. They are blocked in the calling thread, whose mask the worker inherits.
+    Call this, and `submit`, in another thread than the main thread: the signals that stop a command
+    are blocked in the calling thread, whose mask the worker inherits.
     """
     context = _converting_forkserver()
-    executor = ProcessPoolExecutor(1, context, start_worker, (log.shown(), moved))
+    executor = ProcessPoolExecutor(1, context, _start, (log.shown(), moved))
     # After the executor is made: its semaphores start Python's resource tracker, which unblocks.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    block_signals()
     return executor
 
 
@@ -103,6 +78,13 @@ def counter() -> Any:
 
 
 _moved: Any = None
+
+
+def _start(where: log.Log, moved: Any) -> None:
+    """Prepares this process for its work. Runs first in each worker."""
+    global _moved
+    start_worker(where)
+    _moved = moved
 
 
 def progress_in(size: int, kind: FileKind) -> Callable[[int], None] | None:
@@ -124,21 +106,6 @@ def progress_in(size: int, kind: FileKind) -> Callable[[int], None] | None:
         _moved.value = round(size * min(0.99, read / max(1.0, size * READ_SHARE[kind])))
 
     return on_read
-
-
-def start_worker(where: log.Log, moved: Any = None) -> None:
-    """Prepares this process for its work. Runs first in each worker."""
-    global _moved
-    _moved = moved
-    log.show(where)
-    refuse_pandas()
-    gc.freeze()  # what is imported stays: Python need not look through it for garbage
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = _DATA_BYTES if most == resource.RLIM_INFINITY else min(_DATA_BYTES, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 
 def processor_seconds(size: int) -> float:
@@ -185,9 +152,3 @@ def killed_after(seconds: float) -> Generator[None]:
             _files -= 1
             if not _files:
                 signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def _end_with(sentinel: int) -> None:
-    """Ends this process when its parent is gone: another one may already be writing to the lake."""
-    wait([sentinel])
-    os._exit(1)

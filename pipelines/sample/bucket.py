@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipelines.processes import forkserver
 from pipelines.sample.design import SCALES, Plane, Scale, Session, plan_sessions
 from pipelines.sample.manifest import PROJECT, write_manifest
 from pipelines.sample.physiology import make_rois, projections, record
@@ -172,9 +172,7 @@ def _write_all(files: _Files, sessions: list[Session], workers: int) -> Iterator
         yield from map(files.write_session, sessions)
         return
     # Workers are forked from a process that has imported pynwb, which takes a second.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(min(workers, len(sessions)), context) as pool:
+    with ProcessPoolExecutor(min(workers, len(sessions)), forkserver(__name__)) as pool:
         yield from pool.map(files.write_session, sessions)
 
 

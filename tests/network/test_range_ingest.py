@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,17 +17,18 @@ from typing import Any
 import h5py
 import pytest
 from builders import faulty
-from builders.cli import refusal, run
+from builders.cli import output, refusal, run
 from builders.lakes import behavior_file, contents, edit, experiment_file, file_key, query
 from builders.network import ingest_from, quarantined, small_distances
-from servers.s3 import BUCKET, Counters, S3Server
+from servers.s3 import BUCKET, Counters, Fault, RequestInfo, S3Server
 
 from pipelines.convert.file import convert_file, fetch_ahead
 from pipelines.convert.pool import converting
-from pipelines.convert.staged import ConvertSettings
+from pipelines.convert.staged import ConvertSettings, FileResult
+from pipelines.ingest import ingest
 from pipelines.nwb.readers import READERS
 from pipelines.prepare import prepare
-from pipelines.release.selection import Selection
+from pipelines.release.selection import FileTask, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from pipelines.source.range_file import merged
@@ -224,3 +229,70 @@ def test_what_goes_wrong_while_a_file_is_fetched_ahead_is_in_its_result(
         later = convert_file(task, settings)
         same = replace(later, folder=result.folder, seconds=result.seconds)
         assert same == result
+
+
+def _fetching(folder: Path) -> list[int]:
+    """Process ids of the workers that hold a turn to fetch."""
+    turns = {str(path.stat().st_ino) for path in folder.glob("fetching-*")}
+    locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return [int(f[4]) for f in locks if f[1] == "FLOCK" and f[5].split(":")[-1] in turns]
+
+
+def test_a_worker_that_is_killed_while_it_fetches_leaves_its_turn_to_others(
+    server: S3Server, tmp_path: Path
+) -> None:
+    request = IngestRequest(source(server), str(tmp_path / "lake"))
+    tasks = prepare(request).todo[:3]
+    killed: list[int] = []
+    one_at_a_time = threading.Lock()
+
+    def kill(_: RequestInfo, __: int) -> None:
+        with one_at_a_time:
+            if not killed and (workers := _fetching(tmp_path)):
+                killed.extend(workers)
+                os.kill(killed[0], signal.SIGKILL)
+
+    server.faults = kill
+    settings = ConvertSettings(request.source, tmp_path, verify_hash=False)
+    with converting(tasks, settings, 1, ahead=1) as results:
+        errors = {result.task.file_key: result.error for result in results}
+    assert len(killed) == 1
+    assert errors == {task.file_key: None for task in tasks}
+    assert _fetching(tmp_path) == []
+
+
+def test_a_file_that_is_replaced_while_it_waits_for_its_turn_fails_alone(
+    server: S3Server, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_distances(monkeypatch)
+    request = IngestRequest(source(server), str(tmp_path / "lake"), workers=0)
+    unlucky = prepare(request).todo[1]
+
+    def replaced(request: RequestInfo, _: int) -> Fault | None:
+        return Fault(replaced=True) if request.key == unlucky.object.key else None
+
+    def wait_for_turn(task: FileTask, settings: ConvertSettings) -> FileResult:
+        if task == unlucky:
+            with (settings.staging / "fetching-0").open("wb") as turn, monkeypatch.context() as own:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+
+                def while_it_waits(_: float) -> None:
+                    server.faults = replaced
+                    fcntl.flock(turn, fcntl.LOCK_UN)
+
+                own.setattr("pipelines.convert.open_file.time.sleep", while_it_waits)
+                fetch_ahead(task, settings, turns=1)
+        return convert_file(task, settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.convert.pool._convert_file", wait_for_turn)
+        ingest(prepare(request))
+    assert server.faults, "it has waited"
+    ((key, (error, _)),) = quarantined(tmp_path / "lake").items()
+    assert key == unlucky.object.key
+    assert key in error
+    assert "another version" in error
+    output("verify", "--lake", tmp_path / "lake")  # raises if it finds an error
+    server.faults = None
+    ingest(prepare(request))
+    assert contents(tmp_path / "lake") == contents(sample_lake)
