@@ -102,7 +102,13 @@ def _title(
     label += f"{'<b>' if chosen else ''}{name}{'</b>' if chosen else ''}<br>"
     label += f"<span style='color:{colour}'>●</span> {row['experience_level'] or ''}"
     return text(
-        theme, sum(place) / 2, 1.01, label, yanchor="bottom", font={"size": 11, "color": theme.ink}
+        theme,
+        sum(place) / 2,
+        1.01,
+        label,
+        xanchor="center",
+        yanchor="bottom",
+        font={"size": 11, "color": theme.ink},
     )
 
 
