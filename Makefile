@@ -13,8 +13,9 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[build,sdk,dask,docs,explore,dev]'
+	@echo "Installing vblake and the packages that it needs into $(VENV); this takes a few minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[build,sdk,dask,docs,explore,dev]'
 	@$(BIN)/python -m compileall -q assets pipelines schemas vblake
 	@touch $@
 

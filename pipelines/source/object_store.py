@@ -107,7 +107,7 @@ class ObjectStoreSource:
 
         found = _from_start(lambda: self._request(what, None, listing), ListingError)
         if not found:  # a proxy's page looks like an empty listing to obstore
-            raise SourceError(f"{what} is empty. Check source and endpoint url.")
+            raise SourceError(f"{what} is empty. Check --source and --endpoint-url.")
         return dict(sorted(found.items()))
 
     def read(self, key: str, version_id: str | None) -> bytes:
@@ -295,5 +295,5 @@ def _region(spec: SourceSpec, bucket: str) -> str:
     except ConnectionError:
         raise TransientSourceError(
             f"{spec.url}: S3 could not be asked for the bucket's region. "
-            "Check network and endpoint url, or give --region."
+            "Check the network and --endpoint-url, or give --region."
         ) from None

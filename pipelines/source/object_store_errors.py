@@ -37,7 +37,7 @@ _DEFINITE = {
     "redirect without LOCATION": _OTHER_REGION,
     "TooManyRedirects": (
         "the server redirects every request",
-        "Check endpoint url (http, https) and region.",
+        "Check --endpoint-url (http or https?) and --region.",
     ),
     r"non-partial response|Requested \d+\.\.\d+, got": (
         "the server does not answer range requests",
@@ -49,23 +49,23 @@ that is found decides."""
 _PASSING = {
     "list response": (
         "the listing broke off or is not one of S3's",
-        "Check network and endpoint url, or try again later.",
+        "Check the network and --endpoint-url, or try again later.",
     ),
     "InvalidCertificate|UnknownIssuer|invalid peer certificate": (
         "the certificate of {server} cannot be trusted",
-        "Check the endpoint url; AWS_CA_BUNDLE names the file of an authority of your own.",
+        "Check --endpoint-url; AWS_CA_BUNDLE names the file of an authority of your own.",
     ),
     "InvalidContentType|InvalidMessage|CorruptMessage": (
         "{server} does not speak TLS",
-        "Check the endpoint url: http instead of https?",
+        "Check --endpoint-url: http instead of https?",
     ),
     "dns error": (
         "the name {server} cannot be resolved",
-        "Check endpoint url and network.",
+        "Check the network and --endpoint-url.",
     ),
     "ConnectionRefused": (
         "{server}, or the proxy on the way to it, refuses connections",
-        "Check endpoint url, HTTPS_PROXY and HTTP_PROXY, or try again later.",
+        "Check --endpoint-url, HTTPS_PROXY and HTTP_PROXY, or try again later.",
     ),
     "(?s)Connect,.*(TimedOut|Timeout)": (
         "{server} did not accept a connection within {connect:g} s",
@@ -77,7 +77,7 @@ _PASSING = {
     ),
     "Interrupted|ConnectionReset|Incomplete|UnexpectedEof|BrokenPipe|ConnectionAborted": (
         "{server} broke off the connection",
-        "Check network and endpoint url, or try again later.",
+        "Check the network and --endpoint-url, or try again later.",
     ),
 }
 """The same, for what may succeed later."""
@@ -123,14 +123,14 @@ def explained(
             return kind(f"{what}: {told}{attempts}. {hint}")
     return TransientSourceError(
         f"{what}: the request to {server} failed ({type(error).__name__}). "
-        "Check source, endpoint url and AWS settings, or try again later."
+        "Check --source, --endpoint-url and the AWS settings, or try again later."
     )
 
 
 def _refusal(status: int, code: str, spec: SourceSpec, version_id: str | None) -> tuple[str, str]:
     """Returns what a definite answer of the server means, and what the user can do."""
     if code == "NoSuchBucket":
-        return "there is no such bucket", "Check source and endpoint url."
+        return "there is no such bucket", "Check --source and --endpoint-url."
     if code in _WRONG_REGION:
         return _OTHER_REGION
     if code in _BAD_CREDENTIALS:
@@ -150,4 +150,4 @@ def _refusal(status: int, code: str, spec: SourceSpec, version_id: str | None) -
         return "there is no such object", "Check the source."
     if status == 416:
         return "it is empty, or shorter than it was", "Check the source."
-    return "the request was refused", "Check source, endpoint url and region."
+    return "the request was refused", "Check --source, --endpoint-url and --region."

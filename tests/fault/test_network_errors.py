@@ -52,7 +52,7 @@ def test_nobody_listens() -> None:
     error = error_of(f"http://{address}")
     assert str(error) == (
         f"{KEY} in s3://{BUCKET} at http://{address}: {address}, or the proxy on the way to it, "
-        "refuses connections (2 attempts). Check endpoint url, HTTPS_PROXY and HTTP_PROXY, or try "
+        "refuses connections (2 attempts). Check --endpoint-url, HTTPS_PROXY and HTTP_PROXY, or try "
         "again later."
     )
     assert isinstance(error, TransientSourceError)
@@ -110,7 +110,7 @@ def test_https_to_a_server_without(tmp_path: Path) -> None:
     with S3Server(tmp_path) as server:
         address = server.url.removeprefix("http://")
         error = error_of(f"https://{address}")
-    assert f"{address} does not speak TLS (2 attempts). Check the endpoint url" in str(error)
+    assert f"{address} does not speak TLS (2 attempts). Check --endpoint-url" in str(error)
 
 
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
