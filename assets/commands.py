@@ -17,6 +17,8 @@ import typer
 from pipelines.cli import app as cli
 from pipelines.cli.app import BUILD_PANEL, USE_PANEL
 from pipelines.cli.extras import require_build
+from pipelines.cli.log_options import logged
+from pipelines.cli.option_fields import with_options
 from pipelines.cli.options import (
     DEFAULT_LAKE,
     DEFAULT_SOURCE,
@@ -25,8 +27,6 @@ from pipelines.cli.options import (
     SourceOption,
     UiOptions,
     absolute,
-    logged,
-    with_options,
 )
 from pipelines.cli.settings import VARIABLE, read_file, variable
 from pipelines.no_pandas import refuse_pandas
@@ -34,7 +34,7 @@ from pipelines.no_pandas import refuse_pandas
 
 @cli.app.command(rich_help_panel=BUILD_PANEL)
 @logged
-@with_options()
+@with_options(IngestOptions)
 def ingest(options: IngestOptions) -> None:
     """Bring the selected files into the lake.
 
@@ -84,7 +84,7 @@ def ingest(options: IngestOptions) -> None:
 
 
 @cli.app.command(rich_help_panel=USE_PANEL)
-@with_options(of=UiOptions)
+@with_options(UiOptions)
 def ui(
     options: UiOptions,
     lake: LakeOption = DEFAULT_LAKE,

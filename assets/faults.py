@@ -9,7 +9,8 @@ import dagster as dg
 
 from assets.record import hold
 from assets.resources import IngestHooks
-from pipelines.cli.options import LogOptions, from_settings
+from pipelines.cli.log_options import LogOptions
+from pipelines.cli.option_fields import from_settings
 from pipelines.convert.staged import FileResult
 from pipelines.ingest import MouseReport
 from pipelines.lake.lock import writer

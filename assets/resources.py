@@ -12,7 +12,8 @@ import dagster as dg
 import pyarrow as pa
 from rich.text import Text
 
-from pipelines.cli.options import IngestOptions, option_info, option_types
+from pipelines.cli.option_fields import option_info, option_types
+from pipelines.cli.options import IngestOptions
 from pipelines.ingest import MouseReport, OnFile, OnMouse, ignore, ingest, publish_project
 from pipelines.prepare import Prepared, prepare
 from pipelines.request import IngestRequest
@@ -32,7 +33,7 @@ def _config_type(kind: Any) -> Any:
             is_required=False,
             description=Text.from_markup(option_info(annotation).help or "").plain,
         )
-        for name, annotation in option_types().items()
+        for name, annotation in option_types(IngestOptions).items()
     }
 )
 def ingest_options(context: dg.InitResourceContext) -> IngestOptions:

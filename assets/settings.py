@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.cli.options import UiOptions, from_settings
+from pipelines.cli.option_fields import from_settings
+from pipelines.cli.options import UiOptions
 
 SETTINGS = from_settings(UiOptions, "ui", {})

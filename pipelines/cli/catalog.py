@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.cli.options import DEFAULT_LAKE, LakeOption, logged
+from pipelines.cli.log_options import logged
+from pipelines.cli.options import DEFAULT_LAKE, LakeOption
 from pipelines.cli.terminal import say
 
 

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import (
-    IngestOptions,
-    JsonOption,
-    OutputFormat,
-    OutputOption,
-    with_options,
-)
+from pipelines.cli.option_fields import with_options
+from pipelines.cli.options import IngestOptions, JsonOption, OutputFormat, OutputOption
 from pipelines.cli.terminal import one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
@@ -27,7 +22,7 @@ UNREADABLE = 1
 """Exit code if a file is no NWB file of the dataset, or cannot be fetched."""
 
 
-@with_options("Source", "release", "tables")
+@with_options(IngestOptions, "Source", "release", "tables")
 def check(
     files: Annotated[
         list[str],

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, logged
+from pipelines.cli.log_options import logged
+from pipelines.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from pipelines.cli.terminal import print_json, print_table, say, size
 
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.cli import settings
-from pipelines.cli.options import IngestOptions, JsonOption, with_options
+from pipelines.cli.option_fields import with_options
+from pipelines.cli.options import IngestOptions, JsonOption
 from pipelines.cli.terminal import print_json, print_table, say
 
 
-@with_options()
+@with_options(IngestOptions)
 def config(
     context: typer.Context,
     options: IngestOptions,

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import logging
 import os
 import re
-import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from typer.models import OptionInfo
 
-from pipelines.cli import settings
-from pipelines.log import LogFormat
+from pipelines.cli.option_fields import from_settings, panel
 from pipelines.source.base import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.request import IngestRequest
-
-Declared = TypeVar("Declared")
 
 WEEKLY = "0 3 * * 0"
 _CRON_FIELDS = 5
@@ -35,24 +25,10 @@ DEFAULT_LAKE = "lake"
 DEFAULT_SOURCE = "s3://visual-behavior-ophys-data"
 
 
-def _panel(title: str) -> Callable[..., Any]:
-    """Returns what makes the options of a panel of the help text.
-
-    Their flags are made from the names of their fields, unless given.
-    """
-
-    def option(metavar: str | None, text: str, *flags: str, **more: Any) -> Any:
-        return typer.Option(
-            *flags, metavar=metavar, help=text, rich_help_panel=title, show_envvar=False, **more
-        )
-
-    return option
-
-
-_source = _panel("Source")
-_selection = _panel("Selection (ids add up)")
-_work = _panel("Work")
-_interface = _panel("Keeping the lake current")
+_source = panel("Source")
+_selection = panel("Selection (ids add up)")
+_work = panel("Work")
+_interface = panel("Keeping the lake current")
 
 LakeOption = Annotated[
     str,
@@ -73,59 +49,6 @@ SourceOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-_log_panel = _panel("Log")
-LogFileOption = Annotated[
-    Path | None,
-    _log_panel("FILE", "Append a log with times to this file.", envvar="VBLAKE_LOG_FILE"),
-]
-LogFormatOption = Annotated[
-    LogFormat | None,
-    _log_panel(
-        None,
-        "Format of the log; without --log-file it goes to stderr, in place of other output there.",
-        envvar="VBLAKE_LOG_FORMAT",
-        show_default="text, if there is a file",
-    ),
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogOptions:
-    """The log with times, of commands that run long and of the runs of the web interface."""
-
-    log_file: LogFileOption = None
-    log_format: LogFormatOption = None
-
-    @contextmanager
-    def writing(self, name: str, **facts: object) -> Generator[None]:
-        """Writes the log in the block: its start, its end, and what is recorded meanwhile.
-
-        Args:
-            name: what runs.
-            **facts: of the start.
-
-        Raises:
-            UsageError: the log cannot be written.
-        """
-        from pipelines import log
-
-        with log.writing(self.log_file, self.log_format):
-            log.record(f"{name} starts", event="start", **facts)
-            code, problem = 1, ""
-            try:
-                yield
-                code = 0
-            except typer.Exit as leaving:
-                code = leaving.exit_code
-                raise
-            except BaseException as error:
-                problem = str(error) or type(error).__name__
-                raise
-            finally:
-                text = f"failed: {problem}" if problem else f"ended with exit code {code}"
-                log.record(text, event="end", exit_code=code, error=problem or None)
 
 
 class OutputFormat(StrEnum):
@@ -446,118 +369,3 @@ class UiOptions:
             )
         if self.webhook is not None and not self.webhook.startswith(("http://", "https://")):
             raise UsageError("webhook is no http:// or https:// address.")
-
-
-def from_settings(declared: type[Declared], command: str, given: Mapping[str, Any]) -> Declared:
-    """Options of a dataclass as the command line would make them without a flag.
-
-    Args:
-        declared: the dataclass.
-        command: whose options these are.
-        given: values that are set already.
-
-    Raises:
-        UsageError: a value cannot be one of its option.
-    """
-    found: dict[str, Any] = {}
-    alone = typer.Typer(add_completion=False)
-    alone.command(command)(with_options(of=declared)(lambda options: found.update(vars(options))))
-    built: Any = typer.main.get_command(alone)
-    file = settings.read_file()
-    settings.set_environment(file)
-    defaults = settings.defaults(file, {command: built})[command]
-    try:
-        with built.make_context(command, [], default_map=defaults) as context:
-            built.invoke(context)
-    except typer.BadParameter as error:
-        raise settings.explained(error) or UsageError(error.message) from None
-    for name, annotation in option_types(declared).items():
-        least, value = option_info(annotation).min, given.get(name)
-        if least is not None and value is not None and value < least:
-            raise UsageError(f"{name} is {value}; expected {least} or more.")
-    return declared(**{**found, **given})
-
-
-@functools.cache
-def option_types(declared: type[Any] = IngestOptions) -> dict[str, Any]:
-    """The annotation of each field of such a dataclass: `Annotated[type, typer.Option(...)]`.
-
-    Each option has its environment variable.
-    """
-    types = get_type_hints(declared, include_extras=True)
-    for name, annotation in types.items():
-        info = option_info(annotation)
-        info.envvar = info.envvar or settings.variable(name)
-    return types
-
-
-def option_info(annotation: Any) -> OptionInfo:
-    """What an annotation declares about its option: names, help, environment variable, bounds."""
-    (info,) = (part for part in get_args(annotation) if isinstance(part, OptionInfo))
-    return info
-
-
-def with_options(
-    *chosen: str, of: type[Any] = IngestOptions
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds declared options to a command's own, and passes them as its `options`.
-
-    Args:
-        *chosen: names of fields, or of panels; all fields if there are none.
-        of: the dataclass that declares them.
-    """
-    shared = {
-        name: parameter.replace(annotation=option_types(of)[name])
-        for name, parameter in inspect.signature(of).parameters.items()
-        if not chosen
-        or name in chosen
-        or option_info(option_types(of)[name]).rich_help_panel in chosen
-    }
-    return functools.partial(_with_options, of, shared)
-
-
-def _with_options(
-    of: type[Any], shared: Mapping[str, inspect.Parameter], command: Callable[..., None]
-) -> Callable[..., None]:
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        from pipelines import log
-
-        options = of(**{name: given.pop(name) for name in shared})
-        log.show(logging.WARNING)
-        command(options=options, **given)
-
-    return _with_parameters(run, [*shared.values(), *_parameters(command, without="options")])
-
-
-def logged(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds options for a log with times to a command that runs long."""
-
-    @functools.wraps(command)
-    def run(log_file: Path | None, log_format: LogFormat | None, **given: Any) -> None:
-        from importlib.metadata import version
-
-        options = LogOptions(log_file=log_file, log_format=log_format)
-        with options.writing(f"vblake {version('vblake')}", arguments=sys.argv[1:]):
-            command(**given)
-
-    added = [
-        parameter.replace(annotation=option_types(LogOptions)[name])
-        for name, parameter in inspect.signature(LogOptions).parameters.items()
-    ]
-    return _with_parameters(run, [*_parameters(command), *added])
-
-
-def _parameters(command: Callable[..., None], *, without: str = "") -> list[inspect.Parameter]:
-    found = inspect.signature(command, eval_str=True).parameters
-    return [parameter for name, parameter in found.items() if name != without]
-
-
-def _with_parameters(
-    command: Callable[..., None], parameters: Iterable[inspect.Parameter]
-) -> Callable[..., None]:
-    """Sets the signature of a command, from which Typer reads its options."""
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in own}
-    return command

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.extras import require_build
-from pipelines.cli.options import IngestOptions, JsonOption, with_options
+from pipelines.cli.option_fields import with_options
+from pipelines.cli.options import IngestOptions, JsonOption
 from pipelines.cli.releases import print_row_changes
 from pipelines.cli.terminal import counted, duration, one_line, print_json, print_table, say, size
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.upgrade import Upgrade
 
 
-@with_options()
+@with_options(IngestOptions)
 def plan(
     options: IngestOptions,
     list_files: Annotated[bool, typer.Option("--list", help="List the files.")] = False,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_LAKE, JsonOption, LakeOption, logged
+from pipelines.cli.log_options import logged
+from pipelines.cli.options import DEFAULT_LAKE, JsonOption, LakeOption
 from pipelines.cli.terminal import counted, print_json, say, size
 from schemas.errors import UsageError
 

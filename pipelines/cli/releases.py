@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.extras import require_build
-from pipelines.cli.options import (
-    IngestOptions,
-    JsonOption,
-    logged,
-    with_options,
-)
+from pipelines.cli.log_options import logged
+from pipelines.cli.option_fields import with_options
+from pipelines.cli.options import IngestOptions, JsonOption
 from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
 
 if TYPE_CHECKING:
@@ -27,7 +24,7 @@ _CHANGES = ("same", "changed", "added", "removed")
 _BEHAVIOR_FOLDER = "behavior_sessions"
 
 
-@with_options("Source", "lake")
+@with_options(IngestOptions, "Source", "lake")
 def releases(options: IngestOptions, as_json: JsonOption = False) -> None:
     """List the releases of the source, and which of them the lake holds.
 
@@ -96,7 +93,7 @@ def _is_behavior(key: str) -> bool:
     return f"/{_BEHAVIOR_FOLDER}/" in key
 
 
-@with_options("Source")
+@with_options(IngestOptions, "Source")
 def diff(
     options: IngestOptions,
     old: Annotated[str, typer.Argument(metavar="A", help="A release, X.Y.Z or latest.")],
@@ -148,7 +145,7 @@ def diff(
 
 
 @logged
-@with_options("lake", "wait")
+@with_options(IngestOptions, "lake", "wait")
 def rollback(options: IngestOptions, as_json: JsonOption = False) -> None:
     """Go back to what the lake was before its last upgrade or removal, at once.
 

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.extras import require_build
-from pipelines.cli.options import (
-    IngestOptions,
-    JsonOption,
-    logged,
-    with_options,
-)
+from pipelines.cli.log_options import logged
+from pipelines.cli.option_fields import with_options
+from pipelines.cli.options import IngestOptions, JsonOption
 from pipelines.cli.terminal import counted, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @logged
-@with_options("lake", "mouse", "behavior_session", "experiment", "wait")
+@with_options(IngestOptions, "lake", "mouse", "behavior_session", "experiment", "wait")
 def remove(
     options: IngestOptions,
     yes: Annotated[

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_LAKE, IngestOptions, LakeOption, logged, with_options
+from pipelines.cli.log_options import logged
+from pipelines.cli.option_fields import with_options
+from pipelines.cli.options import DEFAULT_LAKE, IngestOptions, LakeOption
 from pipelines.cli.terminal import counted, one_line, say
 
 
 @logged
-@with_options("workers")
+@with_options(IngestOptions, "workers")
 def verify(
     options: IngestOptions,
     lake: LakeOption = DEFAULT_LAKE,

@@ -12,7 +12,8 @@ import pytest
 
 from assets.resources import ingest_options
 from assets.run import run_config
-from pipelines.cli.options import IngestOptions, option_types
+from pipelines.cli.option_fields import option_types
+from pipelines.cli.options import IngestOptions
 from pipelines.release.selection import Selection
 from pipelines.request import AllowedRule, IngestRequest
 from pipelines.source.base import SourceSpec
@@ -148,7 +149,7 @@ def test_a_run_refuses_numbers_that_the_command_refuses(name: str, value: int) -
 
 def test_the_form_of_a_run_names_and_describes_every_option() -> None:
     schema = cast("dg.Shape", ingest_options.config_schema.config_type)
-    assert set(schema.fields) == set(option_types())
+    assert set(schema.fields) == set(option_types(IngestOptions))
     described = {name: field.description or "" for name, field in schema.fields.items()}
     assert all(described.values())
     assert "[dim]" not in "".join(described.values())

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from assets.sensors import send_mail
-from pipelines.cli.options import UiOptions, from_settings
+from pipelines.cli.option_fields import from_settings
+from pipelines.cli.options import UiOptions
 from schemas.errors import UsageError
 
 
