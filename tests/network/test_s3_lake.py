@@ -41,7 +41,7 @@ from pipelines.release.selection import Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas.errors import LakeError
-from vblake import bucket
+from vblake.bucket_file import MEDIUM
 from vblake.connection import connect as vblake_connect
 from vblake.files import find_files, s3_file_system
 from vblake.s3_client import open_bucket
@@ -206,8 +206,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         path = folder / f"{name}.parquet"
         pq.write_table(table, path, rows, compression="none", use_dictionary=False)
-    assert 36e6 < (folder / "eye.parquet").stat().st_size < bucket.MEDIUM
-    assert (folder / "traces.parquet").stat().st_size > bucket.MEDIUM
+    assert 36e6 < (folder / "eye.parquet").stat().st_size < MEDIUM
+    assert (folder / "traces.parquet").stat().st_size > MEDIUM
     return folder
 
 
@@ -227,7 +227,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_large_files_take(
     large: Path, monkeypatch: pytest.MonkeyPatch, query: str, requests: int, megabytes: float
 ) -> None:
-    """In one thread, which asks in the order of the file. tests/unit/test_bucket.py has another."""
+    """In one thread, which asks in the order of the file. tests/unit/test_bucket_file.py has another."""
     with S3Server(large) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         open_bucket.cache_clear()

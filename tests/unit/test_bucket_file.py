@@ -7,8 +7,8 @@ import threading
 import pytest
 from builders.remote import Remote, content
 
-from vblake import bucket
-from vblake.bucket import BucketFile, Ranges
+from vblake import bucket_file
+from vblake.bucket_file import BucketFile, Ranges
 
 KB = 1 << 10
 
@@ -17,7 +17,7 @@ KB = 1 << 10
 def small_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"TAIL": 1, "SMALL": 8, "MEDIUM": 32, "LEAST": 2, "MOST": 64}
     for name, size in sizes.items():
-        monkeypatch.setattr(bucket, name, size * KB)
+        monkeypatch.setattr(bucket_file, name, size * KB)
 
 
 def _read(size: int, *reads: tuple[int, int]) -> list[tuple[int, int]]:
@@ -56,6 +56,11 @@ def test_a_scan_of_a_large_object_fetches_the_rest_at_once() -> None:
 def test_a_scan_by_two_threads_takes_one_more_request_where_the_second_asks_first() -> None:
     scan = [(50, 51), (16, 32), (0, 16), (32, 48), (48, 50)]
     assert _read(51, *scan) == [(50, 51), (16, 32), (0, 16), (32, 50)]
+
+
+def test_a_scan_leaves_out_what_another_thread_fetches() -> None:
+    scan = [(99, 100), (40, 56), (0, 8), (8, 16), (16, 40), (56, 72), (72, 99)]
+    assert _read(100, *scan) == [(99, 100), (40, 56), (0, 8), (8, 40), (56, 99)]
 
 
 def test_threads_share_a_request_and_have_positions_of_their_own() -> None:
