@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, Self, cast
 
@@ -62,6 +62,11 @@ class TableStatus(StrEnum):
     ABSENT = "absent"
     """The file has no rows of it."""
     NOT_REQUESTED = "not_requested"
+
+
+_HELD_BACK, _NOT_REQUESTED = TableStatus.HELD_BACK, TableStatus.NOT_REQUESTED
+"""For loops over all outcomes of a ledger: Python takes longer to find a member of an enumeration
+than to compare it."""
 
 
 class TableOutcome(NamedTuple):
@@ -168,12 +173,12 @@ class Entry:
     @property
     def identity(self) -> Identity:
         """Primary key of the ledger."""
-        return (self.release, self.file_kind.value, self.file_key)
+        return (self.release, self.file_kind, self.file_key)
 
     @property
     def requested(self) -> set[str]:
         """The tables that an ingest was asked for, whatever became of them."""
-        return {t.table for t in self.tables if t.status is not TableStatus.NOT_REQUESTED}
+        return {t.table for t in self.tables if t.status is not _NOT_REQUESTED}
 
     @cached_property
     def row_counts(self) -> dict[str, int]:
@@ -181,10 +186,10 @@ class Entry:
         read = (TableStatus.INGESTED, TableStatus.ABSENT)
         return {t.table: t.rows for t in self.tables if t.status in read}
 
-    @property
+    @cached_property
     def held_back(self) -> list[TableOutcome]:
         """The tables that are held back."""
-        return [t for t in self.tables if t.status is TableStatus.HELD_BACK]
+        return [t for t in self.tables if t.status is _HELD_BACK]
 
     def outcome(self, table: str) -> TableStatus:
         """The outcome for a table."""
@@ -230,13 +235,11 @@ class Entry:
             != (task.object.key, task.object.version_id, task.object.file_hash)
         ):
             return False
-        outcomes = {t.table: t for t in self.tables}
-        for name in task.tables:
-            outcome = outcomes.get(name)
-            if outcome is None or outcome.status is TableStatus.NOT_REQUESTED:
-                return False
-            if outcome.status is TableStatus.HELD_BACK:
-                allowed = (name, outcome.rule) in task.allowed
+        if not self.requested.issuperset(task.tables):
+            return False
+        for outcome in self.held_back:
+            if outcome.table in task.tables:
+                allowed = (outcome.table, outcome.rule) in task.allowed
                 mended = outcome.rule == Rule.PARENT_HELD_BACK and not self._waits(outcome, giver)
                 if allowed or mended or self.program_version != program_version():
                     return False
@@ -302,6 +305,8 @@ def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
 Ledger = dict[Identity, Entry]
 
 
+_made: Callable[[Iterable[Any]], TableOutcome] = partial(tuple.__new__, TableOutcome)
+"""What `TableOutcome._make` does, without a call of Python for each."""
 _STATUSES = {status.value: status for status in TableStatus}
 
 
@@ -324,7 +329,7 @@ def _outcomes(column: pa.ChunkedArray[Any]) -> list[tuple[TableOutcome, ...]]:
         none = not len(rules.flatten())  # as nearly always
         fields["allowed_rules"] = repeat((), len(rules)) if none else map(tuple, rules.to_pylist())
         values = zip(*(fields[name] for name in TableOutcome._fields), strict=True)
-        made = list(map(TableOutcome._make, values))
+        made = list(map(_made, values))
         rows += [tuple(made[i:j]) for i, j in pairwise(offsets)]
     return rows
 
@@ -346,17 +351,17 @@ def _entries(read: Mapping[int, pa.Table]) -> Iterator[Entry]:
     """The entries of some mice."""
     # As one table: for 107 mice that takes 0.05 s less than one by one.
     table = pa.concat_tables(read.values())
+    # A lake of an earlier schema version may lack columns.
     columns: dict[str, Iterable[Any]] = {
-        name: _outcomes(column) if name == "tables" else column.to_pylist()
-        for name, column in zip(table.column_names, table.columns, strict=True)
-        if name in Entry.__annotations__  # a lake of another schema version has other columns
+        f.name: repeat(f.default) for f in fields(Entry) if f.default is not MISSING
     }
-    for name in columns.keys() & _FROM_ARROW.keys():
-        columns[name] = map(_FROM_ARROW[name], columns[name])
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = _outcomes(column) if name == "tables" else column.to_pylist()
+        columns[name] = map(_FROM_ARROW[name], values) if name in _FROM_ARROW else values
     mice = (repeat(mouse, rows.num_rows) for mouse, rows in read.items())
     columns["mouse_id"] = chain.from_iterable(mice)
-    for values in zip(*columns.values(), strict=True):
-        yield Entry(**dict(zip(columns, values, strict=True)))
+    # In the order of the fields: by their names it takes 0.03 s more for the whole dataset.
+    return map(Entry, *(columns[f.name] for f in fields(Entry)))
 
 
 def _columns(entries: list[Entry]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class FileTask:
     @property
     def identity(self) -> tuple[str, str, int]:
         """Primary key of the file's row in the ledger."""
-        return (self.release, self.kind.value, self.file_key)
+        return (self.release, self.kind, self.file_key)
 
 
 @dataclass(frozen=True, slots=True)
