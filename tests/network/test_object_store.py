@@ -295,7 +295,7 @@ def test_attempts_are_counted_and_bounded(folder: Path) -> None:
     ("kind", "text"),
     [
         ("429", r"HTTP 429 \w+ \(2 attempts\)\. Try again later"),
-        ("reset before the answer", r"broke off the connection \(2 attempts\)\. Check network"),
+        ("reset before the answer", r"broke off the connection \(2 attempts\)\. Check the network"),
         ("stall", r"sent nothing for 0\.7 s, or too slowly \(2 attempts\)\. Try again later, or"),
         ("403", "unsigned requests may not read it, or it does not exist"),
     ],
