@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import logging
 import uuid
@@ -103,6 +104,8 @@ def _materialize(
     # The run names no partitions. For a range of them, Dagster would first write an event for each
     # table and partition that it plans: with 107 mice, a minute and a half before any work.
     job = definitions_of_command(hooks).resolve_job_def(ingest_job.name)
+    # What is imported stays. To look through it for garbage, in the midst of the run, takes 0.3 s.
+    gc.freeze()
     with alive(instance, run_id), _known_to_the_ui(instance):
         job.execute_in_process(
             run_config=run_config(options),
