@@ -84,7 +84,7 @@ def opened(
 
 
 def _turn_to_fetch(staging: Path, turns: int) -> Callable[[], object] | None:
-    """Waits until fewer files than there are turns are being fetched.
+    """Waits until fewer files than there are turns are being fetched; who came first is first.
 
     On a slow link, those that are converted then get all of it, and the next begin when these need
     it no more. If all were fetched at a time, the next would have filled their memory early, and
@@ -94,17 +94,20 @@ def _turn_to_fetch(staging: Path, turns: int) -> Callable[[], object] | None:
         What gives the turn back, which is a lock on a file: the kernel frees it, too, if this
         process dies. None if there are no turns.
     """
-    while turns:
-        for number in range(turns):
-            turn = (staging / f"fetching-{number}").open("wb")
-            try:
-                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                turn.close()
-            else:
-                return turn.close
-        time.sleep(_POLL_S)
-    return None
+    if not turns:
+        return None
+    with (staging / "fetching-next").open("wb") as next_one:
+        fcntl.flock(next_one, fcntl.LOCK_EX)
+        while True:
+            for number in range(turns):
+                turn = (staging / f"fetching-{number}").open("wb")
+                try:
+                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    turn.close()
+                else:
+                    return turn.close
+            time.sleep(_POLL_S)
 
 
 def _digest(path: Path) -> str:
