@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -231,34 +230,29 @@ def test_what_goes_wrong_while_a_file_is_fetched_ahead_is_in_its_result(
         assert same == result
 
 
-def _fetching(folder: Path) -> list[int]:
-    """Process ids of the workers that hold a turn to fetch."""
-    turns = {str(path.stat().st_ino) for path in folder.glob("fetching-*")}
-    locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
-    return [int(f[4]) for f in locks if f[1] == "FLOCK" and f[5].split(":")[-1] in turns]
+_HOLD_A_TURN = """
+import sys, time
+from pathlib import Path
+from pipelines.convert.open_file import _turn_to_fetch
+turn = _turn_to_fetch(Path(sys.argv[1]), 1)
+print("taken", flush=True)
+time.sleep(600)
+"""
 
 
-def test_a_worker_that_is_killed_while_it_fetches_leaves_its_turn_to_others(
+def test_a_process_that_is_killed_while_it_fetches_leaves_its_turn_to_others(
     server: S3Server, tmp_path: Path
 ) -> None:
     request = IngestRequest(source(server), str(tmp_path / "lake"))
     tasks = prepare(request).todo[:3]
-    killed: list[int] = []
-    one_at_a_time = threading.Lock()
-
-    def kill(_: RequestInfo, __: int) -> None:
-        with one_at_a_time:
-            if not killed and (workers := _fetching(tmp_path)):
-                killed.extend(workers)
-                os.kill(killed[0], signal.SIGKILL)
-
-    server.faults = kill
     settings = ConvertSettings(request.source, tmp_path, verify_hash=False)
-    with converting(tasks, settings, 1, ahead=1) as results:
-        errors = {result.task.file_key: result.error for result in results}
-    assert len(killed) == 1
-    assert errors == {task.file_key: None for task in tasks}
-    assert _fetching(tmp_path) == []
+    command = [sys.executable, "-c", _HOLD_A_TURN, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "taken\n"
+        with converting(tasks, settings, 1, ahead=1) as results:
+            holder.kill()
+            assert [result.error for result in results] == [None] * 3
 
 
 def test_a_file_that_is_replaced_while_it_waits_for_its_turn_fails_alone(
