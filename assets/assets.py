@@ -182,8 +182,8 @@ def _ingest(
         for mouse in sorted(_left_to_mark(prepared, partitions, reports)):
             run.mark(mouse)
         upgraded = run.upgrades and not upgrade_waits_for(prepared, reports)
-        mark_unpartitioned(run.store, context.instance, context.log_event, again=upgraded)
         context.log_event(catalog_materialization(run.store))  # `ingest` rebuilds it
+        mark_unpartitioned(run.store, context.instance, context.log_event, again=upgraded)
         if hooks.of_command:
             report_held_back(context.instance, prepared.ledger, run.store, tables)
         recorder.wait()

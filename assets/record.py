@@ -87,8 +87,13 @@ def catalog_materialization(store: Store) -> dg.AssetMaterialization:
     return dg.AssetMaterialization("catalog", metadata={"path": f"{store.root}/{CATALOG}"})
 
 
-def _is_marked(instance: dg.DagsterInstance, name: str) -> bool:
-    return instance.get_latest_materialization_event(dg.AssetKey(name)) is not None
+def _marked(instance: dg.DagsterInstance, names: Iterable[str]) -> set[str]:
+    """Which of some assets were ever reported, found with one query."""
+    return {
+        record.asset_entry.asset_key.to_user_string()
+        for record in instance.get_asset_records([dg.AssetKey(name) for name in names])
+        if record.asset_entry.last_materialization is not None
+    }
 
 
 def mark_unpartitioned(
@@ -106,14 +111,15 @@ def mark_unpartitioned(
         report: takes an event.
         again: report the tables that were reported before, too, because all have changed.
     """
+    marked = _marked(instance, [*(table.name for table in PROJECT), "catalog"])
     for table in PROJECT:
-        known = not again and _is_marked(instance, table.name)
+        known = not again and table.name in marked
         if store.exists(relative_path(table)) and not known:
             file = store.parquet(relative_path(table))
             rows = None if file is None else file.metadata.num_rows
             metadata = project_materialization(store, table, rows)
             report(dg.AssetMaterialization(table.name, metadata=metadata))
-    if store.exists(CATALOG) and not _is_marked(instance, "catalog"):
+    if store.exists(CATALOG) and "catalog" not in marked:
         report(catalog_materialization(store))
 
 

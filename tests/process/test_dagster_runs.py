@@ -301,6 +301,8 @@ def test_the_run_of_a_command_is_recorded_as_it_goes(
         assert marked(instance, "trials") == good
         for table in PROJECT - {"ophys_cells"}:
             assert instance.get_latest_materialization_event(dg.AssetKey(table)) is not None
+        of_catalog = instance.fetch_materializations(dg.AssetKey("catalog"), limit=5).records
+        assert len(of_catalog) == 1
     assert home.is_dir()
 
 
