@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -82,7 +82,7 @@ def convert_on_cluster(
     """
     with _connected(cluster.address) as client:
         _await_workers(client, cluster)
-        _check_code(client.run(fingerprint, on_error="return"))
+        _check_code(_ask(cluster, client.run, fingerprint, on_error="return"))
         probe = f"probe-{uuid.uuid4().hex}"
         _check_staging(client, settings, cluster, probe)
         order = Order(settings, cluster.lake, probe, fingerprint())
@@ -161,6 +161,18 @@ def _gone(address: str) -> ClusterError:
     )
 
 
+def _ask(cluster: Cluster, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Returns what the scheduler answers.
+
+    Raises:
+        ClusterError: it has gone. Dask first tries to connect again, and raises an OSError.
+    """
+    try:
+        return question(*arguments, **options)
+    except OSError:
+        raise _gone(cluster.address) from None
+
+
 @contextmanager
 def _silent() -> Generator[None]:
     """Keeps Dask from logging on stderr: what goes wrong is said in one line."""
@@ -184,7 +196,7 @@ def _await_workers(client: Any, cluster: Cluster) -> None:
     """
     latest = time.monotonic() + cluster.wait_s
     told = False
-    while not client.nthreads():
+    while not _ask(cluster, client.nthreads):
         if client.status != "running":
             raise _gone(cluster.address)
         if time.monotonic() >= latest:
@@ -243,7 +255,8 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster, nam
     else:
         settings.staging.mkdir(parents=True, exist_ok=True)
         (settings.staging / name).touch()
-    found = client.run(answer_probe, settings, cluster.lake, name, on_error="return")
+    probe = (answer_probe, settings, cluster.lake, name)
+    found = _ask(cluster, client.run, *probe, on_error="return")
     wrong: dict[str, list[str]] = {}
     for worker, answer in found.items():
         problem = answer if isinstance(answer, str) else first_line(answer)
@@ -282,7 +295,7 @@ def _convert(
         if client.status != "running":
             raise _gone(cluster.address)
         _await_workers(client, cluster)
-        while left and len(running) < (slots or _slots(client, cluster.memory)):
+        while left and len(running) < (slots or _ask(cluster, _slots, client, cluster.memory)):
             task = left.popleft()
             future = client.submit(convert_there, task, order, pure=False, retries=0)
             running[future] = task

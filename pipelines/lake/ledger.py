@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, Self, cast
 
@@ -305,8 +305,6 @@ def entry_for(task: FileTask, status: Status, **fields: Any) -> Entry:
 Ledger = dict[Identity, Entry]
 
 
-_made: Callable[[Iterable[Any]], TableOutcome] = partial(tuple.__new__, TableOutcome)
-"""What `TableOutcome._make` does, without a call of Python for each."""
 _STATUSES = {status.value: status for status in TableStatus}
 
 
@@ -329,7 +327,7 @@ def _outcomes(column: pa.ChunkedArray[Any]) -> list[tuple[TableOutcome, ...]]:
         none = not len(rules.flatten())  # as nearly always
         fields["allowed_rules"] = repeat((), len(rules)) if none else map(tuple, rules.to_pylist())
         values = zip(*(fields[name] for name in TableOutcome._fields), strict=True)
-        made = list(map(_made, values))
+        made = list(map(TableOutcome._make, values))
         rows += [tuple(made[i:j]) for i, j in pairwise(offsets)]
     return rows
 

@@ -325,6 +325,18 @@ def test_a_scheduler_that_dies_is_one_line(
             _ingest(sample_bucket, tmp_path / "lake", address, dask_wait_s=60)
 
 
+def test_a_scheduler_that_dies_while_it_is_asked_is_one_line() -> None:
+    class Client:
+        status = "running"
+
+        def nthreads(self) -> Any:
+            raise OSError("Timed out trying to connect to tcp://127.0.0.1:8786 after 10 s")
+
+    scheduler = cluster.Cluster("tcp://127.0.0.1:8786", lake=None, wait_s=60)
+    with pytest.raises(ClusterError, match="the Dask scheduler does not answer any more"):
+        cluster._await_workers(Client(), scheduler)  # pyright: ignore[reportPrivateUsage]
+
+
 def test_files_in_flight_follow_threads_and_memory() -> None:
     class Client:
         def scheduler_info(self, n_workers: int) -> Any:
