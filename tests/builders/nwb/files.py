@@ -159,10 +159,10 @@ def dynamic_table(
     return content | {f"{path}/{name}": column for name, column in values.items()}
 
 
-def ragged(path: str, rows: Sequence[Sequence[float]], index_dtype: Any = np.uint8) -> Content:
+def ragged(path: str, rows: Sequence[Sequence[float]]) -> Content:
     """A ragged column as the release's writer has it: one empty text if there is nothing in it."""
     items = [item for row in rows for item in row]
-    ends = np.cumsum([len(row) for row in rows]).astype(index_dtype)
+    ends = np.cumsum([len(row) for row in rows]).astype(np.min_scalar_type(len(items)))
     return {path: np.array(items, dtype=np.float64) if items else [""], f"{path}_index": ends}
 
 
