@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -195,7 +195,7 @@ class Recorder:
             yield recorder
             recorder.wait()
 
-    def add(self, events: Iterable[dg.AssetMaterialization]) -> None:
+    def add(self, events: Sequence[dg.AssetMaterialization]) -> None:
         """Reports the events of a mouse, soon.
 
         Raises:
@@ -213,7 +213,7 @@ class Recorder:
         while len(self._waiting) > behind or (self._waiting and self._waiting[0].done()):
             self._waiting.pop(0).result()
 
-    def _report_all(self, events: Iterable[dg.AssetMaterialization]) -> None:
+    def _report_all(self, events: Sequence[dg.AssetMaterialization]) -> None:
         for event in events:
             self._report(event)
 

@@ -26,7 +26,7 @@ class Watch:
     def __init__(self) -> None:
         self._peak_mb: dict[int, float] = {}
         self._cpu_s: dict[int, float] = {}
-        self._others = {pid for pid, _ in _descendants()}
+        self._others = _descendants()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -46,7 +46,7 @@ class Watch:
         family, searched = set[int](), 0.0
         while not self._done.wait(_PERIOD_S):
             if (now := time.monotonic()) > searched + _SEARCH_S:
-                family, searched = {pid for pid, _ in _descendants()} - self._others, now
+                family, searched = _descendants() - self._others, now
             for pid in family:
                 if (stat := _stat(pid)) is None:
                     continue
@@ -57,17 +57,16 @@ class Watch:
                 self._peak_mb[pid] = max(self._peak_mb.get(pid, 0.0), peak)
 
 
-def _descendants() -> list[tuple[int, int]]:
-    """Returns pid and processor ticks of every living descendant."""
+def _descendants() -> set[int]:
+    """Returns the pid of every living descendant."""
     parent_of: dict[int, int] = {}
-    ticks: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (stat := _stat(int(folder.name))) is not None:
-            parent_of[int(folder.name)], ticks[int(folder.name)] = stat
+            parent_of[int(folder.name)] = stat[0]
     family = {os.getpid()}
     while more := {pid for pid, parent in parent_of.items() if parent in family} - family:
         family |= more
-    return [(pid, ticks[pid]) for pid in family - {os.getpid()}]
+    return family - {os.getpid()}
 
 
 def _stat(pid: int) -> tuple[int, int] | None:

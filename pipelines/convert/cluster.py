@@ -255,8 +255,7 @@ def _check_staging(client: Any, settings: ConvertSettings, cluster: Cluster, nam
     else:
         settings.staging.mkdir(parents=True, exist_ok=True)
         (settings.staging / name).touch()
-    probe = (answer_probe, settings, cluster.lake, name)
-    found = _ask(cluster, client.run, *probe, on_error="return")
+    found = _ask(cluster, client.run, answer_probe, settings, cluster.lake, name, on_error="return")
     wrong: dict[str, list[str]] = {}
     for worker, answer in found.items():
         problem = answer if isinstance(answer, str) else first_line(answer)

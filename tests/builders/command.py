@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,16 @@ def start(*args: str | Path, program: Sequence[str] = COMMAND, **options: Any) -
         **options,
     )
     return Started(process, [])
+
+
+def until(condition: Callable[[], Any], seconds: float, every_s: float) -> Any:
+    """Waits for what another process or thread does: the first true value of a condition."""
+    latest = time.monotonic() + seconds
+    while time.monotonic() < latest:
+        if found := condition():
+            return found
+        time.sleep(every_s)
+    raise AssertionError(f"not within {seconds:g} s")
 
 
 def processes_of(session: int) -> list[str]:

@@ -9,14 +9,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from builders.command import until
 from builders.lakes import behavior_file, contents, edit, file_key, query
 
 from assets.definitions import definitions, defs
@@ -88,12 +89,7 @@ def marked(instance: dg.DagsterInstance, table: str) -> set[str]:
     return set(instance.get_materialized_partitions(dg.AssetKey(table)))
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Waits for what another thread does."""
-    latest = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < latest
-        time.sleep(0.01)
+wait_until = partial(until, seconds=60, every_s=0.01)
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str | None:

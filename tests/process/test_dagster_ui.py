@@ -9,14 +9,15 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import command
 from builders.command import COMMAND, vblake
 from builders.lakes import behavior_file, query
 
@@ -64,14 +65,7 @@ CHECKS = """query($id: ID!) { found: logsForRun(runId: $id) { ... on EventConnec
 FORCE = {"resources": {"options": {"config": {"force": True}}}}
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """The first true value of a condition."""
-    latest = time.monotonic() + SECONDS
-    while time.monotonic() < latest:
-        if found := condition():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {SECONDS} s")
+until = partial(command.until, seconds=SECONDS, every_s=0.2)
 
 
 class Ui:

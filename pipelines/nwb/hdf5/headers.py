@@ -85,6 +85,8 @@ def load_tree(file: RangeFile, tails: Tails, wanted: Wanted, beside: Beside) -> 
     walk = _Walk(file, wanted, beside)
     steps = [*walk.object("", tails, _entry(root, 56))]
     for _ in range(_ROUNDS):
+        if not steps:
+            return
         file.load([r for step in steps for r in step.ranges], gap=_NEAR)
         steps = [following for step in steps for following in step.then()]
 
