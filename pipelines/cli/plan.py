@@ -12,7 +12,16 @@ from pipelines.cli.extras import require_build
 from pipelines.cli.option_fields import with_options
 from pipelines.cli.options import IngestOptions, JsonOption
 from pipelines.cli.releases import print_row_changes
-from pipelines.cli.terminal import counted, duration, one_line, print_json, print_table, say, size
+from pipelines.cli.terminal import (
+    counted,
+    duration,
+    one_line,
+    print_json,
+    print_table,
+    say,
+    size,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
@@ -42,7 +51,8 @@ def plan(
     require_build()
     from pipelines.prepare import prepare
 
-    prepared = prepare(options.request())
+    with waiting(f"reading the release from {options.source}"):
+        prepared = prepare(options.request())
     files = _files(prepared)
     warnings = [*prepared.project.warnings, *prepared.plan.warnings]
     if as_json:

@@ -12,7 +12,7 @@ from pipelines.cli.extras import require_build
 from pipelines.cli.log_options import logged
 from pipelines.cli.option_fields import with_options
 from pipelines.cli.options import IngestOptions, JsonOption
-from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size
+from pipelines.cli.terminal import counted, one_line, print_json, print_table, say, size, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,16 +42,17 @@ def releases(options: IngestOptions, as_json: JsonOption = False) -> None:
 
     store, source = open_store(options.lake), open_source(options.request().source)
     marker = read_marker(store)
-    found, listed = versions(source), source.sizes(DATA_PREFIX)
-    written = source.dates(DATA_PREFIX)
-    rows: list[dict[str, Any]] = [
-        _release_row(load_release(source, version), listed)
-        | {
-            "date": written[manifest_key(version)].date().isoformat(),
-            "held": marker is not None and marker.release == version,
-        }
-        for version in found
-    ]
+    with waiting(f"reading the releases from {source.spec.url}"):
+        found = versions(source)
+        listed, written = source.sizes(DATA_PREFIX), source.dates(DATA_PREFIX)
+        rows: list[dict[str, Any]] = [
+            _release_row(load_release(source, version), listed)
+            | {
+                "date": written[manifest_key(version)].date().isoformat(),
+                "held": marker is not None and marker.release == version,
+            }
+            for version in found
+        ]
     if as_json:
         print_json({"source": source.spec.url, "lake": store.root, "releases": rows})
         return
@@ -116,10 +117,11 @@ def diff(
     from pipelines.source.open import open_source
 
     source = open_source(options.request().source)
-    one, other = (load_release(source, version) for version in (old, new))
-    files = compare_files(objects_of(one), objects_of(other))
-    tables = compare_tables(*(read_project_tables(source, r).tables for r in (one, other)))
-    counts = file_counts(files, source.sizes(DATA_PREFIX))
+    with waiting(f"reading the releases from {source.spec.url}"):
+        one, other = (load_release(source, version) for version in (old, new))
+        files = compare_files(objects_of(one), objects_of(other))
+        tables = compare_tables(*(read_project_tables(source, r).tables for r in (one, other)))
+        counts = file_counts(files, source.sizes(DATA_PREFIX))
     if as_json:
         print_json(
             {

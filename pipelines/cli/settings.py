@@ -190,13 +190,30 @@ def origin(context: Any, option: TyperOption) -> str:
     return DEFAULT
 
 
+_EXPECTED = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+}
+"""What an option takes, by the name that Pydantic, by which Typer checks values, gives an error."""
+
+
 def explained(error: typer.BadParameter) -> UsageError | None:
-    """What to say of a value that no option can have, if it is not that of a flag."""
-    if error.ctx is None or not isinstance(error.param, TyperOption):
+    """What to say of a value that an option cannot have; None if Typer's words will do."""
+    problems = getattr(error.__cause__, "errors", None)
+    if error.ctx is None or not isinstance(error.param, TyperOption) or problems is None:
         return None
-    option, place = error.param, origin(error.ctx, error.param)
-    if place.startswith(("flag", DEFAULT)):
-        return None
-    value, _ = option.consume_value(error.ctx, {})
-    problem = error.message.partition(",")[0].replace("Input should be", "expected")
-    return UsageError(f"{name_of(option)} is {value!r} ({place}); {problem}")
+    option, place, (first, *_) = error.param, origin(error.ctx, error.param), problems()
+    words: str = first["msg"].partition("is not ")[2].rstrip(".") or first["msg"]
+    expected = _EXPECTED.get(first["type"], words).format(**first.get("ctx", {}))
+    value, flag = first["input"], max(option.opts, key=len)
+    several = option.multiple and "," in str(value)
+    return UsageError(
+        (f"{flag} is" if place.startswith("flag") else f"{name_of(option)} is")
+        + f" {value!r}"
+        + ("" if place.startswith("flag") else f" ({place})")
+        + f"; expected {expected}."
+        + (f" Give {flag} once for each." if several else "")
+    )

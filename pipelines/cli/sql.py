@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import DEFAULT_LAKE, LakeOption
-from pipelines.cli.terminal import counted, say
+from pipelines.cli.terminal import counted, overwrite, say
 from schemas.errors import LakeError, UsageError, VblakeError
 
 if TYPE_CHECKING:
@@ -163,13 +163,12 @@ def _run(lake: str, text: str, chosen: Format, output: Path | None, rows: int) -
 
 
 def _show_progress(percent: float, seconds: float) -> None:
-    """Shows how far a query is, in a line that what follows overwrites."""
+    """Shows how far a query is."""
     minutes, rest = divmod(int(seconds), 60)
     text = f"{minutes}:{rest:02}"
     if 0 < percent < 100:  # DuckDB does not know it for every query
         text = f"{percent:.0f} %, {text}, {seconds * (100 / percent - 1):.0f} s to go"
-    sys.stderr.write(f"\r\x1b[K{text}\r")
-    sys.stderr.flush()
+    overwrite(text)
 
 
 def _query(

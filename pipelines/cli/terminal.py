@@ -8,7 +8,9 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+
+_PATIENCE_S = 1.0
+"""Seconds after which a command says what it waits for."""
 
 _STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode categories of characters that control a terminal (escape sequences), reorder or hide
@@ -58,6 +63,35 @@ def plain_json(text: str) -> str:
 def say(text: str, *, err: bool = False) -> None:
     """Prints a message."""
     typer.echo(plain(text), err=err)
+
+
+def overwrite(text: str) -> None:
+    """Shows a line on stderr, a terminal, that what follows overwrites."""
+    sys.stderr.write(f"\r\x1b[K{one_line(text)}\r")
+    sys.stderr.flush()
+
+
+@contextmanager
+def waiting(text: str) -> Generator[None]:
+    """Shows on a terminal, for as long as the block runs, what it waits for, once that is long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = Event()
+
+    def show() -> None:
+        if not done.wait(_PATIENCE_S):
+            overwrite(text)
+            done.wait()
+            overwrite("")
+
+    showing = Thread(target=show, daemon=True)
+    showing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        showing.join()
 
 
 def with_name(name: str, error: str) -> str:

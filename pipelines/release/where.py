@@ -91,5 +91,6 @@ def _bad_where(where: str, problem: str, columns: Iterable[str]) -> UsageError:
     shown = where if len(where) <= 200 else f"{where[:200]}…"
     return UsageError(
         f"--where {shown!r} cannot be evaluated: {problem.strip()}\nExpected one SQL condition "
-        f"that is true or false for each file, over the columns {', '.join(columns)}."
+        "that is true or false for each file, with text in single quotes, over the columns "
+        f"{', '.join(columns)}."
     )

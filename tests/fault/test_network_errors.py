@@ -141,7 +141,7 @@ def test_what_a_server_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
     [
         ("--timeout", "0", "The time-out 0 s cannot be used"),
         ("--connect-timeout", "1e9", "The connect time-out 1e+09 s cannot be used"),
-        ("--retries", "-1", "Invalid value for '--retries'"),
+        ("--retries", "-1", "--retries is '-1'; expected 0 or more."),
         (
             "--endpoint-url",
             "http://host:port",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import typer
-from builders.cli import output, run
+from builders.cli import output, refusal, run
 from typer.testing import CliRunner
 
 from assets.commands import cli
@@ -52,12 +52,35 @@ def test_the_help_lists_the_commands_in_the_order_of_need() -> None:
     assert "<bool>" not in text
 
 
-@pytest.mark.parametrize("args", [["nonsense"], ["sample", "--out", "x", "--mice", "0"]])
+@pytest.mark.parametrize("args", [["nonsense"], ["sample"]])
 def test_bad_arguments_exit_with_2(args: list[str]) -> None:
     result = run(*args)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "Usage: vblake" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["plan", "--mouse", "abc"], "--mouse is 'abc'; expected a whole number."),
+        (
+            ["plan", "--experiment", "1,2"],
+            "--experiment is '1,2'; expected a whole number. Give --experiment once for each.",
+        ),
+        (["plan", "--timeout", "soon"], "--timeout is 'soon'; expected a number."),
+        (["plan", "--workers", "-1"], "--workers is '-1'; expected 1 or more."),
+        (["sample", "--out", "x", "--mice", "100"], "--mice is '100'; expected 99 or less."),
+        (
+            ["sample", "--out", "x", "--scale", "huge"],
+            "--scale is 'huge'; expected one of 'tiny', 'real'.",
+        ),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_told_in_our_words(
+    args: list[str], said: str
+) -> None:
+    assert refusal(*args) == f"error: {said}"
 
 
 def failing(error: BaseException) -> typer.Typer:

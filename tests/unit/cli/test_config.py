@@ -115,7 +115,7 @@ def test_config_says_where_each_setting_comes_from(
         ("[sqll]", "vblake.toml: vblake has no command 'sqll'. Did you mean 'sql'?"),
         ("rows = 3", "the file has no setting 'rows'."),
         ("lake = ", "vblake.toml is not TOML: "),
-        ("retries = 'many'", "retries is 'many' (file "),
+        ("retries = 'many'", "/vblake.toml); expected a whole number."),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(
@@ -124,3 +124,19 @@ def test_a_file_with_a_mistake_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("vblake.toml").write_text(text)
     assert said in refusal("plan")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("VBLAKE_MOUSE", "1 2,3", "mouse is '2,3' (environment VBLAKE_MOUSE); expected a whole "),
+        ("VBLAKE_ANON", "maybe", "anon is 'maybe' (environment VBLAKE_ANON); expected true or "),
+        ("VBLAKE_CHECK_FORMAT", "xls", "format is 'xls' (environment VBLAKE_CHECK_FORMAT); exp"),
+    ],
+)
+def test_a_variable_with_a_mistake_is_refused(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    command = ["check", "file"] if "CHECK" in name else ["plan"]
+    assert refusal(*command).startswith(f"error: {said}")

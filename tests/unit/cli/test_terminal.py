@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from queue import Queue
 
 import pytest
 from hypothesis import given
@@ -41,3 +42,27 @@ def test_tables_of_simple_text_are_those_of_rich(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(terminal, "is_simple", lambda _: False)
         assert ours == printed()
+
+
+def test_a_long_wait_is_explained_on_a_terminal_and_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: Queue[str] = Queue()
+    monkeypatch.setattr(terminal, "overwrite", shown.put)
+    monkeypatch.setattr(terminal, "_PATIENCE_S", 0)
+    with terminal.waiting("reading"):
+        pass
+    assert shown.empty(), "not on a terminal"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with terminal.waiting("reading"):
+        assert shown.get(timeout=60) == "reading"
+    assert shown.get_nowait() == ""
+    monkeypatch.setattr(terminal, "_PATIENCE_S", 60)
+    with terminal.waiting("reading"):
+        pass
+    assert shown.empty(), "a short wait"
+
+
+def test_a_line_that_is_overwritten_is_safe_text(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.overwrite("s3://a\x1b")
+    assert capsys.readouterr().err == "\r\x1b[Ks3://a·\r"
