@@ -14,7 +14,7 @@ from schemas.model import Column
 NDArray = np.ndarray[Any, Any]
 
 HINT = (
-    "Nothing is changed or dropped; the file is left out until the source or the declaration is "
+    "Nothing is changed or dropped; the table is left out until the source or the declaration is "
     "corrected."
 )
 

@@ -9,9 +9,10 @@
     lake.experiment(801108141).dff
     lake.around("dff", 801108141, times, before=1, after=2).mean()
 
-The package stands alone. It knows a lake by its files and its catalog, so it reads lakes of any
-schema version. It needs DuckDB, Polars, PyArrow and NumPy; traces and images as xarray also need
-`pip install "vblake[sdk]"`, a lake in S3 `vblake[s3]`, and one on a web server `vblake[remote]`.
+The package stands alone: it knows a lake by its files and its catalog. SQL works on lakes of any
+schema version, everything else on those of this one. It needs DuckDB, Polars, PyArrow and NumPy;
+traces and images as xarray also need `pip install "vblake[sdk]"`, a lake in S3 `vblake[s3]`, one on
+a web server `vblake[remote]`.
 """
 
 from __future__ import annotations

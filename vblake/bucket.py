@@ -180,7 +180,11 @@ class BucketFiles(AbstractFileSystem):
     isfile = exists
 
     def found(self, name: str) -> Found:
-        """What is known of an object; asks for it if nothing is."""
+        """What is known of an object; asks for it if nothing is.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
         if name not in self._known:
             if self._complete is not None and name.startswith(f"{self._complete}/"):
                 raise FileNotFoundError(f"s3://{name} does not exist")
@@ -305,7 +309,12 @@ class BucketFiles(AbstractFileSystem):
 
     @contextmanager
     def problems(self, name: str) -> Generator[None]:
-        """Turns errors of obstore in a block of requests for an object."""
+        """Turns errors of obstore in a block of requests for an object.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            OSError: or what `s3_file_system` was given instead: any other problem.
+        """
         try:
             yield
             return

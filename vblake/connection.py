@@ -15,12 +15,11 @@ from shlex import quote
 
 import duckdb
 
-from vblake.files import CATALOG, Files
+from vblake.files import CATALOG, MARKER, Files
 
 LAKE_ROOT = "lake_root"
 """DuckDB variable with the place of the lake, which the catalog's views use."""
 
-_MARKER = "_lake.json"
 _DATABASE = "lake"
 _SETTINGS = (
     # Nothing is downloaded behind the user's back.
@@ -101,7 +100,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
 def _no_catalog(files: Files) -> FileNotFoundError:
     if files.on_web_server:
         return FileNotFoundError(f"{files.root} has no {CATALOG}. Check the lake's address.")
-    if files.read(_MARKER) is not None:
+    if files.read(MARKER) is not None:
         return FileNotFoundError(
             f"{files.root} has no {CATALOG}. "
             f"Build it with `vblake catalog --lake {quote(files.root)}`."

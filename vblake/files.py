@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vblake.bucket import BucketFiles
 
 CATALOG = "catalog.duckdb"
+MARKER = "_lake.json"
 MANIFEST = "files.parquet"
 """The list of the files of a published lake."""
 

@@ -66,7 +66,7 @@ class Tables:
 
     @property
     def root(self) -> str:
-        """Absolute path or `s3://` URL of the lake."""
+        """Absolute path or URL of the lake."""
         return self.files.root
 
     def close(self) -> None:
@@ -99,7 +99,9 @@ class Tables:
         """
         statements = self._connection.extract_statements(query)
         if [s.type for s in statements if s.type not in _READING] or len(statements) != 1:
-            raise ValueError(f"Lake.sql runs one SELECT, DESCRIBE, SHOW or EXPLAIN, not: {query}")
+            raise ValueError(
+                f"Lake.sql runs one SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN, not: {query}"
+            )
         for why in why_no_rows(self._connection, self.root, query, self._empty_tables):
             warnings.warn(why, stacklevel=2)
         return self._connection.sql(query, params=params)

@@ -103,7 +103,11 @@ def read_experiment_traces(
     column: str | None = None,
     mouse_id: int | None = None,
 ) -> Traces:
-    """Reads traces as `read_traces` does; with a mouse, its folder alone is listed."""
+    """Reads traces as `read_traces` does; with a mouse, its folder alone is listed.
+
+    Raises:
+        LookupError: as `read_traces` does.
+    """
     path = experiment_file(files, table, experiment, mouse_id)
     file = open_parquet(files, path)
     lists = [field.name for field in file.schema_arrow if pa.types.is_list(field.type)]

@@ -106,7 +106,8 @@ def _wait(attempt: Callable[[], tuple[str, str] | None], lake: str, wait_s: floa
             waited = f" It was waited for {wait_s:g} s." if wait_s else ""
             raise LakeError(
                 f"{lake} is being written to by another vblake process ({holder}).{waited} "
-                f"{hint}Run the command again when it has finished, or give a longer --wait."
+                f"{hint}Run the command again when it has finished; "
+                "ingest, remove and rollback wait with --wait."
             )
         if holder != said:
             said = holder

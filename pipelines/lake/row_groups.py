@@ -50,7 +50,11 @@ class Source:
             return read_footer(self._file, self._file.size())
 
     def data(self, group: int) -> tuple[int, bytes]:
-        """Where the data of a row group start, and the data."""
+        """Where the data of a row group start, bytes from the file's start, and the data.
+
+        Raises:
+            OSError: the file ends before them. `reading` may turn it into another.
+        """
         start, end = data_of([self.parquet.metadata.row_group(group)])
         with self._reading():
             data = self._file.read_at(end - start, start)

@@ -237,7 +237,11 @@ class S3Store:
 
     @cached_property
     def bucket(self) -> BucketFiles:
-        """What reads the lake's objects."""
+        """What reads the lake's objects.
+
+        Raises:
+            LakeError: packages are missing.
+        """
         try:
             return s3_file_system(LakeError)
         except ModuleNotFoundError as error:
@@ -381,7 +385,11 @@ Store = LocalStore | S3Store
 
 
 def open_store(lake: str) -> Store:
-    """Returns the storage of a lake at a local path or `s3://` URL. Creates and checks nothing."""
+    """Returns the storage of a lake at a local path or `s3://` URL. Creates and reads nothing.
+
+    Raises:
+        LakeError: the place is another URL, or its name is not UTF-8.
+    """
     if lake.startswith("s3://"):
         return S3Store(lake)
     if "://" in lake:

@@ -86,7 +86,7 @@ def mean_within(start: NDArray, times: NDArray, values: NDArray) -> NDArray:
 
 
 def since_last(start: NDArray, events: NDArray) -> NDArray:
-    """Time since the last event at or before each start; NaN before the first.
+    """Seconds since the last event at or before each start; NaN before the first.
 
     >>> since_last(np.array([1.0, 3.0]), np.array([2.0])).tolist()
     [nan, 1.0]
@@ -155,7 +155,7 @@ def shifted(values: NDArray, by: int) -> NDArray:
 
 
 def rate_of_presentations(start: NDArray, trials: Trials) -> NDArray:
-    """Reward rate of the next trial with a change; infinite before the eleventh trial.
+    """Reward rate (per minute) of the next trial with a change; infinite before the eleventh.
 
     After the last change, that of the last; NaN if no trial has a change.
     """

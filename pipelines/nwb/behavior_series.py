@@ -30,7 +30,7 @@ def rewards(recording: Recording) -> Iterator[Rows]:
 
 
 def read_rewards(recording: Recording) -> tuple[NDArray, NDArray, NDArray]:
-    """Volume (mL), time (s) and whether free of each reward, in file order."""
+    """Volume (mL), time (s) and whether it was free of each reward, in file order, shape (n,)."""
     hdf = recording.hdf
     if not hdf.has(_REWARDS):
         return np.empty(0), np.empty(0), np.empty(0, dtype=bool)
@@ -77,7 +77,7 @@ def _frames(recording: Recording, series: str, times: NDArray) -> NDArray:
 
 
 def read_running_speed(recording: Recording) -> tuple[NDArray, NDArray]:
-    """Times (s) and filtered speed (cm/s) of all samples."""
+    """Times (s) and filtered speed (cm/s) of all samples, each of shape (n_samples,)."""
     return _read_running(recording, "speed")
 
 

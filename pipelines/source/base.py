@@ -179,7 +179,11 @@ def at_once() -> Generator[ThreadPoolExecutor]:
 
 
 def check_small(size: int, what: str) -> None:
-    """Refuses to load more than `READ_LIMIT` bytes into memory."""
+    """Refuses to load more than `READ_LIMIT` bytes into memory.
+
+    Raises:
+        SourceError: it is more.
+    """
     if size > READ_LIMIT:
         raise SourceError(
             f"{what} has {size} bytes; expected a manifest or table of at most {READ_LIMIT} bytes. "

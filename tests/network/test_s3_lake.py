@@ -297,8 +297,8 @@ def test_a_second_writer_is_kept_out_of_a_lake_in_s3(s3: str) -> None:
     assert re.fullmatch(
         rf"{url} is being written to by another vblake process \(pid {os.getpid()} on "
         rf"{re.escape(socket.gethostname())}, since \S+: Dagster run 7\)\. If that was killed, the "
-        r"lake is free in \d+ s\. Run the command again when it has finished, or give a longer "
-        r"--wait\.",
+        r"lake is free in \d+ s\. Run the command again when it has finished; ingest, remove and "
+        r"rollback wait with --wait\.",
         str(error.value),
     )
     with writing(open_store(url)):

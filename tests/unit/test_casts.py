@@ -14,7 +14,7 @@ from schemas.casts import Ragged, Values, cast, conform
 from schemas.errors import DataError, IntegrityError
 from schemas.model import Storage, Subject, Table
 
-HINT = "Nothing is changed or dropped; the file is left out until the source or the declaration is corrected."
+HINT = "Nothing is changed or dropped; the table is left out until the source or the declaration is corrected."
 NAN = float("nan")
 
 

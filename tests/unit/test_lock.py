@@ -27,7 +27,7 @@ def test_a_busy_lake_names_its_writer(tmp_path: Path) -> None:
     assert str(error.value) == (
         f"{tmp_path} is being written to by another vblake process (pid {os.getpid()} on "
         f"{socket.gethostname()}, since {holder['since']}: Dagster run 7). "
-        "Run the command again when it has finished, or give a longer --wait."
+        "Run the command again when it has finished; ingest, remove and rollback wait with --wait."
     )
 
 

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from vblake.explore.query import Place, Query
+from vblake.files import MARKER
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 48
 """Results that are kept. The largest, a trace or an hour of running, has 5 MB."""
-
-_MARKER = "_lake.json"
 
 
 class Source:
@@ -33,7 +32,7 @@ class Source:
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        marker = self.lake.files.read(_MARKER)
+        marker = self.lake.files.read(MARKER)
         self.is_synthetic = marker is not None and bool(json.loads(marker).get("synthetic"))
         self._lock = Lock()
         self._rows: OrderedDict[str, pl.DataFrame] = OrderedDict()

@@ -28,7 +28,7 @@ class VisualBehaviorOphysProjectCache:
         """The cache of a lake.
 
         Args:
-            lake: a folder, an `s3://` prefix, or a lake that is open.
+            lake: a folder, an `s3://` prefix, an address on a web server, or a lake that is open.
 
         Raises:
             FileNotFoundError: there is no lake, or it has no catalog.
