@@ -15,7 +15,7 @@ from schemas.tables.metadata import METADATA_TABLES
 from schemas.tables.ophys import OPHYS_TABLES
 from schemas.tables.project import PROJECT_TABLES
 from schemas.tables.responses import RESPONSE_TABLES
-from schemas.tables.task import TASK_TABLES
+from schemas.tables.task import PERFORMANCE_METRICS, TASK_TABLES
 
 SCHEMA_VERSION = "3"
 """Raised when files written before no longer have the declared schema; stored in every file.
@@ -30,6 +30,7 @@ TABLES: dict[str, Table] = {
         *METADATA_TABLES,
         *TASK_TABLES,
         *BEHAVIOR_SERIES_TABLES,
+        PERFORMANCE_METRICS,
         PRESENTATION_ANNOTATIONS,
         *OPHYS_TABLES,
         PRESENTATION_FRAMES,

@@ -377,9 +377,10 @@ def read_outcomes(recording: Recording) -> list[str | None]:
     if "change_time" not in trials.columns:
         return [None] * len(start)
     row = change_trials(start, trials.numbers("change_time"))
+    near = np.flatnonzero(row >= 0)
     outcomes = np.full(len(row), None, dtype=object)
     for name in _OUTCOMES:
-        outcomes[(row >= 0) & (trials.numbers(name)[row] == 1)] = name.replace("_", " ")
+        outcomes[near[trials.numbers(name)[row[near]] == 1]] = name.replace("_", " ")
     return outcomes.tolist()
 
 

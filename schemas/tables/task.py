@@ -548,7 +548,7 @@ PERFORMANCE_METRICS = Table(
     primary_key=("behavior_session_id",),
     order=("behavior_session_id",),
     foreign_keys=(TO_BEHAVIOR_SESSION,),
-    derived_from=("trials",),
+    derived_from=("trials", "rewards"),
 )
 
 TASK_TABLES = (
@@ -557,5 +557,4 @@ TASK_TABLES = (
     STIMULUS_TEMPLATES,
     TASK_PARAMETERS,
     ROLLING_PERFORMANCE,
-    PERFORMANCE_METRICS,
 )

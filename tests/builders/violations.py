@@ -176,6 +176,12 @@ VIOLATIONS = tuple(
             "stimulus_templates",
             ("the table is empty; expected rows", "task_parameters.stimulus says that there"),
         ),
+        (
+            "rewarded trials without rewards",
+            drop("/processing/rewards"),
+            "rewards",
+            ("the table is empty; expected rows", "trials.reward_volume says that there"),
+        ),
     )
 )
 

@@ -16,6 +16,7 @@ from builders.nwb import (
     columns,
     read,
     recording,
+    trials_of,
     whole_file,
     without,
 )
@@ -275,6 +276,16 @@ def test_without_change_times_nothing_is_said_of_engagement() -> None:
     got = columns("mean_responses", opened)
     assert set(got["condition_set"]) == {"kinds", "images"}
     assert read("stimulus_responses", opened).num_rows == 18
+
+
+def test_without_trials_there_are_no_outcomes() -> None:
+    empty = trials_of([], [], [], []) | {
+        f"/intervals/trials/{name}": np.empty(0, dtype="S1")
+        for name in ("initial_image_name", "change_image_name")
+    }
+    got = columns("mean_responses", imaged() | empty)
+    assert set(got["condition_set"]) == {"kinds", "images"}
+    assert columns("presentation_annotations", imaged() | empty)["engaged"] == [None] * 6
 
 
 def reference(table: str, experiment: str) -> pl.DataFrame:
