@@ -211,6 +211,8 @@ def _violation(finding: Finding) -> Violation:
 def _key(request: IngestRequest, name: str) -> str | None:
     """What a file is called in the source; None for a local file outside of it."""
     path, root = Path(name), Path(request.source.url).resolve()
+    if path.is_dir():
+        raise UsageError(f"{name} is a folder. Give the files in it that are to be checked.")
     if not path.is_file():
         return name
     return path.resolve().relative_to(root).as_posix() if root in path.resolve().parents else None

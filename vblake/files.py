@@ -114,7 +114,7 @@ def find_files(lake: str | Path) -> Files:
 
     Raises:
         ModuleNotFoundError: the lake is not in a folder, and what reads it there is not installed.
-        ValueError: the lake's address is of another kind.
+        ValueError: the lake's address is of another kind, or names no bucket.
 
     Example:
         >>> find_files("/data/lake/").root
@@ -122,6 +122,8 @@ def find_files(lake: str | Path) -> Files:
     """
     text = str(lake)
     if text.startswith("s3://"):
+        if not text.removeprefix("s3://").partition("/")[0]:
+            raise ValueError(f"{text}: a bucket is missing. Give s3://bucket/lake.")
         return Files(text.rstrip("/"), s3_file_system())
     if text.startswith(("http://", "https://")):
         return _on_web_server(text)
@@ -174,7 +176,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence for an error message that names what resembles an unknown name most.
 
     Example:
-        >>> nearest("lick", ["licks", "trials"])
+        >>> nearest("LICK", ["licks", "trials"])
         "Did you mean 'licks'?"
         >>> nearest("zebra", ["licks", "trials"])
         'There are licks, trials.'
@@ -182,6 +184,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
         'There are none.'
     """
     names = list(known)
-    if close := get_close_matches(name, names, n=1):
+    if close := get_close_matches(name.lower(), names, n=1):
         return f"Did you mean {close[0]!r}?"
     return f"There are {', '.join(names[:30]) or 'none'}{', ...' if len(names) > 30 else ''}."

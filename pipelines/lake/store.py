@@ -388,9 +388,11 @@ def open_store(lake: str) -> Store:
     """Returns the storage of a lake at a local path or `s3://` URL. Creates and reads nothing.
 
     Raises:
-        LakeError: the place is another URL, or its name is not UTF-8.
+        LakeError: the place is another URL, names no bucket, or is not UTF-8.
     """
     if lake.startswith("s3://"):
+        if not lake.removeprefix("s3://").partition("/")[0]:
+            raise LakeError(f"{lake}: a bucket is missing. Give s3://bucket/lake.")
         return S3Store(lake)
     if "://" in lake:
         raise LakeError(f"{lake}: a lake is a local folder or an s3:// prefix")

@@ -130,3 +130,6 @@ def test_a_name_that_is_no_file_is_refused(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{EXPERIMENT + 1} is neither a file here nor one of the release" in result.stderr
     assert f"Did you mean {EXPERIMENT}?" in result.stderr
+    result = run("check", bucket, "--source", bucket)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{bucket} is a folder. Give the files in it that are to be checked." in result.stderr

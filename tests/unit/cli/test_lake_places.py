@@ -52,6 +52,13 @@ def test_no_lake(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("command", [["status"], ["sql", "SELECT 1"]])
+@pytest.mark.parametrize("lake", ["s3://", "s3:///vb"])
+def test_a_bucket_without_a_name(lake: str, command: list[str]) -> None:
+    said = refusal(*command, "--lake", lake, code=1)
+    assert said.startswith(f"error: {lake}: a bucket is missing. Give s3://bucket/")
+
+
 def test_nothing_is_written_anywhere(
     lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
