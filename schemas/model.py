@@ -149,14 +149,14 @@ class Column:
     """One column.
 
     Attributes:
-        name: canonical name: the one in the user's document, if it is there.
+        name: canonical name: the one in the dataset's own document, if it is there.
         type: see `Type`.
         description: one sentence, for people.
         unit: `s`, `px`, `um`, ... or None where there is none.
         source: path in the NWB file, or the formula, in the notation of docs/tables.md.
         required: whether every row must have a value (keys, and columns that every release stores).
         optional: whether some releases' files lack the column, which is then NULL throughout.
-        documented: whether the user's document of the dataset lists it.
+        documented: whether the dataset's own document lists it.
         sentinels: integers that mean "no value" in the files; they become NULL.
         alias: name in newer releases, which the catalog's view offers beside the canonical one.
     """
@@ -282,7 +282,7 @@ def column(
     source: str = "",
     **flags: Any,
 ) -> Column:
-    """A column that the user's document of the dataset does not list."""
+    """A column that the dataset's own document does not list."""
     return Column(name, type_, description, unit, source, **flags)
 
 
@@ -294,5 +294,5 @@ def documented(
     source: str = "",
     **flags: Any,
 ) -> Column:
-    """A column that the user's document of the dataset lists."""
+    """A column that the dataset's own document lists."""
     return Column(name, type_, description, unit, source, documented=True, **flags)

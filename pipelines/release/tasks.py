@@ -263,7 +263,7 @@ def wanted_tables(names: tuple[str, ...]) -> tuple[str, ...]:
     known = [name for name, table in TABLES.items() if table.subject is not Subject.LEDGER]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
+            near = difflib.get_close_matches(name.lower(), known, n=3)
             hint = (
                 f"Did you mean {' or '.join(near)}?"
                 if near

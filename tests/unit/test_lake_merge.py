@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -227,6 +228,14 @@ def _metadata(path: Path) -> list[pq.RowGroupMetaData]:
     return [metadata.row_group(number) for number in range(metadata.num_row_groups)]
 
 
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """A database that keeps nothing of files; a new one for each would take most of the time."""
+    con = duckdb.connect()
+    con.execute("SET enable_external_file_cache = false")
+    return con
+
+
 def _check(path: Path, expected: pa.Table) -> None:
     file = pq.ParquetFile(path)
     assert file.read().equals(expected)
@@ -240,8 +249,6 @@ def _check(path: Path, expected: pa.Table) -> None:
     some = expected.column("behavior_session_id")[0].as_py()
     wanted = pl.col("behavior_session_id") == some
     assert pl.scan_parquet(path).filter(wanted).collect().equals(frame.filter(wanted))
-    with duckdb.connect() as con:
-        rows = con.execute(
-            "SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(path)]
-        ).fetchall()
+    query = "SELECT * FROM read_parquet(?, hive_partitioning = false)"
+    rows = _duckdb().execute(query, [str(path)]).fetchall()
     assert rows == [tuple(row.values()) for row in expected.to_pylist()]

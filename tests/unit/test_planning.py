@@ -136,7 +136,7 @@ def test_tables_leave_out_files_that_do_not_give_them(
         ),
         ({"experiments": (2003,)}, "no experiment 2003: 2003 is in ophys_session_id of ophys_se"),
         ({"mice": tuple(range(1, 13))}, "no mouse 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more. "),
-        ({"tables": ("dff_trace",)}, "no table 'dff_trace' to select. Did you mean dff_traces"),
+        ({"tables": ("DFF_trace",)}, "no table 'DFF_trace' to select. Did you mean dff_traces"),
         ({"tables": ("source_files",)}, "'source_files' to select. The tables are behavior_ses"),
         (
             {"mice": (100001,), "experiments": (5004,), "where": "false"},
