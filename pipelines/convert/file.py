@@ -19,6 +19,7 @@ from pipelines.convert.staged import (
     staging_folder,
 )
 from pipelines.convert.table import convert_table, unforeseen
+from pipelines.lake.ledger import TableOutcome
 from pipelines.lake.store import clear
 from pipelines.nwb.hdf5 import storage
 from pipelines.nwb.recording import Recording
@@ -171,12 +172,19 @@ def _convert_tables(
     check = FileCheck(task, recording)
     tables = _read_tables(task)
     listen(recording, tables)
+    staged: tuple[TableOutcome, dict[str, str]] | None = None
+    if TEMPLATES in task.tables and recording.remote is None:
+        # Workers that begin together would come to the same images together, and one would wait for
+        # the other. From a bucket they come last: they are fetched after all else.
+        staged = stage_images(task, settings, recording, check, wait=False)
     outcomes = [
         convert_table(TABLES[name], task, recording, check, result.folder) for name in tables
     ]
-    images: dict[str, str] = {}
     if TEMPLATES in task.tables:
-        outcome, images = stage_images(task, settings, recording, check)
+        staged = staged or stage_images(task, settings, recording, check)
+    images: dict[str, str] = {}
+    if staged is not None:
+        outcome, images = staged
         outcomes.append(outcome)
     return replace(
         result,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
@@ -25,34 +25,58 @@ _TABLE = TABLES[TEMPLATES]
 
 
 def stage_images(
-    task: FileTask, settings: ConvertSettings, recording: Recording, check: FileCheck
-) -> tuple[TableOutcome, dict[str, str]]:
+    task: FileTask,
+    settings: ConvertSettings,
+    recording: Recording,
+    check: FileCheck,
+    *,
+    wait: bool = True,
+) -> tuple[TableOutcome, dict[str, str]] | None:
     """Writes the images of a file to a staged file, unless the lake or the staging folder has them.
+
+    Args:
+        task: the file.
+        settings: which images the lake has, and where to write.
+        recording: the file, open.
+        check: takes the images.
+        wait: whether to wait for another worker that is writing the same images. Without it, the
+            other tables need not have been read.
 
     Returns:
         The outcome of the table, and the digest of each image of the file, by name; none if the
-        table is held back.
+        table is held back. Without `wait` None if another worker is writing the images, or the
+        file has none.
     """
     try:
-        digests = _stage(task, settings, recording, check)
+        digests = image_digests(recording)
+        if not digests and not wait:
+            return None  # the other tables show whether there should be some
+        _stage(digests, task, settings, recording, check, wait=wait)
+    except BlockingIOError:
+        return None
     except DataError as error:
         return TableOutcome.held_back(TEMPLATES, error), {}
     return TableOutcome.read(TEMPLATES, len(digests), check.allowed_rules(_TABLE)), digests
 
 
 def _stage(
-    task: FileTask, settings: ConvertSettings, recording: Recording, check: FileCheck
-) -> dict[str, str]:
-    digests = image_digests(recording)
+    digests: Mapping[str, str],
+    task: FileTask,
+    settings: ConvertSettings,
+    recording: Recording,
+    check: FileCheck,
+    *,
+    wait: bool,
+) -> None:
     if not digests:
         check.finish(_TABLE)
     if settings.images.issuperset(digests.values()):
-        return digests
+        return
     path = staged_images(settings.staging, digests)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Another worker may be writing the same images. Its lock ends with it, however it ends.
     with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         if check_staged(path, len(digests)) is not None:
             part = path.with_suffix(".part")
             origin = {name: (digests[name], task.object.key) for name in sorted(digests)}
@@ -62,7 +86,6 @@ def _stage(
             part.replace(path)
             # Otherwise they leave 120 to 170 MB in the heap, which the next file cannot use.
             pa.default_memory_pool().release_unused()
-    return digests
 
 
 def _rows(recording: Recording, check: FileCheck) -> Iterator[pa.Table]:

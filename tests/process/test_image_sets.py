@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from builders.command import until
 from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, edit, file_key, query
 
 from pipelines.check.lake import verify
+from pipelines.convert.file import convert_file
+from pipelines.convert.staged import staged_images
 from pipelines.ingest import MouseReport
 from pipelines.lake.store import LocalStore
+from pipelines.prepare import prepare
+from pipelines.release.selection import Selection
+from pipelines.request import IngestRequest
+from pipelines.source.base import SourceSpec
 from schemas.checks import Level
 
 
@@ -105,6 +114,29 @@ def test_another_picture_under_the_name_is_refused_and_nothing_else(
     after = contents(lake)
     assert after["stimulus_templates"] == before["stimulus_templates"]
     assert len(after["task_parameters"]) == len(before["task_parameters"]) + 1
+
+
+def test_a_worker_converts_the_tables_while_another_one_writes_the_images(
+    bucket: Path, sharing: list[Path], tmp_path: Path
+) -> None:
+    selection = Selection(behavior_sessions=(file_key(sharing[1]),))
+    prepared = prepare(
+        IngestRequest(SourceSpec(str(bucket)), str(tmp_path / "lake"), selection=selection)
+    )
+    (task,), settings = prepared.todo, prepared.settings
+    alone = convert_file(task, settings)
+    images = staged_images(settings.staging, alone.images)
+    images.unlink()
+    last = [path.name for name in alone.row_counts if (path := alone.staged(name))][-1]
+    with ThreadPoolExecutor(1) as worker:
+        with images.with_suffix(".lock").open("w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            converting = worker.submit(convert_file, task, settings)
+            until(lambda: len([*settings.staging.glob(f"*/{last}")]) == 2, 60, 0.01)
+            assert not converting.done()
+            assert not images.exists()
+        assert converting.result().images == alone.images
+    assert images.exists()
 
 
 def test_an_interrupted_run_whose_images_are_lost_converts_the_file_again(
