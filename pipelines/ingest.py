@@ -29,7 +29,7 @@ from pipelines.prepare import Prepared, todo_and_done
 from pipelines.publish.image_sets import images_in_lake
 from pipelines.publish.mouse import publish_mouse
 from pipelines.publish.project import publish_project_tables
-from pipelines.release.selection import FileTask
+from pipelines.release.selection import FileKind, FileTask
 from schemas.checks import Rule
 from schemas.errors import LakeChangedError
 from schemas.layout import CATALOG, MARKER
@@ -153,7 +153,8 @@ def begun(prepared: Prepared, mice: Iterable[int] | None = None) -> Generator[Be
         _check_unchanged(prepared)
         store = _destination(prepared)
         unfinished = _mice_to_do(prepared, store, None if prepared.upgrade else mice)
-        tasks = _in_order(mouse for mouse in unfinished.values() if mouse.tasks)
+        workers = workers_for(prepared.request.workers, prepared.request.memory)
+        tasks = _in_order((mouse for mouse in unfinished.values() if mouse.tasks), workers)
         with _converting(prepared, store, tasks) as results:
             yield Begun(prepared, store, unfinished, results)
         clear(lake.staging)
@@ -260,12 +261,13 @@ def _mice_to_do(prepared: Prepared, store: Store, mice: Iterable[int] | None) ->
     return found
 
 
-def _in_order(mice: Iterable[_Mouse]) -> list[FileTask]:
+def _in_order(mice: Iterable[_Mouse], workers: int) -> list[FileTask]:
     """Returns the files in the order of conversion.
 
     Mouse by mouse, so that the first can be queried while the others are converted; mice with the
     longest files first. The longest of each mouse comes before the others of the mouse before, so
-    that no worker is left with a long file at the end.
+    that no worker is left with a long file at the end. For that, too, planes come before behaviour
+    files among the last few, two for each worker.
     """
 
     def size(task: FileTask) -> int:
@@ -275,7 +277,9 @@ def _in_order(mice: Iterable[_Mouse]) -> list[FileTask]:
     files = [sorted(mouse.tasks, key=size, reverse=True) for mouse in ordered]
     longest, others = [of[:1] for of in files], [of[1:] for of in files]
     moved = zip([*longest, []], [[], *others], strict=True)
-    return [task for first, rest in moved for task in (*first, *rest)]
+    order = [task for first, rest in moved for task in (*first, *rest)]
+    few = max(0, len(order) - 2 * workers)
+    return order[:few] + sorted(order[few:], key=lambda t: t.kind is FileKind.BEHAVIOR_SESSION)
 
 
 @contextmanager
