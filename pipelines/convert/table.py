@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipelines.check.file import FileCheck
 from pipelines.convert.staged import check_staged
 from pipelines.lake.ledger import TableOutcome
+from pipelines.lake.swap import begin_to_write
 from pipelines.lake.writer import TableWriter
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
@@ -128,4 +129,6 @@ def _write_table(
         raise LakeError(
             f"{path} {problem}, though it was just written. Check the disk, then ingest again."
         )
+    if writer.rows and table.storage is not Storage.MOUSE:  # those are merged first
+        begin_to_write(path)
     return writer.rows
