@@ -180,8 +180,8 @@ class _Workers:
                     process.kill()
                 time.sleep(0.02)
         self._threads.shutdown()
-        for executor in self._started:
-            executor.shutdown()
+        with ThreadPoolExecutor() as at_once:
+            at_once.map(ProcessPoolExecutor.shutdown, self._started)
 
     def convert(self, tasks: Iterable[FileTask]) -> Iterator[FileResult]:
         """Starts to convert files; returns their results as they are ready."""
