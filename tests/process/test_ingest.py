@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from builders.fixtures import Ingest
 from builders.lakes import behavior_file, contents, file_key, files, query
 
-from pipelines.ingest import ingest
+from pipelines.ingest import begun, ingest
 from pipelines.lake.state import LastRun
 from pipelines.lake.store import LocalStore
 from pipelines.nwb.recording import Recording, Rows
 from pipelines.prepare import prepare
-from pipelines.release.selection import Selection
+from pipelines.release.selection import FileKind, FileTask, Selection
 from pipelines.request import IngestRequest
 from pipelines.source.base import SourceSpec
 from schemas import TABLES
@@ -163,6 +165,33 @@ def _noting(seen: list[str]) -> object:
         return convert_file(task, settings)  # type: ignore[arg-type]
 
     return convert
+
+
+def test_a_behaviour_file_is_converted_after_the_last_planes_of_other_mice(
+    sample_bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, lake = SourceSpec(str(sample_bucket)), str(tmp_path / "lake")
+    prepared = prepare(IngestRequest(source, lake, workers=1))
+    by_size = sorted(prepared.todo, key=lambda task: task.bytes or 0, reverse=True)
+    planes = [task for task in by_size if task.kind is FileKind.OPHYS_EXPERIMENT]
+    longest = planes[0]
+    second, third = [task for task in planes if task.mouse_id != longest.mouse_id][:2]
+    behavior = next(
+        task
+        for task in by_size
+        if task.kind is FileKind.BEHAVIOR_SESSION and task.mouse_id == longest.mouse_id
+    )
+    seen: list[FileTask] = []
+
+    @contextmanager
+    def converting(tasks: list[FileTask], *_: object, **__: object) -> Generator[Iterator[object]]:
+        seen.extend(tasks)
+        yield iter(())
+
+    monkeypatch.setattr("pipelines.ingest.converting", converting)
+    with begun(replace(prepared, todo=(longest, behavior, second, third))):
+        pass
+    assert seen == [longest, second, third, behavior]
 
 
 def test_an_oversight_with_one_file_does_not_keep_the_others_out(
