@@ -56,12 +56,14 @@ def ingest(options: IngestOptions) -> None:
         start_early()  # before anything large is imported here
     from assets.instance import has_unfinished_runs
     from pipelines.cli.progress import Progress, print_nothing_to_do, print_summary, print_upgrade
+    from pipelines.cli.terminal import waiting
     from pipelines.convert.pool import bytes_in_progress
     from pipelines.ingest import begun
     from pipelines.ingest import ingest as refresh
     from pipelines.prepare import prepare
 
-    prepared = prepare(options.request())
+    with waiting(f"reading the release from {options.source}"):
+        prepared = prepare(options.request())
     if prepared.upgrade is not None:
         print_upgrade(prepared.upgrade)
     if not prepared.mice:
@@ -92,7 +94,9 @@ def ui(
     host: Annotated[
         str, typer.Option("--host", metavar="HOST", help="Address to listen on.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", metavar="N", help="Port to listen on.")] = 3000,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port to listen on.")
+    ] = 3000,
 ) -> None:
     """Start Dagster's web interface: assets, partitions, runs, checks, schedules.
 

@@ -15,6 +15,7 @@ from schemas.casts import Ragged, Values
 
 _SUBJECT = "/general/subject"
 _PLANE = f"{CELL_TABLE}/imaging_plane"
+FRAME_RATE = f"{_PLANE}/imaging_rate"
 
 # The reporter line names the indicator. The released reader ignores the `indicator` of the plane.
 _INDICATORS = {"GCaMP6f": "GCaMP6f", "GC6f": "GCaMP6f", "GCaMP6s": "GCaMP6s"}
@@ -157,7 +158,7 @@ def _channel(recording: Recording) -> str:
 
 def frame_rate(recording: Recording) -> float:
     """Imaging rate of the plane, Hz."""
-    return recording.hdf.read_number(f"{_PLANE}/imaging_rate")
+    return recording.hdf.read_number(FRAME_RATE)
 
 
 def task_parameters(recording: Recording) -> Iterator[Rows]:

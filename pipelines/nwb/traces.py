@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.nwb.by_cell import by_cell
 from pipelines.nwb.cells import CELL_TABLE, read_cells
-from pipelines.nwb.metadata import frame_rate
+from pipelines.nwb.metadata import FRAME_RATE, frame_rate
 from pipelines.nwb.recording import OPHYS, Recording, Rows
 from schemas.casts import NDArray, Ragged, Values
 from schemas.layout import CELLS_PER_ROW_GROUP
@@ -206,6 +206,19 @@ def _event_rois(recording: Recording) -> NDArray:
     return rois
 
 
+def _positive_rate(recording: Recording) -> float:
+    """The frame rate, without which filtered events would be NaN or of another meaning."""
+    rate = frame_rate(recording)
+    if not 0 < rate < np.inf:
+        raise recording.hdf.error(
+            FRAME_RATE,
+            "events cannot be filtered",
+            expected="a positive number as frame rate, Hz",
+            found=str(rate),
+        )
+    return rate
+
+
 def events(recording: Recording) -> Iterator[Rows]:
     """Events and filtered events of the valid ROIs that have them.
 
@@ -231,7 +244,7 @@ def events(recording: Recording) -> Iterator[Rows]:
     present = columns >= 0
     present[present] = ~(np.isnan(lambdas) | np.isnan(noise))[columns[present]]
     columns = columns[present]
-    weights = filter_weights(frame_rate(recording))
+    weights = filter_weights(_positive_rate(recording))
     positions = np.flatnonzero(present)
     for keys, traces, part in _batches(recording, f"{_EVENTS}/data", columns, positions):
         traces = traces.astype(np.float64, copy=False)

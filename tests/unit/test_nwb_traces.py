@@ -31,6 +31,7 @@ from pipelines.nwb.hdf5.values import HdfFile
 from pipelines.nwb.readers import READERS
 from pipelines.nwb.recording import Recording
 from pipelines.nwb.traces import filter_weights
+from schemas.errors import DataError
 
 EVENTS = f"{OPHYS}/event_detection"
 TRACES = {
@@ -184,6 +185,13 @@ def test_filtered_events_are_an_explicit_sum(trace: list[float], rate: float) ->
     assert got["filtered_events"][0] == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert [len(row) for row in got["filtered_events"]] == [n] * 3
     assert got["filtered_events"][1] == [0.0] * n
+
+
+@pytest.mark.parametrize("rate", [np.nan, np.inf, 0.0, -11.0])
+def test_events_cannot_be_filtered_without_a_frame_rate(rate: float) -> None:
+    content = experiment_file() | {"/general/optophysiology/imaging_plane_1/imaging_rate": rate}
+    with pytest.raises(DataError, match=f"imaging_rate.*a positive number.*found {rate}"):
+        columns("events", content)
 
 
 def subset(of: list[int], **changed: Any) -> Content:
