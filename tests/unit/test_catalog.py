@@ -158,7 +158,7 @@ def test_any_two_tables_join_without_an_ambiguous_id(con: duckdb.DuckDBPyConnect
     assert both_ways == {(other, one): columns for one, other, columns in joins}
     with duckdb.connect() as empty:  # which DuckDB knows in a tenth of the time of views on files
         for (name,) in con.execute("SELECT DISTINCT table_name FROM _joins").fetchall():
-            empty.from_arrow(con.execute(f"FROM {name} LIMIT 0").to_arrow_table()).create(name)
+            empty.from_arrow(con.sql(f"FROM {name} LIMIT 0").to_arrow_table()).create(name)
         for one, other in filter(lambda pair: pair[0] < pair[1], both_ways):
             named = ", ".join(both_ways[one, other])
             empty.execute(f"SELECT {named} FROM {one} JOIN {other} USING ({named})")
