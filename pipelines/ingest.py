@@ -155,7 +155,7 @@ def begun(prepared: Prepared, mice: Iterable[int] | None = None) -> Generator[Be
         unfinished = _mice_to_do(prepared, store, None if prepared.upgrade else mice)
         workers = workers_for(prepared.request.workers, prepared.request.memory)
         tasks = _in_order((mouse for mouse in unfinished.values() if mouse.tasks), workers)
-        with _converting(prepared, store, tasks) as results:
+        with _converting(prepared, store, tasks, workers) as results:
             yield Begun(prepared, store, unfinished, results)
         clear(lake.staging)
 
@@ -284,7 +284,7 @@ def _in_order(mice: Iterable[_Mouse], workers: int) -> list[FileTask]:
 
 @contextmanager
 def _converting(
-    prepared: Prepared, store: Store, tasks: Sequence[FileTask]
+    prepared: Prepared, store: Store, tasks: Sequence[FileTask], workers: int
 ) -> Generator[Iterator[FileResult]]:
     """Converts files in the block. Its value yields their results.
 
@@ -303,7 +303,7 @@ def _converting(
     if not left:
         yield iter(finished)
         return
-    workers = min(workers_for(request.workers, request.memory), len(left))
+    workers = min(workers, len(left))
     ahead = min(ahead_of(workers, request.memory), len(left) - workers)
     with converting(left, settings, workers, _cluster(prepared), ahead=ahead) as results:
         yield chain(finished, _timed(prepared, max(1, workers), began, results))

@@ -209,11 +209,9 @@ def explained(error: typer.BadParameter) -> UsageError | None:
     words: str = first["msg"].partition("is not ")[2].rstrip(".") or first["msg"]
     expected = _EXPECTED.get(first["type"], words).format(**first.get("ctx", {}))
     value, flag = first["input"], max(option.opts, key=len)
+    given = f"{name_of(option)} is {value!r} ({place})"
+    if place.startswith("flag"):
+        given = f"{flag} is {value!r}"
     several = option.multiple and "," in str(value)
-    return UsageError(
-        (f"{flag} is" if place.startswith("flag") else f"{name_of(option)} is")
-        + f" {value!r}"
-        + ("" if place.startswith("flag") else f" ({place})")
-        + f"; expected {expected}."
-        + (f" Give {flag} once for each." if several else "")
-    )
+    hint = f" Give {flag} once for each." if several else ""
+    return UsageError(f"{given}; expected {expected}.{hint}")

@@ -48,12 +48,11 @@ def stage_images(
         file has none.
     """
     try:
-        digests = image_digests(recording)
+        digests = recording.once(image_digests)
         if not digests and not wait:
             return None  # the other tables show whether there should be some
-        _stage(digests, task, settings, recording, check, wait=wait)
-    except BlockingIOError:
-        return None
+        if not _stage(digests, task, settings, recording, check, wait=wait):
+            return None
     except DataError as error:
         return TableOutcome.held_back(TEMPLATES, error), {}
     return TableOutcome.read(TEMPLATES, len(digests), check.allowed_rules(_TABLE)), digests
@@ -67,16 +66,20 @@ def _stage(
     check: FileCheck,
     *,
     wait: bool,
-) -> None:
+) -> bool:
+    """Stages images; returns False if another worker is writing them, without `wait`."""
     if not digests:
         check.finish(_TABLE)
     if settings.images.issuperset(digests.values()):
-        return
+        return True
     path = staged_images(settings.staging, digests)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Another worker may be writing the same images. Its lock ends with it, however it ends.
     with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         if check_staged(path, len(digests)) is not None:
             part = path.with_suffix(".part")
             origin = {name: (digests[name], task.object.key) for name in sorted(digests)}
@@ -86,6 +89,7 @@ def _stage(
             part.replace(path)
             # Otherwise they leave 120 to 170 MB in the heap, which the next file cannot use.
             pa.default_memory_pool().release_unused()
+    return True
 
 
 def _rows(recording: Recording, check: FileCheck) -> Iterator[pa.Table]:

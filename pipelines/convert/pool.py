@@ -181,7 +181,7 @@ class _Workers:
                 time.sleep(0.02)
         self._threads.shutdown()
         with ThreadPoolExecutor() as at_once:
-            at_once.map(ProcessPoolExecutor.shutdown, self._started)
+            list(at_once.map(ProcessPoolExecutor.shutdown, self._started))
 
     def convert(self, tasks: Iterable[FileTask]) -> Iterator[FileResult]:
         """Starts to convert files; returns their results as they are ready."""
